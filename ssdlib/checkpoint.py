@@ -1,0 +1,45 @@
+"""Checkpoints: everything a run needs to go on as if nothing had happened, written so that a crash at any
+instant leaves either the old file or the new one, never half of one.
+"""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT = 1
+
+
+class CheckpointError(ValueError):
+    """A file isn't a checkpoint of this library. The message names the file, what was found, what was wanted."""
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values to `path`: first beside it, then renamed over it."""
+    path = Path(path)
+    part = path.with_name(f"{path.name}.part-{os.getpid()}")
+    try:
+        with open(part, "wb") as file:
+            torch.save({"format": FORMAT, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())  # or the name could reach the disk before the bytes do
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What `save` wrote, on the CPU. Nothing but tensors and plain values is ever unpickled."""
+    path = Path(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: not there; wanted a checkpoint") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "empty"
+        raise CheckpointError(f"{path}: can't be read ({reason}); wanted a checkpoint") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not written by this library; wanted a checkpoint of format {FORMAT}")
+    return state

@@ -1,0 +1,42 @@
+"""Box <-> offset: how an object is written down relative to its anchor (paper, equation 2).
+
+With centre form g for the object and p for the anchor, both in the same pixels:
+
+    t_x = (g_x - p_x) / (p_w · 0.1)      t_w = ln(g_w / p_w) / 0.2      and y, h alike
+
+The four divisors, called variances in the Caffe code (src/caffe/util/bbox_util.cpp 380-410, 465-497) and
+absent from the paper, are plain scale factors: they bring the offsets to about unit size.
+"""
+
+import torch
+from torch import Tensor
+
+from ssdlib import boxes as geometry
+
+VARIANCES = (0.1, 0.1, 0.2, 0.2)
+
+
+def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """(..., 4) boxes and (..., 4) anchors, both corners in px -> (..., 4) offsets without unit.
+
+    Boxes need a positive width and height: the logarithm of an empty box is -inf, and the NaN loss that
+    follows is one of the best known SSD bugs. Whoever reads data keeps such boxes out (see `voc`).
+    """
+    object_, anchor = geometry.to_cxcywh(boxes), geometry.to_cxcywh(anchors)
+    scale = torch.tensor(VARIANCES, dtype=boxes.dtype, device=boxes.device)
+    shift = (object_[..., :2] - anchor[..., :2]) / anchor[..., 2:]
+    growth = (object_[..., 2:] / anchor[..., 2:]).log()
+    return torch.cat([shift, growth], dim=-1) / scale
+
+
+def decode(offsets: Tensor, anchors: Tensor) -> Tensor:
+    """(..., 4) offsets and (..., 4) anchors in px -> (..., 4) boxes, corners in px. Inverse of `encode`.
+
+    Nothing is clamped: neither the growth nor the border (spec: as Caffe; torchvision clamps the growth).
+    """
+    anchor = geometry.to_cxcywh(anchors)
+    scale = torch.tensor(VARIANCES, dtype=offsets.dtype, device=offsets.device)
+    scaled = offsets * scale
+    centre = anchor[..., :2] + scaled[..., :2] * anchor[..., 2:]
+    size = anchor[..., 2:] * scaled[..., 2:].exp()
+    return geometry.to_xyxy(torch.cat([centre, size], dim=-1))

@@ -1,0 +1,85 @@
+"""From predictions to detections: decode, keep what scores, suppress the non-maximal (paper, section 3.1).
+
+Rules of src/caffe/layers/detection_output_layer.cpp 180-275: per class keep the scores above .01, the 400 best
+of them, then suppress whoever overlaps a better one by more than .45; of all classes together the 200 best
+stay. Boxes are cut off at the border only at the end.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ssdlib import boxes as geometry
+from ssdlib import coding
+from ssdlib.anchors import SSD300
+from ssdlib.records import Detections, Predictions
+
+SCORE, TOP_K, NMS_IOU, KEEP = 0.01, 400, 0.45, 200
+
+
+@torch.no_grad()
+def detect(
+    predictions: Predictions,
+    anchors: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    score: float = SCORE,
+    top_k: int = TOP_K,
+    nms_iou: float = NMS_IOU,
+    keep: int = KEEP,
+) -> list[Detections]:
+    """One `Detections` on the CPU for each of the B images, boxes in px of its photograph.
+
+    `anchors` (K, 4) px of the canvas, `sizes` B times (width, height) in px. The arguments after it are the
+    four numbers above; scores have to exceed `score`, overlaps have to exceed `nms_iou`.
+    """
+    probabilities = predictions.logits.float().softmax(dim=-1)
+    boxes = coding.decode(predictions.offsets.float(), anchors)
+    found = []
+    for image, (width, height) in enumerate(sizes):
+        candidates = best_per_class(probabilities[image], score, top_k)
+        labels, anchor = candidates.unbind(dim=1)
+        scores, places = probabilities[image, anchor, labels], boxes[image, anchor]
+        kept = nms(places, scores, labels, nms_iou)[:keep]
+        placed = geometry.clip(places[kept], SSD300.canvas, SSD300.canvas)
+        placed = geometry.scale(placed, width / SSD300.canvas, height / SSD300.canvas)
+        found.append(Detections(placed.cpu(), scores[kept].cpu(), labels[kept].cpu()))
+    return found
+
+
+def best_per_class(probabilities: Tensor, score: float = SCORE, top_k: int = TOP_K) -> Tensor:
+    """(K, C) probabilities of one image -> (n, 2) label and anchor of the candidates, at most `top_k` a class.
+
+    Class by class, best first, the lower anchor first among equals; background (class 0) is no candidate.
+    """
+    by_class = probabilities.T[1:]
+    label, anchor = (by_class > score).nonzero(as_tuple=True)  # class by class, anchors ascending
+    order = by_class[label, anchor].argsort(descending=True, stable=True)
+    order = order[label[order].argsort(stable=True)]
+    label, anchor = label[order], anchor[order]
+    first = torch.searchsorted(label, torch.arange(len(by_class), device=label.device))
+    rank = torch.arange(len(label), device=label.device) - first[label]
+    return torch.stack([label + 1, anchor], dim=1)[rank < top_k]
+
+
+def nms(boxes: Tensor, scores: Tensor, labels: Tensor, max_iou: float = NMS_IOU) -> Tensor:
+    """Greedy non-maximum suppression within each class: (n, 4), (n,), (n,) -> indices kept, best score first.
+
+    Greedy means: go from the best down, keep a box unless one already kept overlaps it by more than `max_iou`.
+    Here all boxes decide at once, again and again, from what the others decided before; after round t the t
+    best are right for ever, and two or three rounds are usually enough for all.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    keep = torch.zeros(len(order), dtype=torch.bool, device=boxes.device)
+    for label in labels.unique().tolist():
+        mine = order[labels[order] == label]
+        # threatens[i, j]: i is better than j and too close
+        threatens = (geometry.iou(boxes[mine, None], boxes[mine]) > max_iou).triu(1)
+        stays = torch.ones(len(mine), dtype=torch.bool, device=boxes.device)
+        while True:
+            now = ~(threatens & stays[:, None]).any(dim=0)
+            if torch.equal(now, stays):
+                break
+            stays = now
+        keep[mine] = stays
+    return order[keep[order]]

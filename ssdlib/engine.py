@@ -1,0 +1,248 @@
+"""The training loop, on one screen, and what it calls: update, schedule, validation, evaluation."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssdlib import augment, distributed, evaluate
+from ssdlib.anchors import default_boxes
+from ssdlib.batches import BatchMaker, in_order, without_difficult
+from ssdlib.detect import detect
+from ssdlib.loss import multibox_loss
+from ssdlib.matching import make_targets
+from ssdlib.model import SSD300
+from ssdlib.records import Batch, Detections, Example, Losses, Predictions, Targets
+from ssdlib.runlog import RunLog, loss_row
+from ssdlib.runs import RESULTS, RunConfig, open_run, save_run
+from ssdlib.store import Jpegs, Store
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+VALIDATION_BATCH = 16
+
+Data = tuple[Sequence[Example], Store | Jpegs]
+
+
+def train(
+    config: RunConfig,
+    train_data: Data,
+    test_data: Data,
+    out: Path,
+    resume: bool = False,
+    weights: dict[str, Tensor] | None = None,
+    bar: Callable[..., Any] | None = None,
+    stop_after: int | None = None,
+) -> evaluate.Table | None:
+    """Train, keep everything in the folder `out`, and return the table of AP on the test data.
+
+    `weights` is a state of the network to start from (see `weights`), `bar` tqdm or nothing. `stop_after` ends
+    the session after that many steps of the run, with a checkpoint to resume from; the table is None then.
+    Raises Diverged if the loss is no number any more, RunError if `out` can't be used.
+    """
+    device = distributed.start()
+    model, optimizer, anchors = build(config, device, weights)
+    first, seconds = open_run(out, config, model, optimizer, resume)
+    last = config.steps if stop_after is None else min(stop_after, config.steps)
+    log = RunLog(out, first, seconds, config.log_every)
+    network = distributed.wrap(model)
+    batches = batch_maker(config, train_data, device).ahead(first, last)
+    progress = bar(total=config.steps, initial=first, desc="training", unit="step") if bar else None
+
+    for done, batch in enumerate(batches, start=first + 1):
+        rate = learning_rate(config, done - 1)
+        losses = update(network, optimizer, batch, anchors, rate, config)
+        log.add(done, rate, losses, model)
+        if progress is not None:
+            progress.set_postfix_str(log.summary, refresh=False)
+            progress.update()
+        if _due(done, config.val_every):
+            log.write(step=done, val=validation_loss(model, test_data, anchors, config))
+        if _due(done, config.map_every) and done < config.steps:
+            table = evaluate_on(model, test_data, anchors, config, out)
+            log.write(step=done, map=table.mean, ap=table.ap)
+        if _due(done, config.checkpoint_every) or done == last:
+            log.check()
+            save_run(out, done, log.seconds, config, model, optimizer)
+
+    if progress is not None:
+        progress.close()
+    if last < config.steps:
+        return None
+    table = evaluate_on(model, test_data, anchors, config, out)
+    if first < last:
+        log.write(step=last, map=table.mean, ap=table.ap)
+    return table
+
+
+def update(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    anchors: Tensor,
+    rate: float,
+    config: RunConfig,
+) -> Losses:
+    """One step of SGD. -> the losses of this process's share; the shares of all add up to the batch's."""
+    targets = make_targets(batch.boxes, batch.labels, anchors)
+    # N counts the matches of the whole batch, whoever computes which part of it
+    matched = distributed.total((targets.labels > 0).sum())
+    parts = []
+    optimizer.zero_grad(set_to_none=True)
+    for images, goal in _microbatches(batch.images, targets, config.microbatch):
+        with autocast(images.device, config.precision):
+            predictions = network(images.contiguous(memory_format=torch.channels_last))
+        losses = multibox_loss(predictions, goal, config.mining, num_matched=matched)
+        # several processes average their gradients; dividing by the N of all of them asks for the sum
+        (losses.multibox * distributed.processes()).backward()
+        parts.append(losses)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_factor"]
+    optimizer.step()
+    names = [field.name for field in fields(Losses)]
+    return Losses(*(torch.stack([getattr(part, name).detach() for part in parts]).sum() for name in names))
+
+
+def learning_rate(config: RunConfig, step: int) -> float:
+    """Rate of the update that follows `step` updates: warm-up, then a tenth of it after each drop."""
+    risen = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    return config.learning_rate * risen * 0.1 ** sum(step >= drop for drop in config.drops)
+
+
+def build(
+    config: RunConfig, device: torch.device, weights: dict[str, Tensor] | None = None
+) -> tuple[SSD300, torch.optim.Optimizer, Tensor]:
+    """Network, optimiser and anchors of a run as they are before the first step.
+
+    Biases learn at twice the rate and aren't decayed, as in Caffe (ssd_pascal.py 223-389, model_libs.py).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = SSD300(width=config.width, batch_norm=config.batch_norm, strided_stem=config.strided_stem)
+    if weights is not None:
+        model.load_state_dict(weights, strict=False)
+    model = model.to(device, memory_format=torch.channels_last)
+    groups = {"kernels": [], "biases": [], "norms": []}
+    for name, parameter in model.named_parameters():
+        decayed = parameter.ndim == 4 or name == "conv4_3_norm.weight"
+        groups["kernels" if decayed else "biases" if name.endswith("bias") else "norms"].append(parameter)
+    rules = {"kernels": (config.weight_decay, 1.0), "biases": (0.0, 2.0), "norms": (0.0, 1.0)}
+    optimizer = torch.optim.SGD(
+        [
+            {"params": groups[name], "weight_decay": decay, "rate_factor": factor}
+            for name, (decay, factor) in rules.items()
+            if groups[name]
+        ],
+        lr=config.learning_rate,
+        momentum=config.momentum,
+    )
+    return model, optimizer, default_boxes().to(device)
+
+
+def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMaker:
+    """The training batches of a run, or this process's share of them."""
+    return BatchMaker(
+        *data,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        steps=config.augment,
+        difficult=config.difficult,
+        device=device,
+        share=(distributed.rank(), distributed.processes()),
+    )
+
+
+def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
+    """The context in which the network computes. "auto": bfloat16 where the device has units for it."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; it has to be one of {', '.join(PRECISIONS)}")
+    fast = precision == "auto" and has_bfloat16_units(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast or precision == "bfloat16")
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """A CPU with AMX or a GPU of compute capability 8; elsewhere bfloat16 is emulated and slower."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+
+
+def validation_loss(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> dict[str, float]:
+    """Mean over batches of the loss without augmentation and, like the seed's, without difficult objects."""
+    rows = []
+    for batch, predictions in _predict(model, data, anchors, config):
+        targets = make_targets(batch.boxes, batch.labels, anchors)
+        losses = multibox_loss(predictions, targets, config.mining)
+        rows.append([float(losses.localisation), float(losses.confidence)])
+    rows = [row for share in distributed.gather(rows) for row in share]
+    localisation, confidence = (math.fsum(column) / len(rows) for column in zip(*rows, strict=True))
+    return loss_row(localisation, confidence, model)
+
+
+def evaluate_on(
+    model: SSD300,
+    data: Data,
+    anchors: Tensor,
+    config: RunConfig,
+    out: Path | None = None,
+    metric: str = "11point",
+) -> evaluate.Table:
+    """Detect in every photograph of the data and judge it. With `out`, write the devkit's files there."""
+    results = evaluate.collect([e.image_id for e in data[0]], detect_all(model, data, anchors, config))
+    if out is not None and distributed.is_first():
+        evaluate.write_results(Path(out) / RESULTS, evaluate.result_name(config.test_sets), results)
+    return evaluate.evaluate(results, data[0], metric)
+
+
+def detect_all(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> list[Detections]:
+    """Detections in every example, in their order. Each process looks at its share."""
+    sizes = iter([e.size for e in data[0][distributed.rank() :: distributed.processes()]])
+    mine = []
+    for batch, predictions in _predict(model, data, anchors, config):
+        mine += detect(predictions, anchors, [next(sizes) for _ in batch.labels])
+    shares = distributed.gather(mine)
+    return [shares[i % len(shares)][i // len(shares)] for i in range(len(data[0]))]
+
+
+def detect_in(
+    model: SSD300, photographs: Sequence[Tensor], config: RunConfig, **limits: float
+) -> list[Detections]:
+    """Detections in photographs (H, W, 3) uint8 of any size; `limits` are those of `detect.detect`."""
+    device = next(model.parameters()).device
+    sizes = [(photograph.shape[1], photograph.shape[0]) for photograph in photographs]
+    drawn = augment.draw(
+        torch.tensor(sizes), torch.zeros(len(sizes), 0, 4), torch.zeros(len(sizes), 0).long(), steps=()
+    )
+    images = augment.warp(photographs, drawn, device).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), autocast(device, config.precision):
+        predictions = model(images)
+    return detect(predictions, default_boxes().to(device), sizes, **limits)
+
+
+def _predict(
+    model: SSD300, data: Data, anchors: Tensor, config: RunConfig
+) -> Iterator[tuple[Batch, Predictions]]:
+    """Batches of this process's share of the data, and what the network in eval mode says about them."""
+    examples, photographs = data
+    mine = range(distributed.rank(), len(examples), distributed.processes())
+    was_training = model.training
+    model.eval()
+    for batch in in_order(
+        [without_difficult(e) for e in examples], photographs, VALIDATION_BATCH, anchors.device, mine
+    ):
+        with torch.inference_mode(), autocast(anchors.device, config.precision):
+            yield batch, model(batch.images.contiguous(memory_format=torch.channels_last))
+    model.train(was_training)
+
+
+def _microbatches(images: Tensor, targets: Targets, size: int) -> Iterator[tuple[Tensor, Targets]]:
+    parts = (images, targets.offsets, targets.labels, targets.matched)
+    for pixels, *rest in zip(*(x.split(size or len(images)) for x in parts), strict=True):
+        yield pixels, Targets(*rest)
+
+
+def _due(done: int, every: int) -> bool:
+    return every > 0 and done % every == 0

@@ -1,0 +1,222 @@
+"""Average precision by the rules of the Pascal VOC development kit, and its result files.
+
+The rules are those of VOCevaldet.m (VOC2007 development kit): detections of a class in order of confidence,
+equals in order of the file; each looks for the object of its image that it overlaps most, found before or not;
+an overlap of .5 or more is a hit, unless the object is difficult, then the detection counts for nothing; a
+second hit on an object is a false alarm. Overlaps are those of inclusive pixel numbers ("+1"). All in float64.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ssdlib import boxes as geometry
+from ssdlib.records import Detections, Example
+from ssdlib.voc import CLASSES, LABELS
+
+METRICS = ("11point", "area")
+HIT = 0.5
+ONE_BASED = (1.0, 1.0, 0.0, 0.0)  # our corners -> VOC's: the inverse of what `voc` does to annotations
+
+
+class ResultError(ValueError):
+    """A result file can't be judged. The message names file, line, what was found and what was wanted."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the devkit's files hold for one class: n detections in the order of the file."""
+
+    image_ids: Sequence[str]
+    scores: np.ndarray  # (n,) float64
+    boxes: np.ndarray  # (n, 4) float64, px counted from 1, corners inclusive
+
+
+@dataclass(frozen=True)
+class Objects:
+    """All annotated objects of a set, image after image."""
+
+    image_of: dict[str, int]  # position of an image by its id
+    images: np.ndarray  # (n,) int64, ascending
+    boxes: np.ndarray  # (n, 4) float64, px counted from 1, corners inclusive
+    labels: np.ndarray  # (n,) int64
+    difficult: np.ndarray  # (n,) bool
+
+    @classmethod
+    def of(cls, truth: Sequence[Example]) -> "Objects":
+        return cls(
+            image_of={example.image_id: i for i, example in enumerate(truth)},
+            images=np.repeat(np.arange(len(truth)), [len(e.labels) for e in truth]),
+            boxes=torch.cat([e.boxes for e in truth]).double().numpy() + ONE_BASED,
+            labels=torch.cat([e.labels for e in truth]).numpy(),
+            difficult=torch.cat([e.difficult for e in truth]).numpy(),
+        )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Judgement of one class: after each detection, best first, how much was found and how much of it is right."""
+
+    recall: np.ndarray  # (n,) float64
+    precision: np.ndarray  # (n,) float64; NaN while only difficult objects were hit
+    scores: np.ndarray  # (n,) float64, descending
+    objects: int  # that count: not difficult
+
+    def average_precision(self, metric: str = "11point") -> float:
+        return average_precision(self.recall, self.precision, metric)
+
+
+@dataclass(frozen=True)
+class Table:
+    """AP per class, in the order of `voc.CLASSES`, and the curves it was read from."""
+
+    metric: str
+    ap: dict[str, float]
+    curves: dict[str, Curve]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(list(self.ap.values())))
+
+    def __str__(self) -> str:
+        cells = [f"{name:<12} {100 * ap:5.1f}" for name, ap in self.ap.items()]
+        rows = -(-len(cells) // 4)
+        lines = ["   ".join(cells[i::rows]) for i in range(rows)]
+        return "\n".join([*lines, f"mAP ({self.metric}) {100 * self.mean:.2f}"])
+
+    def write_csv(self, path: Path) -> None:
+        """`class,ap` rows and a `mean` row, 12 decimals."""
+        rows = [*self.ap.items(), ("mean", self.mean)]
+        Path(path).write_text("class,ap\n" + "".join(f"{name},{ap:.12f}\n" for name, ap in rows))
+
+
+def evaluate(results: dict[str, Results], truth: Sequence[Example], metric: str = "11point") -> Table:
+    """Judge detections of every class in `results` against the annotated examples.
+
+    Raises ResultError if a detection names an image that isn't among the examples, and ValueError for an
+    unknown metric ("11point" is VOC2007's, "area" that of VOC2010 and later).
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric is {metric!r}; it has to be one of {', '.join(METRICS)}")
+    objects = Objects.of(truth)
+    curves = {name: judge(results[name], objects, LABELS[name]) for name in CLASSES[1:]}
+    return Table(metric, {name: c.average_precision(metric) for name, c in curves.items()}, curves)
+
+
+def judge(results: Results, objects: Objects, label: int) -> Curve:
+    """Precision and recall of the detections of one class."""
+    mine = objects.labels == label
+    images, boxes, difficult = objects.images[mine], objects.boxes[mine], objects.difficult[mine]
+    order = np.argsort(-results.scores, kind="stable")
+    try:
+        image = np.array([objects.image_of[i] for i in results.image_ids], dtype=np.int64)[order]
+    except KeyError as unknown:
+        raise ResultError(f"{CLASSES[label]}: image {unknown} isn't in the set that is judged") from None
+
+    # every pair of a detection and an object of its image, detection by detection
+    first = np.searchsorted(images, image)
+    count = np.searchsorted(images, image, side="right") - first
+    detection = np.repeat(np.arange(len(image)), count)
+    start = np.cumsum(count) - count  # where a detection's pairs begin
+    object_ = np.arange(len(detection)) - np.repeat(start - first, count)
+    overlap = geometry.iou(
+        torch.from_numpy(results.boxes[order][detection]), torch.from_numpy(boxes[object_]), extent=1.0
+    ).numpy()
+
+    best = np.full(len(image), -np.inf)
+    paired = count > 0
+    if paired.any():
+        best[paired] = np.maximum.reduceat(overlap, start[paired])
+    is_best = np.flatnonzero(overlap == best[detection])[::-1]
+    chosen = np.zeros(len(image), dtype=np.int64)
+    chosen[detection[is_best]] = object_[is_best]  # written backwards: the first of equals stays
+
+    hit = best >= HIT
+    ignored = np.zeros(len(image), dtype=bool)
+    ignored[hit] = difficult[chosen[hit]]
+    counted = np.flatnonzero(hit & ~ignored)
+    _, earliest = np.unique(chosen[counted], return_index=True)
+    true = np.zeros(len(image), dtype=bool)
+    true[counted[earliest]] = True
+    false = ~true & ~ignored
+
+    total = int((~difficult).sum())
+    found, wrong = np.cumsum(true), np.cumsum(false)
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 where a class has no objects or no verdict yet
+        return Curve(found / np.float64(total), found / (found + wrong), results.scores[order], total)
+
+
+def average_precision(recall: np.ndarray, precision: np.ndarray, metric: str = "11point") -> float:
+    """AP of a curve. "11point": mean over recall >= 0, .1, ... 1 of the best precision from there on
+    (VOCevaldet.m); "area": under the curve once it is made to fall (VOCap.m). NaN precisions are passed over."""
+    precision = np.nan_to_num(precision, nan=0.0)
+    if metric == "11point":
+        # arange(11) * .1 gives Octave's 0:.1:1, whose .3, .6 and .7 lie one bit above the decimal number
+        return float(np.mean([precision[recall >= t].max(initial=0.0) for t in np.arange(11) * 0.1]))
+    recall = np.concatenate([[0.0], np.nan_to_num(recall), [1.0]])
+    precision = np.concatenate([[0.0], precision, [0.0]])
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(np.sum(np.diff(recall) * envelope[1:]))
+
+
+def collect(image_ids: Sequence[str], detections: Sequence[Detections]) -> dict[str, Results]:
+    """Detections of many photographs as the devkit keeps them: class by class, boxes counted from 1."""
+    where = np.repeat(np.arange(len(detections)), [len(d) for d in detections])
+    labels = torch.cat([d.labels for d in detections]).numpy()
+    scores = torch.cat([d.scores for d in detections]).double().numpy()
+    boxes = torch.cat([d.boxes for d in detections]).double().numpy() + ONE_BASED
+    ids = np.array(image_ids, dtype=object)[where]
+    return {
+        name: Results(ids[labels == label].tolist(), scores[labels == label], boxes[labels == label])
+        for name, label in LABELS.items()
+        if label
+    }
+
+
+def write_results(folder: Path, set_name: str, results: dict[str, Results]) -> None:
+    """One `comp4_det_<set>_<class>.txt` a class: image id, score, xmin ymin xmax ymax counted from 1.
+
+    `set_name` is the devkit's ("test"). Six decimals, so that rounding makes no ties.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, r in results.items():
+        rows = zip(r.image_ids, r.scores.tolist(), r.boxes.tolist(), strict=True)
+        lines = [f"{i} {s:.6f} {a:.6f} {b:.6f} {c:.6f} {d:.6f}\n" for i, s, (a, b, c, d) in rows]
+        (folder / f"comp4_det_{set_name}_{name}.txt").write_text("".join(lines))
+
+
+def result_name(sets: Sequence[str]) -> str:
+    """What the devkit calls image sets in the names of its files: ("2007-test",) -> "test"."""
+    return "+".join(sets) if len(sets) > 1 else sets[0].split("-")[-1]
+
+
+def read_results(folder: Path, set_name: str) -> dict[str, Results]:
+    """The files `write_results` writes, for all 20 classes. Raises ResultError naming file and line."""
+    return {name: _read_file(Path(folder) / f"comp4_det_{set_name}_{name}.txt") for name in CLASSES[1:]}
+
+
+def _read_file(path: Path) -> Results:
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultError(f"{path}: {error}; wanted one detection a line") from None
+    rows = [line.split() for line in lines]
+    for number, row in enumerate(rows, 1):
+        if len(row) not in (0, 6) or not all(_is_finite(word) for word in row[1:]):
+            raise ResultError(
+                f"{path}, line {number}: {lines[number - 1]!r}; wanted image id, score and four corners"
+            )
+    rows = [row for row in rows if row]
+    numbers = np.array([row[1:] for row in rows], dtype=np.float64).reshape(-1, 5)
+    return Results([row[0] for row in rows], numbers[:, 0], numbers[:, 1:])
+
+
+def _is_finite(word: str) -> bool:
+    try:
+        return bool(np.isfinite(float(word)))
+    except ValueError:
+        return False

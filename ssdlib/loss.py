@@ -1,0 +1,73 @@
+"""Multibox loss: smooth L1 on the matched anchors, softmax on those and on the hardest negatives.
+
+    loss = (confidence + localisation) / N,   N = number of matched anchors        (paper, equation 1)
+
+Rules and their source, src/caffe/layers/multibox_loss_layer.cpp 145-253 and bbox_util.cpp 850-1030: three
+negatives for each positive, per image, ranked by -log p(background); N at least 1, and negatives don't
+count in it, so a batch without objects costs nothing and moves nothing.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssdlib.records import Losses, Predictions, Targets
+
+NEGATIVE_RATIO = 3
+MININGS = ("image", "batch")
+
+
+def multibox_loss(
+    predictions: Predictions,
+    targets: Targets,
+    mining: str = "image",
+    negative_ratio: float = NEGATIVE_RATIO,
+    num_matched: Tensor | None = None,
+) -> Losses:
+    """Both parts of the loss of a batch, computed in float32 whatever the network computes in.
+
+    `mining`: "image" ranks the negatives of each image by themselves (Caffe and the paper), "batch" ranks
+    all together (ssd_keras, the seed). `num_matched` replaces N where the batch is one share of a larger
+    one: the loss of a share has to be divided by the matches of the whole.
+    """
+    positive = targets.labels > 0
+    logits = predictions.logits.float()
+    negative = hard_negatives(logits.detach(), positive, mining, negative_ratio)
+    count = positive.sum()
+    n = (count if num_matched is None else num_matched).clamp(min=1)
+
+    offsets = predictions.offsets[positive].float()
+    localisation = F.smooth_l1_loss(offsets, targets.offsets[positive], reduction="sum")
+    used = positive | negative
+    confidence = F.cross_entropy(logits[used], targets.labels[used], reduction="sum")
+    return Losses(localisation / n, confidence / n, count, negative.sum())
+
+
+def hard_negatives(logits: Tensor, positive: Tensor, mining: str, ratio: float) -> Tensor:
+    """Which background anchors the network finds hardest: (B, K, C), (B, K) bool -> (B, K) bool.
+
+    In each image (or in the batch as a whole), as many as `ratio` times the positives, as far as there
+    are any; those whose -log p(background) is largest.
+    """
+    if mining not in MININGS:
+        raise ValueError(f"mining is {mining!r}; it has to be one of {', '.join(MININGS)}")
+    background_loss = logits.logsumexp(dim=-1) - logits[..., 0]
+    background_loss = background_loss.masked_fill(positive, -torch.inf)
+    wanted = (ratio * positive.sum(dim=1, keepdim=True)).long()
+    if mining == "batch":
+        background_loss, wanted = background_loss.reshape(1, -1), wanted.sum().reshape(1, 1)
+    order = background_loss.argsort(dim=1, descending=True, stable=True)
+    rank = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    chosen = torch.zeros_like(order, dtype=torch.bool).scatter(1, order, rank < wanted)
+    return chosen.reshape(positive.shape) & ~positive
+
+
+def l2_penalty(model: nn.Module, strength: float = 5e-4) -> Tensor:
+    """Σ strength · w² over the kernels of all convolutions: what Keras adds to the loss it reports.
+
+    It isn't part of our loss (the optimiser's weight decay does its work); it makes a loss curve comparable
+    with the seed's, whose figures are multibox + l2. Mind the factor: the gradient of Keras' penalty is that
+    of a weight decay of 2 · strength.
+    """
+    kernels = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
+    return strength * sum(k.detach().float().square().sum() for k in kernels)

@@ -1,0 +1,149 @@
+"""The network: VGG16 with fc6/fc7 as convolutions, four extra stages, six pairs of heads.
+
+Layers are named as in Caffe (conv1_1 ... conv9_2; the paper calls the extras conv8 ... conv11). Sources:
+python/caffe/model_libs.py 308-448 and 792-933, examples/ssd/ssd_pascal.py 14-65. Input is RGB in 0..255
+minus `MEAN`; the channel order is the only thing that differs from Caffe's BGR.
+
+Three arguments make a small sister for laptops and for training from nothing: `width` scales the channels,
+`batch_norm` normalises after every convolution of the body, `strided_stem` puts one stride-2 convolution in
+place of conv1_1, conv1_2 and pool1. The feature maps, and so the 8,732 anchors, are the same always.
+"""
+
+from math import sqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssdlib.anchors import SSD300 as SPEC
+from ssdlib.records import Predictions
+
+MEAN = (123.0, 117.0, 104.0)  # RGB; Caffe subtracts (104, 117, 123) from BGR
+
+# name: (output channels at width 1, kernel, convolution arguments)
+BODY = {
+    "conv1_1": (64, 3, dict(padding=1)),
+    "conv1_2": (64, 3, dict(padding=1)),
+    "conv2_1": (128, 3, dict(padding=1)),
+    "conv2_2": (128, 3, dict(padding=1)),
+    "conv3_1": (256, 3, dict(padding=1)),
+    "conv3_2": (256, 3, dict(padding=1)),
+    "conv3_3": (256, 3, dict(padding=1)),
+    "conv4_1": (512, 3, dict(padding=1)),
+    "conv4_2": (512, 3, dict(padding=1)),
+    "conv4_3": (512, 3, dict(padding=1)),
+    "conv5_1": (512, 3, dict(padding=1)),
+    "conv5_2": (512, 3, dict(padding=1)),
+    "conv5_3": (512, 3, dict(padding=1)),
+    "fc6": (1024, 3, dict(padding=6, dilation=6)),  # "atrous": a 13x13 field for the price of 3x3
+    "fc7": (1024, 1, {}),
+    "conv6_1": (256, 1, {}),
+    "conv6_2": (512, 3, dict(padding=1, stride=2)),
+    "conv7_1": (128, 1, {}),
+    "conv7_2": (256, 3, dict(padding=1, stride=2)),
+    "conv8_1": (128, 1, {}),
+    "conv8_2": (256, 3, {}),
+    "conv9_1": (128, 1, {}),
+    "conv9_2": (256, 3, {}),
+}
+STEM = (64, 5, dict(padding=2, stride=2))  # in place of conv1_1, conv1_2, pool1
+POOL_BEFORE = ("conv2_1", "conv3_1", "conv4_1", "conv5_1")
+PRETRAINED = tuple(BODY)[: tuple(BODY).index("conv6_1")]  # conv1_1 ... fc7: what VGG16 brings
+
+
+class SSD300(nn.Module):
+    """(B, 3, 300, 300) images -> `Predictions` for K = 8,732 anchors in the order of `anchors`."""
+
+    def __init__(
+        self,
+        num_classes: int = 21,
+        width: float = 1.0,
+        batch_norm: bool = False,
+        strided_stem: bool = False,
+    ):
+        super().__init__()
+        self.num_classes = num_classes
+        self.body = nn.ModuleDict()
+        channels, out = {}, 3
+        for name, (full, kernel, kwargs) in BODY.items():
+            if strided_stem and name.startswith("conv1"):
+                if name == "conv1_2":
+                    continue
+                full, kernel, kwargs = STEM
+            inputs, out = out, max(8, round(full * width))
+            self.body[name] = _layer(inputs, out, kernel, batch_norm, **kwargs)
+            channels[name] = out
+        self.skip_pool = "conv2_1" if strided_stem else None
+        # 20 in the full network; the same size of each channel when there are fewer of them
+        self.conv4_3_norm = L2Norm(channels["conv4_3"], 20.0 * sqrt(width))
+        self.loc, self.conf = nn.ModuleDict(), nn.ModuleDict()
+        for source, boxes in zip(SPEC.sources, SPEC.boxes_per_cell, strict=True):
+            self.loc[source] = nn.Conv2d(channels[source], boxes * 4, 3, padding=1)
+            self.conf[source] = nn.Conv2d(channels[source], boxes * num_classes, 3, padding=1)
+        init_weights(self)
+
+    def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
+        """The six sources of the heads, name -> (B, channels, side, side), sides 38, 19, 10, 5, 3, 1."""
+        maps, x = {}, images
+        for name, layer in self.body.items():
+            if name in POOL_BEFORE and name != self.skip_pool:
+                x = F.max_pool2d(x, 2, 2, ceil_mode=True)  # ceil: 75 becomes 38; floor would give 37
+            elif name == "fc6":
+                x = F.max_pool2d(x, 3, 1, padding=1)  # pool5 keeps the 19x19 map
+            x = layer(x)
+            if name in SPEC.sources:
+                # only the head sees the normalised conv4_3, the next layer sees the plain one
+                maps[name] = self.conv4_3_norm(x) if name == "conv4_3" else x
+        return maps
+
+    def forward(self, images: Tensor) -> Predictions:
+        maps = self.feature_maps(images)
+        offsets = [_per_anchor(self.loc[name](x), 4) for name, x in maps.items()]
+        logits = [_per_anchor(self.conf[name](x), self.num_classes) for name, x in maps.items()]
+        return Predictions(torch.cat(offsets, dim=1), torch.cat(logits, dim=1))
+
+
+class L2Norm(nn.Module):
+    """Scale the channel vector of every cell to length 1, then each channel by a learned factor, 20 at first.
+
+    conv4_3 has far larger activations than the later maps (ParseNet, arXiv 1506.04579). Caffe's 1e-10 stands
+    under the root (normalize_layer.cpp).
+    """
+
+    def __init__(self, channels: int, scale: float = 20.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # float32: the sum of 512 squares overflows float16 and loses most of its digits in bfloat16
+        length = (x.float().square().sum(dim=1, keepdim=True) + 1e-10).sqrt()
+        return (x / length * self.weight[:, None, None]).to(x.dtype)
+
+
+def init_weights(model: nn.Module) -> None:
+    """Random weights: Caffe's xavier, U(±√(3 / inputs)), for extras and heads, twice that variance for the body
+    that usually comes from VGG16 (a ReLU halves the variance; thirteen layers in a row feel it). Biases 0."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            pretrained = name.split(".")[:1] == ["body"] and name.split(".")[1] in PRETRAINED
+            fan_in = module.weight[0].numel()
+            bound = sqrt((6 if pretrained else 3) / fan_in)
+            nn.init.uniform_(module.weight, -bound, bound)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def _layer(inputs: int, outputs: int, kernel: int, batch_norm: bool, **kwargs) -> nn.Module:
+    """Convolution and ReLU; with batch norm between them the bias has no work left and goes."""
+    conv = nn.Conv2d(inputs, outputs, kernel, bias=not batch_norm, **kwargs)
+    norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
+    return nn.Sequential(conv, *norm, nn.ReLU(inplace=True))
+
+
+def _per_anchor(x: Tensor, numbers: int) -> Tensor:
+    """(B, boxes * numbers, side, side) -> (B, side * side * boxes, numbers): row by row, as `anchors` does."""
+    return x.permute(0, 2, 3, 1).reshape(len(x), -1, numbers)

@@ -1,0 +1,160 @@
+"""Pictures from records and logs: boxes on photographs, loss curves, precision-recall curves.
+
+Every function returns a matplotlib Figure and draws on nothing else, so it works in a chapter and in a script.
+Colours are those of Okabe and Ito, which people who see colours differently can tell apart.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ssdlib.evaluate import Table
+from ssdlib.records import Detections, Example
+from ssdlib.voc import CLASSES
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
+    *("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),
+)
+
+
+def boxes_on(
+    ax: Axes, boxes: Tensor, captions: Sequence[str] = (), color: str = ORANGE, dashed: bool = False
+) -> None:
+    """Outline (n, 4) boxes, px, with a caption in the upper left corner of each."""
+    for i, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
+        style = dict(fill=False, linewidth=1.8, edgecolor=color, linestyle="--" if dashed else "-")
+        ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, **style))
+        if i < len(captions):
+            ax.text(
+                *(x1, y1, captions[i]),
+                fontsize=7.5,
+                color="white",
+                va="bottom" if y1 > 14 else "top",
+                bbox=dict(facecolor=color if color != ORANGE else RED, edgecolor="none", pad=1, alpha=0.85),
+                clip_on=True,
+            )
+
+
+def photograph_on(ax: Axes, photograph: Tensor) -> None:
+    """Show (H, W, 3) uint8 without axes, pixel edges at whole numbers, as our boxes count."""
+    height, width, _ = photograph.shape
+    ax.imshow(photograph.numpy(), extent=(0, width, height, 0))
+    ax.set_axis_off()
+
+
+def examples(chosen: Sequence[Example], photographs: Sequence[Tensor], columns: int = 4) -> Figure:
+    """Photographs with what is annotated: solid boxes, dashed where the object is marked difficult."""
+    figure, axes = _grid(len(chosen), columns)
+    for ax, example, photograph in zip(axes, chosen, photographs, strict=False):
+        photograph_on(ax, photograph)
+        _truth_on(ax, example, captions=True)
+    return figure
+
+
+def detections(
+    chosen: Sequence[Example],
+    photographs: Sequence[Tensor],
+    found: Sequence[Detections],
+    score: float = 0.5,
+    columns: int = 4,
+) -> Figure:
+    """What was found (blue, class and score) beside what is there (orange; dashed = difficult)."""
+    figure, axes = _grid(len(chosen), columns)
+    for ax, example, photograph, d in zip(axes, chosen, photographs, found, strict=False):
+        photograph_on(ax, photograph)
+        _truth_on(ax, example)
+        detections_on(ax, d.above(score))
+    return figure
+
+
+def picture(photograph: Tensor, found: Detections) -> Figure:
+    """One photograph with its detections, as large as itself."""
+    height, width, _ = photograph.shape
+    figure = plt.figure(figsize=(width / 100, height / 100))
+    ax = figure.add_axes((0, 0, 1, 1))
+    photograph_on(ax, photograph)
+    detections_on(ax, found)
+    return figure
+
+
+def detections_on(ax: Axes, found: Detections) -> None:
+    """Boxes of detections with class and score."""
+    names = [CLASSES[label] for label in found.labels.tolist()]
+    captions = [f"{name} {score:.2f}" for name, score in zip(names, found.scores.tolist(), strict=True)]
+    boxes_on(ax, found.boxes, captions, color=BLUE)
+
+
+def loss_curve(log: Sequence[dict[str, Any]]) -> Figure:
+    """Training loss, its parts, validation loss and learning rate of a run against the step."""
+    train = [row for row in log if "multibox" in row]
+    val = [row for row in log if "val" in row]
+    figure, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
+    steps = [row["step"] for row in train]
+    for name, color, width in (("multibox", BLUE, 1.8), ("confidence", SKY, 1), ("localisation", GREEN, 1)):
+        ax.plot(steps, [row[name] for row in train], color=color, linewidth=width, label=f"training, {name}")
+    if val:
+        ax.plot(
+            [r["step"] for r in val], [r["val"]["multibox"] for r in val], "o-", color=RED, label="validation"
+        )
+    rates = [row["rate"] for row in train]
+    # a drop is a fall to a tenth; the first point of the lower rate is where it shows
+    for step, before, after in zip(steps[1:], rates, rates[1:], strict=False):
+        if after < 0.5 * before:
+            ax.axvline(step, color="0.6", linestyle=":", linewidth=1)
+            ax.text(step, ax.get_ylim()[1], f" rate {after:.0e}", fontsize=8, va="top", color="0.3")
+    ax.set(xlabel="step", ylabel="loss / N", ylim=(0, None), title="Loss of the run")
+    ax.legend(frameon=False)
+    return figure
+
+
+def precision_recall(table: Table, columns: int = 5) -> Figure:
+    """One small precision-recall curve a class, with its AP."""
+    figure, axes = _grid(len(table.curves), columns, size=(2.0, 1.8), sharex=True, sharey=True)
+    for ax, (name, curve) in zip(axes, table.curves.items(), strict=False):
+        ax.plot(curve.recall, curve.precision, color=BLUE, linewidth=1.5)
+        ax.fill_between(curve.recall, np.nan_to_num(curve.precision), color=SKY, alpha=0.35, linewidth=0)
+        ax.set(xlim=(0, 1), ylim=(0, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        ax.set_title(f"{name} {100 * table.ap[name]:.1f}", fontsize=9)
+    figure.supxlabel("recall", fontsize=9)
+    figure.supylabel("precision", fontsize=9)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG and let go of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+    return path
+
+
+def _truth_on(ax: Axes, example: Example, captions: bool = False) -> None:
+    for dashed in (False, True):
+        mine = example.difficult == dashed
+        names = [CLASSES[label] for label in example.labels[mine].tolist()] if captions else ()
+        boxes_on(ax, example.boxes[mine], names, dashed=dashed)
+
+
+def _grid(
+    count: int, columns: int, size: tuple[float, float] = (3.2, 2.6), **kwargs: Any
+) -> tuple[Figure, list[Axes]]:
+    columns = max(1, min(columns, count))
+    rows = max(1, -(-count // columns))
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(size[0] * columns, size[1] * rows),
+        layout="constrained",
+        squeeze=False,
+        **kwargs,
+    )
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return figure, list(axes.flat)

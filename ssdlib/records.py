@@ -1,0 +1,87 @@
+"""The small immutable records that travel between rooms.
+
+One alphabet is used in every docstring of the library:
+
+    B  images in a batch            K  anchors (8,732 for SSD300, always computed)
+    R  objects in an image, may be 0; in a batch, the slots every image is padded to
+    C  classes with background, 21  D  detections kept in an image
+    S  side of the square canvas the network sees, 300 px
+
+Boxes are float32 corners (xmin, ymin, xmax, ymax) in pixels of the image they travel with: of the
+photograph in `Example` and `Detections`, of the canvas in `Batch` and `Predictions`. A box that covers a
+whole W x H image is (0, 0, W, H). Labels are 0..20; 0 is background, and so marks an empty slot too.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Example:
+    """One photograph of a data set with what is known about it. The pixels stay on disk or in a store."""
+
+    image_id: str  # as in the image lists: "000005", "2008_000003"
+    path: Path  # of the JPEG
+    size: tuple[int, int]  # width, height in px, as the annotation states it
+    boxes: Tensor  # (R, 4) float32, px of the photograph
+    labels: Tensor  # (R,) int64, 1..20
+    difficult: Tensor  # (R,) bool: judged by nobody, see `evaluate`
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the network and the loss see of B photographs."""
+
+    images: Tensor  # (B, 3, S, S) float32, RGB minus the mean of the training data
+    boxes: Tensor  # (B, R, 4) float32, px of the canvas; zeros in empty slots
+    labels: Tensor  # (B, R) int64; 0 marks an empty slot
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the network says about every anchor, before any decision."""
+
+    offsets: Tensor  # (B, K, 4): how the anchor has to move and grow, see `coding`
+    logits: Tensor  # (B, K, C): class scores before the softmax
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the network should have said about every anchor."""
+
+    offsets: Tensor  # (B, K, 4) float32; meaningful where labels > 0
+    labels: Tensor  # (B, K) int64; 0 = background
+    matched: Tensor  # (B, K) int64: slot of the object the anchor answers for, or -1
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The two parts of the multibox loss, each already divided by the number of matched anchors."""
+
+    localisation: Tensor  # () float32
+    confidence: Tensor  # () float32
+    positives: Tensor  # () int64: matched anchors in the batch
+    negatives: Tensor  # () int64: mined background anchors in the batch
+
+    @property
+    def multibox(self) -> Tensor:
+        return self.localisation + self.confidence
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one photograph, best first."""
+
+    boxes: Tensor  # (D, 4) float32, px of the photograph
+    scores: Tensor  # (D,) float32, 0..1
+    labels: Tensor  # (D,) int64, 1..20
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, score: float) -> "Detections":
+        """Only the detections whose score is at least `score`: .01 judges a detector, .5 shows it."""
+        keep = self.scores >= score
+        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])

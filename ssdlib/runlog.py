@@ -1,0 +1,105 @@
+"""The log of a run: JSON lines, one every few steps, and the place where NaN is noticed.
+
+Three kinds of lines, told apart by their keys: means of the training loss (`multibox`), validation losses
+(`val`) and evaluations (`map`). Plots and dashboards read the file, never the loop.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssdlib import distributed
+from ssdlib.loss import l2_penalty
+from ssdlib.model import SSD300
+from ssdlib.records import Losses
+from ssdlib.runs import Diverged, kept
+
+LOG = "log.jsonl"
+
+
+class RunLog:
+    """Collects the losses of steps and writes a line when one is due.
+
+    Losses stay on the device until then: asking a GPU for a number after every step would make it wait.
+    """
+
+    def __init__(self, out: Path, step: int = 0, seconds: float = 0.0, every: int = 10):
+        self.out, self.every = Path(out), every
+        self.started = time.monotonic() - seconds
+        self.waiting: list[tuple[int, float, Losses]] = []
+        self.last_finite = "no loss was finite"
+        self.summary = ""
+        if distributed.is_first() and (self.out / LOG).exists():
+            # what a killed session wrote after its last checkpoint will be written again
+            rows = [row for row in read_log(self.out) if row["step"] <= step] if step else []
+            (self.out / LOG).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the run so far, over all its sessions."""
+        return time.monotonic() - self.started
+
+    def add(self, step: int, rate: float, losses: Losses, model: SSD300) -> None:
+        """Take the losses of the update that made it `step` updates. May raise Diverged."""
+        self.waiting.append((step, rate, losses))
+        if step % self.every == 0:
+            means = self.check()
+            self.waiting = []
+            row = loss_row(*means[:2], model)
+            self.write(step=step, rate=rate, **row, positives=means[2], negatives=means[3])
+            self.summary = f"loss {row['multibox']:.2f}, rate {rate:.0e}"
+
+    def check(self) -> list[float]:
+        """Raise Diverged if a loss that waits isn't finite. -> mean localisation, confidence, positives,
+        negatives of the steps that wait."""
+        if not self.waiting:
+            return []
+        rows = [
+            torch.stack([x.localisation, x.confidence, x.positives, x.negatives]) for _, _, x in self.waiting
+        ]
+        rows = distributed.total(torch.stack(rows).double()).cpu()
+        for (step, rate, _), row in zip(self.waiting, rows, strict=True):
+            if not row.isfinite().all():
+                self._diverged(step, rate, row)
+            self.last_finite = f"the last finite loss was {row[0] + row[1]:.3f} at step {step}"
+        return rows.mean(dim=0).tolist()
+
+    def write(self, **row: Any) -> None:
+        if distributed.is_first():
+            with open(self.out / LOG, "a") as file:
+                file.write(json.dumps({**row, "seconds": round(self.seconds, 1)}) + "\n")
+
+    def _diverged(self, step: int, rate: float, row: Tensor) -> None:
+        self.write(step=step, rate=rate, diverged=True)
+        raise Diverged(
+            f"step {step}: localisation loss {row[0]:.3g}, confidence loss {row[1]:.3g} at learning rate {rate:g}; "
+            f"{self.last_finite}; {kept(self.out)}. A lower rate, a warm-up or another seed may get through."
+        )
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log. A last line that a crash cut short is left out."""
+    rows = []
+    for line in (Path(out) / LOG).read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def loss_row(localisation: float, confidence: float, model: SSD300) -> dict[str, float]:
+    """The figures a line reports: `multibox` is what is minimised, `keras_equivalent` compares with the seed."""
+    multibox, l2 = localisation + confidence, float(l2_penalty(model))
+    row = {
+        "localisation": localisation,
+        "confidence": confidence,
+        "multibox": multibox,
+        "l2": l2,
+        "keras_equivalent": multibox + l2,
+    }
+    return {name: round(value, 6) for name, value in row.items()}

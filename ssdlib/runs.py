@@ -1,0 +1,148 @@
+"""A run: its settings, and the folder that keeps it.
+
+The folder holds `config.json`, `log.jsonl` (see `runlog`), `checkpoint.pt`, and `results/` with the devkit files
+of the last evaluation. Whatever a kill interrupts, the folder is a run that can be resumed.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssdlib import checkpoint, distributed
+from ssdlib.augment import STEPS
+from ssdlib.model import SSD300
+
+CHECKPOINT, CONFIG, RESULTS = "checkpoint.pt", "config.json", "results"
+MAY_CHANGE = ("steps", "val_every", "map_every", "checkpoint_every")  # when a run is resumed
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Every choice of a run; the defaults are those of the paper and the released Caffe code."""
+
+    train_sets: tuple[str, ...] = ("2007-trainval", "2012-trainval")  # trained on, one after the other
+    test_sets: tuple[str, ...] = ("2007-test",)  # for validation loss and mAP, never trained on
+    difficult: bool = True  # train on difficult objects too
+    augment: tuple[str, ...] = STEPS  # steps of the augmentation: distort expand crop flip
+    width: float = 1.0  # channels of the network, relative to VGG16's
+    batch_norm: bool = False  # normalise after every convolution of the body
+    strided_stem: bool = False  # one stride-2 convolution for conv1_1, conv1_2 and pool1
+    steps: int = 120_000  # updates of the weights
+    batch_size: int = 32  # images an update, over all processes together
+    microbatch: int = 0  # images computed at a time; fewer than batch_size saves memory; 0 = all
+    learning_rate: float = 1e-3  # of weights; biases learn twice as fast
+    drops: tuple[int, ...] = (80_000, 100_000)  # steps after which the rate falls to a tenth
+    warmup: int = 0  # steps over which the rate rises to its value
+    momentum: float = 0.9  # of SGD
+    weight_decay: float = 5e-4  # on kernels and the L2Norm scale, not on biases and batch norm
+    mining: str = "image"  # hard negatives ranked within each image, or within the batch
+    precision: str = "auto"  # float32, bfloat16, or auto: bfloat16 where the device has units for it
+    seed: int = 0  # of the weights, the order of the photographs and the augmentation
+    log_every: int = 10  # steps that a line of the log averages over
+    val_every: int = 1000  # steps between validation losses; 0 = never
+    map_every: int = 20_000  # steps between evaluations besides the one at the end; 0 = none
+    checkpoint_every: int = 1000  # steps between checkpoints besides the one at the end
+
+
+RECIPES = {
+    "paper": RunConfig(),
+    "mini": RunConfig(
+        augment=("flip",),
+        width=1 / 8,
+        batch_norm=True,
+        strided_stem=True,
+        steps=1100,
+        batch_size=16,
+        learning_rate=0.03,
+        drops=(800, 1000),
+        warmup=50,
+        val_every=250,
+        map_every=0,
+        checkpoint_every=100,
+    ),
+}
+
+
+class RunError(ValueError):
+    """A run folder can't be used as asked. The message says why and what to do."""
+
+
+class Diverged(RuntimeError):
+    """The loss isn't a number any more. The checkpoint before it is kept."""
+
+
+def open_run(
+    out: Path, config: RunConfig, model: SSD300, optimizer: torch.optim.Optimizer, resume: bool
+) -> tuple[int, float]:
+    """Make the folder, or go on with the run in it. -> steps done and seconds spent so far.
+
+    Model and optimiser are set to where the run stands. Raises RunError if a run is there that isn't to be
+    resumed or had other settings, or if the folder holds something else.
+    """
+    out = Path(out)
+    step, seconds = 0, 0.0
+    if (out / CHECKPOINT).exists():
+        state = checkpoint.load(out / CHECKPOINT)
+        if not resume:
+            raise RunError(f"{out}: holds a run at step {state['step']}; resume it, or name another folder")
+        _refuse_other_config(out, config_from(state["config"]), config)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, seconds = state["step"], state["seconds"]
+    elif out.exists() and any(out.iterdir()) and not (out / CONFIG).exists():
+        raise RunError(f"{out}: holds files that aren't a run; name another folder")
+    if distributed.is_first():
+        out.mkdir(parents=True, exist_ok=True)
+        (out / CONFIG).write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
+    distributed.wait()
+    return step, seconds
+
+
+def save_run(
+    out: Path, step: int, seconds: float, config: RunConfig, model: SSD300, optimizer: torch.optim.Optimizer
+) -> None:
+    """Write the checkpoint, unless a weight isn't finite any more: then the older one is worth more."""
+    if not all(bool(p.isfinite().all()) for p in model.parameters()):
+        raise Diverged(f"step {step}: a weight isn't finite, though the loss before it was; {kept(out)}")
+    if distributed.is_first():
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "seconds": seconds,
+            "config": dataclasses.asdict(config),
+        }
+        checkpoint.save(Path(out) / CHECKPOINT, state)
+    distributed.wait()
+
+
+def load_run(path: Path, device: torch.device | str = "cpu") -> tuple[SSD300, RunConfig, int]:
+    """Network in eval mode, settings and step of a run folder or of a checkpoint file."""
+    path = Path(path)
+    state = checkpoint.load(path / CHECKPOINT if path.is_dir() else path)
+    config = config_from(state["config"])
+    model = SSD300(width=config.width, batch_norm=config.batch_norm, strided_stem=config.strided_stem)
+    model.load_state_dict(state["model"])
+    return model.to(device, memory_format=torch.channels_last).eval(), config, state["step"]
+
+
+def config_from(values: dict[str, Any]) -> RunConfig:
+    """A RunConfig from what a checkpoint or `config.json` holds, where tuples may have become lists."""
+    return RunConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def kept(out: Path) -> str:
+    """A half sentence on what is left of a run that broke."""
+    path = Path(out) / CHECKPOINT
+    return f"the checkpoint before it is kept in {path}" if path.exists() else "no checkpoint was written yet"
+
+
+def _refuse_other_config(out: Path, old: RunConfig, new: RunConfig) -> None:
+    for field in fields(RunConfig):
+        was, now = getattr(old, field.name), getattr(new, field.name)
+        if was != now and field.name not in MAY_CHANGE:
+            raise RunError(f"{out}: its run has {field.name} {was}, asked for is {now}; name another folder")

@@ -1,0 +1,128 @@
+"""Pascal VOC on disk: classes, image lists, annotations. The only room that knows VOC's quirks.
+
+VOC counts pixels from 1 and its corners are inclusive: a box over a whole W x H image reads (1, 1, W, H).
+Here it becomes (0, 0, W, H): one is taken off the two minima, nothing off the maxima (the geometrically
+exact reading; Caffe keeps all four numbers, others take one off all four).
+"""
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ssdlib.records import Example
+
+CLASSES = (
+    "background",
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train"),
+    "tvmonitor",
+)
+LABELS = {name: label for label, name in enumerate(CLASSES)}
+
+# Counted on the genuine XML files: images, objects, of which difficult
+COUNTS = {
+    "2007-trainval": (5011, 15662, 3054),
+    "2012-trainval": (11540, 31561, 4111),
+    "2007-test": (4952, 14976, 2944),
+}
+
+
+class VOCError(ValueError):
+    """Something on disk isn't as VOC promises. The message names the file, what was found, what was wanted."""
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """ "2007-trainval" -> ("2007", "trainval")."""
+    match = re.fullmatch(r"(\d{4})-(\w+)", name)
+    if not match:
+        raise VOCError(f"image set {name!r}: wanted a year and a list, such as 2007-trainval")
+    return match[1], match[2]
+
+
+def image_ids(devkit: Path, name: str) -> list[str]:
+    """The ids in ImageSets/Main of set `name` ("2007-test"), in the order of the file."""
+    year, part = split_name(name)
+    path = Path(devkit) / f"VOC{year}" / "ImageSets" / "Main" / f"{part}.txt"
+    if not path.is_file():
+        raise VOCError(f"{path}: not there; wanted the image list of {name}. Is {devkit} a VOCdevkit folder?")
+    ids = path.read_text().split()
+    if not ids:
+        raise VOCError(f"{path}: empty; wanted one image id a line")
+    return ids
+
+
+def read_sets(devkit: Path, names: Sequence[str], progress: Callable = lambda ids, **_: ids) -> list[Example]:
+    """All examples of the named sets, one after the other. `progress` may be tqdm."""
+    devkit = Path(devkit)
+    wanted = [(split_name(name)[0], image_id) for name in names for image_id in image_ids(devkit, name)]
+    return [_read(devkit / f"VOC{year}", image_id) for year, image_id in progress(wanted, desc="annotations")]
+
+
+def read_example(annotation: Path, photograph: Path, image_id: str) -> Example:
+    """One XML file as an `Example`; the photograph is not opened.
+
+    Raises VOCError if the XML is broken, a class is unknown, or a box has no area or leaves the image. The
+    parts of persons (heads, hands) that VOC nests inside some objects are not objects.
+    """
+    root = _parse(annotation)
+    width, height = (int(_number(root, f"size/{side}", annotation)) for side in ("width", "height"))
+    boxes, labels, difficult = [], [], []
+    for node in root.findall("object"):
+        name = (node.findtext("name") or "").strip()
+        if LABELS.get(name, 0) == 0:
+            raise VOCError(f"{annotation}: class {name!r}; wanted one of {', '.join(CLASSES[1:])}")
+        corners = [_number(node, f"bndbox/{side}", annotation) for side in ("xmin", "ymin", "xmax", "ymax")]
+        x1, y1, x2, y2 = corners[0] - 1, corners[1] - 1, corners[2], corners[3]
+        if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+            found = ", ".join(f"{c:g}" for c in corners)
+            raise VOCError(
+                f"{annotation}: {name} at ({found}); wanted 1 <= xmin <= xmax <= {width} "
+                f"and 1 <= ymin <= ymax <= {height}"
+            )
+        boxes.append((x1, y1, x2, y2))
+        labels.append(LABELS[name])
+        difficult.append((node.findtext("difficult") or "0").strip() == "1")
+    return Example(
+        image_id=image_id,
+        path=photograph,
+        size=(width, height),
+        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor(labels, dtype=torch.int64),
+        difficult=torch.tensor(difficult, dtype=torch.bool),
+    )
+
+
+def read_photograph(path: Path) -> torch.Tensor:
+    """Decode a picture: (H, W, 3) uint8 RGB. Raises VOCError naming the file if it can't be decoded."""
+    try:
+        with Image.open(path) as image:
+            return torch.from_numpy(np.array(image.convert("RGB")))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise VOCError(f"{path}: {error or 'unreadable'}; wanted a complete picture") from error
+
+
+def _read(folder: Path, image_id: str) -> Example:
+    annotation = folder / "Annotations" / f"{image_id}.xml"
+    return read_example(annotation, folder / "JPEGImages" / f"{image_id}.jpg", image_id)
+
+
+def _parse(path: Path) -> ET.Element:
+    try:
+        return ET.parse(path).getroot()
+    except FileNotFoundError:
+        raise VOCError(f"{path}: not there; the image list names it") from None
+    except (ET.ParseError, UnicodeDecodeError, LookupError) as error:
+        raise VOCError(f"{path}: {error}; wanted well-formed XML") from error
+
+
+def _number(node: ET.Element, tag: str, path: Path) -> float:
+    text = node.findtext(tag)
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        raise VOCError(f"{path}: <{tag}> is {text!r}; wanted a number") from None
