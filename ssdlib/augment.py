@@ -185,13 +185,14 @@ def warp(
     slope = slope * torch.stack([1 - 2 * drawn.flip.float(), torch.ones(len(sizes))], dim=1)
     centres = (torch.arange(SSD300.canvas) + 0.5) * 2 / SSD300.canvas - 1
     where = (slope[..., None] * centres + middle[..., None]).to(device)  # (B, 2, S): x of columns, y of rows
-    canvas = torch.cat(
-        [
-            _sample(photograph.to(device), x, y, interpolation)
-            for photograph, (x, y) in zip(photographs, where, strict=True)
-        ]
-    )
-    _distort(canvas, drawn)
+    canvas = torch.empty(len(photographs), 3, SSD300.canvas, SSD300.canvas, device=device)
+    for image, photograph, (x, y) in zip(canvas, photographs, where, strict=True):
+        image.copy_(_sample(photograph.to(device), x, y, interpolation)[0])
+    colours = _colours(drawn).to(device)
+    # a picture at a time stays in a processor's cache; a GPU wants them all at once
+    chunk = 1 if canvas.device.type == "cpu" else max(1, len(canvas))
+    for part, amounts in zip(canvas.split(chunk), colours.split(chunk), strict=True):
+        _distort(part, amounts)
     on_x, on_y = (where.abs() <= 1).unbind(dim=1)
     mean = torch.tensor(MEAN, device=device)[:, None, None]
     return canvas.sub_(mean).mul_((on_y[:, :, None] & on_x[:, None, :])[:, None])
@@ -205,32 +206,41 @@ def _sample(photograph: Tensor, x: Tensor, y: Tensor, interpolation: str) -> Ten
     return sampled.clamp_(0, 255) if interpolation == "bicubic" else sampled
 
 
-def _distort(rgb: Tensor, drawn: Draw) -> None:
-    """Change the colours of (B, 3, S, S) in 0..255 in place; what leaves the range is cut off after each step."""
-    last = drawn.contrast_last
+def _colours(drawn: Draw) -> Tensor:
+    """(B, 5) what to do in this order: brightness, contrast, saturation, hue, contrast if it comes last."""
     one = torch.ones_like(drawn.contrast)
-    _change(rgb, drawn.brightness != 0, lambda x, b: x.add_(b).clamp_(0, 255), drawn.brightness)
-    early = torch.where(last, one, drawn.contrast)
-    _change(rgb, early != 1, lambda x, c: x.mul_(c).clamp_(0, 255), early)
-    _change(rgb, drawn.saturation != 1, _saturate, drawn.saturation)
-    _change(rgb, drawn.hue != 0, _turn_hue, drawn.hue)
-    late = torch.where(last, drawn.contrast, one)
-    _change(rgb, late != 1, lambda x, c: x.mul_(c).clamp_(0, 255), late)
+    early = torch.where(drawn.contrast_last, one, drawn.contrast)
+    late = torch.where(drawn.contrast_last, drawn.contrast, one)
+    return torch.stack([drawn.brightness, early, drawn.saturation, drawn.hue, late], dim=1)
 
 
-def _change(rgb: Tensor, which: Tensor, function, amount: Tensor) -> None:
-    """Apply `function(pixels, amount)` to those images of the batch that the coin chose."""
-    index = which.nonzero()[:, 0]
-    if len(index):
-        index_there = index.to(rgb.device)
-        rgb[index_there] = function(rgb[index_there], amount[index].to(rgb.device)[:, None, None, None])
+NOTHING = (0.0, 1.0, 1.0, 0.0, 1.0)  # the amounts of `_colours` that change nothing
+
+
+def _distort(rgb: Tensor, amounts: Tensor) -> None:
+    """Change the colours of (b, 3, S, S) in 0..255 in place by `_colours`, cutting off what leaves the range."""
+    operations = (_brighten, _scale, _saturate, _turn_hue, _scale)
+    changes = amounts != torch.tensor(NOTHING, device=amounts.device)
+    for operation, on, amount in zip(operations, changes.T, amounts.T, strict=True):
+        chosen = on.nonzero()[:, 0]
+        if len(chosen) == len(rgb):
+            rgb.copy_(operation(rgb, amount[:, None, None, None]))
+        elif len(chosen):
+            rgb[chosen] = operation(rgb[chosen], amount[chosen, None, None, None])
+
+
+def _brighten(rgb: Tensor, amount: Tensor) -> Tensor:
+    return (rgb + amount).clamp_(0, 255)
+
+
+def _scale(rgb: Tensor, factor: Tensor) -> Tensor:
+    return (rgb * factor).clamp_(0, 255)
 
 
 def _saturate(rgb: Tensor, factor: Tensor) -> Tensor:
     """HSV saturation times `factor`. Value stays the largest channel, so the others move towards or away from
     it, at most until one of them reaches 0."""
-    value, smallest = rgb.amax(dim=1, keepdim=True), rgb.amin(dim=1, keepdim=True)
-    chroma = value - smallest
+    value, chroma = _value_and_chroma(rgb)
     ratio = torch.minimum(factor, value / chroma.clamp(min=1e-6))
     return value - (value - rgb) * ratio
 
@@ -238,8 +248,7 @@ def _saturate(rgb: Tensor, factor: Tensor) -> Tensor:
 def _turn_hue(rgb: Tensor, degrees: Tensor) -> Tensor:
     """HSV hue plus `degrees`. Like OpenCV's 8-bit arithmetic in the original, a hue that would fall below 0
     stays at 0 (red); one above 360 wraps."""
-    value, smallest = rgb.amax(dim=1, keepdim=True), rgb.amin(dim=1, keepdim=True)
-    chroma = value - smallest
+    value, chroma = _value_and_chroma(rgb)
     red, green, blue = rgb.split(1, dim=1)
     safe = chroma.clamp(min=1e-6)
     sector = torch.where(
@@ -250,3 +259,10 @@ def _turn_hue(rgb: Tensor, degrees: Tensor) -> Tensor:
     sector = (sector + degrees / 60).clamp(min=0)
     k = (sector + torch.tensor([5.0, 3.0, 1.0], device=rgb.device)[:, None, None]) % 6
     return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
+
+
+def _value_and_chroma(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest channel, and how far the smallest lies below it: (b, 1, S, S) each."""
+    red, green, blue = rgb.split(1, dim=1)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    return value, value - torch.minimum(torch.minimum(red, green), blue)

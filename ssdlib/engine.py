@@ -18,7 +18,7 @@ from ssdlib.matching import make_targets
 from ssdlib.model import SSD300
 from ssdlib.records import Batch, Detections, Example, Losses, Predictions, Targets
 from ssdlib.runlog import RunLog, loss_row
-from ssdlib.runs import RESULTS, RunConfig, open_run, save_run
+from ssdlib.runs import RESULTS, Progress, RunConfig, open_run, save_run
 from ssdlib.store import Jpegs, Store
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -45,9 +45,10 @@ def train(
     """
     device = distributed.start()
     model, optimizer, anchors = build(config, device, weights)
-    first, seconds = open_run(out, config, model, optimizer, resume)
+    begin = open_run(out, config, model, optimizer, resume)
+    first = begin.step
     last = config.steps if stop_after is None else min(stop_after, config.steps)
-    log = RunLog(out, first, seconds, config.log_every)
+    log = RunLog(out, begin, config.log_every)
     network = distributed.wrap(model)
     batches = batch_maker(config, train_data, device).ahead(first, last)
     progress = bar(total=config.steps, initial=first, desc="training", unit="step") if bar else None
@@ -65,8 +66,8 @@ def train(
             table = evaluate_on(model, test_data, anchors, config, out)
             log.write(step=done, map=table.mean, ap=table.ap)
         if _due(done, config.checkpoint_every) or done == last:
-            log.check()
-            save_run(out, done, log.seconds, config, model, optimizer)
+            log.look()
+            save_run(out, Progress(done, log.seconds, log.seen), config, model, optimizer)
 
     if progress is not None:
         progress.close()

@@ -5,20 +5,23 @@ Three kinds of lines, told apart by their keys: means of the training loss (`mul
 """
 
 import json
+import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ssdlib import distributed
 from ssdlib.loss import l2_penalty
 from ssdlib.model import SSD300
 from ssdlib.records import Losses
-from ssdlib.runs import Diverged, kept
+from ssdlib.runs import Diverged, Progress, kept
 
 LOG = "log.jsonl"
+
+Row = tuple[float, float, float, float]  # localisation, confidence, positives, negatives
 
 
 class RunLog:
@@ -27,15 +30,16 @@ class RunLog:
     Losses stay on the device until then: asking a GPU for a number after every step would make it wait.
     """
 
-    def __init__(self, out: Path, step: int = 0, seconds: float = 0.0, every: int = 10):
+    def __init__(self, out: Path, begin: Progress, every: int = 10):
         self.out, self.every = Path(out), every
-        self.started = time.monotonic() - seconds
-        self.waiting: list[tuple[int, float, Losses]] = []
+        self.started = time.monotonic() - begin.seconds
+        self.unseen: list[tuple[int, float, Losses]] = []  # on the device
+        self.seen: list[Row] = [tuple(row) for row in begin.seen]  # finite, since the last line
         self.last_finite = "no loss was finite"
         self.summary = ""
         if distributed.is_first() and (self.out / LOG).exists():
             # what a killed session wrote after its last checkpoint will be written again
-            rows = [row for row in read_log(self.out) if row["step"] <= step] if step else []
+            rows = [row for row in read_log(self.out) if row["step"] <= begin.step] if begin.step else []
             (self.out / LOG).write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     @property
@@ -45,35 +49,38 @@ class RunLog:
 
     def add(self, step: int, rate: float, losses: Losses, model: SSD300) -> None:
         """Take the losses of the update that made it `step` updates. May raise Diverged."""
-        self.waiting.append((step, rate, losses))
+        self.unseen.append((step, rate, losses))
         if step % self.every == 0:
-            means = self.check()
-            self.waiting = []
-            row = loss_row(*means[:2], model)
-            self.write(step=step, rate=rate, **row, positives=means[2], negatives=means[3])
+            self.look()
+            localisation, confidence, positives, negatives = (
+                sum(column) / len(self.seen) for column in zip(*self.seen, strict=True)
+            )
+            row = loss_row(localisation, confidence, model)
+            self.write(step=step, rate=rate, **row, positives=positives, negatives=negatives)
             self.summary = f"loss {row['multibox']:.2f}, rate {rate:.0e}"
+            self.seen = []
 
-    def check(self) -> list[float]:
-        """Raise Diverged if a loss that waits isn't finite. -> mean localisation, confidence, positives,
-        negatives of the steps that wait."""
-        if not self.waiting:
-            return []
+    def look(self) -> None:
+        """Fetch the losses of all processes that nobody has looked at, and raise Diverged if one isn't finite."""
+        if not self.unseen:
+            return
         rows = [
-            torch.stack([x.localisation, x.confidence, x.positives, x.negatives]) for _, _, x in self.waiting
+            torch.stack([x.localisation, x.confidence, x.positives, x.negatives]) for _, _, x in self.unseen
         ]
-        rows = distributed.total(torch.stack(rows).double()).cpu()
-        for (step, rate, _), row in zip(self.waiting, rows, strict=True):
-            if not row.isfinite().all():
+        rows = distributed.total(torch.stack(rows).double()).tolist()
+        for (step, rate, _), row in zip(self.unseen, rows, strict=True):
+            if not all(map(math.isfinite, row)):
                 self._diverged(step, rate, row)
             self.last_finite = f"the last finite loss was {row[0] + row[1]:.3f} at step {step}"
-        return rows.mean(dim=0).tolist()
+        self.seen += [tuple(row) for row in rows]
+        self.unseen = []
 
     def write(self, **row: Any) -> None:
         if distributed.is_first():
             with open(self.out / LOG, "a") as file:
                 file.write(json.dumps({**row, "seconds": round(self.seconds, 1)}) + "\n")
 
-    def _diverged(self, step: int, rate: float, row: Tensor) -> None:
+    def _diverged(self, step: int, rate: float, row: Sequence[float]) -> None:
         self.write(step=step, rate=rate, diverged=True)
         raise Diverged(
             f"step {step}: localisation loss {row[0]:.3g}, confidence loss {row[1]:.3g} at learning rate {rate:g}; "

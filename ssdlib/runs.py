@@ -6,6 +6,7 @@ of the last evaluation. Whatever a kill interrupts, the folder is a run that can
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,15 @@ RECIPES = {
 }
 
 
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    step: int = 0  # updates done
+    seconds: float = 0.0  # spent, over all sessions
+    seen: Sequence[Sequence[float]] = ()  # losses of the steps since the last line of the log, see `runlog`
+
+
 class RunError(ValueError):
     """A run folder can't be used as asked. The message says why and what to do."""
 
@@ -77,14 +87,14 @@ class Diverged(RuntimeError):
 
 def open_run(
     out: Path, config: RunConfig, model: SSD300, optimizer: torch.optim.Optimizer, resume: bool
-) -> tuple[int, float]:
-    """Make the folder, or go on with the run in it. -> steps done and seconds spent so far.
+) -> Progress:
+    """Make the folder, or go on with the run in it.
 
     Model and optimiser are set to where the run stands. Raises RunError if a run is there that isn't to be
     resumed or had other settings, or if the folder holds something else.
     """
     out = Path(out)
-    step, seconds = 0, 0.0
+    progress = Progress()
     if (out / CHECKPOINT).exists():
         state = checkpoint.load(out / CHECKPOINT)
         if not resume:
@@ -92,31 +102,31 @@ def open_run(
         _refuse_other_config(out, config_from(state["config"]), config)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        step, seconds = state["step"], state["seconds"]
+        progress = Progress(*(state[field.name] for field in fields(Progress)))
     elif out.exists() and any(out.iterdir()) and not (out / CONFIG).exists():
         raise RunError(f"{out}: holds files that aren't a run; name another folder")
     if distributed.is_first():
         out.mkdir(parents=True, exist_ok=True)
         (out / CONFIG).write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
     distributed.wait()
-    return step, seconds
+    return progress
 
 
 def save_run(
-    out: Path, step: int, seconds: float, config: RunConfig, model: SSD300, optimizer: torch.optim.Optimizer
+    out: Path, progress: Progress, config: RunConfig, model: SSD300, optimizer: torch.optim.Optimizer
 ) -> None:
     """Write the checkpoint, unless a weight isn't finite any more: then the older one is worth more."""
     if not all(bool(p.isfinite().all()) for p in model.parameters()):
-        raise Diverged(f"step {step}: a weight isn't finite, though the loss before it was; {kept(out)}")
+        raise Diverged(
+            f"step {progress.step}: a weight isn't finite, though the loss before it was; {kept(out)}"
+        )
     if distributed.is_first():
         state = {
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "step": step,
-            "seconds": seconds,
             "config": dataclasses.asdict(config),
         }
-        checkpoint.save(Path(out) / CHECKPOINT, state)
+        checkpoint.save(Path(out) / CHECKPOINT, state | dataclasses.asdict(progress))
     distributed.wait()
 
 

@@ -56,13 +56,12 @@ class Store:
         self.sizes = index["sizes"]
         lengths = [3 * width * height for width, height in self.sizes]
         self.starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        found, wanted = (folder / PIXELS).stat().st_size, int(self.starts[-1])
+        pixels, wanted = folder / PIXELS, int(self.starts[-1])
+        found = pixels.stat().st_size if pixels.is_file() else 0
         if found != wanted:
-            raise StoreError(
-                f"{folder / PIXELS}: {found} bytes, wanted {wanted}; delete {folder} to rebuild it"
-            )
+            raise StoreError(f"{pixels}: {found} bytes, wanted {wanted}; delete {folder} to rebuild it")
         # copy-on-write: torch wants writable memory, the file must never change
-        self.pixels = torch.from_numpy(np.memmap(folder / PIXELS, dtype=np.uint8, mode="c"))
+        self.pixels = torch.from_numpy(np.memmap(pixels, dtype=np.uint8, mode="c"))
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -135,6 +134,7 @@ def _read_index(folder: Path) -> dict:
         raise StoreError(
             f"{path}: {error}; wanted the index of a store, delete {folder} to rebuild it"
         ) from None
-    if not isinstance(index, dict) or index.get("format") != FORMAT:
+    complete = isinstance(index, dict) and {"fingerprint", "sizes"} <= index.keys()
+    if not complete or index.get("format") != FORMAT:
         raise StoreError(f"{path}: not a store of format {FORMAT}; delete {folder} to have it built again")
     return index

@@ -5,6 +5,7 @@ Here it becomes (0, 0, W, H): one is taken off the two minima, nothing off the m
 exact reading; Caffe keeps all four numbers, others take one off all four).
 """
 
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
@@ -123,6 +124,9 @@ def _parse(path: Path) -> ET.Element:
 def _number(node: ET.Element, tag: str, path: Path) -> float:
     text = node.findtext(tag)
     try:
-        return float(text)
+        number = float(text)
     except (TypeError, ValueError):
-        raise VOCError(f"{path}: <{tag}> is {text!r}; wanted a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise VOCError(f"{path}: <{tag}> is {text!r}; wanted a number")
+    return number

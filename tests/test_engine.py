@@ -1,0 +1,290 @@
+"""Tests for `engine`, `runs` and `runlog`: schedule, update, resume, divergence, microbatches."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from ssdlib import engine, runs
+from ssdlib.anchors import default_boxes
+from ssdlib.loss import multibox_loss
+from ssdlib.matching import make_targets
+from ssdlib.records import Batch, Example
+from ssdlib.runlog import RunLog, read_log
+
+TINY = runs.RunConfig(
+    train_sets=("2007-trainval",),
+    width=1 / 16,
+    batch_norm=True,
+    strided_stem=True,
+    steps=6,
+    batch_size=4,
+    learning_rate=0.01,
+    drops=(4,),
+    precision="float32",
+    log_every=2,
+    val_every=3,
+    map_every=0,
+    checkpoint_every=2,
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Eight painted photographs, the last one without objects, as (examples, photographs)."""
+    chance = torch.Generator().manual_seed(0)
+    examples, photographs = [], []
+    for i in range(8):
+        photograph = torch.full((150, 200, 3), 90, dtype=torch.uint8)
+        boxes = torch.tensor([[30.0, 20, 110, 120], [120, 40, 180, 140]])[: 0 if i == 7 else 1 + i % 2]
+        labels = 1 + torch.randint(20, (len(boxes),), generator=chance)
+        for box, label in zip(boxes.int().tolist(), labels.tolist(), strict=True):
+            colour = torch.tensor([255 * (label % 3) // 2, 255 * (label % 5) // 4, 12 * label])
+            photograph[box[1] : box[3], box[0] : box[2]] = colour.to(torch.uint8)
+        nothing_hard = torch.zeros(len(boxes), dtype=torch.bool)
+        examples.append(Example(f"{i:06d}", None, (200, 150), boxes, labels, nothing_hard))
+        photographs.append(photograph)
+    return examples, photographs
+
+
+def weights_of(out):
+    return torch.load(out / runs.CHECKPOINT, weights_only=True)
+
+
+def same(a, b):
+    """Equal to the last bit, through dicts, lists and tensors."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def test_the_rate_rises_through_warm_up_and_falls_to_a_tenth_at_each_drop():
+    config = dataclasses.replace(TINY, learning_rate=1e-3, warmup=4, drops=(10, 20))
+    rates = [engine.learning_rate(config, step) for step in (0, 1, 3, 4, 9, 10, 19, 20, 99)]
+    assert rates == pytest.approx([2.5e-4, 5e-4, 1e-3, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
+
+
+def test_paper_and_caffe_settings_are_the_defaults():
+    paper = runs.RECIPES["paper"]
+    assert (paper.steps, paper.batch_size, paper.learning_rate) == (120_000, 32, 1e-3)
+    assert (paper.momentum, paper.weight_decay, paper.drops) == (0.9, 5e-4, (80_000, 100_000))
+    assert (paper.width, paper.batch_norm, paper.strided_stem, paper.mining) == (1, False, False, "image")
+
+
+def test_one_update_is_caffes_sgd_written_out_by_hand(data):
+    """Two steps of v <- .9 v + g + decay w, w <- w - rate v; biases at twice the rate and without decay."""
+    config = dataclasses.replace(TINY, batch_norm=False)
+    model, optimizer, anchors = engine.build(config, CPU)
+    maker = engine.batch_maker(config, data, CPU)
+    by_hand, velocity = dict(engine.build(config, CPU)[0].named_parameters()), {}
+    reference = engine.build(config, CPU)[0]
+    for step in range(2):
+        batch = maker(step)
+        targets = make_targets(batch.boxes, batch.labels, anchors)
+        reference.load_state_dict(by_hand, strict=False)
+        reference.zero_grad()
+        multibox_loss(reference(batch.images), targets).multibox.backward()
+        for name, parameter in reference.named_parameters():
+            factor, decay = (2, 0) if name.endswith("bias") else (1, 5e-4)
+            gradient = parameter.grad + decay * parameter.detach()
+            velocity[name] = 0.9 * velocity[name] + gradient if step else gradient
+            by_hand[name] = parameter.detach() - 1e-4 * factor * velocity[name]
+        engine.update(model, optimizer, batch, anchors, 1e-4, config)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), by_hand[name].detach(), rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_microbatches_give_the_gradient_of_the_whole_batch(data):
+    outcomes = []
+    for microbatch in (0, 1, 3):
+        config = dataclasses.replace(TINY, batch_norm=False, microbatch=microbatch)
+        model, optimizer, anchors = engine.build(config, CPU)
+        losses = engine.update(
+            model, optimizer, engine.batch_maker(config, data, CPU)(0), anchors, 1e-3, config
+        )
+        outcomes.append((model.state_dict(), losses))
+    whole, whole_losses = outcomes[0]
+    for state, losses in outcomes[1:]:
+        torch.testing.assert_close(losses.multibox, whole_losses.multibox, rtol=1e-5, atol=0)
+        assert (losses.positives, losses.negatives) == (whole_losses.positives, whole_losses.negatives)
+        for name in whole:
+            torch.testing.assert_close(state[name], whole[name], rtol=1e-3, atol=1e-6, msg=name)
+
+
+@pytest.mark.slow
+def test_one_batch_can_be_learnt_by_heart(data):
+    """The loss of four photographs seen again and again falls below a twentieth of where it began."""
+    config = dataclasses.replace(TINY, augment=(), learning_rate=0.01, width=1 / 8)
+    model, optimizer, anchors = engine.build(config, CPU)
+    batch = engine.batch_maker(config, data, CPU)(0)
+    first = engine.update(model, optimizer, batch, anchors, 0.005, config).multibox
+    for _ in range(100):
+        last = engine.update(model, optimizer, batch, anchors, 0.01, config).multibox
+    assert last < first / 20
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(data, tmp_path):
+    table = engine.train(TINY, data, data, tmp_path / "whole")
+    assert engine.train(TINY, data, data, tmp_path / "killed", stop_after=3) is None
+    with open(tmp_path / "killed" / "log.jsonl", "a") as log:
+        log.write('{"step": 4, "multibox": 99.0}\n{"step": 5, "mult')  # written after the last checkpoint
+    again = engine.train(TINY, data, data, tmp_path / "killed", resume=True)
+    whole, killed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "killed")
+    assert whole["step"] == 6
+    for part in ("model", "optimizer", "step", "config"):
+        assert same(whole[part], killed[part]), part
+    assert again.ap == table.ap
+    logs = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in read_log(tmp_path / n)]
+        for n in ("whole", "killed")
+    ]
+    assert logs[0] == logs[1]
+
+
+def test_another_seed_gives_other_weights(data, tmp_path):
+    for seed in (0, 1):
+        engine.train(dataclasses.replace(TINY, seed=seed, steps=2), data, data, tmp_path / str(seed))
+    a, b = (weights_of(tmp_path / str(seed))["model"]["body.fc7.0.weight"] for seed in (0, 1))
+    assert not torch.allclose(a, b)
+
+
+def test_training_leaves_the_callers_chance_alone(data):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    engine.build(TINY, CPU)
+    engine.batch_maker(TINY, data, CPU)(0)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_log_tells_losses_and_rate_and_can_be_read_alone(data, tmp_path):
+    engine.train(TINY, data, data, tmp_path)
+    rows = read_log(tmp_path)
+    losses = [row for row in rows if "multibox" in row]
+    assert [row["step"] for row in losses] == [2, 4, 6]
+    assert [row["rate"] for row in losses] == pytest.approx([0.01, 0.01, 0.001])
+    for row in losses:
+        assert row["multibox"] == pytest.approx(row["localisation"] + row["confidence"], abs=2e-6)
+        assert row["keras_equivalent"] == pytest.approx(row["multibox"] + row["l2"], abs=2e-6)
+        assert row["negatives"] == 3 * row["positives"]
+    assert [row["step"] for row in rows if "val" in row] == [3, 6]
+    assert [row["step"] for row in rows if "map" in row] == [6]
+    assert json.loads((tmp_path / "config.json").read_text())["width"] == 1 / 16
+
+
+def test_validation_loss_is_that_of_a_plain_loop(data):
+    model, _, anchors = engine.build(TINY, CPU)
+    found = engine.validation_loss(model, data, anchors, TINY)
+    model.eval()
+    batch = Batch(*_plain(data))
+    losses = multibox_loss(model(batch.images), make_targets(batch.boxes, batch.labels, anchors))
+    assert found["multibox"] == pytest.approx(losses.multibox.item(), rel=1e-4)
+    assert model.training is False
+
+
+def _plain(data):
+    from torchvision.transforms.v2.functional import resize
+
+    images, boxes, labels = [], torch.zeros(8, 2, 4), torch.zeros(8, 2, dtype=torch.int64)
+    for i, (example, photograph) in enumerate(zip(*data, strict=True)):
+        pixels = photograph.permute(2, 0, 1).float()
+        images.append(
+            resize(pixels, [300, 300], antialias=False) - torch.tensor([123.0, 117, 104])[:, None, None]
+        )
+        n = len(example.labels)
+        boxes[i, :n] = example.boxes * torch.tensor([1.5, 2, 1.5, 2])
+        labels[i, :n] = example.labels
+    return torch.stack(images), boxes, labels
+
+
+def test_nan_stops_the_run_and_keeps_the_checkpoint_before_it(data, tmp_path, monkeypatch):
+    engine.train(dataclasses.replace(TINY, steps=2), data, data, tmp_path)
+    before = (tmp_path / runs.CHECKPOINT).read_bytes()
+    real = engine.multibox_loss
+
+    def broken(*args, **kwargs):
+        losses = real(*args, **kwargs)
+        return dataclasses.replace(losses, confidence=losses.confidence * torch.nan)
+
+    monkeypatch.setattr(engine, "multibox_loss", broken)
+    with pytest.raises(runs.Diverged) as stop:
+        engine.train(dataclasses.replace(TINY, val_every=0), data, data, tmp_path, resume=True)
+    message = str(stop.value)
+    assert "step 3:" in message and "confidence loss nan" in message and "learning rate 0.01" in message
+    assert "kept in" in message and (tmp_path / runs.CHECKPOINT).read_bytes() == before
+    assert read_log(tmp_path)[-1]["diverged"] is True
+
+
+def test_the_message_of_a_diverged_run_names_the_last_finite_loss(data, tmp_path):
+    log = RunLog(tmp_path, runs.Progress(), every=10)
+    model, _, _ = engine.build(TINY, CPU)
+    one, count = torch.tensor(1.5), torch.tensor(3)
+    log.add(1, 0.01, engine.Losses(one, one, count, count), model)
+    log.add(2, 0.01, engine.Losses(one * torch.inf, one, count, count), model)
+    with pytest.raises(
+        runs.Diverged, match=r"step 2: localisation loss inf.* last finite loss was 3\.000 at step 1"
+    ):
+        log.look()
+
+
+def test_a_rate_far_too_high_diverges_with_a_sentence(data, tmp_path):
+    config = dataclasses.replace(
+        TINY, batch_norm=False, learning_rate=1e6, steps=20, drops=(), log_every=1, val_every=0
+    )
+    with pytest.raises(runs.Diverged, match="learning rate 1e"):
+        engine.train(config, data, data, tmp_path)
+
+
+def test_weights_that_are_not_finite_are_not_saved(data, tmp_path):
+    model, optimizer, _ = engine.build(TINY, CPU)
+    runs.save_run(tmp_path, runs.Progress(1), TINY, model, optimizer)
+    before = (tmp_path / runs.CHECKPOINT).read_bytes()
+    next(model.parameters()).data[0] = torch.nan
+    with pytest.raises(runs.Diverged, match="a weight isn't finite"):
+        runs.save_run(tmp_path, runs.Progress(2), TINY, model, optimizer)
+    assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
+
+
+def test_a_run_is_not_overwritten_nor_resumed_with_other_settings(data, tmp_path):
+    engine.train(dataclasses.replace(TINY, steps=2), data, data, tmp_path)
+    before = (tmp_path / runs.CHECKPOINT).read_bytes()
+    with pytest.raises(runs.RunError, match="holds a run at step 2"):
+        engine.train(TINY, data, data, tmp_path)
+    with pytest.raises(runs.RunError, match=r"seed 0, asked for is 1"):
+        engine.train(dataclasses.replace(TINY, seed=1), data, data, tmp_path, resume=True)
+    assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_refused_untouched(data, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(runs.RunError, match="aren't a run"):
+        engine.train(TINY, data, data, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_finished_run_asked_again_only_judges(data, tmp_path):
+    table = engine.train(dataclasses.replace(TINY, steps=2), data, data, tmp_path)
+    log = (tmp_path / "log.jsonl").read_text()
+    again = engine.train(dataclasses.replace(TINY, steps=2), data, data, tmp_path, resume=True)
+    assert again.ap == table.ap and (tmp_path / "log.jsonl").read_text() == log
+
+
+def test_a_run_can_be_loaded_to_detect(data, tmp_path):
+    engine.train(dataclasses.replace(TINY, steps=2), data, data, tmp_path)
+    model, config, step = runs.load_run(tmp_path)
+    assert (step, config.width, model.training) == (2, 1 / 16, False)
+    whole = engine.detect_all(model, data, default_boxes(), config)
+    alone = engine.detect_in(model, data[1][2:3], config)[0]
+    torch.testing.assert_close(alone.scores, whole[2].scores, rtol=1e-4, atol=1e-5)
+    assert len(whole) == 8
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="precision is 'float8'"):
+        engine.autocast(CPU, "float8")
