@@ -4,6 +4,7 @@ Started by torchrun, every process trains on its share of each batch; started pl
 everything here does nothing.
 """
 
+import gc
 import os
 from typing import Any
 
@@ -23,7 +24,10 @@ def start() -> torch.device:
 
 
 def stop() -> None:
+    """Leave the other processes, once all are ready to."""
     if dist.is_initialized():
+        dist.barrier()
+        gc.collect()  # a wrapped model that lingers in a reference cycle keeps threads of its own alive
         dist.destroy_process_group()
 
 

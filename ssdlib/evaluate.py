@@ -179,13 +179,14 @@ def collect(image_ids: Sequence[str], detections: Sequence[Detections]) -> dict[
 def write_results(folder: Path, set_name: str, results: dict[str, Results]) -> None:
     """One `comp4_det_<set>_<class>.txt` a class: image id, score, xmin ymin xmax ymax counted from 1.
 
-    `set_name` is the devkit's ("test"). Six decimals, so that rounding makes no ties.
+    `set_name` is the devkit's ("test"). Scores have nine digits, as many as any float32 needs, so that
+    rounding makes no ties; corners have six decimals.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, r in results.items():
         rows = zip(r.image_ids, r.scores.tolist(), r.boxes.tolist(), strict=True)
-        lines = [f"{i} {s:.6f} {a:.6f} {b:.6f} {c:.6f} {d:.6f}\n" for i, s, (a, b, c, d) in rows]
+        lines = [f"{i} {s:.9g} {a:.6f} {b:.6f} {c:.6f} {d:.6f}\n" for i, s, (a, b, c, d) in rows]
         (folder / f"comp4_det_{set_name}_{name}.txt").write_text("".join(lines))
 
 

@@ -99,7 +99,11 @@ def build_store(folder: Path, examples: Sequence[Example], progress: Callable = 
                 file.write(_checked(example).numpy().tobytes())
         index = {"format": FORMAT, "fingerprint": fingerprint(examples), "sizes": [e.size for e in examples]}
         (part / INDEX).write_text(json.dumps(index))
-        part.rename(folder)
+        try:
+            part.rename(folder)
+        except OSError:
+            if not folder.exists():  # otherwise another process was faster; the caller checks what it made
+                raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

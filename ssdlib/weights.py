@@ -55,8 +55,8 @@ def from_vgg16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if "31.weight" in state:
         names = dict(zip(PRETRAINED, map(str, (*VGG_PLACES, 31, 33)), strict=True))
         return _renamed(state, {f"body.{name}.0": place for name, place in names.items()})
-    if "classifier.3.weight" not in state:
-        raise WeightsError(f"state with names like {', '.join(list(state)[:3])}: wanted a VGG16")
+    if not {f"classifier.{i}.{kind}" for i in (0, 3) for kind in ("weight", "bias")} <= state.keys():
+        raise WeightsError(f"state with names like {', '.join(list(state)[:3])}: wanted a whole VGG16")
     ours = _renamed(state, {f"body.{n}.0": f"features.{p}" for n, p in zip(VGG, VGG_PLACES, strict=True)})
     fc6 = state["classifier.0.weight"].view(4096, 512, 7, 7)[::4, :, ::3, ::3]
     fc7 = state["classifier.3.weight"].view(4096, 4096, 1, 1)[::4, ::4]
@@ -72,10 +72,12 @@ def read_file(path: Path) -> Mapping[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path}: not there; wanted a file of weights") from None
-    except Exception as error:  # torch raises whatever the broken file provokes
-        raise WeightsError(f"{path}: can't be read ({str(error).splitlines()[0]}); wanted weights") from error
+    except Exception as error:  # torch raises whatever the broken file provokes, and advises to trust it
+        raise WeightsError(f"{path}: broken, or no file of tensors ({type(error).__name__})") from error
     state = state.get("model", state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise WeightsError(f"{path}: holds {type(state).__name__}; wanted tensors by name")
     return state
 

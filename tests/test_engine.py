@@ -31,8 +31,7 @@ TINY = runs.RunConfig(
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def data():
+def painted():
     """Eight painted photographs, the last one without objects, as (examples, photographs)."""
     chance = torch.Generator().manual_seed(0)
     examples, photographs = [], []
@@ -47,6 +46,11 @@ def data():
         examples.append(Example(f"{i:06d}", None, (200, 150), boxes, labels, nothing_hard))
         photographs.append(photograph)
     return examples, photographs
+
+
+@pytest.fixture(scope="module")
+def data():
+    return painted()
 
 
 def weights_of(out):

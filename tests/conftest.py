@@ -1,0 +1,61 @@
+"""What several test files share: where the reference files are, and one network with known weights."""
+
+import sys
+import tarfile
+from pathlib import Path
+
+import hypothesis
+import oracles
+import pytest
+import torch
+
+from ssdlib.model import SSD300
+from ssdlib.records import Predictions
+
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=30, derandomize=True)
+hypothesis.settings.load_profile("quick")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference files beside the project, which is not part of it."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not (folder / "reference").is_dir():
+        pytest.skip(f"the reference files are not here; this test reads them from {folder.name}/reference")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pattern_network() -> SSD300:
+    """The full network with the weights of `oracles.pattern_state`. Not to be changed by a test."""
+    model = SSD300().eval().requires_grad_(False)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    model.load_state_dict(oracles.pattern_state(shapes))
+    return model
+
+
+@pytest.fixture(scope="session")
+def pattern_output(pattern_network) -> Predictions:
+    """What it says about `oracles.pattern_images`."""
+    with torch.no_grad():
+        return pattern_network(oracles.pattern_images())
+
+
+@pytest.fixture(scope="session")
+def genuine(shared, tmp_path_factory) -> Path:
+    """A VOCdevkit folder with the genuine annotations and image lists of VOC2007 and 2012, no photographs."""
+    folder = tmp_path_factory.mktemp("genuine")
+    with tarfile.open(shared / "reference" / "voc0712_annotations.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mini(tmp_path_factory) -> Path:
+    """A VOCdevkit folder of 24 scenes: VOC2007 trainval 10, test 8, VOC2012 trainval 6."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "data_scripts"))
+    from make_mini_voc import make_mini_voc
+
+    out = tmp_path_factory.mktemp("mini") / "VOCdevkit"
+    make_mini_voc(out, seed=5, trainval_2007=10, test_2007=8, trainval_2012=6, jobs=1)
+    return out

@@ -1,0 +1,72 @@
+"""Tests for `distributed`: two processes on one machine do what one process does."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssdlib import distributed, runs
+from test_engine import TINY, weights_of
+
+WORKER = """
+import dataclasses, json, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[1])
+from test_engine import painted
+from ssdlib import distributed, engine, runs
+
+config = runs.config_from(json.loads(sys.argv[3]))
+table = engine.train(config, painted(), painted(), Path(sys.argv[2]))
+assert distributed.gather(distributed.rank()) == list(range(distributed.processes()))
+if distributed.is_first():
+    (Path(sys.argv[2]) / "ap.json").write_text(json.dumps(table.ap))
+distributed.stop()
+"""
+
+
+def run(folder: Path, processes: int, config: runs.RunConfig) -> None:
+    (folder / "worker.py").write_text(WORKER)
+    root = str(Path(__file__).parent)
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *launch, str(folder / "worker.py"), root, str(folder / f"run{processes}")]
+    done = subprocess.run(
+        [*command, json.dumps(dataclasses.asdict(config))], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_weights_log_and_table_of_one(tmp_path):
+    # Batch norm would see half a batch in each process, so this claim is made without it. In eight photographs
+    # matches are spread unevenly over the halves, so dividing by a process's own count would show.
+    config = dataclasses.replace(TINY, batch_norm=False, learning_rate=1e-4, steps=4, batch_size=4)
+    for processes in (1, 2):
+        run(tmp_path, processes, config)
+    one, two = (weights_of(tmp_path / f"run{n}") for n in (1, 2))
+    for name, tensor in one["model"].items():
+        torch.testing.assert_close(two["model"][name], tensor, rtol=1e-4, atol=1e-7, msg=name)
+    rows = [[json.loads(r) for r in (tmp_path / f"run{n}/log.jsonl").read_text().splitlines()] for n in (1, 2)]
+    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
+    for first, second in zip(*rows, strict=True):
+        if "multibox" in first:
+            assert second["multibox"] == pytest.approx(first["multibox"], rel=1e-4)
+            assert second["positives"] == first["positives"]
+    assert json.loads((tmp_path / "run1/ap.json").read_text()) == pytest.approx(
+        json.loads((tmp_path / "run2/ap.json").read_text()), abs=1e-6
+    )
+
+
+def test_alone_every_question_has_the_plain_answer():
+    assert (distributed.rank(), distributed.processes(), distributed.is_first()) == (0, 1, True)
+    value = torch.tensor([1.0, 2.0])
+    assert torch.equal(distributed.total(value), value)
+    assert distributed.gather({"a": 1}) == [{"a": 1}]
+    model = torch.nn.Linear(1, 1)
+    assert distributed.wrap(model) is model
+    assert distributed.wait() is None

@@ -1,0 +1,170 @@
+"""Tests for the doors: `python -m ssdlib doctor | train | detect | evaluate`."""
+
+import csv
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssdlib import evaluate, voc
+from ssdlib.__main__ import main
+from ssdlib.runs import RunConfig
+
+SMALL = "--width 0.0625 --batch-norm --strided-stem --batch-size 4 --augment flip --precision float32 --val-every 0"
+
+
+@pytest.fixture(scope="module")
+def run(mini, tmp_path_factory):
+    """A run of four steps on the small mini VOC, made through the door."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    command = f"train --data {mini} --out {out} --steps 4 --drops 3 --checkpoint-every 2 {SMALL}"
+    assert main(command.split()) == 0
+    return out
+
+
+def test_doctor_states_the_numbers_of_the_full_network(capsys):
+    assert main(["doctor", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["num_anchors"], facts["num_parameters"]) == (8732, 26_285_486)
+    assert facts["versions"]["torch"] and facts["memory_gb"]["disk_free"] > 0
+
+
+def test_doctor_names_the_command_for_what_is_missing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor"]) == 0
+    assert "python data_scripts/make_mini_voc.py" in capsys.readouterr().out
+
+
+def test_doctor_counts_the_images_of_each_set(capsys, tmp_path, monkeypatch, mini):
+    shutil.copytree(mini, tmp_path / "data/mini/VOCdevkit")
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor", "--json"]) == 0
+    sets = json.loads(capsys.readouterr().out)["data"]["data/mini/VOCdevkit"]
+    assert (sets["2007-trainval"], sets["2007-test"], sets["2012-trainval"]) == (10, 8, 6)
+
+
+def test_train_leaves_table_figures_log_checkpoint_and_devkit_files(run):
+    expected = "ap.csv config.json log.jsonl checkpoint.pt loss.png precision_recall.png detections.png"
+    assert set(expected.split()) <= {path.name for path in run.iterdir()}
+    assert len(list((run / "results").glob("comp4_det_test_*.txt"))) == 20
+    rows = list(csv.DictReader(open(run / "ap.csv")))
+    assert [row["class"] for row in rows] == [*voc.CLASSES[1:], "mean"]
+
+
+def test_every_field_of_the_settings_is_a_flag_with_its_default_shown(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for field in dataclasses.fields(RunConfig):
+        assert "--" + field.name.replace("_", "-") in text
+        shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
+        assert f"default: {shown}" in text, field.name
+
+
+def test_flags_reach_the_settings(run):
+    config = json.loads((run / "config.json").read_text())
+    assert (config["width"], config["steps"], config["drops"], config["augment"]) == (0.0625, 4, [3], ["flip"])
+    assert (config["batch_norm"], config["difficult"]) == (True, True)
+
+
+def test_evaluating_the_files_of_a_run_gives_the_table_of_the_run(run, mini, tmp_path, capsys):
+    command = f"evaluate --detections {run / 'results'} --data {mini} --sets 2007-test --csv {tmp_path / 'ap.csv'}"
+    assert main(command.split()) == 0
+    files, trained = (list(csv.DictReader(open(p))) for p in (tmp_path / "ap.csv", run / "ap.csv"))
+    for a, b in zip(files, trained, strict=True):
+        assert float(a["ap"]) == pytest.approx(float(b["ap"]), abs=1e-3)  # files hold six decimals
+    assert "mAP (11point)" in capsys.readouterr().out
+
+
+def test_evaluating_the_checkpoint_gives_the_table_of_the_run(run, mini, tmp_path, capsys):
+    command = f"evaluate --checkpoint {run} --data {mini} --csv {tmp_path / 'ap.csv'} --out {tmp_path / 'files'}"
+    assert main(command.split()) == 0
+    again, trained = (list(csv.DictReader(open(p))) for p in (tmp_path / "ap.csv", run / "ap.csv"))
+    for a, b in zip(again, trained, strict=True):
+        assert float(a["ap"]) == pytest.approx(float(b["ap"]), abs=1e-6)
+    assert len(list((tmp_path / "files").iterdir())) == 20
+
+
+def test_area_and_a_list_of_ids_change_what_is_judged(run, mini, tmp_path, capsys):
+    ids = voc.image_ids(mini, "2007-test")[:3]
+    (tmp_path / "ids.txt").write_text("\n".join(ids))
+    files = tmp_path / "files"
+    kept = {
+        name: evaluate.Results(
+            *([x for x, i in zip(column, r.image_ids, strict=True) if i in ids] for column in (r.image_ids, r.scores, r.boxes))
+        )
+        for name, r in evaluate.read_results(run / "results", "test").items()
+    }
+    evaluate.write_results(
+        files, "test", {n: dataclasses.replace(r, scores=_array(r.scores), boxes=_array(r.boxes)) for n, r in kept.items()}
+    )
+    command = f"evaluate --detections {files} --data {mini} --ids {tmp_path / 'ids.txt'} --metric area"
+    assert main(command.split()) == 0
+    assert "mAP (area)" in capsys.readouterr().out
+    (tmp_path / "ids.txt").write_text("999999")
+    assert main(command.split()) == 1
+    assert "ids.txt: image 999999 isn't in the set" in capsys.readouterr().err
+
+
+def _array(rows):
+    import numpy as np
+
+    return np.array(rows, dtype=np.float64)
+
+
+def test_detect_writes_a_picture_for_each_image_and_json_for_all(run, mini, tmp_path):
+    images = sorted((mini / "VOC2007/JPEGImages").iterdir())[:2]
+    command = ["detect", "--checkpoint", str(run), "--out", str(tmp_path), "--score", "0.02", *map(str, images)]
+    assert main(command) == 0
+    found = json.loads((tmp_path / "detections.json").read_text())
+    assert [one["image"] for one in found] == [str(image) for image in images]
+    for one in found:
+        assert (tmp_path / one["picture"]).stat().st_size > 1000
+        for d in one["detections"]:
+            assert d["class"] in voc.CLASSES[1:] and 0.02 <= d["score"] <= 1 and len(d["box"]) == 4
+
+
+def test_a_run_stopped_and_resumed_through_the_door_is_the_run(run, mini, tmp_path):
+    command = f"train --data {mini} --out {tmp_path / 'r'} --steps 4 --drops 3 --checkpoint-every 2 {SMALL}"
+    assert main([*command.split(), "--stop-after", "2"]) == 0
+    assert main([*command.split(), "--resume"]) == 0
+    assert (tmp_path / "r/ap.csv").read_text() == (run / "ap.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "command, sentence",
+    [
+        ("train --data nowhere --out {out}", "VOCError: nowhere/VOC2007/ImageSets/Main/trainval.txt: not there"),
+        ("train --data {mini} --train-sets 2009-x --out {out}", "VOC2009/ImageSets/Main/x.txt: not there"),
+        ("train --data {mini} --train-sets 07 --out {out}", "image set '07': wanted a year and a list"),
+        ("train --data {mini} --out {run}", "holds a run at step 4"),
+        ("train --data {mini} --out {out} --init nothing.pth", "nothing.pth: not there"),
+        ("detect --checkpoint nowhere --out {out} a.jpg", "CheckpointError: nowhere: not there"),
+        ("detect --checkpoint {run} --out {out} nothing.jpg", "nothing.jpg"),
+        ("evaluate --detections nowhere --data {mini}", "comp4_det_test_aeroplane.txt"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(command, sentence, run, mini, tmp_path, capsys):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert main(command.format(mini=mini, run=run, out=tmp_path / "out").split()) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence in error and "Traceback" not in error
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_the_module_runs_as_a_command_from_any_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ssdlib", "doctor"], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 0 and "8732" in done.stdout, done.stderr
+
+
+def test_a_wrong_word_is_explained_and_gives_2(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["trian"])
+    assert stop.value.code == 2
+    assert Path("ssdlib").name in capsys.readouterr().err
