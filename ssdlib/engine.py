@@ -50,7 +50,9 @@ def train(
     last = config.steps if stop_after is None else min(stop_after, config.steps)
     log = RunLog(out, begin, config.log_every)
     network = distributed.wrap(model)
-    batches = batch_maker(config, train_data, device).ahead(first, last)
+    maker = batch_maker(config, train_data, device)
+    # beside a GPU the processor makes the next batch; alone, it would only take the cores from itself
+    batches = map(maker, range(first, last)) if device.type == "cpu" else maker.ahead(first, last)
     progress = bar(total=config.steps, initial=first, desc="training", unit="step") if bar else None
 
     for done, batch in enumerate(batches, start=first + 1):

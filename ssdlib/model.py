@@ -47,6 +47,7 @@ BODY = {
     "conv9_2": (256, 3, {}),
 }
 STEM = (64, 5, dict(padding=2, stride=2))  # in place of conv1_1, conv1_2, pool1
+LEAST_CHANNELS = 16  # of a narrow network: processors compute 16 at a time, 8 would cost more
 POOL_BEFORE = ("conv2_1", "conv3_1", "conv4_1", "conv5_1")
 PRETRAINED = tuple(BODY)[: tuple(BODY).index("conv6_1")]  # conv1_1 ... fc7: what VGG16 brings
 
@@ -70,7 +71,7 @@ class SSD300(nn.Module):
                 if name == "conv1_2":
                     continue
                 full, kernel, kwargs = STEM
-            inputs, out = out, max(8, round(full * width))
+            inputs, out = out, max(LEAST_CHANNELS, round(full * width))
             self.body[name] = _layer(inputs, out, kernel, batch_norm, **kwargs)
             channels[name] = out
         self.skip_pool = "conv2_1" if strided_stem else None

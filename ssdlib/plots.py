@@ -10,12 +10,14 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ssdlib.evaluate import Table
-from ssdlib.records import Detections, Example
+from ssdlib.model import MEAN
+from ssdlib.records import Batch, Detections, Example
 from ssdlib.voc import CLASSES
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
@@ -54,6 +56,17 @@ def examples(chosen: Sequence[Example], photographs: Sequence[Tensor], columns: 
     for ax, example, photograph in zip(axes, chosen, photographs, strict=False):
         photograph_on(ax, photograph)
         _truth_on(ax, example, captions=True)
+    return figure
+
+
+def batch(shown: Batch, count: int = 8, columns: int = 4) -> Figure:
+    """The first pictures of a batch as the network gets them, the mean added back, with their boxes."""
+    figure, axes = _grid(min(count, len(shown.images)), columns, size=(2.4, 2.5))
+    for ax, image, boxes, labels in zip(axes, shown.images, shown.boxes, shown.labels, strict=False):
+        pixels = (image.permute(1, 2, 0).cpu() + torch.tensor(MEAN)).clamp(0, 255).to(torch.uint8)
+        photograph_on(ax, pixels)
+        there = labels > 0
+        boxes_on(ax, boxes[there], [CLASSES[label] for label in labels[there].tolist()])
     return figure
 
 

@@ -207,17 +207,18 @@ def test_an_index_that_lies_about_the_sizes_is_refused(examples, folder):
 # --- A build that can't be finished ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", range(len(SIZES)))
-def test_a_photograph_of_another_size_than_annotated_is_refused_and_nothing_stays(examples, folder, which):
-    width, height = SIZES[which]
-    examples[which] = example(examples[which].path, (height, width + 1))
+@pytest.mark.parametrize(
+    ("which", "lie"), [(0, (30, 40)), (1, (40, 30)), (2, (33, 18)), (3, (1, 2)), (4, (25, 100))]
+)
+def test_a_photograph_of_another_size_than_annotated_is_refused_and_nothing_stays(
+    examples, folder, which, lie
+):
+    """Also if the lie has as many pixels: lying instead of standing."""
+    examples[which] = example(examples[which].path, lie)
     with pytest.raises(StoreError) as error:
         open_store(folder, examples)
-    for words in (
-        str(examples[which].path),
-        f"{width}x{height} px",
-        f"its annotation says {height}x{width + 1}",
-    ):
+    truth = "{}x{} px".format(*SIZES[which])
+    for words in (str(examples[which].path), truth, "its annotation says {}x{}".format(*lie)):
         assert words in str(error.value)
     assert left_on_disk(folder) == []
 

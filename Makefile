@@ -1,0 +1,58 @@
+# make setup   the environment in .venv (every target below does this by itself)
+# make lab     JupyterLab at chapter 00
+# make train   the training job of chapter 09: genuine VOC if data/VOCdevkit holds it, else the mini VOC
+# make test    all tests: pytest, then every chapter from top to bottom with its outputs compared
+# make chapters   execute the chapters from their sources and write the notebooks
+# make clean   remove .venv, data made here and runs (asks first)
+
+PYTHON ?= python3
+BIN := .venv/bin
+MINI := data/mini/VOCdevkit
+GENUINE := data/VOCdevkit
+# On few cores one thread a process is faster than threads that wait for each other.
+QUIET := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: setup lab train test chapters mini browser clean
+.DEFAULT_GOAL := setup
+
+setup: $(BIN)/ready
+
+$(BIN)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {v.major}.{v.minor}; name another one: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv, a few minutes the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	@touch $@
+
+mini: setup
+	@$(BIN)/python data_scripts/make_mini_voc.py --out $(MINI)
+
+lab: mini
+	$(BIN)/jupyter lab chapters/00_start_here.ipynb
+
+train: mini
+	@if [ -d $(GENUINE)/VOC2007 ] && [ -d $(GENUINE)/VOC2012 ]; then \
+	  $(BIN)/python -m ssdlib train --recipe paper --data $(GENUINE) --out runs/voc0712 --resume; \
+	else \
+	  $(BIN)/python -m ssdlib train --recipe mini --data $(MINI) --out runs/mini --resume; \
+	fi
+
+test: mini browser
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile tests
+	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 1200 \
+	  --nbval-sanitize-with chapters/sanitize.cfg -p no:cacheprovider chapters
+
+chapters: mini
+	@$(BIN)/python chapters/build.py
+
+# The browser tests use the system's Chromium; where it can't be installed they are skipped with a sentence.
+browser:
+	@if ! command -v chromium chromium-browser google-chrome >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null || true; \
+	  fi; \
+	fi
+
+clean:
+	@read -p "remove .venv, data/mini and runs? [y/N] " answer && [ "$$answer" = y ] && rm -rf .venv data/mini runs

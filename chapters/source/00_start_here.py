@@ -1,0 +1,257 @@
+# %% [markdown]
+# # 00 · Start here
+#
+# **In one sentence:** on this page you go from nothing to objects found in pictures, by a detector whose every
+# line you can read, and you see what the rest of the course will make you able to do.
+#
+# | | |
+# |---|---|
+# | time | 10 minutes, of which your computer works about two |
+# | hardware | any laptop; no GPU |
+# | you need | Python, and to have seen a convolutional network before |
+#
+# At the end of this page you will be able to
+#
+# - say what goes into SSD300, what comes out, and what happens between,
+# - train it for a minute and read its loss curve,
+# - find the file of the library that answers a question of yours.
+#
+# Run the cells from top to bottom with <kbd>Shift</kbd>+<kbd>Enter</kbd>. Nothing here can be broken for good.
+
+# %%
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from ssdlib import anchors, engine, plots, runlog, runs, store, voc
+
+# %% [markdown]
+# ## The pictures
+#
+# SSD300 was made for *Pascal VOC*: photographs in which every object of twenty classes, from *aeroplane* to
+# *tvmonitor*, has a box drawn around it. The genuine photographs are a download of three gigabytes. Until you want
+# them you work on the **mini VOC**, a thousand scenes painted by a script, in exactly the same folders and files.
+# `make lab` has painted them already; if not, the next cell does, in half a minute.
+
+# %%
+root = Path.cwd().parent
+devkit = root / "data/mini/VOCdevkit"
+painter = [sys.executable, root / "data_scripts/make_mini_voc.py", "--out", devkit]
+if not devkit.exists():
+    subprocess.run(painter, check=True, capture_output=True)
+
+test = voc.read_sets(devkit, ["2007-test"])
+train = voc.read_sets(devkit, ["2007-trainval", "2012-trainval"])
+print(f"{len(train)} scenes to learn from, {len(test)} to be tested on")
+
+# %% [markdown]
+# Here are eight of the test scenes with the boxes of their annotations. A dashed box marks an object as
+# *difficult*: it is mostly hidden or very faint, and nobody's score depends on it. Things without a box belong to no
+# class. They are there to be mistaken.
+
+# %%
+chosen = [3, 11, 27, 48, 65, 97, 120, 151]
+few = [test[i] for i in chosen]
+photographs = [voc.read_photograph(example.path) for example in few]
+plots.examples(few, photographs);
+
+# %% [markdown]
+# *Glyphs: [OpenMoji](https://openmoji.org), CC BY-SA 4.0.*
+#
+# One annotation, in numbers. A box is `xmin, ymin, xmax, ymax` in pixels, with y pointing down, here and everywhere
+# in this course.
+
+# %%
+example = few[0]
+print("size", example.size)
+for box, label in zip(example.boxes.tolist(), example.labels.tolist()):
+    print(f"{voc.CLASSES[label]:<12}", [int(x) for x in box])
+
+# %% [markdown]
+# ## What a trained detector finds
+#
+# The folder `recordings/mini` holds a run of `make train`, really run: the file beside its weights says on which
+# machine, when, from which commit and with which seed. You can make your own in a few minutes. Blue boxes are what
+# the network found, with class and score; the orange ones are the annotations it never saw.
+
+# %%
+recording = Path("recordings/mini")
+model, config, step = runs.load_run(recording)
+found = engine.detect_in(model, photographs, config)
+plots.detections(few, photographs, found);
+
+# %% [markdown]
+# It misses things, and it is wrong at times. How wrong, in one number, is what *average precision* says: 100 means
+# that everything of a class was found and nothing else. Its mean over the classes is **mAP**, the number at the end
+# of chapter 11, and the one that everybody quotes.
+
+# %%
+rows = (recording / "ap.csv").read_text().split()[1:]
+table = {name: float(ap) for name, ap in (row.split(",") for row in rows)}
+best, worst = (pick(table, key=table.get) for pick in (max, min))
+print(f"best: {best} {100 * table[best]:.0f}, worst: {worst} {100 * table[worst]:.0f}, mean: {100 * table['mean']:.0f}")
+
+# %% [markdown]
+# ## The same from the inside
+#
+# Three steps take a picture to boxes.
+#
+# 1. The network looks at the picture, squeezed to 300 x 300 pixels, **once**. It answers for 8,732 *anchors*: boxes
+#    that are laid over every picture in the same way before anybody has looked at it.
+# 2. For each anchor it says twenty-one numbers, *how much does this look like class ...*, background being one of
+#    the classes, and four more, *by how much the anchor has to move and grow* to fit the object.
+# 3. Answers with a low score go; of those that claim the same object the best stays.
+
+# %%
+grid = anchors.default_boxes()
+image = torch.zeros(1, 3, 300, 300)
+with torch.inference_mode():
+    answer = model(image)
+print("anchors", tuple(grid.shape))
+print("class numbers", tuple(answer.logits.shape), " moves", tuple(answer.offsets.shape))
+
+# %% [markdown]
+# The name says it: **S**ingle **S**hot (one look), Multi**B**ox (many anchors), **D**etector.
+# ([Liu et al., 2016](https://arxiv.org/abs/1512.02325))
+#
+# ## Train it yourself, for a minute
+#
+# Learning means: show pictures, compare the answer for each anchor with what it should have been, turn all weights
+# a little towards less error, again and again. The network here is SSD300 made narrow, an eighth of the channels, so
+# that a laptop can train it; its anchors, loss and training loop are those of the full one.
+#
+# The next cell shows 1,200 scenes. It takes about half a minute on a recent laptop; get up and stretch on an old one.
+
+# %% tags=["nbval-ignore-output"]
+from dataclasses import replace
+
+short = replace(config, steps=150, drops=(120,), warmup=50, val_every=0, checkpoint_every=150)
+work = tempfile.TemporaryDirectory()
+run = Path(work.name) / "run"
+data = (train, store.Jpegs(train)), (few, store.Jpegs(few))
+mine = engine.train(short, *data, out=run, bar=tqdm)
+
+# %%
+log = [row for row in runlog.read_log(run) if "multibox" in row]
+first, last = log[0]["multibox"], log[-1]["multibox"]
+print("the loss fell to less than half:", last < first / 2)
+
+# %%
+plots.loss_curve(log);
+
+# %% [markdown]
+# The loss fell, steeply at first. Now what *your* network finds. Probably little, with low scores, so the picture
+# shows everything above 0.2 instead of 0.5. A minute is enough to learn that most anchors see background; it is
+# not enough to tell a sheep from a sofa.
+
+# %%
+mine, _, _ = runs.load_run(run)
+found = engine.detect_in(mine, photographs, short)
+plots.detections(few, photographs, found, score=0.2);
+
+# %%
+work.cleanup()
+
+# %% [markdown]
+# Now look at the recorded run's loss: the same curve, sixteen times as long. The sudden fall near the end is the
+# learning rate dropping to a tenth. Why that helps, and whether to do it early, is chapter 08.
+
+# %%
+plots.loss_curve(runlog.read_log(recording));
+
+# %% [markdown]
+# To make this run yourself, in a terminal in the course's folder:
+#
+# ```
+# make train
+# ```
+#
+# It writes its table, curves and a sheet of detections to `runs/mini`, and you may stop it at any time: the same
+# command goes on where it was.
+#
+# ## The map
+#
+# Everything above was done by `ssdlib`, a library of small files, one idea each. We call them **rooms**. Each
+# imports only rooms above it, so you can read it from top to bottom like a book.
+#
+# | rooms | what they know | chapter |
+# |---|---|---|
+# | `records` `boxes` | the words: what an example, a batch, a prediction is; geometry of boxes | 01 |
+# | `anchors` | where the 8,732 boxes come from | 02 |
+# | `coding` `matching` | what each anchor should have answered | 03 |
+# | `loss` | how wrong an answer is, in one number | 04 |
+# | `model` `weights` | the network, and weights that others published | 05 |
+# | `voc` `store` | the data set on disk, decoded once | 01 |
+# | `augment` `batches` | pictures distorted on purpose, and who comes next | 06 |
+# | `detect` | from answers to boxes | 10 |
+# | `evaluate` | average precision, by the official rules | 11 |
+# | `distributed` `checkpoint` `runs` `runlog` `engine` | training that can be stopped, resumed and trusted | 07, 08, 09 |
+# | `plots` `doctor` `__main__` | pictures, a look at your machine, the commands | everywhere |
+#
+# No room is longer than a few screens. This is all of the one that the loss of this page came from:
+
+# %%
+import inspect
+
+from ssdlib import loss
+
+print(inspect.getsource(loss.multibox_loss))
+
+# %% [markdown]
+# ## The course
+#
+# | | chapter | what you will be able to do |
+# |---|---|---|
+# | **00** | **start here** | this page |
+# | 01 | boxes and VOC | read an annotation by hand; know the data set by its numbers |
+# | 02 | anchors | say why 8,732, and change them with open eyes |
+# | 03 | matching | predict which anchor answers for which object |
+# | 04 | multibox loss | compute the loss of a picture with a pocket calculator |
+# | 05 | network | draw SSD300 from memory, receptive fields included |
+# | 06 | augmentation | say what each step is worth |
+# | 07 | SGD instability | tell a slow start from a broken one |
+# | 08 | learning-rate drops | decide when to drop, and when not to |
+# | **09** | [**full training**](09_full_training.ipynb) | train on VOC 07+12, stop and resume, on a GPU or here |
+# | 10 | detection | set thresholds knowing what they cost |
+# | 11 | VOC07 evaluation | compute AP by hand; explain why two people get different mAPs |
+# | 12 | your own images | train on a class list of your own |
+#
+# Chapters without a link are being written.
+#
+# ## Does your machine have what it takes?
+#
+# Everything but the full training in chapter 09 runs on what you have. This says what that is, and for whatever is
+# missing the command that gets it.
+
+# %% tags=["nbval-ignore-output"]
+# !{sys.executable} -m ssdlib doctor
+
+# %% [markdown]
+# ## Try it
+#
+# Change one thing, run the cell again, and say *before* you look what you expect.
+#
+# 1. In the cell that showed the detections of the trained network, pass `score=0.1` to `plots.detections`. What
+#    comes, and is it wrong?
+# 2. Show other scenes: change the numbers in `chosen`.
+# 3. Train your own network with `learning_rate=3.0`, a hundred times the rate. What does the error message tell you?
+#
+# <details><summary>What you should have seen</summary>
+#
+# 1. More boxes, most of them wrong: other classes on the same object, and distractors. The score is the network's
+#    belief; a threshold trades missing things against inventing them. Evaluation looks at all of them, down to .01.
+# 2. Nothing surprising, and that is the point: test scenes are unlike each other and unlike those trained on.
+# 3. The run stops with a sentence: the step, the rate, the last loss that was a number. That is chapter 07.
+# </details>
+#
+# ## Recap
+#
+# - One look at a 300 x 300 picture gives, for each of 8,732 anchors, twenty-one class numbers and four moves.
+# - Training compares these with what the anchors should have said. Stopping and resuming costs nothing.
+# - mAP says how good a detector is; the recorded mini run and yours can be compared by it.
+#
+# **Next:** [09 · full training](09_full_training.ipynb) runs the whole job. Chapters 01 to 08 will come between.

@@ -1,0 +1,66 @@
+"""Keep a finished run as a recording that a chapter can show: `python data_scripts/record_run.py RUN OUT`.
+
+Copies settings, log and table, the weights without the optimiser's state, and writes `recording.json`: device,
+date, commit, versions and seed. Refuses a run that isn't finished, and a working tree with uncommitted changes
+in ssdlib, whose commit would not be the code that ran.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import torch
+
+from ssdlib import checkpoint
+from ssdlib.runs import CHECKPOINT, CONFIG, load_run
+
+ROOT = Path(__file__).parents[1]
+
+
+def record(run: Path, out: Path) -> dict:
+    """Copy the run into `out` and return what `recording.json` says of it."""
+    _, config, step = load_run(run)
+    if step != config.steps:
+        raise SystemExit(f"{run}: at step {step} of {config.steps}; wanted a finished run")
+    if changes := _git("status", "--porcelain", "ssdlib"):
+        raise SystemExit(f"ssdlib has uncommitted changes; commit them first:\n{changes}")
+    state = checkpoint.load(run / CHECKPOINT)
+    facts = {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
+        "date": datetime.date.fromtimestamp((run / CHECKPOINT).stat().st_mtime).isoformat(),
+        "commit": _git("rev-parse", "HEAD"),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "seconds": round(state["seconds"], 1),
+        "config": dataclasses.asdict(config),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG, "log.jsonl", "ap.csv"):
+        shutil.copyfile(run / name, out / name)
+    state["optimizer"], state["seen"] = {}, ()
+    checkpoint.save(out / CHECKPOINT, {key: value for key, value in state.items() if key != "format"})
+    (out / "recording.json").write_text(json.dumps(facts, indent=1) + "\n")
+    return facts
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    facts = record(options.run, options.out)
+    print(f"recorded {options.run} of {facts['date']} at commit {facts['commit'][:10]} in {options.out}")
