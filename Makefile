@@ -28,7 +28,7 @@ mini: setup
 	@$(BIN)/python data_scripts/make_mini_voc.py --out $(MINI)
 
 lab: mini
-	$(BIN)/jupyter lab chapters/00_start_here.ipynb
+	$(BIN)/jupyter lab $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) chapters/00_start_here.ipynb
 
 train: mini
 	@if [ -d $(GENUINE)/VOC2007 ] && [ -d $(GENUINE)/VOC2012 ]; then \

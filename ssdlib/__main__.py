@@ -52,12 +52,14 @@ def doctor(options: argparse.Namespace) -> None:
         print(json.dumps(facts, indent=1))
         return
     missing = facts.pop("missing")
+    for folder, sets in facts.pop("data").items():
+        facts[folder] = sets
     for name, value in facts.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
-        print(f"{name:<15} {value}")
+            value = ", ".join(f"{key} {item}" for key, item in value.items()) or "no image lists"
+        print(f"{name:<20} {value}")
     for what, command in missing.items():
-        print(f"{'missing':<15} {what}: {command}")
+        print(f"missing: {what}\n    {command}")
 
 
 def train(options: argparse.Namespace) -> None:

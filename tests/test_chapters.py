@@ -1,0 +1,94 @@
+"""Tests of the chapters as files: built from their sources, run once from top to bottom, links alive, cells short."""
+
+import re
+import statistics
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+sys.path.insert(0, str(ROOT / "chapters"))
+
+each = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def code_of(book):
+    return [cell for cell in book.cells if cell.cell_type == "code"]
+
+
+def prose_of(book):
+    return "\n\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown")
+
+
+def test_every_source_has_its_notebook_and_the_other_way_round():
+    assert [p.stem for p in CHAPTERS] == sorted(p.stem for p in (ROOT / "chapters/source").glob("*.py"))
+
+
+@each
+def test_the_notebook_is_what_its_source_says(path):
+    from build import read_source
+
+    source = read_source(path.parent / "source" / f"{path.stem}.py")
+    book = nbformat.read(path, as_version=4)
+    assert [(c.cell_type, c.source) for c in book.cells] == [(c.cell_type, c.source) for c in source.cells]
+
+
+@each
+def test_it_was_run_once_from_top_to_bottom_without_an_error(path):
+    cells = code_of(nbformat.read(path, as_version=4))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [out for cell in cells for out in cell.outputs if out.output_type == "error"]
+    assert not [out for cell in cells for out in cell.outputs if out.get("name") == "stderr"]
+
+
+@each
+def test_cells_are_short(path):
+    lengths = [len(cell.source.splitlines()) for cell in code_of(nbformat.read(path, as_version=4))]
+    assert statistics.median(lengths) <= 5 and max(lengths) <= 25
+
+
+@each
+def test_it_has_one_title_and_no_heading_skips_a_level(path):
+    prose = re.sub(r"```.*?```", "", prose_of(nbformat.read(path, as_version=4)), flags=re.S)
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", prose, re.M)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+@each
+def test_links_to_files_lead_somewhere_and_pictures_have_words(path):
+    prose = prose_of(nbformat.read(path, as_version=4))
+    for mark, text, target in re.findall(r"(!?)\[([^\]]*)\]\(([^)]+)\)", prose):
+        assert not (mark and not text), f"{target} is a picture without words"
+        assert not (mark and target.startswith("http")), f"{target} is a picture from elsewhere"
+        if not target.startswith("http"):
+            assert (path.parent / target.split("#")[0]).exists(), f"{target} isn't there"
+
+
+@each
+def test_it_says_how_long_it_takes_what_it_needs_and_what_one_will_be_able_to_do(path):
+    prose = prose_of(nbformat.read(path, as_version=4)).lower()
+    for promise in ("in one sentence", "| time |", "| hardware |", "you will be able to", "## recap"):
+        assert promise in prose
+
+
+@each
+def test_it_is_small_enough_for_a_repository(path):
+    assert path.stat().st_size < 1_500_000
+
+
+def test_the_readme_lists_every_chapter():
+    readme = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"\(chapters/(\w+)\.ipynb\)", readme)) == {path.stem for path in CHAPTERS}
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "chapters/recordings").glob("*/")), ids=lambda f: f.name)
+def test_a_recording_states_device_date_commit_and_seed(folder):
+    import json
+
+    facts = json.loads((folder / "recording.json").read_text())
+    assert facts["device"] and re.fullmatch(r"\d{4}-\d\d-\d\d", facts["date"])
+    assert re.fullmatch(r"[0-9a-f]{40}", facts["commit"]) and isinstance(facts["config"]["seed"], int)
