@@ -35,7 +35,7 @@ def boxes_on(
         if i < len(captions):
             ax.text(
                 *(x1, y1, captions[i]),
-                fontsize=7.5,
+                fontsize=8.5,
                 color="white",
                 va="bottom" if y1 > 14 else "top",
                 bbox=dict(facecolor=color if color != ORANGE else RED, edgecolor="none", pad=1, alpha=0.85),
@@ -156,7 +156,7 @@ def _truth_on(ax: Axes, example: Example, captions: bool = False) -> None:
 
 
 def _grid(
-    count: int, columns: int, size: tuple[float, float] = (3.2, 2.6), **kwargs: Any
+    count: int, columns: int, size: tuple[float, float] = (3.0, 2.4), **kwargs: Any
 ) -> tuple[Figure, list[Axes]]:
     columns = max(1, min(columns, count))
     rows = max(1, -(-count // columns))

@@ -95,6 +95,7 @@ def test_photographs_are_mirrored_every_other_time_whatever_else_happens():
 LAYOUTS = {  # in fractions of the picture
     "one small object": [(0.62, 0.10, 0.70, 0.24)],
     "one large object": [(0.05, 0.10, 0.90, 0.95)],
+    "one object over everything": [(0.0, 0.0, 1.0, 1.0)],  # all seven succeed nearly always
     "two objects, half as large": [(0.0, 0.2, 0.5, 0.7), (0.55, 0.4, 0.95, 1.0)],
     "three objects": [(0.1 * k, 0.15 * k, 0.1 * k + 0.3, 0.15 * k + 0.25) for k in range(3)],
 }

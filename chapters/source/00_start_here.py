@@ -92,8 +92,8 @@ plots.detections(few, photographs, found);
 # %%
 rows = (recording / "ap.csv").read_text().split()[1:]
 table = {name: float(ap) for name, ap in (row.split(",") for row in rows)}
-best, worst = (pick(table, key=table.get) for pick in (max, min))
-print(f"best: {best} {100 * table[best]:.0f}, worst: {worst} {100 * table[worst]:.0f}, mean: {100 * table['mean']:.0f}")
+for name in (max(table, key=table.get), min(table, key=table.get), "mean"):
+    print(f"{name:<12} {100 * table[name]:.0f}")
 
 # %% [markdown]
 # ## The same from the inside
@@ -228,7 +228,7 @@ print(inspect.getsource(loss.multibox_loss))
 # missing the command that gets it.
 
 # %% tags=["nbval-ignore-output"]
-# !{sys.executable} -m ssdlib doctor
+# !cd .. && {sys.executable} -m ssdlib doctor
 
 # %% [markdown]
 # ## Try it
