@@ -24,7 +24,9 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 def build(source: Path) -> Path:
     """Run one source from top to bottom and write its notebook. Raises if a cell fails."""
     book = read_source(source)
-    NotebookClient(book, timeout=3600, kernel_name="python3", resources={"metadata": {"path": str(HERE)}}).execute()
+    NotebookClient(
+        book, timeout=3600, kernel_name="python3", resources={"metadata": {"path": str(HERE)}}
+    ).execute()
     for cell in book.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":

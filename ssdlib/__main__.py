@@ -185,7 +185,11 @@ def _parser() -> argparse.ArgumentParser:
         "--recipe", choices=RECIPES, default="paper", help="where the defaults below come from"
     )
     command.add_argument("--resume", action="store_true", help="go on with the run that is in RUN, if any")
-    command.add_argument("--init", metavar="FILE", help="VGG16 weights to start from (.pth); default: random")
+    command.add_argument(
+        "--init",
+        metavar="FILE",
+        help="VGG16 weights to start from (.pth); default: random, for which the rate of the paper is too high",
+    )
     command.add_argument("--store", metavar="DIR", help="decoded photographs (default: beside the data)")
     command.add_argument("--stop-after", type=int, metavar="STEP", help="end this session there")
     _add_config(command.add_argument_group("settings of the run, with those of the recipe paper as default"))

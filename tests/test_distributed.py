@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_engine import TINY, weights_of
 
 from ssdlib import distributed, runs
-from test_engine import TINY, weights_of
 
 WORKER = """
 import dataclasses, json, sys
@@ -51,7 +51,9 @@ def test_two_processes_give_the_weights_log_and_table_of_one(tmp_path):
     one, two = (weights_of(tmp_path / f"run{n}") for n in (1, 2))
     for name, tensor in one["model"].items():
         torch.testing.assert_close(two["model"][name], tensor, rtol=1e-4, atol=1e-7, msg=name)
-    rows = [[json.loads(r) for r in (tmp_path / f"run{n}/log.jsonl").read_text().splitlines()] for n in (1, 2)]
+    rows = [
+        [json.loads(r) for r in (tmp_path / f"run{n}/log.jsonl").read_text().splitlines()] for n in (1, 2)
+    ]
     assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
     for first, second in zip(*rows, strict=True):
         if "multibox" in first:

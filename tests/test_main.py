@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ssdlib import evaluate, voc
+from ssdlib import voc
 from ssdlib.__main__ import main
 from ssdlib.runs import RunConfig
 
@@ -67,12 +67,19 @@ def test_every_field_of_the_settings_is_a_flag_with_its_default_shown(capsys):
 
 def test_flags_reach_the_settings(run):
     config = json.loads((run / "config.json").read_text())
-    assert (config["width"], config["steps"], config["drops"], config["augment"]) == (0.0625, 4, [3], ["flip"])
+    assert (config["width"], config["steps"], config["drops"], config["augment"]) == (
+        0.0625,
+        4,
+        [3],
+        ["flip"],
+    )
     assert (config["batch_norm"], config["difficult"]) == (True, True)
 
 
 def test_evaluating_the_files_of_a_run_gives_the_table_of_the_run(run, mini, tmp_path, capsys):
-    command = f"evaluate --detections {run / 'results'} --data {mini} --sets 2007-test --csv {tmp_path / 'ap.csv'}"
+    command = (
+        f"evaluate --detections {run / 'results'} --data {mini} --sets 2007-test --csv {tmp_path / 'ap.csv'}"
+    )
     assert main(command.split()) == 0
     files, trained = (list(csv.DictReader(open(p))) for p in (tmp_path / "ap.csv", run / "ap.csv"))
     for a, b in zip(files, trained, strict=True):
@@ -81,7 +88,9 @@ def test_evaluating_the_files_of_a_run_gives_the_table_of_the_run(run, mini, tmp
 
 
 def test_evaluating_the_checkpoint_gives_the_table_of_the_run(run, mini, tmp_path, capsys):
-    command = f"evaluate --checkpoint {run} --data {mini} --csv {tmp_path / 'ap.csv'} --out {tmp_path / 'files'}"
+    command = (
+        f"evaluate --checkpoint {run} --data {mini} --csv {tmp_path / 'ap.csv'} --out {tmp_path / 'files'}"
+    )
     assert main(command.split()) == 0
     again, trained = (list(csv.DictReader(open(p))) for p in (tmp_path / "ap.csv", run / "ap.csv"))
     for a, b in zip(again, trained, strict=True):
@@ -93,15 +102,10 @@ def test_area_and_a_list_of_ids_change_what_is_judged(run, mini, tmp_path, capsy
     ids = voc.image_ids(mini, "2007-test")[:3]
     (tmp_path / "ids.txt").write_text("\n".join(ids))
     files = tmp_path / "files"
-    kept = {
-        name: evaluate.Results(
-            *([x for x, i in zip(column, r.image_ids, strict=True) if i in ids] for column in (r.image_ids, r.scores, r.boxes))
-        )
-        for name, r in evaluate.read_results(run / "results", "test").items()
-    }
-    evaluate.write_results(
-        files, "test", {n: dataclasses.replace(r, scores=_array(r.scores), boxes=_array(r.boxes)) for n, r in kept.items()}
-    )
+    files.mkdir()
+    for path in (run / "results").iterdir():  # only the lines of those three images
+        lines = [line for line in path.read_text().splitlines() if line.split()[0] in ids]
+        (files / path.name).write_text("\n".join(lines))
     command = f"evaluate --detections {files} --data {mini} --ids {tmp_path / 'ids.txt'} --metric area"
     assert main(command.split()) == 0
     assert "mAP (area)" in capsys.readouterr().out
@@ -110,15 +114,18 @@ def test_area_and_a_list_of_ids_change_what_is_judged(run, mini, tmp_path, capsy
     assert "ids.txt: image 999999 isn't in the set" in capsys.readouterr().err
 
 
-def _array(rows):
-    import numpy as np
-
-    return np.array(rows, dtype=np.float64)
-
-
 def test_detect_writes_a_picture_for_each_image_and_json_for_all(run, mini, tmp_path):
     images = sorted((mini / "VOC2007/JPEGImages").iterdir())[:2]
-    command = ["detect", "--checkpoint", str(run), "--out", str(tmp_path), "--score", "0.02", *map(str, images)]
+    command = [
+        "detect",
+        "--checkpoint",
+        str(run),
+        "--out",
+        str(tmp_path),
+        "--score",
+        "0.02",
+        *map(str, images),
+    ]
     assert main(command) == 0
     found = json.loads((tmp_path / "detections.json").read_text())
     assert [one["image"] for one in found] == [str(image) for image in images]
@@ -138,7 +145,10 @@ def test_a_run_stopped_and_resumed_through_the_door_is_the_run(run, mini, tmp_pa
 @pytest.mark.parametrize(
     "command, sentence",
     [
-        ("train --data nowhere --out {out}", "VOCError: nowhere/VOC2007/ImageSets/Main/trainval.txt: not there"),
+        (
+            "train --data nowhere --out {out}",
+            "VOCError: nowhere/VOC2007/ImageSets/Main/trainval.txt: not there",
+        ),
         ("train --data {mini} --train-sets 2009-x --out {out}", "VOC2009/ImageSets/Main/x.txt: not there"),
         ("train --data {mini} --train-sets 07 --out {out}", "image set '07': wanted a year and a list"),
         ("train --data {mini} --out {run}", "holds a run at step 4"),

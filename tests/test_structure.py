@@ -84,7 +84,9 @@ def test_importing_every_room_prints_nothing_and_leaves_chance_alone():
 def test_the_tree_in_the_readme_is_the_folder():
     text = (ROOT / "README.md").read_text()
     [tree] = re.findall(r"```text\nssdlib/\n(.*?)```", text, re.S)
-    named = [line.split()[0].removesuffix(".py") for line in tree.splitlines() if re.match(r"\s+\w+\.py\s", line)]
+    named = [
+        line.split()[0].removesuffix(".py") for line in tree.splitlines() if re.match(r"\s+\w+\.py\s", line)
+    ]
     assert named == ORDER
 
 
@@ -114,6 +116,9 @@ def test_no_machine_path_and_no_tool_of_ours_is_in_the_project():
     words = re.compile(r"/(?:work|root|home)/\w+|/tmp/|nbgitpuller|pypi\.org|files\.pythonhosted")
     for name in filter(None, listed):
         path = ROOT / name
-        if path.suffix in (".py", ".md", ".ipynb", ".toml", ".yml", ".jsonl") and name != "tests/test_structure.py":
+        if (
+            path.suffix in (".py", ".md", ".ipynb", ".toml", ".yml", ".jsonl")
+            and name != "tests/test_structure.py"
+        ):
             hit = words.search(path.read_text())
             assert not hit, f"{name} names {hit[0]!r}"
