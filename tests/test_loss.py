@@ -380,7 +380,8 @@ def test_the_slope_of_the_keras_penalty_is_that_of_twice_the_weight_decay():
 
 
 def test_a_new_network_starts_with_the_penalty_that_its_initialisation_implies():
-    # E[w²] is 1 / inputs in extras and heads, so an output channel adds 1 (1,920 + 750); in the body 2
-    expected = 5e-4 * (1920 + 750 + 2 * (64 * 2 + 128 * 2 + 256 * 3 + 512 * 6 + 1024 * 2))
+    # E[w²] is 1 / inputs in extras and heads, so an output channel adds 1 (1,920 + 750); in the body 2,
+    # but for the first layer, which starts too small to count
+    expected = 5e-4 * (1920 + 750 + 2 * (64 + 128 * 2 + 256 * 3 + 512 * 6 + 1024 * 2))
     torch.manual_seed(0)
-    assert float(l2_penalty(SSD300())) == pytest.approx(expected, rel=0.01)
+    assert float(l2_penalty(SSD300())) == pytest.approx(expected, rel=0.003)
