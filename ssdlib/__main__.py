@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
 from tqdm import tqdm
 
 from ssdlib import anchors, distributed, engine, evaluate, plots, store, voc, weights
@@ -68,7 +69,7 @@ def train(options: argparse.Namespace) -> None:
     started = time.monotonic()
     out = Path(options.out)
     distributed.start()
-    initial = weights.from_vgg16(weights.read_file(options.init)) if options.init else None
+    initial = _vgg16(options.init) if options.init else None
     train_data = _data(options.data, config.train_sets, options.store, out)
     test_data = _data(options.data, config.test_sets, options.store, out)
     _say(f"{len(train_data[0])} photographs to train on, {len(test_data[0])} to test on; writing to {out}")
@@ -103,6 +104,15 @@ def _config(options: argparse.Namespace) -> RunConfig:
     given = {f.name: getattr(options, f.name) for f in dataclasses.fields(RunConfig)}
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None}
     return dataclasses.replace(RECIPES[options.recipe], **given)
+
+
+def _vgg16(path: str) -> dict[str, Tensor]:
+    """State to start from; whatever is wrong with the file, its name is said."""
+    state = weights.read_file(Path(path))
+    try:
+        return weights.from_vgg16(state)
+    except weights.WeightsError as error:
+        raise weights.WeightsError(f"{path}: {error}") from None
 
 
 def _data(devkit: str, sets: Sequence[str], folder: str | None, out: Path) -> engine.Data:

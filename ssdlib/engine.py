@@ -18,7 +18,7 @@ from ssdlib.matching import make_targets
 from ssdlib.model import SSD300
 from ssdlib.records import Batch, Detections, Example, Losses, Predictions, Targets
 from ssdlib.runlog import RunLog, loss_row
-from ssdlib.runs import RESULTS, Progress, RunConfig, open_run, save_run
+from ssdlib.runs import RESULTS, Progress, RunConfig, RunError, open_run, save_run
 from ssdlib.store import Jpegs, Store
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -126,7 +126,7 @@ def build(
         torch.manual_seed(config.seed)
         model = SSD300(width=config.width, batch_norm=config.batch_norm, strided_stem=config.strided_stem)
     if weights is not None:
-        model.load_state_dict(weights, strict=False)
+        _load(model, weights)
     model = model.to(device, memory_format=torch.channels_last)
     groups = {"kernels": [], "biases": [], "norms": []}
     for name, parameter in model.named_parameters():
@@ -239,6 +239,16 @@ def _predict(
         with torch.inference_mode(), autocast(anchors.device, config.precision):
             yield batch, model(batch.images.contiguous(memory_format=torch.channels_last))
     model.train(was_training)
+
+
+def _load(model: SSD300, weights: dict[str, Tensor]) -> None:
+    """Put weights into the layers they name; the others stay random."""
+    own = model.state_dict()
+    for name, tensor in weights.items():
+        found, wanted = tuple(tensor.shape), tuple(own[name].shape) if name in own else "no such layer"
+        if found != wanted:
+            raise RunError(f"weights to start from: {name} is {found}, the network of this run has {wanted}")
+    model.load_state_dict(weights, strict=False)
 
 
 def _microbatches(images: Tensor, targets: Targets, size: int) -> Iterator[tuple[Tensor, Targets]]:

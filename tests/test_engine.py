@@ -289,6 +289,22 @@ def test_a_run_can_be_loaded_to_detect(data, tmp_path):
     assert len(whole) == 8
 
 
+def test_weights_to_start_from_go_into_their_layers_and_the_others_stay_random():
+    random = engine.build(TINY, CPU)[0].state_dict()
+    kernel = torch.full_like(random["body.fc7.0.weight"], 0.5)
+    state = engine.build(TINY, CPU, {"body.fc7.0.weight": kernel})[0].state_dict()
+    assert torch.equal(state["body.fc7.0.weight"], kernel)
+    assert all(torch.equal(state[name], random[name]) for name in random if name != "body.fc7.0.weight")
+
+
+@pytest.mark.parametrize(
+    "name, shape", [("body.fc7.0.weight", (1024, 1024, 1, 1)), ("body.fc8.weight", (2, 2))]
+)
+def test_weights_of_another_network_are_refused_by_name(name, shape):
+    with pytest.raises(runs.RunError, match=rf"{name} is \({shape[0]}"):
+        engine.build(TINY, CPU, {name: torch.zeros(shape)})
+
+
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="precision is 'float8'"):
         engine.autocast(CPU, "float8")

@@ -153,6 +153,7 @@ def test_a_run_stopped_and_resumed_through_the_door_is_the_run(run, mini, tmp_pa
         ("train --data {mini} --train-sets 07 --out {out}", "image set '07': wanted a year and a list"),
         ("train --data {mini} --out {run}", "holds a run at step 4"),
         ("train --data {mini} --out {out} --init nothing.pth", "nothing.pth: not there"),
+        ("train --data {mini} --out {out} --init {run}/checkpoint.pt", "checkpoint.pt"),
         ("detect --checkpoint nowhere --out {out} a.jpg", "CheckpointError: nowhere: not there"),
         ("detect --checkpoint {run} --out {out} nothing.jpg", "nothing.jpg"),
         ("evaluate --detections nowhere --data {mini}", "comp4_det_test_aeroplane.txt"),

@@ -54,7 +54,7 @@ print(f"{len(train)} scenes to learn from, {len(test)} to be tested on")
 # class. They are there to be mistaken.
 
 # %%
-chosen = [3, 11, 27, 48, 65, 97, 120, 151]
+chosen = [25, 30, 50, 80, 105, 135, 150, 170]
 few = [test[i] for i in chosen]
 photographs = [voc.read_photograph(example.path) for example in few]
 plots.examples(few, photographs);
@@ -157,7 +157,7 @@ plots.detections(few, photographs, found, score=0.2);
 work.cleanup()
 
 # %% [markdown]
-# Now look at the recorded run's loss: the same curve, sixteen times as long. The sudden fall near the end is the
+# Now look at the recorded run's loss: the same curve, some sixteen times as long. The sudden fall near the end is the
 # learning rate dropping to a tenth. Why that helps, and whether to do it early, is chapter 08.
 
 # %%
