@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_engine import TINY, weights_of
 
-from ssdlib import distributed, runs
+from ssdlib import distributed, engine, runs
 
 WORKER = """
 import dataclasses, json, sys
@@ -45,12 +45,15 @@ def run(folder: Path, processes: int, config: runs.RunConfig) -> None:
 def test_two_processes_give_the_weights_log_and_table_of_one(tmp_path):
     # Batch norm would see half a batch in each process, so this claim is made without it. In eight photographs
     # matches are spread unevenly over the halves, so dividing by a process's own count would show.
-    config = dataclasses.replace(TINY, batch_norm=False, learning_rate=1e-4, steps=4, batch_size=4)
+    config = dataclasses.replace(TINY, batch_norm=False, learning_rate=1e-6, steps=4, batch_size=4)
     for processes in (1, 2):
         run(tmp_path, processes, config)
     one, two = (weights_of(tmp_path / f"run{n}") for n in (1, 2))
-    for name, tensor in one["model"].items():
-        torch.testing.assert_close(two["model"][name], tensor, rtol=1e-4, atol=1e-7, msg=name)
+    start = engine.build(config, torch.device("cpu"))[0].state_dict()
+    for name, begin in start.items():  # what was learnt; sums in another order flip a ReLU or two
+        learnt, again = one["model"][name] - begin, two["model"][name] - begin
+        assert (again - learnt).norm() <= 0.02 * learnt.norm(), name
+    assert not torch.equal(one["model"]["body.fc7.0.weight"], start["body.fc7.0.weight"])
     rows = [
         [json.loads(r) for r in (tmp_path / f"run{n}/log.jsonl").read_text().splitlines()] for n in (1, 2)
     ]
