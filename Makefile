@@ -9,6 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MINI := data/mini/VOCdevkit
 GENUINE := data/VOCdevkit
+VGG16 := data/vgg16.pth
 # On few cores one thread a process is faster than threads that wait for each other.
 QUIET := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # Linux's allocator gives large blocks back at once and has to clear them anew for every tensor: a tenth of the time
@@ -35,7 +36,8 @@ lab: mini
 
 train: mini
 	@if [ -d $(GENUINE)/VOC2007 ] && [ -d $(GENUINE)/VOC2012 ]; then \
-	  $(FAST) $(BIN)/python -m ssdlib train --recipe paper --data $(GENUINE) --out runs/voc0712 --resume; \
+	  $(FAST) $(BIN)/python -m ssdlib train --recipe paper --data $(GENUINE) --out runs/voc0712 --resume \
+	    $(if $(wildcard $(VGG16)),--init $(VGG16)); \
 	else \
 	  $(FAST) $(BIN)/python -m ssdlib train --recipe mini --data $(MINI) --out runs/mini --resume; \
 	fi
@@ -43,11 +45,12 @@ train: mini
 test: mini browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile tests
-	@$(FAST) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 1200 \
+	@rm -rf runs/tested
+	@COURSE_RUNS=$(CURDIR)/runs/tested $(FAST) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 1200 \
 	  --nbval-sanitize-with chapters/sanitize.cfg -p no:cacheprovider chapters
 
 chapters: mini
-	@$(FAST) $(BIN)/python chapters/build.py
+	@COURSE_RUNS=$(CURDIR)/runs $(FAST) $(BIN)/python chapters/build.py
 
 # The browser tests use the system's Chromium; where it can't be installed they are skipped with a sentence.
 browser:

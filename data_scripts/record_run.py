@@ -29,6 +29,8 @@ def record(run: Path, out: Path) -> dict:
         raise SystemExit(f"{run}: at step {step} of {config.steps}; wanted a finished run")
     if changes := _git("status", "--porcelain", "ssdlib"):
         raise SystemExit(f"ssdlib has uncommitted changes; commit them first:\n{changes}")
+    if int(_git("log", "-1", "--format=%ct")) > (run / CONFIG).stat().st_mtime:
+        raise SystemExit(f"{run}: began before the latest commit, so it isn't the code that ran; train again")
     state = checkpoint.load(run / CHECKPOINT)
     facts = {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
@@ -49,6 +51,8 @@ def record(run: Path, out: Path) -> dict:
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     names = [
         line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
     ]

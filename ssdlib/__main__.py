@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from ssdlib import anchors, distributed, engine, evaluate, plots, store, voc, weights
 from ssdlib.checkpoint import CheckpointError
-from ssdlib.doctor import MINI, examine
+from ssdlib.doctor import examine
+from ssdlib.options import parser
 from ssdlib.records import Detections, Example
 from ssdlib.runlog import read_log
-from ssdlib.runs import RECIPES, RESULTS, Diverged, RunConfig, RunError, load_run
+from ssdlib.runs import RECIPES, Diverged, RunConfig, RunError, load_run
 
 EXPECTED = (
     voc.VOCError,
@@ -27,22 +28,23 @@ EXPECTED = (
     CheckpointError,
     RunError,
     Diverged,
+    OSError,
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. -> 0 done, 1 something isn't as it has to be (one sentence said what), 2 wrong usage."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
+    commands = {"doctor": doctor, "train": train, "detect": detect, "evaluate": evaluate_}
     try:
-        options.run(options)
+        commands[options.command](options)
+        distributed.stop()
     except EXPECTED as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; a run goes on from its last checkpoint with --resume", file=sys.stderr)
         return 130
-    finally:
-        distributed.stop()
     return 0
 
 
@@ -73,6 +75,12 @@ def train(options: argparse.Namespace) -> None:
     train_data = _data(options.data, config.train_sets, options.store, out)
     test_data = _data(options.data, config.test_sets, options.store, out)
     _say(f"{len(train_data[0])} photographs to train on, {len(test_data[0])} to test on; writing to {out}")
+    precision = "bfloat16" if engine.autocast(distributed.start(), config.precision)._enabled else "float32"
+    _say(f"width {config.width:g}, {config.steps} steps of {config.batch_size} images, {precision}")
+    if config.width == 1 and initial is None and not config.batch_norm:
+        _say(
+            "starting from random weights: the paper starts from VGG16's (--init), and its rate is made for them"
+        )
     bar = tqdm if distributed.is_first() else None
     table = engine.train(config, train_data, test_data, out, options.resume, initial, bar, options.stop_after)
     if table is None:
@@ -86,10 +94,10 @@ def train(options: argparse.Namespace) -> None:
 
 def draw_run(out: Path, table: evaluate.Table, data: engine.Data, count: int = 12) -> list[Path]:
     """Loss curve, precision-recall curves, table and a sheet of detections beside the truth, as files."""
-    model, config, _ = load_run(out)
+    model, config, _ = load_run(out, distributed.start())
     chosen = range(0, len(data[0]), max(1, len(data[0]) // count))[:count]
     few = [data[0][i] for i in chosen], [data[1][i] for i in chosen]
-    found = engine.detect_all(model, few, anchors.default_boxes(), config)
+    found = engine.detect_in(model, few[1], config)
     table.write_csv(out / "ap.csv")
     return [
         out / "ap.csv",
@@ -136,12 +144,12 @@ def _beside(devkit: Path, out: Path) -> Path:
 
 def detect(options: argparse.Namespace) -> None:
     """Detect in pictures: one PNG with boxes for each, and all detections in detections.json."""
-    model, config, _ = load_run(options.checkpoint)
+    model, config, _ = load_run(options.checkpoint, distributed.start())
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     everything = []
     for path in tqdm(options.images, desc="detecting", unit="image", disable=len(options.images) < 2):
-        photograph = voc.read_photograph(Path(path))
+        photograph = voc.read_photograph(Path(path), upright=True)
         [found] = engine.detect_in(model, [photograph], config)
         found = found.above(options.score)
         picture = (
@@ -156,88 +164,26 @@ def detect(options: argparse.Namespace) -> None:
 
 def evaluate_(options: argparse.Namespace) -> None:
     """Print the table of AP of devkit result files, or of a checkpoint on a data set."""
-    examples = voc.read_sets(Path(options.data), options.sets, tqdm)
-    if options.ids:
-        examples = _only(examples, Path(options.ids))
+    everything = voc.read_sets(Path(options.data), options.sets, tqdm)
+    examples = _only(everything, Path(options.ids)) if options.ids else everything
     name = evaluate.result_name(options.sets)
     if options.checkpoint:
         model, config, _ = load_run(options.checkpoint, distributed.start())
         data = (examples, store.Jpegs(examples))
         found = engine.detect_all(model, data, anchors.default_boxes().to(distributed.start()), config)
         results = evaluate.collect([e.image_id for e in examples], found)
-        folder = Path(options.out or Path(options.checkpoint) / RESULTS)
+        folder = Path(options.out or f"{str(options.checkpoint).rstrip('/')}.evaluated")
         evaluate.write_results(folder, name, results)
-        print(f"wrote the devkit's files to {folder}")
+        print(f"wrote the development kit's files to {folder}")
     else:
         results = evaluate.read_results(Path(options.detections), name)
+        if options.ids:  # an image outside the set is a mistake, one outside the list is left out
+            evaluate.evaluate(results, everything)
+            results = evaluate.only(results, {e.image_id for e in examples})
     table = evaluate.evaluate(results, examples, options.metric)
     print(table)
     if options.csv:
         table.write_csv(options.csv)
-
-
-# ---- the words on the command line -----------------------------------------------------------------------
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ssdlib", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
-
-    command = commands.add_parser("doctor", help=doctor.__doc__)
-    command.set_defaults(run=doctor)
-    command.add_argument("--json", action="store_true", help="the same as JSON")
-
-    command = commands.add_parser("train", help=train.__doc__)
-    command.set_defaults(run=train)
-    command.add_argument("--data", default=str(MINI), help="VOCdevkit folder (default: %(default)s)")
-    command.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
-    command.add_argument(
-        "--recipe", choices=RECIPES, default="paper", help="where the defaults below come from"
-    )
-    command.add_argument("--resume", action="store_true", help="go on with the run that is in RUN, if any")
-    command.add_argument(
-        "--init",
-        metavar="FILE",
-        help="VGG16 weights to start from (.pth); default: random, for which the rate of the paper is too high",
-    )
-    command.add_argument("--store", metavar="DIR", help="decoded photographs (default: beside the data)")
-    command.add_argument("--stop-after", type=int, metavar="STEP", help="end this session there")
-    _add_config(command.add_argument_group("settings of the run, with those of the recipe paper as default"))
-
-    command = commands.add_parser("detect", help=detect.__doc__)
-    command.set_defaults(run=detect)
-    command.add_argument("--checkpoint", required=True, metavar="RUN", help="run folder or checkpoint file")
-    command.add_argument("--out", required=True, metavar="DIR", help="where pictures and detections.json go")
-    command.add_argument("--score", type=float, default=0.5, help="least score shown (default: %(default)s)")
-    command.add_argument("images", nargs="+", metavar="IMAGE")
-
-    command = commands.add_parser("evaluate", help=evaluate_.__doc__)
-    command.set_defaults(run=evaluate_)
-    source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--detections", metavar="DIR", help="folder of comp4_det_<set>_<class>.txt files")
-    source.add_argument("--checkpoint", metavar="RUN", help="run folder or checkpoint file to detect with")
-    command.add_argument("--data", default=str(MINI), help="VOCdevkit folder (default: %(default)s)")
-    command.add_argument("--sets", nargs="+", default=["2007-test"], help="default: 2007-test")
-    command.add_argument("--ids", metavar="FILE", help="judge only the images listed there, one id a line")
-    command.add_argument("--metric", choices=evaluate.METRICS, default="11point", help="default: %(default)s")
-    command.add_argument("--csv", metavar="FILE", help="write class,ap rows there")
-    command.add_argument("--out", metavar="DIR", help="with --checkpoint: where the devkit's files go")
-    return parser
-
-
-def _add_config(group: argparse._ArgumentGroup) -> None:
-    """A flag for every field of RunConfig."""
-    for field in dataclasses.fields(RunConfig):
-        flag = "--" + field.name.replace("_", "-")
-        shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-        kwargs: dict = {"default": None, "dest": field.name, "help": f"default: {shown}"}
-        if isinstance(field.default, bool):
-            kwargs["action"] = argparse.BooleanOptionalAction
-        elif isinstance(field.default, tuple):
-            kwargs |= {"nargs": "*", "type": type(field.default[0])}
-        else:
-            kwargs["type"] = type(field.default)
-        group.add_argument(flag, **kwargs)
 
 
 def _only(examples: list[Example], path: Path) -> list[Example]:
@@ -247,6 +193,8 @@ def _only(examples: list[Example], path: Path) -> list[Example]:
     except OSError as error:
         raise voc.VOCError(f"{path}: {error.strerror}; wanted one image id a line") from None
     unknown = ids - {e.image_id for e in examples}
+    if not ids:
+        raise voc.VOCError(f"{path}: empty; wanted one image id a line")
     if unknown:
         raise voc.VOCError(f"{path}: image {min(unknown)} isn't in the set; {len(unknown)} ids like it")
     return [e for e in examples if e.image_id in ids]

@@ -33,7 +33,7 @@ class AnchorSpec:
     @cached_property
     def percents(self) -> tuple[int, ...]:
         """Ratio of each map in percent of the canvas, and one more for the last map's larger square:
-        (10, 20, 37, 54, 71, 88, 105). The step is floor(70 / 4) = 17, which is why it isn't 90 that ends it."""
+        (10, 20, 37, 54, 71, 88, 105). The step is floor(70 / 4) = 17, so the last map has 88, not 90."""
         low, high = self.percent_range
         maps = len(self.feature_maps)
         step = floor((high - low) / (maps - 2))
@@ -46,7 +46,7 @@ class AnchorSpec:
 
     @cached_property
     def max_sizes(self) -> tuple[float, ...]:
-        """With min_size, the side of the large square √(min·max): 60, 111, 162, 213, 264, 315."""
+        """60, 111, 162, 213, 264, 315; the large square of a map has side √(min_size · max_size)."""
         return tuple(self.canvas * p / 100 for p in self.percents[1:])
 
     @cached_property

@@ -35,7 +35,10 @@ LARGEST_EXPANSION = 4.0
 # only that there is an object. The whole photograph is a seventh candidate that always succeeds.
 MIN_IOUS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 TRIALS = 50
-PATCH_SCALE, PATCH_ASPECT = (0.3, 1.0), (0.5, 2.0)  # of the picture to be cut, sides as fractions of its own
+PATCH_SCALE, PATCH_ASPECT = (
+    (0.3, 1.0),
+    (0.5, 2.0),
+)  # √(share of the area); relative width / height
 
 # How many uniform numbers each step of one image's draw uses up
 NEEDS = {"distort": 9, "expand": 4, "crop": len(MIN_IOUS) * TRIALS * 4 + 1, "flip": 1}

@@ -32,7 +32,7 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
 def decode(offsets: Tensor, anchors: Tensor) -> Tensor:
     """(..., 4) offsets and (..., 4) anchors in px -> (..., 4) boxes, corners in px. Inverse of `encode`.
 
-    Nothing is clamped: neither the growth nor the border (spec: as Caffe; torchvision clamps the growth).
+    Nothing is clamped: neither the growth nor the border (as in Caffe; torchvision clamps the growth).
     """
     anchor = geometry.to_cxcywh(anchors)
     scale = torch.tensor(VARIANCES, dtype=offsets.dtype, device=offsets.device)

@@ -18,13 +18,14 @@ def start() -> torch.device:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else None
     if device:
         torch.cuda.set_device(device)
-    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+    if dist.is_torchelastic_launched() and not dist.is_initialized():
         dist.init_process_group("nccl" if device else "gloo")
     return device or torch.device("cpu")
 
 
 def stop() -> None:
-    """Leave the other processes, once all are ready to."""
+    """Leave the other processes, once all are ready to. Only for the end of a success: a process that fails must
+    not wait for the others, it has to end, so that torchrun ends them too."""
     if dist.is_initialized():
         dist.barrier()
         gc.collect()  # a wrapped model that lingers in a reference cycle keeps threads of its own alive

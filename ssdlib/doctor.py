@@ -28,6 +28,11 @@ DOWNLOAD = (
     """python -c "from torchvision.datasets import VOCDetection as V; [V('data', y, s, download=True) for y, s in """
     """(('2007', 'trainval'), ('2007', 'test'), ('2012', 'trainval'))]\""""
 )
+VGG16 = Path("data/vgg16.pth")
+GET_VGG16 = (
+    """python -c "import torch; from torchvision.models import vgg16; """
+    """torch.save(vgg16(weights='IMAGENET1K_V1').state_dict(), 'data/vgg16.pth')\""""
+)
 PARTS = ("train", "val", "trainval", "test")
 
 
@@ -64,6 +69,8 @@ def _missing(versions: dict, data: dict, cuda: bool) -> dict[str, str]:
         missing["mini VOC"] = "python data_scripts/make_mini_voc.py"
     if not data.get(str(GENUINE)):
         missing["genuine VOC (only the full training needs it; 2.9 GB)"] = DOWNLOAD
+    if not VGG16.exists():
+        missing["VGG16's weights (only the full training starts from them; 0.5 GB)"] = GET_VGG16
     if not cuda:
         missing["GPU (only the full training needs one)"] = "another machine"
     return missing

@@ -17,11 +17,10 @@ from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.model import SSD300
 from ssdlib.records import Batch, Detections, Example, Losses, Predictions, Targets
-from ssdlib.runlog import RunLog, loss_row
+from ssdlib.runlog import RunLog, loss_row, read_log
 from ssdlib.runs import RESULTS, Progress, RunConfig, RunError, open_run, save_run
 from ssdlib.store import Jpegs, Store
 
-PRECISIONS = ("auto", "float32", "bfloat16")
 VALIDATION_BATCH = 16
 
 Data = tuple[Sequence[Example], Store | Jpegs]
@@ -76,7 +75,7 @@ def train(
     if last < config.steps:
         return None
     table = evaluate_on(model, test_data, anchors, config, out)
-    if first < last:
+    if not any("map" in row and row["step"] == last for row in read_log(out)):
         log.write(step=last, map=table.mean, ap=table.ap)
     return table
 
@@ -147,6 +146,12 @@ def build(
 
 def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMaker:
     """The training batches of a run, or this process's share of them."""
+    if distributed.processes() > 1 and config.mining == "batch":
+        raise RunError("mining 'batch' ranks a whole batch; it can't be shared by several processes")
+    if config.batch_size % distributed.processes():
+        raise RunError(
+            f"a batch of {config.batch_size} can't be shared by {distributed.processes()} processes"
+        )
     return BatchMaker(
         *data,
         batch_size=config.batch_size,
@@ -160,8 +165,6 @@ def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMak
 
 def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
     """The context in which the network computes. "auto": bfloat16 where the device has units for it."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision is {precision!r}; it has to be one of {', '.join(PRECISIONS)}")
     fast = precision == "auto" and has_bfloat16_units(device)
     return torch.autocast(device.type, torch.bfloat16, enabled=fast or precision == "bfloat16")
 

@@ -6,7 +6,7 @@ an overlap of .5 or more is a hit, unless the object is difficult, then the dete
 second hit on an object is a false alarm. Overlaps are those of inclusive pixel numbers ("+1"). All in float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -188,6 +188,16 @@ def write_results(folder: Path, set_name: str, results: dict[str, Results]) -> N
         rows = zip(r.image_ids, r.scores.tolist(), r.boxes.tolist(), strict=True)
         lines = [f"{i} {s:.9g} {a:.6f} {b:.6f} {c:.6f} {d:.6f}\n" for i, s, (a, b, c, d) in rows]
         (folder / f"comp4_det_{set_name}_{name}.txt").write_text("".join(lines))
+
+
+def only(results: dict[str, Results], image_ids: Collection[str]) -> dict[str, Results]:
+    """The detections in the named images."""
+    chosen = {}
+    for name, r in results.items():
+        keep = np.array([i in image_ids for i in r.image_ids], dtype=bool)
+        ids = [i for i, kept in zip(r.image_ids, keep, strict=True) if kept]
+        chosen[name] = Results(ids, r.scores[keep], r.boxes[keep])
+    return chosen
 
 
 def result_name(sets: Sequence[str]) -> str:

@@ -31,7 +31,7 @@ def bipartite(table: Tensor) -> Tensor:
 
     Equal to marrying the best pair of the whole table over and over (ties: lowest anchor, then lowest
     object), but done for many objects at once: a pair that is the best of its row and of its column is
-    married in any order of events. Two or three rounds settle a batch, R are the most.
+    married in any order of events. Two or three rounds usually settle a batch; it never takes more than R.
     """
     images, objects, anchors = table.shape
     chosen = table.new_full((images, objects), -1, dtype=torch.int64)

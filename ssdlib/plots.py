@@ -104,7 +104,7 @@ def detections_on(ax: Axes, found: Detections) -> None:
 
 
 def loss_curve(log: Sequence[dict[str, Any]]) -> Figure:
-    """Training loss, its parts, validation loss and learning rate of a run against the step."""
+    """Training loss and its parts, validation loss and the drops of the rate of a run against the step."""
     train = [row for row in log if "multibox" in row]
     val = [row for row in log if "val" in row]
     figure, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")

@@ -6,6 +6,8 @@ Three kinds of lines, told apart by their keys: means of the training loss (`mul
 
 import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +29,7 @@ Row = tuple[float, float, float, float]  # localisation, confidence, positives, 
 class RunLog:
     """Collects the losses of steps and writes a line when one is due.
 
-    Losses stay on the device until then: asking a GPU for a number after every step would make it wait.
+    Losses stay on the device until then: fetching numbers from a GPU makes it wait.
     """
 
     def __init__(self, out: Path, begin: Progress, every: int = 10):
@@ -38,9 +40,7 @@ class RunLog:
         self.last_finite = "no loss was finite"
         self.summary = ""
         if distributed.is_first() and (self.out / LOG).exists():
-            # what a killed session wrote after its last checkpoint will be written again
-            rows = [row for row in read_log(self.out) if row["step"] <= begin.step] if begin.step else []
-            (self.out / LOG).write_text("".join(json.dumps(row) + "\n" for row in rows))
+            self._go_on(begin.step)
 
     @property
     def seconds(self) -> float:
@@ -80,6 +80,18 @@ class RunLog:
             with open(self.out / LOG, "a") as file:
                 file.write(json.dumps({**row, "seconds": round(self.seconds, 1)}) + "\n")
 
+    def _go_on(self, step: int) -> None:
+        """Keep the whole old log aside if it says more than the checkpoint knows: what a killed session wrote
+        after its checkpoint will be written again, but how a run broke shouldn't be lost."""
+        rows = read_log(self.out)
+        known = [row for row in rows if row["step"] <= step and "diverged" not in row]
+        if len(known) < len(rows):
+            number = 1 + len(list(self.out.glob("log.old-*.jsonl")))
+            shutil.copyfile(self.out / LOG, self.out / f"log.old-{number}.jsonl")
+        part = self.out / f"{LOG}.part"
+        part.write_text("".join(json.dumps(row) + "\n" for row in known))
+        os.replace(part, self.out / LOG)
+
     def _diverged(self, step: int, rate: float, row: Sequence[float]) -> None:
         self.write(step=step, rate=rate, diverged=True)
         raise Diverged(
@@ -91,7 +103,8 @@ class RunLog:
 def read_log(out: Path) -> list[dict[str, Any]]:
     """The lines of a run's log. A last line that a crash cut short is left out."""
     rows = []
-    for line in (Path(out) / LOG).read_text().splitlines():
+    path = Path(out) / LOG
+    for line in path.read_text().splitlines() if path.exists() else ():
         try:
             rows.append(json.loads(line))
         except ValueError:

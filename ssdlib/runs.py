@@ -15,10 +15,20 @@ import torch
 
 from ssdlib import checkpoint, distributed
 from ssdlib.augment import STEPS
+from ssdlib.loss import MININGS
 from ssdlib.model import SSD300
 
 CHECKPOINT, CONFIG, RESULTS = "checkpoint.pt", "config.json", "results"
-MAY_CHANGE = ("steps", "val_every", "map_every", "checkpoint_every")  # when a run is resumed
+MAY_CHANGE = ("steps", "microbatch", "log_every", "val_every", "map_every", "checkpoint_every")  # on resuming
+CHOICES = {"mining": MININGS, "precision": ("auto", "float32", "bfloat16")}
+
+
+class RunError(ValueError):
+    """A run folder can't be used as asked. The message says why and what to do."""
+
+
+class Diverged(RuntimeError):
+    """The loss isn't a number any more. The checkpoint before it is kept."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,31 @@ class RunConfig:
     val_every: int = 1000  # steps between validation losses; 0 = never
     map_every: int = 20_000  # steps between evaluations besides the one at the end; 0 = none
     checkpoint_every: int = 1000  # steps between checkpoints besides the one at the end
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be trained, before anything is read or decoded."""
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise RunError(f"{name} is {getattr(self, name)!r}; it has to be one of {', '.join(known)}")
+        for name in (
+            "train_sets",
+            "test_sets",
+            "width",
+            "steps",
+            "batch_size",
+            "log_every",
+            "checkpoint_every",
+        ):
+            value = getattr(self, name)
+            if not (value if isinstance(value, tuple) else value > 0):
+                raise RunError(f"{name} is {value!r}; it needs at least one, or a positive number")
+        unknown = set(self.augment) - set(STEPS)
+        if unknown:
+            raise RunError(f"augment has {min(unknown)!r}; wanted some of {', '.join(STEPS)}")
+        if self.microbatch < 0 or (self.microbatch and self.mining == "batch"):
+            raise RunError(
+                "microbatch has to be 0 or more, and 0 if mining is 'batch', which ranks a whole batch"
+            )
 
 
 RECIPES = {
@@ -77,14 +112,6 @@ class Progress:
     seen: Sequence[Sequence[float]] = ()  # losses of the steps since the last line of the log, see `runlog`
 
 
-class RunError(ValueError):
-    """A run folder can't be used as asked. The message says why and what to do."""
-
-
-class Diverged(RuntimeError):
-    """The loss isn't a number any more. The checkpoint before it is kept."""
-
-
 def open_run(
     out: Path, config: RunConfig, model: SSD300, optimizer: torch.optim.Optimizer, resume: bool
 ) -> Progress:
@@ -100,9 +127,15 @@ def open_run(
         if not resume:
             raise RunError(f"{out}: holds a run at step {state['step']}; resume it, or name another folder")
         _refuse_other_config(out, config_from(state["config"]), config)
+        if not state["optimizer"]:
+            raise RunError(
+                f"{out}: a recording, kept without what it takes to go on; train in another folder"
+            )
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         progress = Progress(*(state[field.name] for field in fields(Progress)))
+        if config.steps < progress.step:
+            raise RunError(f"{out}: its run is at step {progress.step}, asked for are {config.steps}")
     elif out.exists() and any(out.iterdir()) and not (out / CONFIG).exists():
         raise RunError(f"{out}: holds files that aren't a run; name another folder")
     if distributed.is_first():
@@ -134,9 +167,14 @@ def load_run(path: Path, device: torch.device | str = "cpu") -> tuple[SSD300, Ru
     """Network in eval mode, settings and step of a run folder or of a checkpoint file."""
     path = Path(path)
     state = checkpoint.load(path / CHECKPOINT if path.is_dir() else path)
-    config = config_from(state["config"])
-    model = SSD300(width=config.width, batch_norm=config.batch_norm, strided_stem=config.strided_stem)
-    model.load_state_dict(state["model"])
+    try:
+        config = config_from(state["config"])
+        model = SSD300(width=config.width, batch_norm=config.batch_norm, strided_stem=config.strided_stem)
+        model.load_state_dict(state["model"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise RunError(
+            f"{path}: a checkpoint of another version ({type(error).__name__}); wanted one of this"
+        ) from error
     return model.to(device, memory_format=torch.channels_last).eval(), config, state["step"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ssdlib.records import Example
 
@@ -98,12 +98,16 @@ def read_example(annotation: Path, photograph: Path, image_id: str) -> Example:
     )
 
 
-def read_photograph(path: Path) -> torch.Tensor:
-    """Decode a picture: (H, W, 3) uint8 RGB. Raises VOCError naming the file if it can't be decoded."""
+def read_photograph(path: Path, upright: bool = False) -> torch.Tensor:
+    """Decode a picture: (H, W, 3) uint8 RGB. Raises VOCError naming the file if it can't be decoded.
+
+    `upright` turns a picture as its camera noted (EXIF); annotations count pixels as they are stored.
+    """
     try:
         with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image) if upright else image
             return torch.from_numpy(np.array(image.convert("RGB")))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise VOCError(f"{path}: {error or 'unreadable'}; wanted a complete picture") from error
 
 

@@ -1,6 +1,6 @@
 """Checkpoints that others published -> the state of our network.
 
-Every known program keeps the same tensors under names of its own (spec of each: the tables below). All sources
+Every known program keeps the same tensors under names of its own (the tables below). All sources
 here take RGB and keep kernels as OIHW, so that reading one is renaming; the anchors a file was trained with differ,
 and `SOURCES` says which `clip` of `anchors.default_boxes` belongs to it.
 """

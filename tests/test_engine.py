@@ -305,6 +305,32 @@ def test_weights_of_another_network_are_refused_by_name(name, shape):
         engine.build(TINY, CPU, {name: torch.zeros(shape)})
 
 
-def test_an_unknown_precision_is_refused():
-    with pytest.raises(ValueError, match="precision is 'float8'"):
-        engine.autocast(CPU, "float8")
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ({"precision": "float8"}, "precision is 'float8'; it has to be one of auto, float32, bfloat16"),
+        ({"mining": "none"}, "mining is 'none'"),
+        ({"augment": ("rotate",)}, "augment has 'rotate'"),
+        ({"log_every": 0}, "log_every is 0"),
+        ({"width": 0.0}, "width is 0.0"),
+        ({"test_sets": ()}, "test_sets is"),
+        ({"microbatch": 2, "mining": "batch"}, "microbatch has to be"),
+    ],
+)
+def test_settings_that_cannot_be_trained_are_refused_at_once(wrong, sentence):
+    with pytest.raises(runs.RunError, match=sentence):
+        dataclasses.replace(TINY, **wrong)
+
+
+def test_a_run_is_not_shortened_by_resuming_it(data, tmp_path):
+    engine.train(dataclasses.replace(TINY, steps=2), data, data, tmp_path)
+    with pytest.raises(runs.RunError, match="at step 2, asked for are 1"):
+        engine.train(dataclasses.replace(TINY, steps=1), data, data, tmp_path, resume=True)
+
+
+def test_the_log_of_a_run_that_broke_is_kept_aside(data, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "log.jsonl").write_text('{"step": 3, "diverged": true}\n')
+    engine.train(dataclasses.replace(TINY, steps=2), data, data, tmp_path)
+    assert (tmp_path / "log.old-1.jsonl").read_text() == '{"step": 3, "diverged": true}\n'
+    assert all("diverged" not in row for row in read_log(tmp_path))

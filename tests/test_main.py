@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ssdlib import voc
+from ssdlib import evaluate, voc
 from ssdlib.__main__ import main
 from ssdlib.runs import RunConfig
 
@@ -101,14 +101,22 @@ def test_evaluating_the_checkpoint_gives_the_table_of_the_run(run, mini, tmp_pat
 def test_area_and_a_list_of_ids_change_what_is_judged(run, mini, tmp_path, capsys):
     ids = voc.image_ids(mini, "2007-test")[:3]
     (tmp_path / "ids.txt").write_text("\n".join(ids))
-    files = tmp_path / "files"
-    files.mkdir()
-    for path in (run / "results").iterdir():  # only the lines of those three images
-        lines = [line for line in path.read_text().splitlines() if line.split()[0] in ids]
-        (files / path.name).write_text("\n".join(lines))
-    command = f"evaluate --detections {files} --data {mini} --ids {tmp_path / 'ids.txt'} --metric area"
+    command = (
+        f"evaluate --detections {run / 'results'} --data {mini} --ids {tmp_path / 'ids.txt'} --metric area"
+    )
     assert main(command.split()) == 0
     assert "mAP (area)" in capsys.readouterr().out
+    chosen = [e for e in voc.read_sets(mini, ["2007-test"]) if e.image_id in ids]
+    files = tmp_path / "files"
+    files.mkdir()
+    for path in (run / "results").iterdir():  # the same by hand: only the lines of those three images
+        lines = [line for line in path.read_text().splitlines() if line.split()[0] in ids]
+        (files / path.name).write_text("\n".join(lines))
+    by_hand = evaluate.evaluate(evaluate.read_results(files, "test"), chosen, "area")
+    assert main([*command.split(), "--csv", str(tmp_path / "ap.csv")]) == 0
+    by_door = [float(row["ap"]) for row in csv.DictReader(open(tmp_path / "ap.csv"))]
+    assert by_door == pytest.approx([*by_hand.ap.values(), by_hand.mean], abs=1e-12)
+    capsys.readouterr()
     (tmp_path / "ids.txt").write_text("999999")
     assert main(command.split()) == 1
     assert "ids.txt: image 999999 isn't in the set" in capsys.readouterr().err
@@ -154,6 +162,12 @@ def test_a_run_stopped_and_resumed_through_the_door_is_the_run(run, mini, tmp_pa
         ("train --data {mini} --out {run}", "holds a run at step 4"),
         ("train --data {mini} --out {out} --init nothing.pth", "nothing.pth: not there"),
         ("train --data {mini} --out {out} --init {run}/checkpoint.pt", "checkpoint.pt"),
+        ("train --data {mini} --out {out} --mining none", "RunError: mining is 'none'"),
+        ("train --data {mini} --out {mini}/mini_voc.json", "mini_voc.json"),
+        (
+            "detect --checkpoint {mini}/mini_voc.json --out {out} a.jpg",
+            "mini_voc.json: broken, or not a file",
+        ),
         ("detect --checkpoint nowhere --out {out} a.jpg", "CheckpointError: nowhere: not there"),
         ("detect --checkpoint {run} --out {out} nothing.jpg", "nothing.jpg"),
         ("evaluate --detections nowhere --data {mini}", "comp4_det_test_aeroplane.txt"),

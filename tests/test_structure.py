@@ -19,7 +19,7 @@ ORDER = """
     voc store augment batches
     detect evaluate
     distributed checkpoint runs runlog engine
-    plots doctor __main__
+    plots doctor options __main__
 """.split()
 
 

@@ -42,7 +42,8 @@ root = Path.cwd().parent
 devkit = root / "data/mini/VOCdevkit"
 painter = [sys.executable, root / "data_scripts/make_mini_voc.py", "--out", devkit]
 if not devkit.exists():
-    subprocess.run(painter, check=True, capture_output=True)
+    done = subprocess.run(painter, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 test = voc.read_sets(devkit, ["2007-test"])
 train = voc.read_sets(devkit, ["2007-trainval", "2012-trainval"])
@@ -133,7 +134,7 @@ short = replace(config, steps=150, drops=(120,), warmup=50, val_every=0, checkpo
 work = tempfile.TemporaryDirectory()
 run = Path(work.name) / "run"
 data = (train, store.Jpegs(train)), (few, store.Jpegs(few))
-mine = engine.train(short, *data, out=run, bar=tqdm)
+engine.train(short, *data, out=run, bar=tqdm);
 
 # %%
 log = [row for row in runlog.read_log(run) if "multibox" in row]
@@ -190,9 +191,9 @@ plots.loss_curve(runlog.read_log(recording));
 # | `detect` | from answers to boxes | 10 |
 # | `evaluate` | average precision, by the official rules | 11 |
 # | `distributed` `checkpoint` `runs` `runlog` `engine` | training that can be stopped, resumed and trusted | 07, 08, 09 |
-# | `plots` `doctor` `__main__` | pictures, a look at your machine, the commands | everywhere |
+# | `plots` `doctor` `options` `__main__` | pictures, a look at your machine, the commands | everywhere |
 #
-# No room is longer than a few screens. This is all of the one that the loss of this page came from:
+# No room is longer than a few screens. This is the heart of the one that the loss of this page came from:
 
 # %%
 import inspect
@@ -228,7 +229,7 @@ print(inspect.getsource(loss.multibox_loss))
 # missing the command that gets it.
 
 # %% tags=["nbval-ignore-output"]
-# !cd .. && {sys.executable} -m ssdlib doctor
+# !cd .. && "{sys.executable}" -m ssdlib doctor
 
 # %% [markdown]
 # ## Try it

@@ -1,0 +1,67 @@
+"""The words on the command line of `python -m ssdlib`: doctor, train, detect, evaluate."""
+
+import argparse
+import dataclasses
+
+from ssdlib.doctor import MINI
+from ssdlib.evaluate import METRICS
+from ssdlib.runs import RECIPES, RunConfig
+
+
+def parser() -> argparse.ArgumentParser:
+    """The four commands and their flags; `command` says which one was given."""
+    words = argparse.ArgumentParser(prog="python -m ssdlib", description=__doc__)
+    commands = words.add_subparsers(required=True, metavar="command", dest="command")
+
+    command = commands.add_parser("doctor", help="what this machine has, and how to get what is missing")
+    command.add_argument("--json", action="store_true", help="the same as JSON")
+
+    command = commands.add_parser("train", help="train a run, print its table of AP, draw its curves")
+    command.add_argument("--data", default=str(MINI), help="VOCdevkit folder (default: %(default)s)")
+    command.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
+    command.add_argument(
+        "--recipe", choices=RECIPES, default="paper", help="where the defaults below come from"
+    )
+    command.add_argument("--resume", action="store_true", help="go on with the run that is in RUN, if any")
+    command.add_argument(
+        "--init",
+        metavar="FILE",
+        help="VGG16 weights to start from (.pth); default: random, for which the rate of the paper is too high",
+    )
+    command.add_argument("--store", metavar="DIR", help="decoded photographs (default: beside the data)")
+    command.add_argument("--stop-after", type=int, metavar="STEP", help="end this session there")
+    _add_config(command.add_argument_group("settings of the run, with those of the recipe paper as default"))
+
+    command = commands.add_parser("detect", help="find objects in pictures; write PNGs and detections.json")
+    command.add_argument("--checkpoint", required=True, metavar="RUN", help="run folder or checkpoint file")
+    command.add_argument("--out", required=True, metavar="DIR", help="where pictures and detections.json go")
+    command.add_argument("--score", type=float, default=0.5, help="least score shown (default: %(default)s)")
+    command.add_argument("images", nargs="+", metavar="IMAGE")
+
+    command = commands.add_parser("evaluate", help="AP of result files, or of a checkpoint on a data set")
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--detections", metavar="DIR", help="folder of comp4_det_<set>_<class>.txt files")
+    source.add_argument("--checkpoint", metavar="RUN", help="run folder or checkpoint file to detect with")
+    command.add_argument("--data", default=str(MINI), help="VOCdevkit folder (default: %(default)s)")
+    command.add_argument("--sets", nargs="+", default=["2007-test"], help="default: 2007-test")
+    command.add_argument("--ids", metavar="FILE", help="judge only the images listed there, one id a line")
+    command.add_argument("--metric", choices=METRICS, default="11point", help="default: %(default)s")
+    command.add_argument("--csv", metavar="FILE", help="write class,ap rows there")
+    command.add_argument("--out", metavar="DIR", help="with --checkpoint: where the devkit's files go")
+    return words
+
+
+def _add_config(group: argparse._ArgumentGroup) -> None:
+    """A flag for every field of RunConfig."""
+    for field in dataclasses.fields(RunConfig):
+        flag = "--" + field.name.replace("_", "-")
+        shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        kwargs: dict = {"default": None, "dest": field.name, "help": f"default: {shown}"}
+        if isinstance(field.default, bool):
+            kwargs["action"] = argparse.BooleanOptionalAction
+        elif isinstance(field.default, tuple):
+            some = "+" if field.name.endswith("sets") else "*"
+            kwargs |= {"nargs": some, "type": type(field.default[0])}
+        else:
+            kwargs["type"] = type(field.default)
+        group.add_argument(flag, **kwargs)
