@@ -58,7 +58,7 @@ print(f"{len(train)} scenes to learn from, {len(test)} to be tested on")
 chosen = [25, 30, 50, 80, 105, 135, 150, 170]
 few = [test[i] for i in chosen]
 photographs = [voc.read_photograph(example.path) for example in few]
-plots.examples(few, photographs);
+figure = plots.examples(few, photographs)
 
 # %% [markdown]
 # *Glyphs: [OpenMoji](https://openmoji.org), CC BY-SA 4.0.*
@@ -83,7 +83,7 @@ for box, label in zip(example.boxes.tolist(), example.labels.tolist()):
 recording = Path("recordings/mini")
 model, config, step = runs.load_run(recording)
 found = engine.detect_in(model, photographs, config)
-plots.detections(few, photographs, found);
+figure = plots.detections(few, photographs, found)
 
 # %% [markdown]
 # It misses things, and it is wrong at times. How wrong, in one number, is what *average precision* says: 100 means
@@ -134,7 +134,7 @@ short = replace(config, steps=150, drops=(120,), warmup=50, val_every=0, checkpo
 work = tempfile.TemporaryDirectory()
 run = Path(work.name) / "run"
 data = (train, store.Jpegs(train)), (few, store.Jpegs(few))
-engine.train(short, *data, out=run, bar=tqdm);
+mine = engine.train(short, *data, out=run, bar=tqdm)
 
 # %%
 log = [row for row in runlog.read_log(run) if "multibox" in row]
@@ -142,7 +142,7 @@ first, last = log[0]["multibox"], log[-1]["multibox"]
 print("the loss fell to less than half:", last < first / 2)
 
 # %%
-plots.loss_curve(log);
+figure = plots.loss_curve(log)
 
 # %% [markdown]
 # The loss fell, steeply at first. Now what *your* network finds. Probably little, with low scores, so the picture
@@ -152,7 +152,7 @@ plots.loss_curve(log);
 # %%
 mine, _, _ = runs.load_run(run)
 found = engine.detect_in(mine, photographs, short)
-plots.detections(few, photographs, found, score=0.2);
+figure = plots.detections(few, photographs, found, score=0.2)
 
 # %%
 work.cleanup()
@@ -162,7 +162,7 @@ work.cleanup()
 # learning rate dropping to a tenth. Why that helps, and whether to do it early, is chapter 08.
 
 # %%
-plots.loss_curve(runlog.read_log(recording));
+figure = plots.loss_curve(runlog.read_log(recording))
 
 # %% [markdown]
 # To make this run yourself, in a terminal in the course's folder:

@@ -106,7 +106,7 @@ for ax, name in zip(axes, ("mini", "paper")):
 # %%
 maker = engine.batch_maker(config, train, "cpu")
 batch = maker(0)
-plots.batch(batch, count=8);
+figure = plots.batch(batch, count=8)
 
 # %% [markdown]
 # ## The loop
@@ -150,7 +150,7 @@ print(table)
 
 # %%
 log = runlog.read_log(out)
-plots.loss_curve(log);
+figure = plots.loss_curve(log)
 
 # %%
 losses = [row["multibox"] for row in log if "multibox" in row]
@@ -162,7 +162,7 @@ print("mAP of at least 0.60:", table.mean >= 0.60)
 # what one wants; the number is its average precision.
 
 # %%
-plots.precision_recall(table);
+figure = plots.precision_recall(table)
 
 # %% [markdown]
 # Detections of the trained network (blue) beside the truth (orange, dashed = difficult):
@@ -171,7 +171,7 @@ plots.precision_recall(table);
 model, _, _ = runs.load_run(out)
 some = [test[0][i] for i in range(5, 200, 25)]
 photographs = [voc.read_photograph(example.path) for example in some]
-plots.detections(some, photographs, engine.detect_in(model, photographs, config));
+figure = plots.detections(some, photographs, engine.detect_in(model, photographs, config))
 
 # %% [markdown]
 # If the data is the mini VOC: *glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0.*
