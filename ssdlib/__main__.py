@@ -70,12 +70,12 @@ def train(options: argparse.Namespace) -> None:
     config = _config(options)
     started = time.monotonic()
     out = Path(options.out)
-    distributed.start()
+    device = distributed.start()
     initial = _vgg16(options.init) if options.init else None
     train_data = _data(options.data, config.train_sets, options.store, out)
     test_data = _data(options.data, config.test_sets, options.store, out)
     _say(f"{len(train_data[0])} photographs to train on, {len(test_data[0])} to test on; writing to {out}")
-    precision = "bfloat16" if engine.autocast(distributed.start(), config.precision)._enabled else "float32"
+    precision = engine.precision_on(device, config.precision)
     _say(f"width {config.width:g}, {config.steps} steps of {config.batch_size} images, {precision}")
     if config.width == 1 and initial is None and not config.batch_norm:
         _say(
@@ -152,9 +152,8 @@ def detect(options: argparse.Namespace) -> None:
         photograph = voc.read_photograph(Path(path), upright=True)
         [found] = engine.detect_in(model, [photograph], config)
         found = found.above(options.score)
-        picture = (
-            out / f"{len(everything):04d}_{Path(path).stem}.png"
-        )  # numbered: two folders may share names
+        # numbered: two folders may hold pictures of one name
+        picture = out / f"{len(everything):04d}_{Path(path).stem}.png"
         plots.save(plots.picture(photograph, found), picture)
         everything.append({"image": str(path), "picture": picture.name, "detections": _rows(found)})
     (out / "detections.json").write_text(json.dumps(everything, indent=1) + "\n")
@@ -166,23 +165,21 @@ def evaluate_(options: argparse.Namespace) -> None:
     """Print the table of AP of devkit result files, or of a checkpoint on a data set."""
     everything = voc.read_sets(Path(options.data), options.sets, tqdm)
     examples = _only(everything, Path(options.ids)) if options.ids else everything
-    name = evaluate.result_name(options.sets)
     if options.checkpoint:
-        model, config, _ = load_run(options.checkpoint, distributed.start())
-        data = (examples, store.Jpegs(examples))
-        found = engine.detect_all(model, data, anchors.default_boxes().to(distributed.start()), config)
-        results = evaluate.collect([e.image_id for e in examples], found)
+        device = distributed.start()
+        model, config, _ = load_run(options.checkpoint, device)
+        data, grid = (examples, store.Jpegs(examples)), anchors.default_boxes().to(device)
         folder = Path(options.out or f"{str(options.checkpoint).rstrip('/')}.evaluated")
-        evaluate.write_results(folder, name, results)
-        print(f"wrote the development kit's files to {folder}")
+        table = engine.evaluate_on(model, data, grid, config, folder, options.sets, options.metric)
+        _say(f"wrote the development kit's files to {folder}")
     else:
-        results = evaluate.read_results(Path(options.detections), name)
+        results = evaluate.read_results(Path(options.detections), evaluate.result_name(options.sets))
         if options.ids:  # an image outside the set is a mistake, one outside the list is left out
             evaluate.evaluate(results, everything)
             results = evaluate.only(results, {e.image_id for e in examples})
-    table = evaluate.evaluate(results, examples, options.metric)
-    print(table)
-    if options.csv:
+        table = evaluate.evaluate(results, examples, options.metric)
+    _say(str(table))
+    if options.csv and distributed.is_first():
         table.write_csv(options.csv)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ssdlib.anchors import default_boxes
-from ssdlib.engine import has_bfloat16_units
+from ssdlib.engine import precision_on
 from ssdlib.model import SSD300, count_parameters
 
 MINI, GENUINE = Path("data/mini/VOCdevkit"), Path("data/VOCdevkit")
@@ -49,7 +49,7 @@ def examine() -> dict:
         "versions": versions,
         "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads",
         "memory_gb": _memory(cuda),
-        "precision": "bfloat16" if has_bfloat16_units(device) else "float32",
+        "precision": precision_on(device),
         "data": data,
         "num_anchors": len(default_boxes()),
         "num_parameters": num_parameters,

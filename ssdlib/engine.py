@@ -64,7 +64,7 @@ def train(
         if _due(done, config.val_every):
             log.write(step=done, val=validation_loss(model, test_data, anchors, config))
         if _due(done, config.map_every) and done < config.steps:
-            table = evaluate_on(model, test_data, anchors, config, out)
+            table = evaluate_on(model, test_data, anchors, config, Path(out) / RESULTS)
             log.write(step=done, map=table.mean, ap=table.ap)
         if _due(done, config.checkpoint_every) or done == last:
             log.look()
@@ -74,7 +74,7 @@ def train(
         progress.close()
     if last < config.steps:
         return None
-    table = evaluate_on(model, test_data, anchors, config, out)
+    table = evaluate_on(model, test_data, anchors, config, Path(out) / RESULTS)
     if not any("map" in row and row["step"] == last for row in read_log(out)):
         log.write(step=last, map=table.mean, ap=table.ap)
     return table
@@ -165,12 +165,20 @@ def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMak
 
 def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
     """The context in which the network computes. "auto": bfloat16 where the device has units for it."""
-    fast = precision == "auto" and has_bfloat16_units(device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast or precision == "bfloat16")
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision_on(device, precision) == "bfloat16")
 
 
-def has_bfloat16_units(device: torch.device) -> bool:
-    """A CPU with AMX or a GPU of compute capability 8; elsewhere bfloat16 is emulated and slower."""
+def precision_on(device: torch.device, precision: str = "auto") -> str:
+    """What a setting of `precision` comes to on a device: "bfloat16" or "float32".
+
+    A CPU with AMX or a GPU of compute capability 8 has units for bfloat16; elsewhere it is emulated and slower.
+    """
+    if precision != "auto":
+        return precision
+    return "bfloat16" if _has_bfloat16_units(device) else "float32"
+
+
+def _has_bfloat16_units(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
@@ -193,13 +201,15 @@ def evaluate_on(
     data: Data,
     anchors: Tensor,
     config: RunConfig,
-    out: Path | None = None,
+    files: Path,
+    sets: Sequence[str] | None = None,
     metric: str = "11point",
 ) -> evaluate.Table:
-    """Detect in every photograph of the data and judge it. With `out`, write the devkit's files there."""
+    """Detect in every photograph of the data, write the devkit's files for `sets` (else the run's test sets) into
+    the folder `files`, and judge."""
     results = evaluate.collect([e.image_id for e in data[0]], detect_all(model, data, anchors, config))
-    if out is not None and distributed.is_first():
-        evaluate.write_results(Path(out) / RESULTS, evaluate.result_name(config.test_sets), results)
+    if distributed.is_first():
+        evaluate.write_results(files, evaluate.result_name(sets or config.test_sets), results)
     return evaluate.evaluate(results, data[0], metric)
 
 

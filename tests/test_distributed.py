@@ -67,41 +67,24 @@ def test_two_processes_give_the_weights_log_and_table_of_one(tmp_path):
     )
 
 
+def train_by_two(*arguments: str) -> subprocess.CompletedProcess:
+    """`torchrun --nproc-per-node 2 -m ssdlib train ...`"""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*launch, "-m", "ssdlib", "train", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200)
+
+
 @pytest.mark.slow
 def test_two_processes_get_through_the_door_and_out_again(mini, tmp_path):
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        "-m",
-        "ssdlib",
-    ]
-    settings = (
-        "--width 0.0625 --strided-stem --batch-size 4 --learning-rate 1e-6 --steps 2 --val-every 1".split()
-    )
-    folders = ["--data", str(mini), "--out", str(tmp_path / "run")]
-    done = subprocess.run(
-        [*launch, "train", *folders, *settings], capture_output=True, text=True, timeout=200
-    )
+    settings = "--width 0.0625 --strided-stem --batch-size 4 --learning-rate 1e-6 --steps 2 --val-every 1"
+    done = train_by_two("--data", str(mini), "--out", str(tmp_path / "run"), *settings.split())
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("mAP (11point)") == 1 and (tmp_path / "run/detections.png").exists()
 
 
 @pytest.mark.slow
 def test_what_goes_wrong_in_every_process_ends_all_of_them(mini, tmp_path):
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        "-m",
-        "ssdlib",
-    ]
-    wrong = ["--data", str(mini), "--out", str(tmp_path / "run"), "--train-sets", "2031-nothing"]
-    done = subprocess.run([*launch, "train", *wrong], capture_output=True, text=True, timeout=100)
+    done = train_by_two("--data", str(mini), "--out", str(tmp_path / "run"), "--train-sets", "2031-nothing")
     assert done.returncode != 0 and "2031" in done.stderr
 
 

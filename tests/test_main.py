@@ -26,6 +26,11 @@ def run(mini, tmp_path_factory):
     return out
 
 
+def ap_in(path: Path) -> dict[str, float]:
+    with open(path) as file:
+        return {row["class"]: float(row["ap"]) for row in csv.DictReader(file)}
+
+
 def test_doctor_states_the_numbers_of_the_full_network(capsys):
     assert main(["doctor", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -51,8 +56,7 @@ def test_train_leaves_table_figures_log_checkpoint_and_devkit_files(run):
     expected = "ap.csv config.json log.jsonl checkpoint.pt loss.png precision_recall.png detections.png"
     assert set(expected.split()) <= {path.name for path in run.iterdir()}
     assert len(list((run / "results").glob("comp4_det_test_*.txt"))) == 20
-    rows = list(csv.DictReader(open(run / "ap.csv")))
-    assert [row["class"] for row in rows] == [*voc.CLASSES[1:], "mean"]
+    assert list(ap_in(run / "ap.csv")) == [*voc.CLASSES[1:], "mean"]
 
 
 def test_every_field_of_the_settings_is_a_flag_with_its_default_shown(capsys):
@@ -81,9 +85,9 @@ def test_evaluating_the_files_of_a_run_gives_the_table_of_the_run(run, mini, tmp
         f"evaluate --detections {run / 'results'} --data {mini} --sets 2007-test --csv {tmp_path / 'ap.csv'}"
     )
     assert main(command.split()) == 0
-    files, trained = (list(csv.DictReader(open(p))) for p in (tmp_path / "ap.csv", run / "ap.csv"))
-    for a, b in zip(files, trained, strict=True):
-        assert float(a["ap"]) == pytest.approx(float(b["ap"]), abs=1e-3)  # files hold six decimals
+    assert ap_in(tmp_path / "ap.csv") == pytest.approx(
+        ap_in(run / "ap.csv"), abs=1e-3
+    )  # files hold six decimals
     assert "mAP (11point)" in capsys.readouterr().out
 
 
@@ -92,9 +96,7 @@ def test_evaluating_the_checkpoint_gives_the_table_of_the_run(run, mini, tmp_pat
         f"evaluate --checkpoint {run} --data {mini} --csv {tmp_path / 'ap.csv'} --out {tmp_path / 'files'}"
     )
     assert main(command.split()) == 0
-    again, trained = (list(csv.DictReader(open(p))) for p in (tmp_path / "ap.csv", run / "ap.csv"))
-    for a, b in zip(again, trained, strict=True):
-        assert float(a["ap"]) == pytest.approx(float(b["ap"]), abs=1e-6)
+    assert ap_in(tmp_path / "ap.csv") == pytest.approx(ap_in(run / "ap.csv"), abs=1e-6)
     assert len(list((tmp_path / "files").iterdir())) == 20
 
 
@@ -114,8 +116,7 @@ def test_area_and_a_list_of_ids_change_what_is_judged(run, mini, tmp_path, capsy
         (files / path.name).write_text("\n".join(lines))
     by_hand = evaluate.evaluate(evaluate.read_results(files, "test"), chosen, "area")
     assert main([*command.split(), "--csv", str(tmp_path / "ap.csv")]) == 0
-    by_door = [float(row["ap"]) for row in csv.DictReader(open(tmp_path / "ap.csv"))]
-    assert by_door == pytest.approx([*by_hand.ap.values(), by_hand.mean], abs=1e-12)
+    assert ap_in(tmp_path / "ap.csv") == pytest.approx({**by_hand.ap, "mean": by_hand.mean}, abs=1e-12)
     capsys.readouterr()
     (tmp_path / "ids.txt").write_text("999999")
     assert main(command.split()) == 1
