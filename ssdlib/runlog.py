@@ -71,7 +71,7 @@ class RunLog:
         for (step, rate, _), row in zip(self.unseen, rows, strict=True):
             if not all(map(math.isfinite, row)):
                 self._diverged(step, rate, row)
-            self.last_finite = f"the last finite loss was {row[0] + row[1]:.3f} at step {step}"
+            self.last_finite = f"the last finite loss was {row[0] + row[1]:.4g} at step {step}"
         self.seen += [tuple(row) for row in rows]
         self.unseen = []
 

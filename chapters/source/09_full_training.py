@@ -96,6 +96,7 @@ for ax, name in zip(axes, ("mini", "paper")):
     steps = range(0, runs.RECIPES[name].steps, runs.RECIPES[name].steps // 300)
     ax.semilogy(steps, [engine.learning_rate(runs.RECIPES[name], s) for s in steps], color=plots.BLUE)
     ax.set(title=name, xlabel="step", ylabel="learning rate")
+    ax.locator_params(axis="x", nbins=4)
 
 # %% [markdown]
 # ## What the network will see
@@ -242,7 +243,7 @@ work.cleanup()
 # ## Recap
 #
 # - A run is a folder. Its settings, log and checkpoint are all there is to know.
-# - The loop fits on one screen, and a killed run goes on to the same bits.
+# - The loop fits on one screen, and a killed run goes on, on a CPU to the same bits.
 # - The recipe `paper` is the article's; `mini` is for a laptop, and its mAP is that of painted scenes, not of VOC.
 #
 # **Back:** [00 · start here](00_start_here.ipynb)
