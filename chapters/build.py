@@ -3,10 +3,19 @@
 A chapter is written as a script in chapters/source (jupytext's percent format), where a change can be read line
 by line. The notebook beside it is the executed artefact: outputs included, cells numbered 1 ... n, nothing in it
 that says when or where it was run. A test compares the two.
+
+The source holds the solutions. What the notebook gets is derived from it (`derive`): a cell tagged "exercise" loses
+what follows its line `# solution`, and the mark <!-- solution --> becomes that code, folded. Links to the
+neighbours, to the contents and to the glossary are written here too.
+
+    python chapters/build.py chapters/source/03_matching.py     run one
+    python chapters/build.py --words                            after a change of prose alone: keep the outputs
 """
 
 import io
+import re
 import sys
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import jupytext
@@ -17,8 +26,10 @@ from tqdm import tqdm
 
 HERE = Path(__file__).parent
 SOURCES = HERE / "source"
-WIDGETS = ("application/vnd.jupyter.widget-view+json",)
+WIDGETS = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+KEPT = ("tags", "alt")  # of a cell's metadata
+MARK = "<!-- solution -->"
 
 
 def build(source: Path) -> Path:
@@ -30,46 +41,136 @@ def build(source: Path) -> Path:
     for cell in book.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [kept for kept in map(_lean, cell.outputs) if kept]
+            cell.outputs = [kept for out in cell.outputs if (kept := _lean(out, cell.metadata.get("alt")))]
     book.metadata.pop("widgets", None)
-    target = HERE / f"{source.stem}.ipynb"
-    nbformat.write(book, target)
-    return target
+    nbformat.write(book, notebook_of(source))
+    return notebook_of(source)
+
+
+def rewrite_words(source: Path) -> bool:
+    """Bring a notebook's prose up to its source and keep its outputs. False if its code has changed."""
+    book, old = read_source(source), nbformat.read(notebook_of(source), as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    ran = [cell for cell in old.cells if cell.cell_type == "code"]
+    if [cell.source for cell in code] != [cell.source for cell in ran]:
+        return False
+    for cell, before in zip(code, ran, strict=True):
+        cell.outputs, cell.execution_count = before.outputs, before.execution_count
+        for out in cell.outputs:
+            _describe(out, cell.metadata.get("alt"))
+    nbformat.write(book, notebook_of(source))
+    return True
+
+
+def notebook_of(source: Path) -> Path:
+    return HERE / f"{source.stem}.ipynb"
 
 
 def read_source(source: Path) -> nbformat.NotebookNode:
     """A source as a notebook without outputs, with cell ids that stay the same from build to build."""
     book = jupytext.read(source)
+    derive(book)
+    add_links(book, source)
     for number, cell in enumerate(book.cells):
         cell.id = f"{source.stem[:2]}-{number:03d}"
-        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key in KEPT}
     book.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     return book
 
 
-def _lean(output: dict) -> dict | None:
-    """An output without progress bars and with its picture in 128 colours; None if nothing is left."""
+def derive(book: nbformat.NotebookNode) -> None:
+    """Stubs for the exercises, and their solutions folded where the prose asks for them."""
+    solution = None
+    for cell in book.cells:
+        if "exercise" in cell.metadata.get("tags", ()):
+            solution = solution_of(cell.source)
+            cell.source = stub_of(cell.source)
+        elif cell.cell_type == "markdown" and MARK in cell.source:
+            folded = f"<details><summary>Solution</summary>\n\n```python\n{solution}\n```\n\n</details>"
+            cell.source = cell.source.replace(MARK, folded)
+
+
+def stub_of(code: str) -> str:
+    """An exercise without its solution: a function's body from `# solution` on becomes `...`, a line
+    `name = value  # solution` becomes `name = None`."""
+    lines, hiding = [], False
+    for line in code.splitlines():
+        if hiding and (not line.strip() or line.startswith((" ", "\t"))):
+            continue
+        hiding = False
+        if re.fullmatch(r"\s+# solution", line):
+            lines.append(f"{line[: len(line) - len(line.lstrip())]}...  # your code")
+            hiding = True
+        elif line.endswith("  # solution"):
+            lines.append(f"{line.split(' = ')[0]} = None  # your answer")
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def solution_of(code: str) -> str:
+    """An exercise as it is shown in the fold: without the marks."""
+    lines = [line for line in code.splitlines() if not re.fullmatch(r"\s+# solution", line)]
+    return "\n".join(line.removesuffix("  # solution") for line in lines)
+
+
+def title_of(source: Path) -> str:
+    """ "03 · Matching", from the first heading."""
+    return re.search(r"^# # (.+)$", source.read_text(encoding="utf-8"), re.M)[1]
+
+
+def add_links(book: nbformat.NotebookNode, source: Path) -> None:
+    """Back, contents, glossary, forward: under the title and at the end."""
+    row = sorted(SOURCES.glob("*.py"))
+    at = row.index(source.resolve()) if source.resolve() in row else row.index(source)
+    links = ["[contents](00_start_here.ipynb)", "[glossary](glossary.md)"]
+    if at > 0:
+        links.insert(0, f"[← {title_of(row[at - 1])}]({row[at - 1].stem}.ipynb)")
+    if at + 1 < len(row):
+        links.append(f"[{title_of(row[at + 1])} →]({row[at + 1].stem}.ipynb)")
+    line = " · ".join(links)
+    head, _, rest = book.cells[0].source.partition("\n")
+    book.cells[0].source = f"{head}\n\n{line}\n{rest}"
+    book.cells.append(nbformat.v4.new_markdown_cell(f"---\n\n{line}"))
+
+
+def _lean(output: dict, alt: str | None) -> dict | None:
+    """An output without progress bars, with its picture in 128 colours and described; None if nothing is left."""
     if output.get("output_type") == "stream" and "%|" in output.text:
         return None
     data = output.get("data", {})
-    if any(kind in data for kind in WIDGETS):
-        return None
+    if data.pop(WIDGETS, None) and not set(data) - {"text/plain"}:
+        return None  # a progress bar or a bare slider
     if "image/png" in data:
         data["image/png"] = _in_few_colours(data["image/png"])
+        _describe(output, alt)
     return output
+
+
+def _describe(output: dict, alt: str | None) -> None:
+    """Words for whoever can't see the picture. An explorer brings its own."""
+    if alt and "image/png" in output.get("data", {}):
+        output.metadata.setdefault("image/png", {})["alt"] = alt
 
 
 def _in_few_colours(png: str) -> str:
     """A third of the bytes, and no difference that the eye sees in boxes, curves or scenes."""
-    from base64 import b64decode, b64encode
-
     picture = Image.open(io.BytesIO(b64decode(png))).convert("RGB").quantize(128, dither=Image.Dither.NONE)
     out = io.BytesIO()
     picture.save(out, "PNG", optimize=True)
     return b64encode(out.getvalue()).decode()
 
 
-if __name__ == "__main__":
-    chosen = [Path(name) for name in sys.argv[1:]] or sorted(SOURCES.glob("*.py"))
+def main(arguments: list[str]) -> None:
+    words = "--words" in arguments
+    chosen = [Path(name) for name in arguments if name != "--words"] or sorted(SOURCES.glob("*.py"))
     for path in tqdm(chosen, desc="chapters"):
+        if words and notebook_of(path).exists() and rewrite_words(path):
+            continue
+        if words:
+            print(f"\n{path.stem}: its code has changed, so it is run")
         build(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -4,6 +4,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import browsing
 import hypothesis
 import oracles
 import pytest
@@ -59,3 +60,10 @@ def mini(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("mini") / "VOCdevkit"
     make_mini_voc(out, seed=5, trainval_2007=10, test_2007=8, trainval_2012=6, jobs=1)
     return out
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory):
+    """Someone at a browser with JupyterLab, for tests marked `browser`."""
+    with browsing.chromium_page() as page, browsing.jupyterlab(tmp_path_factory.mktemp("lab")) as address:
+        yield browsing.Reader(address, page)

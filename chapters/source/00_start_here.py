@@ -19,7 +19,6 @@
 # Run the cells from top to bottom with <kbd>Shift</kbd>+<kbd>Enter</kbd>. Nothing here can be broken for good.
 
 # %%
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -27,6 +26,7 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
+from course import pictures
 from ssdlib import anchors, engine, plots, runlog, runs, store, voc
 
 # %% [markdown]
@@ -38,13 +38,7 @@ from ssdlib import anchors, engine, plots, runlog, runs, store, voc
 # `make lab` has painted them already; if not, the next cell does, in half a minute.
 
 # %%
-root = Path.cwd().parent
-devkit = root / "data/mini/VOCdevkit"
-painter = [sys.executable, root / "data_scripts/make_mini_voc.py", "--out", devkit]
-if not devkit.exists():
-    done = subprocess.run(painter, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
+devkit = pictures.devkit()
 test = voc.read_sets(devkit, ["2007-test"])
 train = voc.read_sets(devkit, ["2007-trainval", "2012-trainval"])
 print(f"{len(train)} scenes to learn from, {len(test)} to be tested on")
@@ -229,7 +223,8 @@ print(inspect.getsource(loss.multibox_loss))
 # missing the command that gets it.
 
 # %% tags=["nbval-ignore-output"]
-# !cd .. && "{sys.executable}" -m ssdlib doctor
+python = sys.executable
+# !cd .. && "{python}" -m ssdlib doctor
 
 # %% [markdown]
 # ## Try it

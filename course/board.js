@@ -1,0 +1,303 @@
+// A picture with boxes on it. Python sends what to draw; the pointer and the keys send back where things are.
+// Everything is in the pixels of the picture; `view` says which part of its plane is visible.
+
+const HANDLE = 7; // half the side of a corner handle, screen px
+const GRAB = 12; // how far from a corner one may press and still hold it, screen px
+
+function render({ model, el }) {
+  const root = document.createElement("div");
+  const canvas = document.createElement("canvas");
+  const status = document.createElement("div");
+  root.className = "course-board";
+  canvas.tabIndex = 0;
+  canvas.setAttribute("role", "application");
+  canvas.setAttribute("aria-label", model.get("label"));
+  canvas.dataset.lmSuppressShortcuts = "true"; // JupyterLab leaves keys alone inside
+  status.className = "course-board-status";
+  status.setAttribute("role", "status");
+  status.setAttribute("aria-live", "polite");
+  root.append(canvas, status);
+  el.append(root);
+
+  let boxes = copy(model.get("boxes"));
+  let pointer = model.get("pointer").slice();
+  let held = null; // {box, corner: -1 for the whole box, dx, dy}
+  let picture = null;
+
+  // ---- screen <-> picture
+
+  const view = () => model.get("view");
+  const scale = () => canvas.clientWidth / (view()[2] - view()[0]);
+  const toScreen = (x, y) => [(x - view()[0]) * scale(), (y - view()[1]) * scale()];
+
+  function fromEvent(event) {
+    const frame = canvas.getBoundingClientRect();
+    return [(event.clientX - frame.left) / scale() + view()[0], (event.clientY - frame.top) / scale() + view()[1]];
+  }
+
+  // ---- drawing
+
+  function draw() {
+    const [x0, y0, x1, y1] = view();
+    const width = model.get("width");
+    const height = Math.round((width * (y1 - y0)) / (x1 - x0));
+    const dense = window.devicePixelRatio || 1;
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+    if (canvas.width !== Math.round(width * dense) || canvas.height !== Math.round(height * dense)) {
+      canvas.width = Math.round(width * dense);
+      canvas.height = Math.round(height * dense);
+    }
+    const pen = canvas.getContext("2d");
+    const k = width / (x1 - x0);
+    pen.setTransform(dense, 0, 0, dense, 0, 0);
+    pen.fillStyle = "#e8e8e8";
+    pen.fillRect(0, 0, width, height);
+    const [fx0, fy0, fx1, fy1] = model.get("frame");
+    pen.fillStyle = "#ffffff";
+    pen.fillRect((fx0 - x0) * k, (fy0 - y0) * k, (fx1 - fx0) * k, (fy1 - fy0) * k);
+    if (picture) {
+      pen.globalAlpha = model.get("picture_alpha");
+      pen.drawImage(picture, (fx0 - x0) * k, (fy0 - y0) * k, (fx1 - fx0) * k, (fy1 - fy0) * k);
+      pen.globalAlpha = 1;
+    }
+    pen.strokeStyle = "#707070";
+    pen.lineWidth = 1;
+    pen.setLineDash([]);
+    pen.strokeRect((fx0 - x0) * k, (fy0 - y0) * k, (fx1 - fx0) * k, (fy1 - fy0) * k);
+    for (const layer of model.get("scene").layers || []) drawLayer(pen, layer, x0, y0, k);
+    boxes.forEach((box, i) => drawBox(pen, box, i, x0, y0, k));
+    if (model.get("pointer_mode") !== "none") drawPointer(pen, x0, y0, k);
+  }
+
+  function drawLayer(pen, layer, x0, y0, k) {
+    const flat = layer.boxes || [];
+    pen.globalAlpha = layer.alpha ?? 1;
+    pen.strokeStyle = pen.fillStyle = layer.color || "#000000";
+    pen.lineWidth = layer.line ?? 1;
+    pen.setLineDash(layer.dash || []);
+    pen.beginPath();
+    for (let i = 0; i < flat.length; i += 4) {
+      pen.rect((flat[i] - x0) * k, (flat[i + 1] - y0) * k, (flat[i + 2] - flat[i]) * k, (flat[i + 3] - flat[i + 1]) * k);
+    }
+    if (layer.fill) {
+      pen.save();
+      pen.globalAlpha = (layer.alpha ?? 1) * layer.fill;
+      pen.fill();
+      pen.restore();
+    }
+    if (layer.line !== 0) pen.stroke();
+    const points = layer.points || [];
+    for (let i = 0; i < points.length; i += 2) {
+      pen.beginPath();
+      pen.arc((points[i] - x0) * k, (points[i + 1] - y0) * k, layer.radius ?? 2, 0, 2 * Math.PI);
+      pen.fill();
+    }
+    pen.globalAlpha = 1;
+    pen.setLineDash([]);
+    for (const [x, y, text] of layer.texts || []) write(pen, text, (x - x0) * k, (y - y0) * k, layer.color);
+  }
+
+  function write(pen, text, x, y, color) {
+    pen.font = "12px sans-serif";
+    const wide = pen.measureText(text).width + 6;
+    const left = Math.max(0, Math.min(x, model.get("width") - wide));
+    const top = Math.max(0, y - 16);
+    pen.fillStyle = color || "#000000";
+    pen.fillRect(left, top, wide, 16);
+    pen.fillStyle = "#ffffff";
+    pen.fillText(text, left + 3, top + 12);
+  }
+
+  function drawBox(pen, [a, b, c, d], i, x0, y0, k) {
+    const color = model.get("box_colors")[i % model.get("box_colors").length] || "#E69F00";
+    const active = i === model.get("active");
+    pen.strokeStyle = color;
+    pen.lineWidth = active ? 3.5 : 2.5;
+    pen.strokeRect((a - x0) * k, (b - y0) * k, (c - a) * k, (d - b) * k);
+    const name = model.get("box_names")[i];
+    if (name) write(pen, name, (a - x0) * k, (b - y0) * k, color);
+    for (const [x, y] of [[a, b], [c, b], [c, d], [a, d]]) {
+      pen.fillStyle = active ? "#ffffff" : color;
+      const h = active ? HANDLE : HANDLE - 3;
+      pen.fillRect((x - x0) * k - h / 2, (y - y0) * k - h / 2, h, h);
+      pen.lineWidth = 1.5;
+      pen.strokeRect((x - x0) * k - h / 2, (y - y0) * k - h / 2, h, h);
+    }
+  }
+
+  function drawPointer(pen, x0, y0, k) {
+    const x = (pointer[0] - x0) * k;
+    const y = (pointer[1] - y0) * k;
+    for (const [color, width] of [["#ffffff", 4], ["#000000", 1.5]]) {
+      pen.strokeStyle = color;
+      pen.lineWidth = width;
+      pen.beginPath();
+      pen.moveTo(x - 9, y);
+      pen.lineTo(x + 9, y);
+      pen.moveTo(x, y - 9);
+      pen.lineTo(x, y + 9);
+      pen.stroke();
+    }
+  }
+
+  // ---- sending
+
+  function sendBoxes() {
+    model.set("boxes", copy(boxes));
+    model.save_changes();
+    draw();
+  }
+
+  function sendPointer(x, y) {
+    const [x0, y0, x1, y1] = model.get("pointer_limits").length ? model.get("pointer_limits") : view();
+    pointer = [Math.min(x1, Math.max(x0, x)), Math.min(y1, Math.max(y0, y))];
+    model.set("pointer", pointer.slice());
+    model.save_changes();
+    draw();
+  }
+
+  function choose(i) {
+    model.set("active", i);
+    model.save_changes();
+    draw();
+  }
+
+  function moved(box, dx, dy) {
+    return [box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy].map(round);
+  }
+
+  // ---- pointer
+
+  function cornerAt(x, y) {
+    const reach = GRAB / scale();
+    const order = [model.get("active"), ...boxes.keys()];
+    for (const i of order) {
+      const box = boxes[i];
+      if (!box) continue;
+      const corners = [[0, 1], [2, 1], [2, 3], [0, 3]];
+      const corner = corners.findIndex(([h, v]) => Math.abs(box[h] - x) < reach && Math.abs(box[v] - y) < reach);
+      if (corner >= 0) return [i, corner];
+    }
+    return null;
+  }
+
+  function boxAt(x, y) {
+    const hit = ([a, b, c, d]) => x >= a && x <= c && y >= b && y <= d;
+    if (boxes[model.get("active")] && hit(boxes[model.get("active")])) return model.get("active");
+    return boxes.findIndex(hit);
+  }
+
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.focus({ preventScroll: true });
+    const [x, y] = fromEvent(event);
+    if (model.get("pointer_mode") === "click") sendPointer(x, y);
+    const corner = cornerAt(x, y);
+    const i = corner ? corner[0] : boxAt(x, y);
+    if (i < 0) return;
+    held = { box: i, corner: corner ? corner[1] : -1, dx: x - boxes[i][0], dy: y - boxes[i][1] };
+    canvas.setPointerCapture(event.pointerId);
+    event.preventDefault();
+    choose(i);
+  });
+
+  canvas.addEventListener("pointermove", (event) => {
+    const [x, y] = fromEvent(event);
+    if (!held) {
+      canvas.style.cursor = cornerAt(x, y) ? "crosshair" : boxAt(x, y) >= 0 ? "move" : "default";
+      if (model.get("pointer_mode") === "move" || (model.get("pointer_mode") === "click" && event.buttons)) sendPointer(x, y);
+      return;
+    }
+    const box = boxes[held.box];
+    if (held.corner < 0) {
+      boxes[held.box] = moved(box, x - held.dx - box[0], y - held.dy - box[1]);
+    } else {
+      const [h, v] = [[0, 1], [2, 1], [2, 3], [0, 3]][held.corner];
+      const next = box.slice();
+      next[h] = round(h === 0 ? Math.min(x, box[2] - 2) : Math.max(x, box[0] + 2));
+      next[v] = round(v === 1 ? Math.min(y, box[3] - 2) : Math.max(y, box[1] + 2));
+      boxes[held.box] = next;
+    }
+    sendBoxes();
+  });
+
+  const release = () => { held = null; };
+  canvas.addEventListener("pointerup", release);
+  canvas.addEventListener("pointercancel", release);
+
+  // ---- keys
+
+  canvas.addEventListener("keydown", (event) => {
+    const step = event.altKey ? 1 : model.get("key_step");
+    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const count = boxes.length;
+    if (way && count) {
+      const i = Math.min(model.get("active"), count - 1);
+      const [dx, dy] = [way[0] * step, way[1] * step];
+      const [a, b, c, d] = boxes[i];
+      boxes[i] = event.shiftKey
+        ? [a, b, Math.max(a + 2, c + dx), Math.max(b + 2, d + dy)].map(round)
+        : moved(boxes[i], dx, dy);
+      sendBoxes();
+    } else if (way && model.get("pointer_mode") !== "none") {
+      sendPointer(pointer[0] + way[0] * step, pointer[1] + way[1] * step);
+    } else if (event.key === "n" && count) {
+      choose((model.get("active") + 1) % count);
+    } else {
+      return; // Tab and the rest go their usual way
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  // ---- what Python changes
+
+  function load() {
+    const source = model.get("picture");
+    if (!source) {
+      picture = null;
+      draw();
+      return;
+    }
+    const image = new Image();
+    image.onload = () => {
+      picture = image;
+      draw();
+    };
+    image.src = source;
+  }
+
+  function say() {
+    status.textContent = model.get("status");
+  }
+
+  const redraw = ["scene", "view", "frame", "width", "box_colors", "box_names", "active", "picture_alpha", "pointer_mode"];
+  const onBoxes = () => {
+    if (!held) boxes = copy(model.get("boxes")); // a box in the hand is where the hand is
+    draw();
+  };
+  const onPointer = () => {
+    pointer = model.get("pointer").slice();
+    draw();
+  };
+  redraw.forEach((name) => model.on(`change:${name}`, draw));
+  model.on("change:boxes", onBoxes);
+  model.on("change:pointer", onPointer);
+  model.on("change:picture", load);
+  model.on("change:status", say);
+  say();
+  load();
+  draw();
+  return () => {
+    redraw.forEach((name) => model.off(`change:${name}`, draw));
+    model.off("change:boxes", onBoxes);
+    model.off("change:pointer", onPointer);
+    model.off("change:picture", load);
+    model.off("change:status", say);
+  };
+}
+
+const copy = (boxes) => boxes.map((box) => box.slice());
+const round = (value) => Math.round(value * 10) / 10;
+
+export default { render };

@@ -1,0 +1,182 @@
+"""Explorer of chapter 03: drag objects, see which anchors answer for them, by which step of matching."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from course.board import KEYS, Board, as_url, layer
+from course.explorer import Explorer, row, words
+from course.pictures import Scene
+from ssdlib import matching
+from ssdlib.anchors import SSD300, default_boxes
+from ssdlib.plots import BLACK, BLUE, GREEN, PURPLE, RED, boxes_on, photograph_on
+
+GREEDY, OVERWRITE = "greedy bipartite (Caffe)", "argmax, the later object wins"
+OBJECT_COLORS = (RED, PURPLE, BLACK)
+VIEW = (-60.0, -40.0, 450.0, 340.0)  # the picture and what anchors reach of its surroundings
+
+# What the famous confusions look like: objects as corners in px of the canvas
+PRESETS = {
+    "two objects, far apart": [[30, 60, 120, 180], [150, 40, 290, 270]],
+    "two objects, one best anchor": [[94, 95, 112, 113], [97, 95, 115, 113]],
+    "too small for any IoU of .5": [[150, 150, 162, 162]],
+    "between two cells": [[145, 137, 175, 167]],
+    "outside the picture": [[380, 120, 440, 180]],
+    "the same object twice": [[30, 60, 120, 180], [30, 60, 120, 180]],
+    "the whole picture": [[0, 0, 300, 300]],
+}
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Who answers for whom, for R objects."""
+
+    table: Tensor  # (R, K) IoU
+    own: Tensor  # (R,) anchor from step one, -1 where the object got none
+    matched: Tensor  # (K,) object of each anchor, -1 = background
+
+    def by_threshold(self, i: int) -> Tensor:
+        """Anchors that step two gave to object i."""
+        mine = self.matched == i
+        if self.own[i] >= 0:
+            mine[self.own[i]] = False
+        return mine.nonzero()[:, 0]
+
+    def per_map(self, i: int) -> list[int]:
+        """How many anchors of each feature map answer for object i."""
+        return [int((part == i).sum()) for part in self.matched.split(SSD300.per_map)]
+
+
+def match_with(boxes: Tensor, anchors: Tensor, threshold: float = 0.5, rule: str = GREEDY) -> Matching:
+    """(R, 4) objects and (K, 4) anchors in px. `rule` is the library's, or the shortcut found in much public code:
+    every object takes its best anchor in turn, whoever comes later overwrites."""
+    labels = torch.ones(1, len(boxes), dtype=torch.int64)
+    table = matching.overlaps(boxes[None], labels, anchors)
+    best, matched = table[0].max(dim=0)
+    matched = torch.where(best >= threshold, matched, -1)
+    if rule == GREEDY:
+        own = matching.bipartite(table)[0]
+        matched[own[own >= 0]] = torch.arange(len(boxes))[own >= 0]
+    else:
+        own = table[0].argmax(dim=1)
+        for i, anchor in enumerate(own.tolist()):
+            matched[anchor] = i
+        own = torch.where(matched[own] == torch.arange(len(boxes)), own, -1)
+    return Matching(table[0], own, matched)
+
+
+def describe(anchor: int) -> str:
+    """ "38² map, row 12, column 3, 42x21 px"."""
+    i = 0
+    while anchor >= SSD300.per_map[i]:
+        anchor -= SSD300.per_map[i]
+        i += 1
+    cell, shape = divmod(anchor, SSD300.boxes_per_cell[i])
+    line, column = divmod(cell, SSD300.feature_maps[i])
+    width, height = SSD300.shapes(i)[shape]
+    return f"{SSD300.feature_maps[i]}² map, row {line}, column {column}, {width:.0f}x{height:.0f} px"
+
+
+class Matcher(Explorer):
+    """Drag the objects; the anchors that answer for them follow. Blue, thick: step one. Green, dashed: step two."""
+
+    alt = (
+        "Objects on a picture with their matched anchors: one thick blue anchor each from step one, dashed green "
+        "ones from step two"
+    )
+
+    def __init__(self, picture: Tensor | None = None, preset: str = "two objects, far apart"):
+        """`picture` (300, 300, 3) uint8 lies behind the boxes."""
+        self.anchors = default_boxes()
+        self.board = Board(
+            label="Objects and their matched anchors. " + KEYS,
+            view=list(VIEW),
+            width=600,
+            picture="" if picture is None else as_url(picture),
+            picture_alpha=0.55,
+            box_colors=list(OBJECT_COLORS),
+        )
+        self.preset = ipywidgets.Dropdown(options=list(PRESETS), value=preset, description="case")
+        self.threshold = ipywidgets.FloatSlider(0.5, min=0.3, max=0.8, step=0.05, description="threshold")
+        self.rule = ipywidgets.Dropdown(options=[GREEDY, OVERWRITE], description="step one")
+        self.table = words(width="340px")
+        self.preset.observe(self._load, "value")
+        for widget in (self.threshold, self.rule):
+            widget.observe(self._update, "value")
+        self.board.observe(self._update, ["boxes", "active"])
+        super().__init__([row(self.preset, self.rule, self.threshold), row(self.board, self.table)])
+        self._load()
+
+    def _load(self, change: object = None) -> None:
+        boxes = [[float(x) for x in box] for box in PRESETS[self.preset.value]]
+        with self.board.hold_trait_notifications():
+            self.board.box_names = [f"object {i}" for i in range(len(boxes))]
+            self.board.active = 0
+            self.board.boxes = boxes
+        self._update()
+
+    def _update(self, change: object = None) -> None:
+        boxes = torch.tensor(self.board.boxes).reshape(-1, 4)
+        self.result = match_with(boxes, self.anchors, self.threshold.value, self.rule.value)
+        layers = []
+        for i in range(len(boxes)):
+            shown = 1.0 if i == self.board.active else 0.3
+            second = self.anchors[self.result.by_threshold(i)]
+            layers.append(layer(second, GREEN, line=1.3, alpha=shown, dash=(5, 3)))
+            if self.result.own[i] >= 0:
+                layers.append(layer(self.anchors[self.result.own[i]], BLUE, line=3.5, alpha=shown))
+        self.board.scene = {"layers": layers}
+        lines = self.summary()
+        self.board.status = lines[1 + min(self.board.active, len(boxes) - 1) * 3].strip()
+        self.table.value = "<br>".join(lines)
+
+    def summary(self) -> list[str]:
+        total = int((self.result.matched >= 0).sum())
+        lines = [f"{total} of {len(self.anchors):,} anchors are positive"]
+        for i, own in enumerate(self.result.own.tolist()):
+            best = float(self.result.table[i].max())
+            first = f"step one: {describe(own)}" if own >= 0 else "step one: none"
+            counts = " ".join(map(str, self.result.per_map(i)))
+            lines += [
+                f"object {i}: best IoU {best:.2f}, {len(self.result.by_threshold(i))} more from step two",
+                f"   {first}",
+                f"   by map 38² 19² 10² 5² 3² 1²: {counts}",
+            ]
+        return lines
+
+    def state(self) -> str:
+        boxes = [[round(x) for x in box] for box in self.board.boxes]
+        found = [sum(self.result.per_map(i)) for i in range(len(boxes))]
+        return f"objects {boxes}, positives {found}"
+
+
+def drawn(scene: Scene, found: Matching) -> Figure:
+    """The objects of a scene in orange with their anchors, step one thick and blue, step two dashed and green."""
+    grid = default_boxes()
+    figure, ax = plt.subplots(figsize=(6, 5), layout="constrained")
+    photograph_on(ax, scene.pixels)
+    for i, name in enumerate(scene.names):
+        for anchor in grid[found.by_threshold(i)]:
+            _outline(ax, anchor, GREEN, linewidth=1, linestyle="--")
+        if found.own[i] >= 0:
+            _outline(ax, grid[found.own[i]], BLUE, linewidth=3)
+        boxes_on(ax, scene.boxes[i : i + 1], [name])
+    ax.set(xlim=(-40, 340), ylim=(340, -40))
+    return figure
+
+
+def _outline(ax: Axes, box: Tensor, color: str, **style: object) -> None:
+    x1, y1, x2, y2 = box.tolist()
+    ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, **style))
+
+
+def facts() -> dict:
+    """What `data_scripts/count_facts.py` counted on the genuine annotations of VOC 07+12 trainval."""
+    return json.loads((Path(__file__).parent / "facts" / "voc0712.json").read_text())

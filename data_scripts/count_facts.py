@@ -1,0 +1,66 @@
+"""Count, on the genuine annotations, the facts about VOC that chapters 01 to 03 show: writes course/facts/.
+
+    python data_scripts/count_facts.py DEVKIT
+
+DEVKIT holds VOC2007 and VOC2012 with Annotations and ImageSets; photographs aren't needed. What is written are
+counts and histograms only. Boxes are taken as SSD300 sees them: in px of the 300 x 300 canvas the picture is
+squeezed to, difficult objects included (they are trained on).
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ssdlib import batches, boxes, matching, voc
+from ssdlib.anchors import default_boxes
+
+OUT = Path(__file__).parents[1] / "course" / "facts"
+SETS = ("2007-trainval", "2012-trainval")
+BINS, SIDE = 60, 5  # histogram of widths and heights: 60 bins of 5 px
+
+
+def main(devkit: Path) -> None:
+    examples = voc.read_sets(devkit, SETS, tqdm)
+    anchors = default_boxes()
+    shapes = torch.zeros(BINS, BINS, dtype=torch.int64)
+    objects = lost = below = none = 0
+    per_image = torch.zeros(64, dtype=torch.int64)
+    for example in tqdm(examples, desc="objects"):
+        drawn_boxes, labels = batches.padded([example])
+        on_canvas = boxes.scale(drawn_boxes, 300 / example.size[0], 300 / example.size[1])
+        width, height = (on_canvas[0, :, 2:] - on_canvas[0, :, :2]).unbind(dim=1)
+        columns, rows = ((side / SIDE).long().clamp(0, BINS - 1) for side in (width, height))
+        shapes.index_put_((rows, columns), torch.ones_like(rows), accumulate=True)
+        table = matching.overlaps(on_canvas, labels, anchors)[0]
+        best, anchor = table.max(dim=1)
+        anchor = anchor.tolist()
+        lost += sum(anchor[i] in anchor[i + 1 :] for i in range(len(anchor)))
+        below += int((best < matching.THRESHOLD).sum())
+        none += int((best == 0).sum())
+        objects += len(anchor)
+        per_image[len(anchor)] += 1
+    facts = dict(
+        sets=SETS,
+        images=len(examples),
+        objects=objects,
+        difficult=int(sum(e.difficult.sum() for e in examples)),
+        best_iou_below_threshold=below,
+        touching_no_anchor=none,
+        lost_by_argmax=lost,
+        objects_per_image={n: c for n, c in enumerate(per_image.tolist()) if c},
+    )
+    OUT.mkdir(exist_ok=True)
+    (OUT / "voc0712.json").write_text(json.dumps(facts, indent=1) + "\n")
+    lines = [",".join(map(str, line)) for line in shapes.tolist()]
+    head = f"# objects of VOC 07+12 trainval by height (lines) and width (columns), bins of {SIDE} px on the canvas"
+    (OUT / "voc0712_shapes.csv").write_text("\n".join([head, *lines]) + "\n")
+    print(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python data_scripts/count_facts.py DEVKIT")
+    main(Path(sys.argv[1]))

@@ -1,0 +1,178 @@
+"""A JupyterLab and a page in a headless Chromium, and what a reader does there: open, run, drag, press keys, read."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--no-first-run", "--disable-sync", "--disable-component-update"),
+)
+FOLDERS = (
+    *("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"),
+    *("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR"),
+)
+
+
+@contextmanager
+def jupyterlab(home: Path):
+    """A server on loopback over a copy of the chapters, with settings of its own. -> its address."""
+    if not (ROOT / "data/mini/VOCdevkit").exists():
+        pytest.skip("the mini VOC isn't there; `make mini` paints it")
+    shutil.copytree(ROOT / "chapters", home / "chapters")
+    (home / "data").symlink_to(ROOT / "data")
+    env = os.environ | {name: str(home / name.lower()) for name in FOLDERS}
+    settings = home / "jupyterlab_settings_dir/@jupyterlab/notebook-extension"
+    settings.mkdir(parents=True)
+    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
+    command += [f"--port={port}", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
+    log = open(home / "log.txt", "w")
+    server = subprocess.Popen(
+        [*command, f"--ServerApp.root_dir={home}"], env=env, cwd=home, stdout=log, stderr=log
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/api", timeout=2)
+                break
+            except OSError:
+                assert server.poll() is None, (home / "log.txt").read_text()
+                time.sleep(0.5)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@contextmanager
+def chromium_page():
+    """A page of a headless Chromium; skips with a sentence where there is none."""
+    path = next((found for found in map(shutil.which, BROWSERS) if found), None)
+    if path is None:
+        pytest.skip("no Chromium here; on Debian `apt-get install chromium` brings one")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser.new_page(viewport={"width": 1400, "height": 1000})
+        browser.close()
+
+
+class Reader:
+    """Someone in front of a chapter in JupyterLab."""
+
+    def __init__(self, address: str, page):
+        self.address, self.page = address, page
+
+    def open(self, chapter: str) -> None:
+        """Open chapters/<chapter>.ipynb and wait for its kernel."""
+        self.page.goto(f"{self.address}/lab/tree/chapters/{chapter}.ipynb?reset")
+        self.page.wait_for_selector(".jp-Notebook h1", timeout=60_000)
+        self._until_idle()
+
+    def run_cells(self, *words: str, timeout: float = 120) -> None:
+        """Clear all outputs, then run, from the top, the code cells that contain one of `words`."""
+        self.page.evaluate(
+            """async (words) => {
+                const panel = window.jupyterapp.shell.currentWidget;
+                const run = window.jupyterapp.commands;
+                await run.execute('notebook:clear-all-cell-outputs');
+                panel.content.deselectAll();
+                panel.content.widgets.forEach((cell, i) => {
+                    if (cell.model.type !== 'code') return;
+                    if (!words.some(word => cell.model.sharedModel.source.includes(word))) return;
+                    panel.content.activeCellIndex = i;
+                    run.execute('notebook:run-cell');
+                });
+            }""",
+            list(words),
+        )
+        self.page.wait_for_timeout(300)
+        self._until_idle(timeout)
+
+    def _until_idle(self, timeout: float = 60) -> None:
+        self.page.wait_for_function(
+            "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+            timeout=timeout * 1000,
+        )
+
+    # ---- explorers
+
+    def board(self, nth: int = 0):
+        """The nth board on the page, scrolled into view."""
+        found = self.page.locator(".course-board canvas").nth(nth)
+        found.wait_for(timeout=60_000)
+        found.scroll_into_view_if_needed()
+        return found
+
+    def status(self, nth: int = 0) -> str:
+        """What the board says, the text a screen reader reads."""
+        return self.page.locator(".course-board-status").nth(nth).inner_text()
+
+    def until_status(self, words: str, nth: int = 0) -> str:
+        """Wait until the board says `words`."""
+        self.page.wait_for_function(
+            "([words, nth]) => document.querySelectorAll('.course-board-status')[nth]?.innerText.includes(words)",
+            arg=[words, nth],
+            timeout=15_000,
+        )
+        return self.status(nth)
+
+    def drag(self, start: tuple, end: tuple, view: tuple, nth: int = 0, steps: int = 12) -> None:
+        """Press at `start`, move to `end`, let go: px of the picture; `view` is the board's."""
+        canvas = self.board(nth)
+        frame = canvas.bounding_box()
+        k = frame["width"] / (view[2] - view[0])
+        (x0, y0), (x1, y1) = (
+            (frame["x"] + (x - view[0]) * k, frame["y"] + (y - view[1]) * k) for x, y in (start, end)
+        )
+        mouse = self.page.mouse
+        mouse.move(x0, y0)
+        mouse.down()
+        mouse.move(x1, y1, steps=steps)
+        mouse.up()
+
+    def press(self, *keys: str, nth: int = 0) -> None:
+        """Focus the board and press keys."""
+        self.board(nth).focus()
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def ask(self, code: str, timeout: float = 30) -> str:
+        """Run an expression in the chapter's kernel and return its text: the state as Python sees it."""
+        return self.page.evaluate(
+            """async ([code, timeout]) => {
+                const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+                let text = '';
+                const future = kernel.requestExecute({code, store_history: false});
+                future.onIOPub = (message) => {
+                    const content = message.content;
+                    text += content.text || content.data?.['text/plain'] || content.evalue || '';
+                };
+                await future.done;
+                return text;
+            }""",
+            [f"print({code})", timeout],
+        ).strip()
+
+    def errors(self) -> int:
+        """How many outputs are an error or a warning."""
+        return self.page.locator(
+            ".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'],"
+            ".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']"
+        ).count()

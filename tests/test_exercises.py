@@ -1,0 +1,204 @@
+"""Tests of the exercises: each solution passes, each stub is met kindly, each known mistake gets its own sentence."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import jupytext
+import pytest
+
+from course import checking, self_test
+from course.checking import Case, Exercise, Mistake
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "chapters"))
+SOURCES = sorted((ROOT / "chapters/source").glob("*.py"))
+CHECKS = sorted(path.stem for path in (ROOT / "course").glob("check_*.py"))
+EXERCISES = {
+    f"{room}.{name}": value
+    for room in CHECKS
+    for name, value in vars(importlib.import_module(f"course.{room}")).items()
+    if isinstance(value, Exercise)
+}
+TESTS = sorted(path.stem for path in (ROOT / "course/self_tests").glob("*.toml"))
+
+each = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+
+
+def cells_of(source: Path):
+    return [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+
+
+def is_exercise(cell):
+    return "exercise" in cell.metadata.get("tags", ())
+
+
+def verdicts(source: Path, change):
+    """Run a chapter's imports, then each exercise as `change` makes it and the check below it."""
+    cells = cells_of(source)
+    names = {}
+    exec(cells[0].source, names)
+    found = []
+    for cell, check in zip(cells, cells[1:], strict=False):
+        if is_exercise(cell):
+            exec(change(cell.source), names)
+            *before, last = check.source.rstrip().splitlines()
+            exec("\n".join(before), names)
+            found.append(eval(last, names))
+    return found
+
+
+with_exercises = pytest.mark.parametrize(
+    "source", [s for s in SOURCES if any(map(is_exercise, cells_of(s)))], ids=lambda s: s.stem
+)
+
+
+@with_exercises
+def test_every_solution_passes_its_check(source):
+    from build import solution_of
+
+    wrong = [v for v in verdicts(source, solution_of) if v.state != checking.RIGHT]
+    assert not wrong
+
+
+@with_exercises
+def test_every_stub_is_told_kindly_what_to_do_and_stops_nobody(source):
+    from build import stub_of
+
+    found = verdicts(source, stub_of)
+    assert {v.state for v in found} == {checking.TODO}
+    assert all(v.figure is None and "Error" not in v.message for v in found)
+
+
+@with_exercises
+def test_a_chapter_has_four_to_eight_exercises_each_with_level_minutes_hint_and_solution(source):
+    text = source.read_text()
+    headings = re.findall(r"^# ### (\d+\.\d+) .+ · .+ · \d+ minutes$", text, re.M)
+    count = sum(map(is_exercise, cells_of(source)))
+    assert 4 <= count <= 8 and len(headings) == count == text.count("<!-- solution -->")
+    assert headings == [f"{int(source.stem[:2])}.{i + 1}" for i in range(count)]
+    for part in re.split(r"^# ### \d+\.\d+ ", text, flags=re.M)[1:]:
+        assert "<summary>Hint" in part.split("<!-- solution -->")[0]
+
+
+@with_exercises
+def test_the_chapter_and_its_checks_have_the_same_exercises(source):
+    calls = set(re.findall(r"^check\.(\w+)\(", source.read_text(), re.M))
+    [room] = re.findall(r"^from course import .*?(check_\w+) as check", source.read_text(), re.M)
+    assert calls >= {name.split(".")[1] for name in EXERCISES if name.startswith(room + ".")}
+
+
+@each
+def test_the_right_answer_is_right_and_none_is_not_yet(exercise):
+    assert exercise(exercise.right).state == checking.RIGHT
+    assert exercise(None).state == checking.TODO
+
+
+@each
+def test_every_known_mistake_gets_its_own_sentence(exercise):
+    assert exercise.mistakes
+    for mistake in exercise.mistakes:
+        verdict = exercise(mistake.gives)
+        assert verdict.state == checking.WRONG
+        assert verdict.message.startswith(mistake.says)
+
+
+@each
+def test_strange_answers_get_a_sentence_and_no_traceback(exercise):
+    def stops(*arguments):
+        return 1 / 0
+
+    for strange in ("text", [], object(), float("nan"), stops, lambda *a: "text", lambda: None, {}):
+        verdict = exercise(strange)
+        assert verdict.state == checking.WRONG and verdict.message and "\n" not in verdict.message
+        assert verdict._repr_html_()
+
+
+# ---- the engine itself, on a small exercise with answers of our own
+
+DOUBLE = Exercise(
+    "double",
+    lambda x: [2 * v for v in x],
+    cases=[Case("one", ([1.0],)), Case("two", ([1.0, 3.0],))],
+    mistakes=[Mistake("you squared", lambda x: [v * v for v in x])],
+    draw=lambda ax, case, found, wanted: ax.plot(found),
+)
+
+
+def test_a_wrong_answer_is_told_the_first_case_it_fails_on_with_both_numbers():
+    verdict = DOUBLE(lambda x: [2 * v if v < 2 else 0.0 for v in x])
+    assert (verdict.state, verdict.figure is not None) == (checking.WRONG, True)
+    assert "two: at [1] yours is 0, wanted 6" in verdict.message
+
+
+def test_a_known_mistake_is_named_only_if_all_cases_show_it():
+    assert DOUBLE(lambda x: [v * v for v in x]).message.startswith("you squared")
+    assert "squared" not in DOUBLE(lambda x: [v * v + 1 for v in x]).message
+
+
+def test_an_exception_is_one_sentence_with_its_line():
+    def answer(x):
+        return x[5]
+
+    message = DOUBLE(answer).message
+    assert "IndexError" in message and "return x[5]" in message and "one:" in message
+
+
+def test_changing_the_arguments_is_noticed_and_leaves_the_cases_alone():
+    def answer(x):
+        x.append(0.0)
+        return x
+
+    assert "changed what it was given" in DOUBLE(answer).message
+    assert DOUBLE(lambda x: [2 * v for v in x]).state == checking.RIGHT
+
+
+def test_the_verdict_escapes_what_an_answer_says():
+    verdict = Exercise("x", 3.0, mistakes=[Mistake("no", 4.0)])("<script>")
+    assert "<script>" not in verdict._repr_html_()
+
+
+# ---- self-tests
+
+
+@pytest.mark.parametrize("chapter", TESTS)
+def test_a_self_test_has_four_to_six_questions_with_one_right_option_and_words_for_each(chapter):
+    questions = self_test.read(chapter)
+    assert 4 <= len(questions) <= 6
+    for question in questions:
+        assert 2 <= len(question.options) <= 5
+        assert sum(option.right for option in question.options) == 1
+        assert all(len(option.because) > 20 for option in question.options)
+        assert len({option.text for option in question.options}) == len(question.options)
+    first = [question.options[0].right for question in questions]
+    assert not all(first), "the first option is always the right one"
+
+
+@pytest.mark.parametrize("chapter", TESTS)
+def test_what_a_self_test_calls_right_is_what_the_library_says(chapter):
+    import torch
+
+    rooms = (
+        "anchors augment batches boxes coding detect evaluate loss matching model records voc weights".split()
+    )
+    names = {room: importlib.import_module(f"ssdlib.{room}") for room in rooms} | {"torch": torch}
+    proved = [question for question in self_test.read(chapter) if question.proof]
+    assert proved, "at least one question should be proved by the library"
+    for question in proved:
+        value = eval(question.proof, names)
+        for option in question.options:
+            same = option.value is not None and checking.agree(option.value, value)
+            assert same == option.right, f"{question.ask} The library says {value}"
+
+
+def test_the_widget_counts_right_answers_and_says_why():
+    test = self_test.SelfTest("03")
+    assert "0 of 5" in repr(test)
+    for question, choice, answer in zip(test.questions, test.choices, test.answers, strict=True):
+        wrong = next(i for i, option in enumerate(question.options) if not option.right)
+        choice.value = wrong
+        assert "✗" in answer.value
+        choice.value = next(i for i, option in enumerate(question.options) if option.right)
+        assert "✓" in answer.value
+    assert "5 of 5" in repr(test)
