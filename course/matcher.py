@@ -57,6 +57,10 @@ class Matching:
 def match_with(boxes: Tensor, anchors: Tensor, threshold: float = 0.5, rule: str = GREEDY) -> Matching:
     """(R, 4) objects and (K, 4) anchors in px. `rule` is the library's, or the shortcut found in much public code:
     every object takes its best anchor in turn, whoever comes later overwrites."""
+    if len(boxes) == 0:
+        return Matching(
+            torch.zeros(0, len(anchors)), torch.zeros(0, dtype=torch.int64), torch.full((len(anchors),), -1)
+        )
     labels = torch.ones(1, len(boxes), dtype=torch.int64)
     table = matching.overlaps(boxes[None], labels, anchors)
     best, matched = table[0].max(dim=0)
@@ -132,9 +136,10 @@ class Matcher(Explorer):
             layers.append(layer(second, GREEN, line=1.3, alpha=shown, dash=(5, 3)))
             if self.result.own[i] >= 0:
                 layers.append(layer(self.anchors[self.result.own[i]], BLUE, line=3.5, alpha=shown))
-        self.board.scene = {"layers": layers}
         lines = self.summary()
-        self.board.status = lines[1 + min(self.board.active, len(boxes) - 1) * 3].strip()
+        with self.board.hold_sync():  # one message, so that picture and words change together
+            self.board.scene = {"layers": layers}
+            self.board.status = lines[1 + min(self.board.active, len(boxes) - 1) * 3].strip()
         self.table.value = "<br>".join(lines)
 
     def summary(self) -> list[str]:

@@ -40,6 +40,7 @@ def jupyterlab(home: Path):
         port = s.getsockname()[1]
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
     command += [f"--port={port}", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
+    command += ["--ServerApp.kernel_websocket_connection_class=course.prompt_server.PromptConnection"]
     log = open(home / "log.txt", "w")
     server = subprocess.Popen(
         [*command, f"--ServerApp.root_dir={home}"], env=env, cwd=home, stdout=log, stderr=log

@@ -1,5 +1,6 @@
 """Tests of the chapters as files: built from their sources, run once from top to bottom, links alive, cells short."""
 
+import ast
 import re
 import statistics
 import sys
@@ -66,6 +67,81 @@ def test_links_to_files_lead_somewhere_and_pictures_have_words(path):
         assert not (mark and target.startswith("http")), f"{target} is a picture from elsewhere"
         if not target.startswith("http"):
             assert (path.parent / target.split("#")[0]).exists(), f"{target} isn't there"
+
+
+@each
+def test_every_picture_among_its_outputs_is_described_in_words(path):
+    for number, cell in enumerate(code_of(nbformat.read(path, as_version=4)), 1):
+        for out in cell.outputs:
+            if "image/png" in out.get("data", {}):
+                words = out.metadata.get("image/png", {}).get("alt", "")
+                assert len(words) >= 20, f"cell {number} shows a picture without words"
+
+
+@each
+def test_nothing_in_it_says_where_it_was_run_or_comes_from_elsewhere(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        text = cell.source + "".join(
+            str(out.get("text", ""))
+            + "".join(str(v) for k, v in out.get("data", {}).items() if "image" not in k)
+            for out in cell.get("outputs", ())
+        )
+        assert not re.search(r"0x[0-9a-f]{6,}|/(tmp|home|root|work)/|[A-Z]:\\\\Users|site-packages", text), text[
+            :200
+        ]
+        assert not re.search(r"<(img|script|iframe|link)[^>]+(src|href)=.http", text), (
+            "something from elsewhere"
+        )
+
+
+@each
+def test_it_leads_back_forward_to_the_contents_and_to_the_glossary(path):
+    cells = nbformat.read(path, as_version=4).cells
+    at = CHAPTERS.index(path)
+    wanted = {"00_start_here.ipynb", "glossary.md"} | {p.name for p in CHAPTERS[max(0, at - 1) : at + 2]} - {
+        path.name
+    }
+    for cell in (cells[0], cells[-1]):
+        assert wanted <= set(re.findall(r"\]\(([^)#]+)", cell.source))
+
+
+@each
+def test_it_takes_no_name_of_the_library_for_something_else(path):
+    """No cell defines what a room it imports has, or puts something else into a room's name."""
+    cells = [
+        c for c in code_of(nbformat.read(path, as_version=4)) if "exercise" not in c.metadata.get("tags", ())
+    ]
+    trees = [ast.parse(re.sub(r"^\s*[!%].*$", "pass", cell.source, flags=re.M)) for cell in cells]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    rooms = {
+        alias.asname or alias.name: ROOT / node.module / f"{alias.name}.py"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module in ("ssdlib", "course")
+        for alias in node.names
+    }
+    assert rooms
+    public = {
+        node.name
+        for room in rooms.values()
+        for node in ast.parse(room.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    assigned = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    defined = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    assert not assigned & set(rooms) and not defined & public
+
+
+def test_every_term_of_the_glossary_is_found_in_the_chapter_it_names():
+    rows = re.findall(
+        r"^\| \*\*(.+?)\*\* \|.*\[(\d\d)\]\((\S+?)\) \|$", (ROOT / "chapters/glossary.md").read_text(), re.M
+    )
+    assert len(rows) > 40
+    terms = [term.lower() for term, _, _ in rows]
+    assert terms == sorted(terms) and len(set(terms)) == len(terms)
+    for term, number, target in rows:
+        assert target.startswith(number)
+        prose = prose_of(nbformat.read(ROOT / "chapters" / target, as_version=4)).lower().replace("\n", " ")
+        assert term.lower().split(" (")[0] in prose, f"{term} isn't in {target}"
 
 
 @each

@@ -63,6 +63,34 @@ def test_public_functions_are_typed_and_documented(room):
             assert all(a.annotation for a in arguments), f"{room}.{node.name} has arguments without type"
 
 
+COURSE = sorted(path.stem for path in (ROOT / "course").glob("*.py") if path.stem != "__init__")
+MACHINERY = ("board", "checking", "explorer", "pictures", "prompt_server", "self_test")
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_the_detector_knows_nothing_of_the_course(room):
+    source = (ROOT / "ssdlib" / f"{room}.py").read_text()
+    assert not re.search(r"^\s*(from|import) course", source, re.M)
+
+
+@pytest.mark.parametrize("room", COURSE)
+def test_a_file_of_the_course_says_first_what_it_is_and_fits_on_a_few_screens(room):
+    source = (ROOT / "course" / f"{room}.py").read_text()
+    tree = ast.parse(source)
+    assert ast.get_docstring(tree) and len(source.splitlines()) <= (450 if room.startswith("check_") else 275)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            assert node.returns is not None and all(a.annotation for a in node.args.args), node.name
+
+
+@pytest.mark.parametrize("room", COURSE)
+def test_the_machinery_of_the_course_knows_no_chapter(room):
+    tree = ast.parse((ROOT / "course" / f"{room}.py").read_text())
+    modules = [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    ours = {name.split(".")[1] for name in modules if name.startswith("course.")}
+    assert room not in MACHINERY or ours <= set(MACHINERY)
+
+
 def test_there_is_one_iou():
     named = [
         f"{path.name}:{node.name}"

@@ -48,7 +48,7 @@ print(f"{len(train)} scenes to learn from, {len(test)} to be tested on")
 # *difficult*: it is mostly hidden or very faint, and nobody's score depends on it. Things without a box belong to no
 # class. They are there to be mistaken.
 
-# %%
+# %% alt="Eight painted scenes, objects in orange boxes with their class; a dashed box marks a difficult object"
 chosen = [25, 30, 50, 80, 105, 135, 150, 170]
 few = [test[i] for i in chosen]
 photographs = [voc.read_photograph(example.path) for example in few]
@@ -73,7 +73,7 @@ for box, label in zip(example.boxes.tolist(), example.labels.tolist()):
 # machine, when, from which commit and with which seed. You can make your own in a few minutes. Blue boxes are what
 # the network found, with class and score; the orange ones are the annotations it never saw.
 
-# %%
+# %% alt="The same eight scenes: blue boxes with class and score where the trained network found something, annotations in orange"
 recording = Path("recordings/mini")
 model, config, step = runs.load_run(recording)
 found = engine.detect_in(model, photographs, config)
@@ -135,7 +135,7 @@ log = [row for row in runlog.read_log(run) if "multibox" in row]
 first, last = log[0]["multibox"], log[-1]["multibox"]
 print("the loss fell to less than half:", last < first / 2)
 
-# %%
+# %% alt="Training loss and its two parts over 150 steps: a steep fall, then a slow one"
 figure = plots.loss_curve(log)
 
 # %% [markdown]
@@ -143,7 +143,7 @@ figure = plots.loss_curve(log)
 # shows everything above 0.2 instead of 0.5. A minute is enough to learn that most anchors see background; it is
 # not enough to tell a sheep from a sofa.
 
-# %%
+# %% alt="The scenes with what your network found after a minute: few boxes, low scores"
 mine, _, _ = runs.load_run(run)
 found = engine.detect_in(mine, photographs, short)
 figure = plots.detections(few, photographs, found, score=0.2)
@@ -155,7 +155,7 @@ work.cleanup()
 # Now look at the recorded run's loss: the same curve, some sixteen times as long. The sudden fall near the end is the
 # learning rate dropping to a tenth. Why that helps, and whether to do it early, is chapter 08.
 
-# %%
+# %% alt="Training loss of the recorded run over 2,500 steps: falls quickly, then slowly, with a step down where the rate drops"
 figure = plots.loss_curve(runlog.read_log(recording))
 
 # %% [markdown]

@@ -90,7 +90,7 @@ for field in dataclasses.fields(config):
 #
 # The learning rate over the run, both recipes side by side:
 
-# %%
+# %% alt="Two curves: the learning rate of the paper and of the mini recipe against the step"
 figure, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
 for ax, name in zip(axes, ("mini", "paper")):
     steps = range(0, runs.RECIPES[name].steps, runs.RECIPES[name].steps // 300)
@@ -104,7 +104,7 @@ for ax, name in zip(axes, ("mini", "paper")):
 # One training batch, as the network gets it: squeezed to 300 x 300, augmented, the mean colour subtracted (and put
 # back here, for our eyes).
 
-# %%
+# %% alt="Eight pictures of a training batch, cropped, mirrored and recoloured, with their boxes"
 maker = engine.batch_maker(config, train, "cpu")
 batch = maker(0)
 figure = plots.batch(batch, count=8)
@@ -149,7 +149,7 @@ print(table)
 #
 # ## What came of it
 
-# %%
+# %% alt="Training and validation loss of the run, with a step down where the learning rate drops"
 log = runlog.read_log(out)
 figure = plots.loss_curve(log)
 
@@ -162,13 +162,13 @@ print("mAP of at least 0.60:", table.mean >= 0.60)
 # Precision against recall, class by class. A curve that starts at 1 and reaches far to the right before it falls is
 # what one wants; the number is its average precision.
 
-# %%
+# %% alt="Twenty small precision-recall curves, one a class, each with its average precision"
 figure = plots.precision_recall(table)
 
 # %% [markdown]
 # Detections of the trained network (blue) beside the truth (orange, dashed = difficult):
 
-# %%
+# %% alt="Test scenes with what the trained network found in blue and the annotations in orange"
 model, _, _ = runs.load_run(out)
 some = [test[0][i] for i in range(5, 200, 25)]
 photographs = [voc.read_photograph(example.path) for example in some]

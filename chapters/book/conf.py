@@ -1,0 +1,20 @@
+"""Settings of the reading edition (`make book`): Sphinx, notebooks as they are, nothing fetched from elsewhere."""
+
+project = "SSD300, from the first box to the last point of AP"
+copyright = "text CC BY 4.0, code MIT, glyphs OpenMoji CC BY-SA 4.0"
+author = ""
+extensions = ["myst_nb"]
+exclude_patterns = ["recordings"]
+html_theme = "furo"
+html_title = "SSD300"
+html_show_sphinx = False
+html_copy_source = False
+html_show_sourcelink = False
+html_permalinks_icon = "#"
+nb_execution_mode = "off"
+nb_mime_priority_overrides = [("html", "text/html", 0), ("html", "image/png", 10), ("html", "text/plain", 90)]
+myst_heading_anchors = 3
+# a cell may hold a shell line, which no lexer of Python knows
+suppress_warnings = ["mystnb.unknown_mime_type", "myst.xref_missing", "misc.highlighting_failure"]
+html_theme_options = {"source_view_link": ""}
+html_static_path = []

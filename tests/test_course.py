@@ -1,0 +1,105 @@
+"""Tests of what the chapters share: boards, stubs from solutions, the reading edition, the counted facts' reader."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from course import pictures
+from course.board import Board, as_url, layer
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "chapters"))
+
+
+def test_a_layer_is_plain_numbers_that_a_browser_can_read():
+    import json
+
+    drawn = layer(torch.tensor([[0.0, 1.5, 2, 3.123456]]), "#000000", texts=[(1, 2, "a")], points=[1, 2])
+    assert json.loads(json.dumps(drawn))["boxes"] == [0.0, 1.5, 2.0, 3.12]
+    assert layer()["boxes"] == []
+
+
+def test_the_still_picture_shows_every_box_of_the_board():
+    board = Board(
+        boxes=[[0.0, 0, 10, 10], [5.0, 5, 20, 20]],
+        box_names=["a", "b"],
+        scene={
+            "layers": [layer(torch.rand(7, 4) * 100, dash=(4, 2)), layer(points=[3, 4], texts=[(1, 1, "x")])]
+        },
+        picture=as_url(torch.full((30, 40, 3), 200, dtype=torch.uint8)),
+        pointer_mode="move",
+    )
+    figure, ax = plt.subplots()
+    board.on(ax)
+    outlines = [p for p in ax.patches if not p.get_fill()]
+    assert len(outlines) == 2 and len(ax.collections[0].get_paths()) == 7
+    assert {"a", "b", "x"} <= {t.get_text() for t in ax.texts}
+    plt.close(figure)
+
+
+def test_a_scene_has_its_boxes_on_the_canvas(mini, monkeypatch):
+    monkeypatch.setenv("COURSE_VOC", str(mini))
+    example = pictures.test_set()[0]
+    scene = pictures.scene(example)
+    width, height = example.size
+    wanted = example.boxes * torch.tensor([300 / width, 300 / height] * 2)
+    assert torch.allclose(scene.boxes, wanted, atol=1e-3) and scene.pixels.shape == (300, 300, 3)
+    assert len(scene.names) == len(wanted)
+
+
+# ---- stubs
+
+
+def test_a_stub_keeps_the_question_and_loses_the_answer():
+    from build import solution_of, stub_of
+
+    code = 'def f(x):\n    """What."""\n    # solution\n    y = x\n\n    return y\n\ndef g():\n    pass\nz = 3  # solution'
+    stub = stub_of(code)
+    wanted = 'def f(x):\n    """What."""\n    ...  # your code\ndef g():\n    pass\nz = None  # your answer'
+    assert stub == wanted
+    assert "# solution" not in solution_of(code) and "return y" in solution_of(code)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "chapters").glob("[0-9]*.ipynb")), ids=lambda p: p.stem)
+def test_no_notebook_holds_a_mark_of_its_source(path):
+    text = path.read_text()
+    assert "<!-- solution -->" not in text and "# solution" not in text
+
+
+# ---- the reading edition
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, str(ROOT / "chapters/book/book.py"), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr, done.stderr
+    return out
+
+
+def test_every_chapter_is_a_page_of_the_reading_edition_and_can_be_searched(site):
+    index = (site / "searchindex.js").read_text()
+    for path in (ROOT / "chapters").glob("[0-9]*.ipynb"):
+        page = (site / f"{path.stem}.html").read_text()
+        assert path.stem in index and "In one sentence" in page
+
+
+def test_the_reading_edition_fetches_nothing_and_its_links_and_pictures_are_there(site):
+    for page in site.glob("*.html"):
+        text = page.read_text()
+        loaded = re.findall(r"""<(?:img|script|iframe)[^>]+src=["']?([^"'\s>]+)""", text)
+        loaded += re.findall(r'<link[^>]+rel="stylesheet"[^>]+href="([^"]+)', text)
+        for target in loaded:
+            assert target.startswith("data:") or not target.startswith(("http", "//")), target
+            assert target.startswith("data:") or (site / target.split("?")[0]).exists(), target
+        for target in re.findall(r'<a[^>]+href="([^"#]+\.html)', text):
+            assert target.startswith("http") or (site / target).exists(), f"{page.name} links to {target}"
+        for picture in re.findall(r"<img[^>]+>", text):
+            assert re.search(r"alt=.{20}", picture), f"{page.name}: a picture without words"
