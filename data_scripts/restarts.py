@@ -1,0 +1,272 @@
+"""Start the same training again and again from other seeds, and write down what happens: recordings for chapter 07.
+
+    python data_scripts/restarts.py --out runs/restarts                 all arms, ten seeds each
+    python data_scripts/restarts.py --out runs/restarts --arms edge adam --seeds 3 --steps 100
+
+An arm is an optimiser with its rate and its remedies; a seed decides weights, order and augmentation. Every start is
+one file ARM/SEED.jsonl: a head line (settings, commit, date, device, versions), then one line a step. A start that
+ends in NaN keeps its file; its last line names the first tensor that wasn't finite. Files that are complete are
+skipped, so the command can be stopped and given again. Nothing is edited afterwards.
+
+The network is the mini recipe's, narrow and with the strided stem, without batch norm unless the arm says so, in
+float32, because the question is what SGD does, not what rounding does.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ssdlib import engine, voc
+from ssdlib.anchors import SSD300
+from ssdlib.batches import in_order
+from ssdlib.detect import detect
+from ssdlib.loss import l2_penalty, multibox_loss
+from ssdlib.matching import make_targets
+from ssdlib.model import SSD300 as Network
+from ssdlib.records import Batch
+from ssdlib.runs import RECIPES, RunConfig
+from ssdlib.store import open_store
+
+ROOT = Path(__file__).parents[1]
+SNAPSHOTS = (0, 3, 10, 30, 60, 100, 150, 200, 300, 400, 600, 800, 1000)
+COLUMNS = (
+    *("step", "localisation", "confidence", "positives", "negatives", "rate"),
+    *("gradient", "update_ratio", "conv4_3", "fc7", "dead", "background"),
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to start."""
+
+    rate: float
+    optimizer: str = "sgd"
+    warmup: int = 0
+    clip: float = 0.0  # largest length of the whole gradient; 0 = any
+    batch_norm: bool = False
+
+
+ARMS = {
+    "safe": Arm(1e-3),
+    "edge": Arm(3e-3),
+    "beyond": Arm(1e-2),
+    "warmup": Arm(1e-2, warmup=200),
+    "clipped": Arm(1e-2, clip=10.0),
+    "adam": Arm(1e-3, optimizer="adam"),
+    "batch_norm": Arm(1e-2, batch_norm=True),
+}
+
+
+def start(arm: Arm, seed: int, steps: int, batch_size: int, data: tuple, watched: Batch) -> Iterator[dict]:
+    """Train from scratch; yields one row a step, and a last row if a tensor isn't finite any more."""
+    config = config_of(arm, seed, steps, batch_size)
+    model, optimizer, anchors = engine.build(config, torch.device("cpu"))
+    if arm.optimizer == "adam":
+        optimizer = torch.optim.Adam(
+            [{**group, "lr": arm.rate} for group in optimizer.param_groups], lr=arm.rate, weight_decay=0.0
+        )
+    maker = engine.batch_maker(config, data, torch.device("cpu"))
+    watch = Watch(model)
+    for step in range(steps):
+        if step in SNAPSHOTS:
+            yield {"step": step, "detections": seen(model, watched, anchors)}
+        batch = maker(step)
+        targets = make_targets(batch.boxes, batch.labels, anchors)
+        optimizer.zero_grad(set_to_none=True)
+        predictions = model(batch.images.contiguous(memory_format=torch.channels_last))
+        losses = multibox_loss(predictions, targets)
+        losses.multibox.backward()
+        length = nn.utils.clip_grad_norm_(model.parameters(), arm.clip or math.inf)
+        if not (losses.multibox.isfinite() and length.isfinite()):
+            yield {"step": step, "broke": first_not_finite(model, batch, targets)}
+            return
+        rate = engine.learning_rate(config, step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["rate_factor"]
+        before = [p.detach().clone() for p in model.parameters()]
+        optimizer.step()
+        row = (
+            step,
+            losses.localisation,
+            losses.confidence,
+            losses.positives,
+            losses.negatives,
+            rate,
+            length,
+            update_ratio(model, before),
+            *watch.numbers(),
+            predictions.logits[..., 0].mean(),
+        )
+        yield {"row": [short(value) for value in row]}
+    yield {"step": steps, "detections": seen(model, watched, anchors), "l2": short(l2_penalty(model))}
+
+
+def config_of(arm: Arm, seed: int, steps: int, batch_size: int) -> RunConfig:
+    return dataclasses.replace(
+        RECIPES["mini"],
+        batch_norm=arm.batch_norm,
+        batch_size=batch_size,
+        learning_rate=arm.rate,
+        warmup=arm.warmup,
+        drops=(),
+        steps=steps,
+        seed=seed,
+        precision="float32",
+    )
+
+
+class Watch:
+    """Activations of the last forward pass: their scale on two maps, and how many channels of the body are dead."""
+
+    def __init__(self, model: Network):
+        self.outputs: dict[str, Tensor] = {}
+        for name, layer in model.body.items():
+            layer.register_forward_hook(
+                lambda _, __, out, name=name: self.outputs.update({name: out.detach()})
+            )
+
+    def numbers(self) -> tuple[Tensor, ...]:
+        """Root mean square of conv4_3 and of fc7; share of channels that are 0 everywhere in the batch."""
+        dead = torch.cat([(out.amax(dim=(0, 2, 3)) <= 0).float() for out in self.outputs.values()])
+        return (*(self.outputs[name].square().mean().sqrt() for name in ("conv4_3", "fc7")), dead.mean())
+
+
+def update_ratio(model: Network, before: list[Tensor]) -> Tensor:
+    """The largest, over the kernels, of |change| / |weights|."""
+    pairs = zip(model.parameters(), before, strict=True)
+    return torch.stack([(p.detach() - b).norm() / b.norm() for p, b in pairs if p.ndim == 4]).max()
+
+
+@torch.no_grad()
+def first_not_finite(model: Network, batch: Batch, targets: object) -> dict:
+    """Where it began: the first tensor, in the order of computation, that holds inf or NaN."""
+    found = {
+        "largest_weight": max((float(p.abs().nan_to_num(0).max()), n) for n, p in model.named_parameters())
+    }
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            return {"tensor": f"weights of {name}", **found}
+    x, names = {}, []
+    handles = [
+        module.register_forward_hook(
+            lambda _, __, out, name=name: (names.append(name), x.update({name: out}))
+        )
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    predictions = model(batch.images)
+    for handle in handles:
+        handle.remove()
+    found["largest_activation"] = max((float(x[name].abs().nan_to_num(0).max()), name) for name in names)
+    for name in names:
+        if not x[name].isfinite().all():
+            return {"tensor": f"output of {name}", **found}
+    losses = multibox_loss(predictions, targets)
+    part = "localisation" if not losses.localisation.isfinite() else "confidence"
+    if losses.multibox.isfinite():
+        return {"tensor": "gradient", **found}
+    return {"tensor": f"{part} loss", **found}
+
+
+@torch.no_grad()
+def seen(model: Network, watched: Batch, anchors: Tensor) -> list[list[float]]:
+    """The ten best detections in the watched picture: label, score, corners in px of the canvas."""
+    model.eval()
+    predictions = model(watched.images)
+    model.train()
+    if not (predictions.logits.isfinite().all() and predictions.offsets.isfinite().all()):
+        return []
+    [found] = detect(predictions, anchors, [(SSD300.canvas, SSD300.canvas)])
+    rows = zip(found.labels[:10].tolist(), found.scores[:10].tolist(), found.boxes[:10].tolist(), strict=True)
+    return [[label, round(score, 3), *(round(x, 1) for x in box)] for label, score, box in rows]
+
+
+def short(value: Tensor | float) -> float:
+    """Five significant digits: a step is a line of a hundred characters."""
+    return float(f"{float(value):.5g}")
+
+
+def complete(path: Path, steps: int) -> bool:
+    """Whether a start's file tells its story to the end: all steps, or how it broke."""
+    if not path.exists():
+        return False
+    last = json.loads(path.read_text().splitlines()[-1])
+    return "broke" in last or ("detections" in last and last["step"] >= steps)
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=ROOT / "data/mini/VOCdevkit")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--rate", type=float, help="another learning rate, to look for the edge")
+    options = parser.parse_args()
+
+    if changed := git("status", "--porcelain", "ssdlib", "data_scripts/restarts.py"):
+        raise SystemExit(f"uncommitted changes; a recording has to name the code that ran:\n{changed}")
+    facts = {
+        "commit": git("rev-parse", "HEAD"),  # of the code that is in memory, whatever is committed meanwhile
+        "date": datetime.date.today().isoformat(),
+        "device": f"{processor()}, {torch.get_num_threads()} thread",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "columns": COLUMNS,
+    }
+    examples = voc.read_sets(options.data, RECIPES["mini"].train_sets)
+    test = voc.read_sets(options.data, ["2007-test"])
+    store = options.data.parent / f"{options.data.name}.store" / "+".join(RECIPES["mini"].train_sets)
+    photographs = open_store(store, examples)
+    [watched] = in_order(test[30:31], [voc.read_photograph(e.path) for e in test[30:31]], 1)
+    todo = [(name, seed) for seed in range(options.seeds) for name in options.arms]
+    for name, seed in tqdm(todo, unit="start"):
+        arm = ARMS[name] if options.rate is None else dataclasses.replace(ARMS[name], rate=options.rate)
+        path = options.out / name / f"{seed}.jsonl"
+        if complete(path, options.steps):
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("w") as file:
+            config = config_of(arm, seed, options.steps, options.batch_size)
+            settings = {
+                "arm": name,
+                **dataclasses.asdict(arm),
+                "seed": seed,
+                "config": dataclasses.asdict(config),
+            }
+            print(json.dumps(settings | facts), file=file)
+            for row in start(arm, seed, options.steps, options.batch_size, (examples, photographs), watched):
+                print(json.dumps(row, separators=(",", ":")), file=file, flush=True)
+        os.replace(part, path)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
