@@ -158,19 +158,17 @@ def first_not_finite(model: Network, batch: Batch, targets: object) -> dict:
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
             return {"tensor": f"weights of {name}", **found}
-    x, names = {}, []
+    x: dict[str, Tensor] = {}
+    convolutions = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     handles = [
-        module.register_forward_hook(
-            lambda _, __, out, name=name: (names.append(name), x.update({name: out}))
-        )
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Conv2d)
+        module.register_forward_hook(lambda _, __, out, name=name: x.update({name: out.clone()}))
+        for name, module in convolutions
     ]
     predictions = model(batch.images)
     for handle in handles:
         handle.remove()
-    found["largest_activation"] = max((float(x[name].abs().nan_to_num(0).max()), name) for name in names)
-    for name in names:
+    found["largest_activation"] = max((float(x[name].abs().nan_to_num(0).max()), name) for name in x)
+    for name in x:
         if not x[name].isfinite().all():
             return {"tensor": f"output of {name}", **found}
     losses = multibox_loss(predictions, targets)
