@@ -34,6 +34,7 @@ from ssdlib.batches import in_order
 from ssdlib.detect import detect
 from ssdlib.loss import l2_penalty, multibox_loss
 from ssdlib.matching import make_targets
+from ssdlib.model import PIXEL_DEVIATION
 from ssdlib.model import SSD300 as Network
 from ssdlib.records import Batch
 from ssdlib.runs import RECIPES, RunConfig
@@ -56,10 +57,16 @@ class Arm:
     warmup: int = 0
     clip: float = 0.0  # largest length of the whole gradient; 0 = any
     batch_norm: bool = False
+    pixels: bool = (
+        False  # 0 ... 255 minus the mean as they are; else divided by 64, the first weights times 64
+    )
 
 
 ARMS = {
     "safe": Arm(1e-3),
+    "pixels": Arm(
+        1e-3, pixels=True
+    ),  # the same function as "safe" before the first step, other steps after it
     "edge": Arm(3e-3),
     "beyond": Arm(1e-2),
     "warmup": Arm(1e-2, warmup=200),
@@ -77,12 +84,18 @@ def start(arm: Arm, seed: int, steps: int, batch_size: int, data: tuple, watched
         optimizer = torch.optim.Adam(
             [{**group, "lr": arm.rate} for group in optimizer.param_groups], lr=arm.rate, weight_decay=0.0
         )
+    scale = 1.0 if arm.pixels or arm.batch_norm else PIXEL_DEVIATION
+    if scale != 1:
+        with torch.no_grad():
+            next(iter(model.body.values()))[0].weight.mul_(scale)
+        watched = dataclasses.replace(watched, images=watched.images / scale)
     maker = engine.batch_maker(config, data, torch.device("cpu"))
     watch = Watch(model)
     for step in range(steps):
         if step in SNAPSHOTS:
             yield {"step": step, "detections": seen(model, watched, anchors)}
         batch = maker(step)
+        batch = dataclasses.replace(batch, images=batch.images / scale)
         targets = make_targets(batch.boxes, batch.labels, anchors)
         optimizer.zero_grad(set_to_none=True)
         predictions = model(batch.images.contiguous(memory_format=torch.channels_last))
