@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets
@@ -9,6 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from course.board import Board
+from course.keys import Keys
 
 
 class Explorer(ipywidgets.VBox):
@@ -20,6 +22,9 @@ class Explorer(ipywidgets.VBox):
 
     alt = "An explorer; run the page to use it."
     board: Board
+
+    def __init__(self, children: Sequence[ipywidgets.Widget]):
+        super().__init__([*children, Keys()])
 
     def state(self) -> str:
         raise NotImplementedError

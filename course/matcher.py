@@ -165,7 +165,7 @@ class Matcher(Explorer):
 def drawn(scene: Scene, found: Matching) -> Figure:
     """The objects of a scene in orange with their anchors, step one thick and blue, step two dashed and green."""
     grid = default_boxes()
-    figure, ax = plt.subplots(figsize=(6, 5), layout="constrained")
+    figure, ax = plt.subplots(figsize=(5.5, 5), layout="constrained")
     photograph_on(ax, scene.pixels)
     for i, name in enumerate(scene.names):
         for anchor in grid[found.by_threshold(i)]:
@@ -173,7 +173,9 @@ def drawn(scene: Scene, found: Matching) -> Figure:
         if found.own[i] >= 0:
             _outline(ax, grid[found.own[i]], BLUE, linewidth=3)
         boxes_on(ax, scene.boxes[i : i + 1], [name])
-    ax.set(xlim=(-40, 340), ylim=(340, -40))
+    shown = torch.cat([grid[found.matched >= 0], torch.tensor([[0.0, 0, 300, 300]])])
+    (left, top), (right, bottom) = shown[:, :2].amin(dim=0).tolist(), shown[:, 2:].amax(dim=0).tolist()
+    ax.set(xlim=(left - 5, right + 5), ylim=(bottom + 5, top - 5))
     return figure
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import ipywidgets
 
+from course.keys import Keys
+
 FOLDER = Path(__file__).parent / "self_tests"
 
 
@@ -60,7 +62,7 @@ class SelfTest(ipywidgets.VBox):
         for number, question in enumerate(self.questions):
             head = ipywidgets.HTML(f"<b>{number + 1}. {html.escape(question.ask)}</b>")
             rows.append(ipywidgets.VBox([head, self.choices[number], self.answers[number]]))
-        super().__init__([*rows, self.score])
+        super().__init__([*rows, self.score, Keys()])
         self._answer()
 
     def right(self) -> int:

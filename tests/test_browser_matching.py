@@ -32,9 +32,30 @@ def test_arrow_keys_move_and_resize_and_n_takes_the_next(chapter):
 
 
 def test_a_question_is_answered_with_the_keyboard_and_says_why(chapter):
-    radio = chapter.page.locator("input[type=radio]").first
+    page = chapter.page
+    radio = page.locator("input[type=radio]").first
     radio.scroll_into_view_if_needed()
     radio.focus()
-    chapter.page.keyboard.press("Space")
-    chapter.page.wait_for_selector("text=Step one doesn't look at the threshold")
+    page.keyboard.press("Space")
+    page.wait_for_selector("text=Step one doesn't look at the threshold")
+    cell = page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex")
+    page.keyboard.press("ArrowDown")  # JupyterLab's own key for the next cell
+    page.wait_for_selector("text=One in eight objects of VOC 07+12 lives like this")
+    assert page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex") == cell
     assert chapter.errors() == 0
+
+
+def test_a_menu_and_a_slider_take_the_arrow_keys(chapter):
+    page = chapter.page
+    menu = page.locator(".jp-OutputArea select").first
+    menu.scroll_into_view_if_needed()
+    menu.select_option("two objects, far apart")
+    menu.focus()
+    page.keyboard.press("ArrowDown")
+    chapter.until_status("best IoU 0.36")
+    handle = page.locator(".widget-slider [role=slider]").first
+    handle.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(500)
+    assert chapter.ask("explorer.threshold.value") == "0.4"

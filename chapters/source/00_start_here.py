@@ -202,16 +202,16 @@ print(inspect.getsource(loss.multibox_loss))
 # | | chapter | what you will be able to do |
 # |---|---|---|
 # | **00** | **start here** | this page |
-# | 01 | boxes and VOC | read an annotation by hand; know the data set by its numbers |
-# | 02 | anchors | say why 8,732, and change them with open eyes |
-# | 03 | matching | predict which anchor answers for which object |
-# | 04 | multibox loss | compute the loss of a picture with a pocket calculator |
-# | 05 | network | draw SSD300 from memory, receptive fields included |
-# | 06 | augmentation | say what each step is worth |
+# | 01 | [boxes and VOC](01_boxes_and_voc.ipynb) | read an annotation by hand; know the data set by its numbers |
+# | 02 | [anchors](02_anchors.ipynb) | say why 8,732, and change them with open eyes |
+# | 03 | [matching](03_matching.ipynb) | predict which anchor answers for which object |
+# | 04 | [multibox loss](04_multibox_loss.ipynb) | compute the loss of a picture with a pocket calculator |
+# | 05 | [network](05_network.ipynb) | draw SSD300 from memory, receptive fields included |
+# | 06 | [augmentation](06_augmentation.ipynb) | read a draw as numbers; say what each step does to the objects |
 # | 07 | SGD instability | tell a slow start from a broken one |
 # | 08 | learning-rate drops | decide when to drop, and when not to |
-# | **09** | [**full training**](09_full_training.ipynb) | train on VOC 07+12, stop and resume, on a GPU or here |
-# | 10 | detection | set thresholds knowing what they cost |
+# | 09 | [full training](09_full_training.ipynb) | train on VOC 07+12, stop and resume, on a GPU or here |
+# | 10 | [detection](10_detection.ipynb) | set thresholds knowing what they cost |
 # | 11 | VOC07 evaluation | compute AP by hand; explain why two people get different mAPs |
 # | 12 | your own images | train on a class list of your own |
 #
@@ -250,4 +250,5 @@ python = sys.executable
 # - Training compares these with what the anchors should have said. Stopping and resuming costs nothing.
 # - mAP says how good a detector is; the recorded mini run and yours can be compared by it.
 #
-# **Next:** [09 · full training](09_full_training.ipynb) runs the whole job. Chapters 01 to 08 will come between.
+# Next, [01 · Boxes and VOC](01_boxes_and_voc.ipynb) begins at the beginning: one picture, one annotation, one number that
+# says how much two boxes have in common.

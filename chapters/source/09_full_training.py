@@ -245,5 +245,3 @@ work.cleanup()
 # - A run is a folder. Its settings, log and checkpoint are all there is to know.
 # - The loop fits on one screen, and a killed run goes on, on a CPU to the same bits.
 # - The recipe `paper` is the article's; `mini` is for a laptop, and its mAP is that of painted scenes, not of VOC.
-#
-# **Back:** [00 · start here](00_start_here.ipynb)
