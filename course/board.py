@@ -58,7 +58,9 @@ class Board(anywidget.AnyWidget):
         x0, y0, x1, y1 = self.view
         ax.set(xlim=(x0, x1), ylim=(y1, y0), aspect="equal", xticks=(), yticks=(), facecolor="#e8e8e8")
         fx0, fy0, fx1, fy1 = self.frame
-        ax.add_patch(Rectangle((fx0, fy0), fx1 - fx0, fy1 - fy0, facecolor="white", edgecolor="#707070"))
+        ax.add_patch(
+            Rectangle((fx0, fy0), fx1 - fx0, fy1 - fy0, facecolor="white", edgecolor="#707070", zorder=-1)
+        )
         if self.picture:
             pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(self.picture.partition(",")[2]))))
             ax.imshow(pixels, extent=(fx0, fx1, fy1, fy0), alpha=self.picture_alpha)

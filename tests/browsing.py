@@ -104,6 +104,10 @@ class Reader:
             list(words),
         )
         self.page.wait_for_timeout(300)
+        self.page.wait_for_function(
+            "() => ![...document.querySelectorAll('.jp-InputPrompt')].some(e => e.innerText.includes('*'))",
+            timeout=timeout * 1000,
+        )
         self._until_idle(timeout)
 
     def _until_idle(self, timeout: float = 60) -> None:
