@@ -3,12 +3,14 @@
     python data_scripts/count_facts.py DEVKIT
 
 DEVKIT holds VOC2007 and VOC2012 with Annotations and ImageSets; photographs aren't needed. What is written are
-counts and histograms only. Boxes are taken as SSD300 sees them: in px of the 300 x 300 canvas the picture is
-squeezed to, difficult objects included (they are trained on).
+counts and histograms only. In voc0712.json and voc0712_shapes.csv boxes are taken as SSD300 sees them: in px of the
+300 x 300 canvas the picture is squeezed to, difficult objects included (they are trained on). voc_classes.csv holds
+images and objects of each class and set.
 """
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,10 +18,36 @@ from tqdm import tqdm
 
 from ssdlib import batches, boxes, matching, voc
 from ssdlib.anchors import default_boxes
+from ssdlib.records import Example
 
 OUT = Path(__file__).parents[1] / "course" / "facts"
 SETS = ("2007-trainval", "2012-trainval")
 BINS, SIDE = 60, 5  # histogram of widths and heights: 60 bins of 5 px
+
+
+HEAD = "set,class,images,objects,images_easy,objects_easy"
+
+
+def per_class(name: str, examples: Sequence[Example]) -> list[str]:
+    """One line of voc_classes.csv for each class of set `name`, and one for all of them together.
+
+    `images` is how many have at least one object of the class; easy means not difficult.
+    """
+    labels, difficult = (torch.cat([getattr(e, n) for e in examples]) for n in ("labels", "difficult"))
+    image = torch.arange(len(examples)).repeat_interleave(torch.tensor([len(e.labels) for e in examples]))
+    lines = []
+    for label, title in [*enumerate(voc.CLASSES)][1:] + [(None, "all")]:
+        mine = torch.ones_like(difficult) if label is None else labels == label
+        easy = mine & ~difficult
+        counts = [n for chosen in (mine, easy) for n in (len(image[chosen].unique()), int(chosen.sum()))]
+        lines.append(",".join(map(str, (name, title, *counts))))
+    return lines
+
+
+def count_classes(devkit: Path) -> str:
+    """The whole of voc_classes.csv."""
+    lines = [line for name in voc.COUNTS for line in per_class(name, voc.read_sets(devkit, [name], tqdm))]
+    return "\n".join([HEAD, *lines]) + "\n"
 
 
 def main(devkit: Path) -> None:
@@ -57,6 +85,7 @@ def main(devkit: Path) -> None:
     lines = [",".join(map(str, line)) for line in shapes.tolist()]
     head = f"# objects of VOC 07+12 trainval by height (lines) and width (columns), bins of {SIDE} px on the canvas"
     (OUT / "voc0712_shapes.csv").write_text("\n".join([head, *lines]) + "\n")
+    (OUT / "voc_classes.csv").write_text(count_classes(devkit))
     print(json.dumps(facts))
 
 
