@@ -1,4 +1,4 @@
-"""From predictions to detections: decode, keep what scores, suppress the non-maximal (paper, section 3.1).
+"""From predictions to detections: decode, keep what scores, suppress the non-maximal (paper, section 3.7).
 
 Rules of src/caffe/layers/detection_output_layer.cpp 180-275: per class keep the scores above .01, the 400 best
 of them, then suppress whoever overlaps a better one by more than .45; of all classes together the 200 best
