@@ -234,7 +234,6 @@ class AnchorBrowser(Explorer):
         )
         plt.close(figure)
         self.board.on(left)
-        left.patches[0].set_zorder(-1)  # the white of the frame goes under the picture
         right.set_axis_off()
         right.text(0, 1, "\n".join(self.summary()), va="top", fontsize=8.5, family="monospace")
         return figure

@@ -30,7 +30,6 @@ def of_cells(scene: Scene, cells: tuple[tuple[int, int, int], ...]) -> Figure:
         stride = SSD300.strides[level]
         browser.board.pointer = [(column + 0.5) * stride, (line + 0.5) * stride]
         browser.board.on(ax)
-        ax.patches[0].set_zorder(-1)  # the white of the frame goes under the picture
         ax.set_title(f"{SSD300.feature_maps[level]}² map, row {line}, column {column}", fontsize=10)
     return figure
 

@@ -143,8 +143,6 @@ class Player(Explorer):
         plt.close(figure)
         for board, ax in zip((self.board, self.canvas), axes, strict=False):
             board.on(ax)
-            for image in ax.images:
-                image.set_zorder(1)  # above the white frame, below what is drawn later
         axes[2].set_axis_off()
         axes[2].text(0, 1, "\n".join(self.summary()), va="top", fontsize=9, linespacing=1.5, wrap=True)
         return figure

@@ -221,6 +221,8 @@ def _short(value: Any) -> str:
 
 
 def _number(value: torch.Tensor) -> str:
+    if value.isfinite() and value == value.round():
+        return str(int(value))  # 2359808, not 2.35981e+06
     return f"{value.item():.6g}"
 
 

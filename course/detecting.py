@@ -1,11 +1,8 @@
 """What chapter 10 looks at: the recorded network's predictions on the mini VOC, every stage of detection, figures."""
 
 import functools
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
@@ -13,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course import pictures
-from ssdlib import batches, boxes, coding, detect, evaluate, runs, store, voc
+from ssdlib import batches, boxes, coding, detect, evaluate, store, voc
 from ssdlib.anchors import SSD300, default_boxes
 from ssdlib.detect import KEEP, NMS_IOU, SCORE, TOP_K
 from ssdlib.plots import BLUE, RED, boxes_on, photograph_on
@@ -72,24 +69,11 @@ class Recorded:
 @functools.cache
 def recorded() -> Recorded:
     """Run the recorded mini network over the 200 test scenes. In float32, so that every machine agrees."""
-    examples = voc.read_sets(_mini_voc(), ["2007-test"])
-    model, _, _ = runs.load_run(pictures.ROOT / "chapters/recordings/mini")
-    model.eval()
+    examples, model = pictures.mini_test_set(), pictures.recorded_network()
     with torch.no_grad():
         said = [model(b.images) for b in batches.in_order(examples, store.Jpegs(examples), 16)]
     offsets, logits = (torch.cat([getattr(p, name) for p in said]) for name in ("offsets", "logits"))
     return Recorded(examples, Predictions(offsets, logits), default_boxes())
-
-
-def _mini_voc() -> Path:
-    """The mini VOC, also where genuine VOC is on disk: the recorded network has seen nothing else."""
-    if not pictures.is_genuine():
-        return pictures.devkit()
-    folder = pictures.ROOT / pictures.MINI
-    if not folder.exists():
-        painter = [sys.executable, pictures.ROOT / "data_scripts/make_mini_voc.py", "--out", folder]
-        subprocess.run(painter, check=True, capture_output=True)
-    return folder
 
 
 # ---- every stage, one image

@@ -16,7 +16,7 @@ from course import pictures
 from course.board import Board, as_url, layer
 from course.explorer import Explorer, row, words
 from course.pictures import Scene
-from ssdlib import coding, matching, runs
+from ssdlib import coding, matching
 from ssdlib.anchors import default_boxes
 from ssdlib.loss import NEGATIVE_RATIO
 from ssdlib.model import MEAN, SSD300
@@ -63,9 +63,10 @@ def anatomy(
     logits = predictions.logits.float()
     class_loss = logits.logsumexp(dim=-1) - logits.gather(2, targets.labels[..., None])[..., 0]
     hardness = class_loss.masked_fill(positive, -torch.inf)
-    wanted = (ratio * positive.sum(dim=1, keepdim=True)).long()
+    count = positive.sum(dim=1, keepdim=True)
     if mining == "batch":
-        hardness, wanted = hardness.reshape(1, -1), wanted.sum()
+        hardness, count = hardness.reshape(1, -1), count.sum()
+    wanted = (ratio * count).long()
     order = hardness.argsort(dim=1, descending=True, stable=True)
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1]).expand_as(order))
     rank = rank.reshape(positive.shape)  # the order read backwards
@@ -93,12 +94,11 @@ def targets_of(scenes: Sequence[Scene]) -> Targets:
 def predict(scenes: Sequence[Scene], state: str = TRAINED) -> Predictions:
     """What a network says about pictures: the recorded mini run's, one that has learned nothing, or no opinion."""
     images = torch.cat([scene.image for scene in scenes])
-    with torch.random.fork_rng(devices=[]):
-        network, config, _ = runs.load_run(pictures.ROOT / "chapters/recordings/mini")
-        if state == UNTRAINED:  # in training mode, as a first step sees it: normalised over these pictures
+    network = pictures.recorded_network()
+    if state == UNTRAINED:  # in training mode, as a first step sees it: normalised over these pictures
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            shape = dict(width=config.width, batch_norm=config.batch_norm, strided_stem=config.strided_stem)
-            network = SSD300(**shape).train()
+            network = SSD300(width=1 / 8, batch_norm=True, strided_stem=True).train()
     said = network(images)
     return Predictions(0 * said.offsets, 0 * said.logits) if state == EQUAL else said
 

@@ -2,7 +2,6 @@
 
 import ipywidgets
 import torch
-from matplotlib.figure import Figure
 
 from course import pictures
 from course.board import Board, as_url, layer
@@ -217,11 +216,6 @@ class NmsBench(Explorer):
             *self.sentence().split(": "),
         ]
         return lines if self.by_hand else [*lines, "", *LEGEND]
-
-    def still(self) -> Figure:
-        figure = super().still()
-        figure.axes[0].patches[0].set_zorder(-1)  # the white frame goes behind the picture
-        return figure
 
     def state(self) -> str:
         case = self.case.value if self.by_hand else f"scene {self.case.value}"

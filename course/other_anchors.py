@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from course import pictures
-from ssdlib import batches, boxes, runs, voc
+from ssdlib import batches, boxes, voc
 from ssdlib.anchors import SSD300, AnchorSpec, default_boxes
 from ssdlib.detect import detect
 from ssdlib.records import Detections, Example, Predictions
@@ -97,11 +97,7 @@ class Answers:
 
 def ask_network(count: int = 48) -> Answers:
     """The recorded mini network's answers about the first `count` test scenes of the mini VOC."""
-    if pictures.is_genuine():
-        examples = voc.read_sets(pictures.ROOT / pictures.MINI, ["2007-test"])[:count]
-    else:
-        examples = pictures.test_set()[:count]
-    model, _, _ = runs.load_run(pictures.ROOT / "chapters/recordings/mini")
+    examples, model = pictures.mini_test_set()[:count], pictures.recorded_network()
     photographs = [voc.read_photograph(example.path) for example in examples]
     with torch.inference_mode():
         predictions = model(batches.make_batch(examples, photographs).images)

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ssdlib import batches, boxes, voc
-from ssdlib.model import MEAN
+from ssdlib import batches, boxes, runs, voc
+from ssdlib.model import MEAN, SSD300
 from ssdlib.records import Example
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +38,11 @@ def devkit() -> Path:
         return Path(os.environ["COURSE_VOC"])
     if (ROOT / GENUINE / "VOC2007/ImageSets/Main/test.txt").is_file():
         return ROOT / GENUINE
+    return mini_voc()
+
+
+def mini_voc() -> Path:
+    """The mini VOC, painted first if it isn't there; the recorded network has seen nothing else."""
     if not (ROOT / MINI).exists():
         painter = [sys.executable, ROOT / "data_scripts/make_mini_voc.py", "--out", ROOT / MINI]
         done = subprocess.run(painter, capture_output=True, text=True)
@@ -46,9 +51,16 @@ def devkit() -> Path:
     return ROOT / MINI
 
 
-def is_genuine() -> bool:
-    """Whether the pictures are photographs rather than painted scenes."""
-    return devkit().parent.name != "mini"
+def mini_test_set() -> list[Example]:
+    """The 200 test scenes of the mini VOC, also where genuine VOC is on disk."""
+    return voc.read_sets(mini_voc(), ["2007-test"])
+
+
+def recorded_network() -> SSD300:
+    """The narrow network of the recorded mini run, in eval mode. Takes nothing from torch's chance."""
+    with torch.random.fork_rng(devices=[]):
+        model, _, _ = runs.load_run(ROOT / "chapters/recordings/mini")
+    return model
 
 
 def test_set() -> list[Example]:

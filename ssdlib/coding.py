@@ -19,8 +19,8 @@ VARIANCES = (0.1, 0.1, 0.2, 0.2)
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     """(..., 4) boxes and (..., 4) anchors, both corners in px -> (..., 4) offsets without unit.
 
-    Boxes need a positive width and height: the logarithm of an empty box is -inf, and the NaN loss that
-    follows is one of the best known SSD bugs. Whoever reads data keeps such boxes out (see `voc`).
+    Boxes need a positive width and height: the logarithm of an empty one is -inf, of one with its corners
+    swapped NaN, one of the best known SSD bugs. Whoever reads data keeps such boxes out (see `voc`).
     """
     object_, anchor = geometry.to_cxcywh(boxes), geometry.to_cxcywh(anchors)
     scale = torch.tensor(VARIANCES, dtype=boxes.dtype, device=boxes.device)

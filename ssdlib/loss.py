@@ -53,13 +53,14 @@ def hard_negatives(logits: Tensor, positive: Tensor, mining: str, ratio: float) 
         raise ValueError(f"mining is {mining!r}; it has to be one of {', '.join(MININGS)}")
     background_loss = logits.logsumexp(dim=-1) - logits[..., 0]
     background_loss = background_loss.masked_fill(positive, -torch.inf)
-    wanted = (ratio * positive.sum(dim=1, keepdim=True)).long()
+    shape = positive.shape
     if mining == "batch":
-        background_loss, wanted = background_loss.reshape(1, -1), wanted.sum().reshape(1, 1)
+        background_loss, positive = background_loss.reshape(1, -1), positive.reshape(1, -1)
+    wanted = (ratio * positive.sum(dim=1, keepdim=True)).long()
     order = background_loss.argsort(dim=1, descending=True, stable=True)
     rank = torch.arange(order.shape[1], device=order.device).expand_as(order)
     chosen = torch.zeros_like(order, dtype=torch.bool).scatter(1, order, rank < wanted)
-    return chosen.reshape(positive.shape) & ~positive
+    return (chosen & ~positive).reshape(shape)
 
 
 def l2_penalty(model: nn.Module, strength: float = 5e-4) -> Tensor:

@@ -86,9 +86,9 @@ def test_nothing_in_it_says_where_it_was_run_or_comes_from_elsewhere(path):
             + "".join(str(v) for k, v in out.get("data", {}).items() if "image" not in k)
             for out in cell.get("outputs", ())
         )
-        assert not re.search(r"0x[0-9a-f]{6,}|/(tmp|home|root|work)/|[A-Z]:\\\\Users|site-packages", text), text[
-            :200
-        ]
+        assert not re.search(r"0x[0-9a-f]{6,}|/(tmp|home|root|work)/|[A-Z]:\\\\Users|site-packages", text), (
+            text[:200]
+        )
         assert not re.search(r"<(img|script|iframe|link)[^>]+(src|href)=.http", text), (
             "something from elsewhere"
         )

@@ -58,7 +58,8 @@ def test_a_scene_has_its_boxes_on_the_canvas(mini, monkeypatch):
 def test_a_stub_keeps_the_question_and_loses_the_answer():
     from build import solution_of, stub_of
 
-    code = 'def f(x):\n    """What."""\n    # solution\n    y = x\n\n    return y\n\ndef g():\n    pass\nz = 3  # solution'
+    function = 'def f(x):\n    """What."""\n    # solution\n    y = x\n\n    return y\n'
+    code = function + "\ndef g():\n    pass\nz = 3  # solution"
     stub = stub_of(code)
     wanted = 'def f(x):\n    """What."""\n    ...  # your code\ndef g():\n    pass\nz = None  # your answer'
     assert stub == wanted

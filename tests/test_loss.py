@@ -129,6 +129,13 @@ def test_there_are_fewer_negatives_where_there_are_not_enough_anchors(mining, ex
     assert not (chosen & (targets.labels > 0)).any()
 
 
+def test_half_a_negative_is_rounded_down_once_for_the_images_or_once_for_the_batch():
+    predictions, targets = problem(3, 2, 20, [1, 1])
+    positive = targets.labels > 0
+    assert hard_negatives(predictions.logits, positive, "image", 2.5).sum() == 2 + 2
+    assert hard_negatives(predictions.logits, positive, "batch", 2.5).sum() == 5
+
+
 def test_an_image_full_of_positives_has_no_negatives():
     predictions, targets = problem(2, 1, 10, [10])
     assert not hard_negatives(predictions.logits, targets.labels > 0, "image", 3).any()

@@ -27,7 +27,7 @@ import torch
 from course import check_loss as check
 from course import loss_anatomy, matcher, pictures
 from course.self_test import SelfTest
-from ssdlib import anchors, boxes, coding, loss, matching, plots, records, runlog, runs, voc
+from ssdlib import anchors, boxes, coding, loss, matching, plots, records, runlog, voc
 
 # %% [markdown]
 # ## The picture
@@ -458,7 +458,7 @@ for row in log:
 # The same picture, the same network, the same boxes and classes. Only the bookkeeping differs:
 
 # %%
-network, _, _ = runs.load_run(pictures.ROOT / "chapters/recordings/mini")
+network = pictures.recorded_network()
 total, used = localisation + objects + background, int((found.positive | found.chosen).sum())
 plain = (predicted.offsets - wanted.offsets)[found.positive].abs().mean()
 rows = {

@@ -1,0 +1,709 @@
+# %% [markdown]
+# # 05 · The network
+#
+# **In one sentence:** VGG16 without its classifier, four more stages, and on six of its maps a pair of small
+# convolutions that answer once for each of the 8,732 anchors, in the anchors' order.
+#
+# | | |
+# |---|---|
+# | time | 50 minutes, half of them for the exercises |
+# | hardware | any laptop; no GPU |
+# | you need | chapter 02: the anchors and their order |
+# | new rooms | `model`, `weights` |
+#
+# At the end of this page you will be able to
+#
+# - compute the side of every map from 300 down to 1, and say why the first map is 38 cells wide and not 37,
+# - count the 26,285,486 parameters by part, and say which layers do the work,
+# - say what L2Norm does, to what, and who sees its result,
+# - turn the channels of a head into rows that belong to anchors, and recognise the bug when somebody didn't,
+# - say how much of the picture an answer can see, and how much of it matters.
+
+# %%
+import inspect
+import time
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+
+from course import check_network as check
+from course import network_figures as figures
+from course import pictures
+from course import receptive_field as fields
+from course.self_test import SelfTest
+from ssdlib import anchors, detect, model, weights
+from ssdlib.records import Predictions
+
+# %% [markdown]
+# ## The picture
+#
+# A picture of 300 x 300 pixels goes in on the left. Convolutions and pools make maps of it, each with fewer cells and
+# (at first) more channels. Six of the maps have *heads*. A head says, for each cell and each anchor there, how the anchor
+# has to move (4 numbers) and what it shows (21 numbers). The widths are drawn to a root scale; the numbers are exact.
+
+# %% alt="The network from left to right: the picture, five maps of VGG16, four maps of the extras, and green heads under six of them with their channels and anchors"
+figure = figures.drawn()
+
+# %% [markdown]
+# ## The words
+#
+# - A **feature map** is what a layer gives: so many channels in each cell of a square grid. 38² stands for 38 x 38 cells.
+# - The **body** (others say *backbone*) is the chain of layers. Its new part, conv6_1 to conv9_2, is called the
+#   **extras**. The paper calls the same layers conv8 to conv11.
+# - A **source** is one of the six maps that have heads.
+# - A **head** is one 3x3 convolution. `loc` gives the offsets, `conf` the class scores (*logits*).
+# - The **receptive field** of a cell is the part of the picture that can change what the cell says.
+#
+# ## By hand: from 300 to 1
+#
+# A kernel that slides over a map has this many places to stand:
+#
+# > (side + 2 · padding - dilation · (kernel - 1) - 1) / stride + 1
+#
+# All 3x3 convolutions of VGG16 have padding 1 and stride 1, so they keep the side. Take a pencil for the others:
+#
+# | layer | kernel, stride, padding | | side |
+# |---|---|---|---|
+# | pool1 | 2, 2, 0 | (300 - 2) / 2 + 1 | 150 |
+# | pool2 | 2, 2, 0 | (150 - 2) / 2 + 1 | 75 |
+# | pool3 | 2, 2, 0 | (75 - 2) / 2 + 1 = **37.5** | **38** |
+# | pool4 | 2, 2, 0 | (38 - 2) / 2 + 1 | 19 |
+# | pool5 | 3, 1, 1 | (19 + 2 - 3) / 1 + 1 | 19 |
+# | fc6 | 3, 1, 6, dilation 6 | (19 + 12 - 13) / 1 + 1 | 19 |
+# | conv6_2 | 3, 2, 1 | (19 + 2 - 3) / 2 + 1 | 10 |
+# | conv7_2 | 3, 2, 1 | (10 + 2 - 3) / 2 + 1 = **5.5** | **5** |
+# | conv8_2 | 3, 1, 0 | (5 - 3) / 1 + 1 | 3 |
+# | conv9_2 | 3, 1, 0 | (3 - 3) / 1 + 1 | 1 |
+#
+# Two halves, and they are rounded differently. **Pools round up here, convolutions round down.** Caffe's pools always
+# round up; PyTorch's round down unless they are told `ceil_mode=True`; ssd_keras pads (`padding="same"`) and gets 38, too.
+# The anchors of the first map were made for 38.
+#
+# Note the paddings, too. The two extras with stride 2 have padding 1. The last two have none: 5 becomes 3, 3 becomes 1.
+#
+# ## In the library
+#
+# The network, run on a picture without numbers ("meta" tensors know their shape alone), tells its own sides:
+
+# %%
+steps = figures.trace()
+body = [step for step in steps if step.name in model.BODY]
+for step in body:
+    source = "  <- source" if step.name in anchors.SSD300.sources else ""
+    print(f"{step.name:<8} {step.side:>3} x {step.side:<3}  {step.channels:>5,} channels{source}")
+
+# %% [markdown]
+# The pencil was right. This is the whole way from a picture to the six maps:
+
+# %%
+print(inspect.getsource(model.SSD300.feature_maps))
+
+# %% [markdown]
+# ## What became of VGG16
+#
+# VGG16 was made to say one word about a picture. Behind its thirteen convolutions stand three layers that see the whole
+# map at once: fc6, fc7, fc8. The last one, the thousand words of ImageNet, is gone. The other two became convolutions, so
+# that they answer in every cell of a map, of whatever side.
+#
+# VGG's fc6 is a kernel of 7x7 with 4,096 outputs. Compare:
+
+# %%
+torch.manual_seed(0)
+full = model.SSD300().eval()
+count = model.count_parameters
+print(f"VGG's fc6, 7x7, 4,096 outputs: {7 * 7 * 512 * 4096 + 4096:>11,} parameters")
+print(f"ours, 3x3, 1,024 outputs:      {count(full.body['fc6']):>11,}")
+
+# %% [markdown]
+# One in four of the outputs is kept, and of the 7 rows and columns only number 0, 3 and 6. On VGG's own map these taps are
+# 3 cells apart. But **pool5 no longer halves the map** (3x3, stride 1). So a cell is half as large, and the same taps are
+# 6 cells apart: *dilation 6*, also called *atrous*, from French *à trous*, with holes. Which cells does it touch?
+
+# %%
+cells = torch.zeros(1, 1, 13, 13, requires_grad=True)
+F.conv2d(cells, torch.ones(1, 1, 3, 3), dilation=6).backward()
+for line in cells.grad[0, 0].tolist():
+    print(" ".join("x" if touched else "·" for touched in line))
+
+# %% [markdown]
+# A square of 13 x 13 cells for nine taps. The [paper](https://arxiv.org/abs/1512.02325) tried the full VGG16 too (section
+# 3.2): about the same result, 74.2 mAP instead of 74.3, and about 20 % slower.
+#
+# The room `weights` does this thinning when a training starts from VGG16's weights:
+
+# %%
+print(inspect.getsource(weights.from_vgg16))
+
+# %% [markdown]
+# ## 26,285,486
+#
+# One layer by hand, conv4_3. Each of its 512 outputs has a kernel of 3 x 3 taps over 512 inputs, and one bias.
+
+# %%
+print(f"by hand {3 * 3 * 512 * 512 + 512:,}, in the network {count(full.body['conv4_3']):,}")
+
+# %% [markdown]
+# All of them, by part:
+
+# %%
+parts = {
+    "VGG16, conv1_1 to conv5_3": [full.body[name] for name in weights.VGG],
+    "fc6 and fc7": [full.body["fc6"], full.body["fc7"]],
+    "extras": [full.body[name] for name in weights.EXTRAS],
+    "L2Norm": [full.conv4_3_norm],
+    "heads, offsets": [full.loc],
+    "heads, classes": [full.conf],
+}
+for name, modules in parts.items():
+    print(f"{name:<26} {sum(map(count, modules)):>10,}")
+print(f"{'together':<26} {count(full):>10,}")
+
+# %% [markdown]
+# Up to fc7 that is 20,483,904, which VGG16's weights bring along. The rest starts from chance.
+#
+# Where is the *work*? A convolution multiplies and adds once for each weight of its kernels, in each cell of its map.
+# Many cells with few channels cost as much as few cells with many:
+
+# %%
+by_name = {step.name: step for step in steps}
+for name in ("conv1_2", "conv4_3", "fc6", "conv9_2"):
+    step = by_name[name]
+    print(f"{name:<8} {step.parameters:>9,} parameters {step.multiply_adds / 1e6:>8,.1f} million multiply-adds")
+heads = sum(step.multiply_adds for step in steps if step not in body)
+print(f"all {sum(step.multiply_adds for step in steps) / 1e9:.2f} billion, heads {heads / 1e9:.2f} billion")
+
+# %% [markdown]
+# conv1_2 has one parameter in seven hundred and does a tenth of the work. The four extra stages, which find the large
+# objects, are almost free.
+#
+# ## Three switches for laptops
+#
+# `SSD300` has three arguments that the paper doesn't have. `width` scales the channels of every layer (down to 16), and
+# the work falls nearly with its square. `batch_norm` puts a batch norm after each convolution of the body, so that it can learn from nothing.
+# `strided_stem` puts one 5x5 convolution of stride 2 in the place of conv1_1, conv1_2 and pool1. The six maps and the
+# anchors are the same always.
+
+# %%
+sisters = {
+    "full": dict(),
+    "narrow": dict(width=1 / 8),
+    "narrow, batch norm": dict(width=1 / 8, batch_norm=True),
+    "narrow, strided stem": dict(width=1 / 8, strided_stem=True),
+    "narrow, both": dict(width=1 / 8, batch_norm=True, strided_stem=True),
+}
+for name, arguments in sisters.items():
+    traced = figures.trace(**arguments)
+    work = sum(step.multiply_adds for step in traced) / 1e9
+    total = count(model.SSD300(**arguments))
+    print(f"{name:<21} {total:>10,} parameters {work:>6.2f} billion multiply-adds")
+
+# %% [markdown]
+# Batch norm makes the biases of the body useless, so they go; it brings two numbers a channel itself.
+#
+# And the time? From here on the page needs something to look at: 32 test scenes of the mini VOC, one of them again and
+# again. The cell below them measures one picture on this machine, as a share of the full network.
+
+# %%
+chosen = figures.scenes(32)
+scene = chosen[25]
+print(scene.example.image_id, scene.names)
+
+# %% tags=["nbval-ignore-output"]
+def seconds(network, picture):
+    start = time.perf_counter()
+    with torch.no_grad():
+        network(picture)
+    return time.perf_counter() - start
+
+
+needed = {}
+for name, arguments in sisters.items():
+    sister = full if name == "full" else model.SSD300(**arguments).eval()
+    needed[name] = min(seconds(sister, scene.image) for _ in range(3))
+    print(f"{name:<21} {100 * needed[name] / needed['full']:5.1f} %")
+
+# %% [markdown]
+# The last row is the network of the recorded run that you will meet below and in chapter 10.
+#
+# ## L2Norm, and its 20
+#
+# The network has one layer that VGG16 doesn't have at all: `L2Norm`, between conv4_3 and its heads. Look at one cell. Its
+# channels are a vector, and a vector has a length. By hand: (3, 4) has length √(9 + 16) = 5, so it becomes (.6, .8), and
+# times 20 (12, 16).
+
+# %%
+print(inspect.getsource(model.L2Norm.forward))
+print(model.L2Norm(2)(torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1)).flatten().tolist())
+
+# %% [markdown]
+# Why? Maps from different depths have vectors of different lengths. In VGG16 with ImageNet's weights conv4_3 has much
+# longer ones than later maps, says [ParseNet](https://arxiv.org/abs/1506.04579), where this layer comes from. Heads that
+# start and learn alike would then meet very different inputs.
+#
+# The weights of ImageNet aren't on this page, but you can see the mechanism without them. Here are mean lengths in the
+# full network with random weights; then for the same picture with three times the contrast; then in the recorded
+# network, a narrow one with batch norm that was trained on the mini VOC.
+
+# %%
+recorded = pictures.recorded_network()
+recorded.requires_grad_(False)
+rows = {
+    "random": figures.lengths(full, scene.image),
+    "contrast x 3": figures.lengths(full, 3 * scene.image),
+    "recorded": figures.lengths(recorded, scene.image),
+}
+print(" " * 15, *(f"{name:>13}" for name in rows))
+for name in rows["random"]:
+    print(f"{name:<15}", *(f"{found[name].mean():13.0f}" for found in rows.values()))
+
+# %% [markdown]
+# Lengths differ from map to map, and all of them grow with the contrast. Only behind L2Norm it is 20, whatever came before.
+# (With random weights conv4_3 isn't the longest. That comes with ImageNet's weights.) In the recorded network batch norm
+# has already brought all maps to one size.
+#
+# The scale is a parameter for each channel, and it learns. In the recorded network, with an eighth of the channels, it
+# began at 20 · √(1/8), so that one channel is as large as in the full one:
+
+# %%
+scale = recorded.conv4_3_norm.weight
+print(f"began at {20 * (1 / 8) ** 0.5:.1f}; after training {scale.min():.1f} to {scale.max():.1f}")
+
+# %% [markdown]
+# **Only the heads see the normalised map.** pool4 takes the plain one. Set the scale to zero, and one of the six maps
+# changes:
+
+# %%
+with torch.no_grad():
+    before = full.feature_maps(scene.image)
+    full.conv4_3_norm.weight.zero_()
+    after = full.feature_maps(scene.image)
+    full.conv4_3_norm.weight.fill_(20)
+print("changed:", [name for name in before if not torch.equal(before[name], after[name])])
+
+# %% [markdown]
+# Programs differ in a small number here. Caffe adds 1e-10 under the root, amdegroot's ssd.pytorch behind it, sgrvinod's
+# tutorial nowhere: there a cell of zeros becomes 0/0.
+#
+# ## The order of the answers
+#
+# A head gives channels, the loss wants anchors. A `conf` head on the 38² map has 4 boxes · 21 classes = 84 channels. First
+# come all 21 of box 0, then all 21 of box 1. In general, class c of box b is channel **b · 21 + c**, coordinate i is channel
+# b · 4 + i.
+#
+# PyTorch keeps channels *before* rows and columns (NCHW). The anchors go row by row, in a row cell by cell, in a cell box
+# by box. So the channels have to come last (NHWC): `permute(0, 2, 3, 1)`. Only then may the numbers be cut into rows.
+#
+# By hand: a map of 1 x 3 cells, 2 boxes, 2 numbers each. Channel 2 of column 1 is written 21.
+
+# %%
+x = (10 * torch.arange(4)[:, None, None] + torch.arange(3))[None]
+print("channels by columns\n", x[0, :, 0])
+print("with permute\n", x.permute(0, 2, 3, 1).reshape(1, -1, 2)[0])
+
+# %% [markdown]
+# First row: box 0 of cell 0, channels 0 and 1 of column 0. Second row: box 1 of the same cell. Now the same without the
+# permute:
+
+# %%
+print("without permute\n", x.reshape(1, -1, 2)[0])
+
+# %% [markdown]
+# The shape is the same. The first row now says that column 0 and column 1 of channel 0 are the two numbers of one box.
+# Nobody complains. What it does to a real network you will see below.
+#
+# The library does it in one line, in the same way for each head:
+
+# %%
+print(inspect.getsource(model._per_anchor))
+print(inspect.getsource(model.SSD300.forward))
+
+# %% [markdown]
+# Does row k of the answers belong to row k of the anchors? Take box 1 in row 12, column 13 of the 19² map, and read its 21
+# channels from the head itself:
+
+# %%
+grid = anchors.default_boxes()
+said, maps = recorded(scene.image), recorded.feature_maps(scene.image)
+line, column, box = 12, 13, 1
+k = fields.anchors_of(1, line, column).start + box
+raw = recorded.conf["fc7"](maps["fc7"])[0, 21 * box : 21 * (box + 1), line, column]
+print("the same 21 numbers:", torch.equal(raw, said.logits[0, k]))
+print(f"anchor {k}:", [round(x) for x in grid[k].tolist()])
+
+# %% [markdown]
+# In other programs the anchors live inside the network, and the loss asks the network for them. Then neither can be
+# understood or changed without the other ([sgrvinod, issue
+# 90](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/90)). Here the anchors are a plain tensor,
+# and the network never sees it. What ties the two together is this order, and a test that checks it.
+#
+# ## What goes in: RGB minus (123, 117, 104)
+#
+# The network takes RGB from 0 to 255 with a mean subtracted, and no division. Caffe, and so the original weights, take
+# BGR minus (104, 117, 123): the same mean, the other way round. OpenCV reads BGR as well. What does a mix-up cost? The
+# recorded network looks at the 32 scenes:
+
+# %%
+images, mean = figures.images_of(chosen), torch.tensor(model.MEAN)[:, None, None]
+inputs = {
+    "as it was trained": images,
+    "BGR": images.flip(1),
+    "mean not subtracted": images + mean,
+    "0 to 1, no mean": (images + mean) / 255,
+}
+for name, pixels in inputs.items():
+    hits, objects, shown = figures.found(recorded(pixels), chosen)
+    print(f"{name:<20} {hits:>2} of {objects} objects found, {shown} detections")
+
+# %% [markdown]
+# (Found: right class, IoU at least .5, score at least .5.) No error, no warning, only fewer detections. These scenes are
+# painted and their colours say a lot. On photographs a swap may cost less, and is harder to notice.
+#
+# To run weights made for BGR, don't touch the pictures: turn the first kernel around, once.
+
+# %%
+swapped = pictures.recorded_network()
+first = swapped.body["conv1_1"][0]
+with torch.no_grad():
+    first.weight.copy_(first.weight.flip(1))
+    print("the same:", torch.allclose(swapped(images.flip(1)).logits, recorded(images).logits, atol=1e-2))
+
+# %% [markdown]
+# ## Weights that others published
+#
+# Six programs publish the same tensors under other names. What else differs one has to know; no file says it:
+#
+# | | first layer takes | order of the 4 offsets | anchors it was trained with |
+# |---|---|---|---|
+# | Caffe | BGR - mean | x, y, w, h | unclipped |
+# | ssd_keras | BGR - mean (swaps inside) | x, y, w, h | unclipped |
+# | amdegroot, lufficc | RGB - mean | x, y, w, h | centres clipped |
+# | torchvision | RGB - mean | x, y, w, h | sizes clipped; other scales (COCO) |
+# | chainercv | RGB - mean | **y, x, h, w** | unclipped |
+#
+# `from_state` reads three of them. It recognises a file by a name that only this kind has:
+
+# %%
+print(inspect.getsource(weights.from_state))
+for source, (mark, clip) in weights.SOURCES.items():
+    print(f"{source:<12} {mark:<24} anchors: clip={clip!r}")
+
+# %% [markdown]
+# And if it knows none of the names, it says so in a sentence:
+
+# %%
+try:
+    weights.from_state({"stem.weight": torch.zeros(1)})
+except weights.WeightsError as error:
+    print(error)
+
+# %% [markdown]
+# ## What an answer can see
+#
+# Two 3x3 convolutions in a row see 5 pixels: each adds one on either side. Behind a pool of stride 2 every cell is two
+# pixels apart, so the next 3x3 adds 4. *Kernels add, strides multiply.* That is the whole computation:
+
+# %%
+print(inspect.getsource(fields.receptive_field))
+
+# %% [markdown]
+# All six sources, in px. `cell` is what a cell of the map sees, `answer` what the 3x3 head on it sees.
+
+# %%
+print("source     cell  answer  longest anchor   first cell's middle: seen, anchors")
+for level, name in enumerate(anchors.SSD300.sources):
+    cell, answer = fields.receptive_field(name), fields.receptive_field(name, head=True)
+    longest = max(max(shape) for shape in anchors.SSD300.shapes(level))
+    middle = anchors.SSD300.strides[level] / 2
+    print(f"{name:<10} {cell.size:>4} {answer.size:>7} {longest:>15.0f} {cell.first:>26.0f} {middle:>8.0f}")
+
+# %% [markdown]
+# **Every map sees far more than its anchors.** An answer isn't given from a cut-out of the picture. It may use the road
+# under the car. From fc7 on the field is larger than the picture. What lies outside is padding: zeros.
+#
+# Look at the last two columns: from conv6_2 on, the middle of what a cell sees isn't the middle of its anchors. Stride and
+# padding of the extras don't quite fit Caffe's steps of 32, 64, 100 and 300 px. No anchor leaves its field for that: a
+# test of this course checks all 8,732.
+#
+# Here is a cell near the middle of each map. The lower row is drawn smaller, or its blue squares wouldn't fit.
+
+# %% alt="One scene six times with the anchors of a middle cell in dashed green and the receptive field as a blue square, which grows from a third of the picture to three times the picture"
+figure = figures.fields_on(scene)
+
+# %% [markdown]
+# To see is not to look. Which pixels *really* change an answer? The gradient tells: how much would this answer change if
+# that pixel did? Here it is for the cell in the middle of each map of the recorded network, mean over eight scenes. In
+# the white dashed square lies half of it.
+
+# %% alt="Six heat pictures of gradients: a small bright spot for conv4_3, a wide cloud for fc7 and conv6_2, nearly even over the picture for the last maps"
+figure, halves = figures.heats_on(recorded, chosen[:8])
+
+# %%
+print("source    sees  of the picture  half, if even  half, measured")
+for name, (size, half) in zip(anchors.SSD300.sources, halves):
+    visible = min(size, 300)
+    print(f"{name:<8} {size:>5} {visible:>15} {visible / 2**0.5:>14.0f} {half:>15}")
+
+# %% [markdown]
+# *If even* means: if every visible pixel mattered alike, half of the gradient would lie in a square of that side. On
+# conv4_3 it lies in a square half as wide: the middle counts, the border of the field hardly. [Luo and others,
+# 2016](https://arxiv.org/abs/1701.04128) observed this in many networks: the *effective* field is much smaller than the
+# theoretical one, and dense in the middle.
+#
+# The last maps look nearly even. Their fields are so large that the whole picture lies in the middle of them.
+#
+# ## Move it
+#
+# Point at the picture. The nearest cell of the chosen map shows what its answers see (blue, thick), its anchors (green,
+# dashed) and, in red, the anchor that says an object. The words beside it are the recorded network's, read from
+# the rows of this cell. *Say before you look:*
+#
+# - **38² map**: go from the middle of an object to its edge. Which of the four anchors speaks, and when do all fall silent?
+# - **19² map**: the blue square leaves the picture. Does the answer care?
+# - **1² map**: why doesn't the mouse change anything?
+# - tick **which pixels matter** and go back to 38²: orange pixels are those that would change its strongest answer.
+
+# %%
+explorer = fields.FieldPointer(scene, level=1)
+explorer
+
+# %% [markdown]
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. Its network has a strided stem,
+# so its fields are one pixel smaller than in the table above.)
+#
+# ## Exercises
+#
+# Each has a cell to fill in, a check right below, hints, and a solution in a fold.
+#
+# ### 5.1 The next side · easy · 5 minutes
+#
+# Return the side of the map behind a layer. `up` says whether a half is rounded up (a pool with `ceil_mode`) or
+# down. Use whole numbers.
+
+# %% tags=["exercise"]
+def next_side(side, kernel, stride, padding, dilation, up):
+    # solution
+    free = side + 2 * padding - dilation * (kernel - 1) - 1
+    return (-(-free // stride) if up else free // stride) + 1
+
+# %%
+check.next_side(next_side)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# How far can the kernel move? That, divided by the stride, plus the place where it starts.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `a // b` rounds down, `-(-a // b)` rounds up.
+# </details>
+# <!-- solution -->
+#
+# ### 5.2 The price of a floor · on paper · 5 minutes
+#
+# Suppose that **only pool3** rounds down, and all else is as it was. How many anchors would fit the maps?
+
+# %% tags=["exercise"]
+fitting = 8732 - 4 * (38**2 - 37**2)  # solution
+
+# %%
+check.floored(fitting)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# pool4 still rounds up: 37 becomes 19. So only the first map changes.
+# </details>
+# <!-- solution -->
+#
+# ### 5.3 Parameters of a layer · easy · 3 minutes
+#
+# Return how many parameters a convolution has, with its bias.
+
+# %% tags=["exercise"]
+def parameters(inputs, outputs, kernel):
+    # solution
+    return kernel * kernel * inputs * outputs + outputs
+
+# %%
+check.parameters(parameters)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# One output channel is a kernel over all input channels, and one bias.
+# </details>
+# <!-- solution -->
+#
+# ### 5.4 What a stack sees · the heart of the chapter · 10 minutes
+#
+# `layers` is a list of (kernel, stride, dilation). Return how many pixels wide the field of one cell behind the last of
+# them is. An empty list sees 1.
+
+# %% tags=["exercise"]
+def seen(layers):
+    # solution
+    size, apart = 1, 1
+    for kernel, stride, dilation in layers:
+        size += (kernel - 1) * dilation * apart
+        apart *= stride
+    return size
+
+# %%
+check.seen(seen)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Keep two numbers: how much you see, and how many pixels apart two neighbouring cells are.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# A kernel reaches (kernel - 1) · dilation cells further. Each of them is as wide as the product of the strides
+# *before* this layer.
+# </details>
+# <!-- solution -->
+#
+# ### 5.5 From channels to anchors · the heart of the chapter · 10 minutes
+#
+# `x` is what a head says, (B, boxes · numbers, rows, columns). Return (B, K, numbers): cell by cell along the rows, and
+# in each cell box by box.
+
+# %% tags=["exercise"]
+def per_anchor(x, numbers):
+    # solution
+    return x.permute(0, 2, 3, 1).reshape(len(x), -1, numbers)
+
+# %%
+check.per_anchor(per_anchor)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `reshape` cuts the numbers in the order in which the axes stand. The last axis runs fastest. Which one has to?
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `permute(0, 2, 3, 1)`: batch, rows, columns, channels.
+# </details>
+# <details><summary>Help: the shapes agree and it says "not right"</summary>
+#
+# Look at the picture of the check: each number tells its channel, row and column. In one row the channel should change and
+# nothing else.
+# </details>
+# <!-- solution -->
+#
+# ### 5.6 L2Norm · middle · 7 minutes
+#
+# Bring the channel vector of every cell of `x` (B, C, rows, columns) to length 1, then multiply each channel with its
+# number of `scale` (C). A cell of zeros stays zero.
+
+# %% tags=["exercise"]
+def l2norm(x, scale):
+    # solution
+    length = (x.square().sum(dim=1, keepdim=True) + 1e-10).sqrt()
+    return x / length * scale[:, None, None]
+
+# %%
+check.l2norm(l2norm)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# One length for each picture, row and column: sum the squares over `dim=1` with `keepdim=True`.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `scale[:, None, None]` has the shape (C, 1, 1), which fits (B, C, rows, columns).
+# </details>
+# <!-- solution -->
+#
+# ## What would go wrong if
+#
+# **... the pools rounded down?** In PyTorch they do, unless told otherwise. We let all pools round down, and give the
+# result to the next room:
+
+# %%
+pool = F.max_pool2d
+
+
+def rounding_down(x, kernel, stride, padding=0, ceil_mode=False):
+    return pool(x, kernel, stride, padding)
+
+
+with mock.patch("torch.nn.functional.max_pool2d", rounding_down):
+    short = recorded(scene.image)
+    print({name: x.shape[-1] for name, x in recorded.feature_maps(scene.image).items()})
+try:
+    detect.detect(short, grid, [(300, 300)])
+except RuntimeError as error:
+    print(error)
+
+# %% [markdown]
+# 75 becomes 37, 37 becomes 18, 18 becomes 9. The network itself runs, and any weights load, because a convolution doesn't
+# care about sides. The error comes later, in a line about boxes. When you see *8732* beside another number, look at the
+# pools first.
+#
+# That was luck. A program that makes its anchors from the sides it finds would go on with other anchors than its weights
+# were trained for.
+#
+# **... somebody forgot the permute?** The recorded network, with `_per_anchor` replaced by a plain reshape:
+
+# %%
+def unpermuted(x, numbers):
+    return x.reshape(len(x), -1, numbers)
+
+
+with mock.patch("ssdlib.model._per_anchor", unpermuted):
+    mixed = recorded(images)
+right = recorded(images)
+print("same shapes:", mixed.logits.shape == right.logits.shape, mixed.offsets.shape == right.offsets.shape)
+for name, predictions in {"with permute": right, "without": mixed}.items():
+    hits, objects, shown = figures.found(predictions, chosen)
+    print(f"{name:<13} {hits:>2} of {objects} objects found, {shown} detections")
+
+# %% [markdown]
+# One of the scenes; dashed and red are the objects:
+
+# %% alt="The same scene twice with detections in blue: a few boxes on the objects with the permute, many boxes all over without it"
+one = {
+    name: Predictions(said.offsets[25:26], said.logits[25:26])
+    for name, said in {"with permute": right, "without": mixed}.items()
+}
+figure = figures.side_by_side(scene, one)
+
+# %% [markdown]
+# A row now holds numbers of many different cells. Whoever trained like that wouldn't get an error, and the loss wouldn't
+# even stand still. We let new heads learn on the frozen maps of four scenes for 30 steps, in both ways:
+
+# %% alt="Two loss curves over 30 steps: both fall, the one with permute much faster and deeper"
+learned = {
+    "with permute": figures.heads_learn(recorded, chosen[:4], model._per_anchor),
+    "without": figures.heads_learn(recorded, chosen[:4], unpermuted),
+}
+figure = figures.curves(learned)
+print("both fall:", all(losses[-1] < losses[0] for losses in learned.values()))
+
+# %% [markdown]
+# A falling loss is no proof. If yours falls and then stays high, with boxes everywhere: suspect the order.
+#
+# **... the first layer got BGR?** You saw it above: about half of the objects, and no message.
+#
+# ## Self-test
+
+# %%
+SelfTest("05")
+
+# %% [markdown]
+# ## Recap
+#
+# - 300, 150, 75, 38, 19, 10, 5, 3, 1. Pools round up, convolutions round down, the last two extras have no padding.
+# - VGG16 up to conv5_3, fc6 and fc7 as thinned convolutions, four extra stages, two heads on each of six maps: 26,285,486
+#   parameters. The deep layers have the parameters, the early ones do the work.
+# - L2Norm gives every cell of conv4_3 the same length, for its heads alone.
+# - Channel b · 21 + c is class c of box b. Channels last, then rows: or the answers belong to other anchors.
+# - Every answer sees far more than its anchors. What it looks at is smaller than what it sees.
+#
+# Paper, sections 2.1 and 3 "Base network"; Caffe, `python/caffe/model_libs.py` 308-448 and 792-933, and
+# `examples/ssd/ssd_pascal.py` 14-65.
