@@ -63,16 +63,18 @@ class Arm:
 
 
 ARMS = {
-    "safe": Arm(1e-3),
+    "slow": Arm(1e-3),
+    "safe": Arm(3e-3),
+    "near": Arm(1e-2),
+    "edge": Arm(1.5e-2),
+    "beyond": Arm(3e-2),
+    "warmup": Arm(3e-2, warmup=200),
+    "clipped": Arm(3e-2, clip=10.0),
+    "batch_norm": Arm(3e-2, batch_norm=True),
+    "adam": Arm(1e-3, optimizer="adam"),
     "pixels": Arm(
         1e-3, pixels=True
-    ),  # the same function as "safe" before the first step, other steps after it
-    "edge": Arm(3e-3),
-    "beyond": Arm(1e-2),
-    "warmup": Arm(1e-2, warmup=200),
-    "clipped": Arm(1e-2, clip=10.0),
-    "adam": Arm(1e-3, optimizer="adam"),
-    "batch_norm": Arm(1e-2, batch_norm=True),
+    ),  # the same function as "slow" before the first step, other steps after it
 }
 
 
@@ -206,7 +208,7 @@ def seen(model: Network, watched: Batch, anchors: Tensor) -> list[list[float]]:
 
 def short(value: Tensor | float) -> float:
     """Five significant digits: a step is a line of a hundred characters."""
-    return float(f"{float(value):.5g}")
+    return float(f"{float(torch.as_tensor(value).detach()):.5g}")
 
 
 def complete(path: Path, steps: int) -> bool:
@@ -237,7 +239,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "data/mini/VOCdevkit")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rate", type=float, help="another learning rate, to look for the edge")
     options = parser.parse_args()
