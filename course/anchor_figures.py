@@ -70,7 +70,7 @@ def shapes_of_voc(spec: AnchorSpec = SSD300) -> Figure:
     share = covered(spec)
     middle = ((torch.arange(BINS) + 0.5) * BIN).numpy()
     left.contour(middle, middle, share.numpy(), levels=[0.5], colors=[GREEN], linewidths=2)
-    left.plot([], [], color=GREEN, linewidth=2, label="covered inside, at half the places")
+    left.plot([], [], color=GREEN, linewidth=2, label="inside it: covered at half the places or more")
     _shapes_on(left, spec)
     left.set(xlim=(0, 390), ylim=(0, 390), xlabel="width, px", ylabel="height, px", facecolor="#f2f2f2")
     left.legend(loc="upper left", fontsize=8)
@@ -79,7 +79,7 @@ def shapes_of_voc(spec: AnchorSpec = SSD300) -> Figure:
     bars = right.bar(names, [100 * share for _, share in bands], color=BLUE)
     right.bar_label(bars, [f"{100 * share:.0f} %\n{count:,}" for count, share in bands], fontsize=8)
     right.set(xlabel="size of the object √(width · height), px", ylabel="covered, %", ylim=(0, 118))
-    right.set_title("covered with IoU .5; below, how many objects", fontsize=9)
+    right.set_title("share covered with IoU .5; second line: how many objects", fontsize=9)
     return figure
 
 

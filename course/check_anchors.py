@@ -156,6 +156,25 @@ shapes = Exercise(
             "each ratio is followed by its inverse: 2, 1/2, 3, 1/3; yours has first all lying, then all standing",
             _lying_first,
         ),
+        Mistake(
+            "each ratio gives two shapes, lying and standing; the standing ones are missing",
+            lambda small, following, ratios: [
+                *_shapes(small, following, ())[:2],
+                *_shapes(small, following, ratios)[2::2],
+            ],
+        ),
+        Mistake(
+            "the second square is missing: 1', whose side is √(small · next)",
+            lambda small, following, ratios: [
+                shape for i, shape in enumerate(_shapes(small, following, ratios)) if i != 1
+            ],
+        ),
+        Mistake(
+            "don't round: these are sides in px with all their digits",
+            lambda small, following, ratios: [
+                (round(w), round(h)) for w, h in _shapes(small, following, ratios)
+            ],
+        ),
     ],
     praise="The order of these is the order of the network's channels. Chapter 05 meets it again.",
     draw=_outlines_on,
@@ -218,6 +237,14 @@ centres = Exercise(
             lambda f, s: _centres(f, s).clamp(max=300),
         ),
         Mistake("these are cells, not pixels: multiply by the stride", lambda f, s: _centres(f, s) / s),
+        Mistake(
+            "you are half a cell too far: the first cell is number 0, its centre lies at stride / 2",
+            lambda f, s: _centres(f, s) + s / 2,
+        ),
+        Mistake(
+            "it is half a cell, not half a pixel: (i + .5) · stride, not i · stride + .5",
+            lambda f, s: _centres(f, s) - s / 2 + 0.5,
+        ),
     ],
     praise="Rows from the top, in each row from the left. The last centre of conv6_2 lies 4 px outside, as in Caffe.",
     draw=_points_on,
@@ -246,6 +273,7 @@ count512 = Exercise(
             "a map has cells in two directions: f · f of them",
             sum(f * (2 + 2 * n) for f, n in zip(SSD512, RATIOS512, strict=True)),
         ),
+        Mistake("Python reads 24,564 as two numbers, 24 and 564; write it without the comma", (24, 564)),
     ],
     praise="24,564: the number in the paper's table 7. Nearly three times as many as SSD300's.",
     tolerance=1e-9,
@@ -316,7 +344,7 @@ place = Exercise(
         ),
         Mistake("your count is one too far: anchor 0 is the first", lambda index: _place(index + 1)),
     ],
-    praise="This is how you will find out in chapter 10 which anchor made a strange detection.",
+    praise="So the number of the anchor behind a strange detection tells you its map, its cell and its shape.",
 )
 
 
@@ -380,6 +408,13 @@ crossing = Exercise(
         ),
         Mistake("that is how many stay inside", lambda boxes: len(boxes) - _crossing(boxes)),
         Mistake(
+            "that says yes or no for each box; count the yes: .sum()", lambda boxes: _crossing_boxes(boxes)
+        ),
+        Mistake(
+            "x and y both count, and you looked at one of them only",
+            lambda boxes: int(((boxes[:, 0] < 0) | (boxes[:, 2] > 300)).sum()),
+        ),
+        Mistake(
             "you counted boxes whose centre is outside; one corner outside is enough",
             lambda boxes: int(
                 (((boxes[:, :2] + boxes[:, 2:]) / 2 < 0) | ((boxes[:, :2] + boxes[:, 2:]) / 2 > 300))
@@ -388,6 +423,6 @@ crossing = Exercise(
             ),
         ),
     ],
-    praise="2,869 of the 8,732 cross the border, one in three, and nobody cuts them.",
+    praise="2,869 of the 8,732 cross the border, one in three, and stay as they are.",
     draw=_boxes_on,
 )

@@ -8,7 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from course.checking import Case, Exercise, Mistake
+from course.checking import WRONG, Case, Exercise, Mistake, Verdict
 from ssdlib import voc
 from ssdlib.plots import BLUE, ORANGE, RED, boxes_on
 from ssdlib.records import Example
@@ -78,6 +78,10 @@ to_corners = Exercise(
         Mistake("from the centre to an edge it is half the width, and half the height", _without_half),
         Mistake("the order is xmin, ymin, xmax, ymax; yours is xmin, xmax, ymin, ymax", _x_first),
         Mistake("x comes before y: xmin, ymin, xmax, ymax", _y_first),
+        Mistake(
+            "the four numbers of a box stand in the last dimension: torch.stack([...], dim=-1)",
+            lambda boxes_cxcywh: _to_corners(boxes_cxcywh).movedim(-1, 0),
+        ),
     ],
     praise="It works for one box, for R boxes and for a batch, because only the last dimension is touched.",
     draw=_boxes_on,
@@ -97,7 +101,31 @@ WRITTEN = {
     "G": (75, 100, 300, 200),
 }
 
-which = Exercise(
+
+class Drill(Exercise):
+    """A list of names, one for each letter. Says which letters are wrong, and takes VOC for voc."""
+
+    def __call__(self, answer: Any) -> Verdict:
+        if not isinstance(answer, list | tuple) or not all(isinstance(name, str) for name in answer):
+            return super().__call__(answer)
+        names = [" ".join(name.lower().split()) for name in answer]
+        if len(names) != len(WRITTEN):
+            return Verdict(
+                self.title, WRONG, f"{len(WRITTEN)} names are wanted, A to G; yours are {len(names)}"
+            )
+        unknown = [name for name in names if name not in self.right]
+        if unknown:
+            return Verdict(
+                self.title, WRONG, f"there is no {unknown[0]!r}; choose from {', '.join(self.right)}"
+            )
+        found = super().__call__(names)
+        if found.state != WRONG or any(found.message == mistake.says for mistake in self.mistakes):
+            return found
+        wrong = [letter for letter, a, b in zip(WRITTEN, names, self.right, strict=True) if a != b]
+        return Verdict(self.title, WRONG, f"{len(wrong)} of {len(names)} aren't right: {', '.join(wrong)}")
+
+
+which = Drill(
     "1.2 which format is this?",
     ["xywh", "unit cxcywh", "voc", "cxcywh", "unit xyxy", "xyxy", "yxyx"],
     mistakes=[
@@ -147,6 +175,7 @@ from_voc = Exercise(
         Mistake("these are VOC's own numbers; its first pixel is 1, our left edge is 0", _moved(0.0, 0.0)),
         Mistake("1 comes off the minima, not off the maxima", _moved(0.0, -1.0)),
         Mistake("nothing is added to the maxima: the right edge of pixel 500 is at 500", _moved(-1.0, 1.0)),
+        Mistake("the other way round: VOC's numbers are larger than ours, so 1 comes off", _moved(1.0, 0.0)),
     ],
     praise="One off the minima, nothing off the maxima: the first pixel becomes a box of 1 x 1.",
     draw=_boxes_on,
@@ -189,6 +218,11 @@ def _all_pairs(first: Tensor, second: Tensor) -> Tensor:
 def _intersection(first: Tensor, second: Tensor) -> Tensor:
     low, high = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
     return (high - low).clamp(min=0).prod(dim=-1)
+
+
+def _over_one(first: Tensor, second: Tensor) -> Tensor:
+    both = _intersection(first, second)
+    return torch.where(both > 0, both / (first[..., 2:] - first[..., :2]).prod(dim=-1), 0.0)
 
 
 def _pair_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
@@ -255,6 +289,7 @@ iou = Exercise(
         ),
         Mistake("you compared every box with every other; here pairs go element by element", _all_pairs),
         Mistake("that is the intersection, in px²; divide it by the union", _intersection),
+        Mistake("divide by the union of both boxes; you divided by the area of the first alone", _over_one),
     ],
     praise="With `first[:, None]` the same function gives the table of all pairs.",
     draw=_pair_on,
@@ -270,6 +305,7 @@ shift = Exercise(
         Mistake("shifted by half its width, the IoU is 1/3: the union has grown too", 60.0),
         Mistake("that is what they still share; by how much is the box shifted?", 80.0),
         Mistake("a quarter of the width gives an IoU of .6", 30.0),
+        Mistake("that is the part of the width; the answer is wanted in px", 1 / 3),
     ],
     praise="(120 - d) / (120 + d) = 1/2, so d = 40 px. An IoU of .5 is a third of the width away, not a half.",
     tolerance=2e-3,
@@ -285,6 +321,10 @@ def _mirrored(boxes: Tensor, width: float) -> Tensor:
 
 def _edges_kept(boxes: Tensor, width: float) -> Tensor:
     return _mirrored(boxes, width)[..., [2, 1, 0, 3]]
+
+
+def _overwritten(boxes: Tensor, width: float) -> Tensor:
+    return torch.stack([width - boxes[..., 2], boxes[..., 1], boxes[..., 2], boxes[..., 3]], dim=-1)
 
 
 def _upside_down(boxes: Tensor, width: float) -> Tensor:
@@ -306,6 +346,12 @@ mirrored = Exercise(
             _edges_kept,
         ),
         Mistake("that is upside down; left and right change, y stays", _upside_down),
+        Mistake(
+            "your xmax comes from the xmin that you had already overwritten; keep the old one", _overwritten
+        ),
+        Mistake(
+            "only x is mirrored; y stays as it is", lambda boxes, width: width - boxes[..., [2, 3, 0, 1]]
+        ),
         Mistake(
             "width - 1 - x is for numbers of pixels; the edge x = 0 goes to x = width",
             lambda boxes, width: _mirrored(boxes, width - 1),
@@ -366,6 +412,10 @@ judged = Exercise(
             lambda example, name: int(((example.labels == voc.LABELS[name]) & example.difficult).sum()),
         ),
         Mistake("you counted all objects", lambda example, name: len(example.labels)),
+        Mistake(
+            "that says yes or no for each object; count the yes: .sum()",
+            lambda example, name: (example.labels == voc.LABELS[name]) & ~example.difficult,
+        ),
     ],
     praise="This is `npos` of the evaluation in chapter 11, for one picture.",
 )

@@ -57,6 +57,7 @@ def variants() -> dict[str, Tensor]:
     ours, even = default_boxes(), AnchorSpec(strides=LetterSpec().strides)
     return {
         "as trained": ours,
+        "sizes by equation 4": default_boxes(LetterSpec(strides=SSD300.strides)),
         "sizes clipped": default_boxes(clip="size"),
         "centres clipped": default_boxes(clip="center"),
         "centres (i + .5) / map": default_boxes(even),

@@ -50,7 +50,7 @@ class Overlap:
     intersection: float
     union: float
     iou: float
-    iou_plus_one: float  # what VOC's evaluation would say of the same numbers
+    iou_plus_one: float  # with extent 1, as if these were inclusive pixel numbers
 
 
 def measure(first: Tensor, second: Tensor) -> Overlap:
@@ -112,12 +112,16 @@ class Overlaps(Explorer):
         self.notation = ipywidgets.ToggleButtons(
             options=list(NOTATIONS), style=ipywidgets.ToggleButtonsStyle(button_width="110px")
         )
+        self.again = ipywidgets.Button(description="start again")
         self.table = words(width="340px")
         self.preset.observe(self._load, "value")
+        self.again.on_click(self._load)
         self.squeeze.observe(self._squeeze, "value")
         self.notation.observe(self._update, "value")
         self.board.observe(self._update, ["boxes", "active"])
-        super().__init__([row(self.preset, self.squeeze), self.notation, row(self.board, self.table)])
+        super().__init__(
+            [row(self.preset, self.squeeze, self.again), self.notation, row(self.board, self.table)]
+        )
         self._load()
 
     @property
@@ -175,7 +179,7 @@ class Overlaps(Explorer):
             f"intersection {px2(found.intersection)}  (green, dashed)",
             f"union {px2(found.union)}  (all that is shaded)",
             f"IoU = {px2(found.intersection)} / {px2(found.union)} = {found.iou:.3f}",
-            f"with +1, in evaluation only: {found.iou_plus_one:.3f}",
+            f"with a +1, which is wrong here: {found.iou_plus_one:.3f}",
             "",
             f"{name}, picture {width} x {height}:",
             f"   ({', '.join(NOTATIONS[name])})",

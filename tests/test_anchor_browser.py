@@ -131,6 +131,9 @@ def test_each_variant_changes_what_its_name_says():
     assert count["as trained"] == 0 and count["sizes clipped"] == 20 and count["centres clipped"] == 134
     assert count["order 1 1' 2 3 1/2 1/3"] == (2166 + 600 + 150) // 3
     assert count["centres (i + .5) / map"] == 8732 - 36 - 4  # 300 / 3 and 300 / 1 are the strides
+    sizes = boxes.to_cxcywh(variants["sizes by equation 4"])
+    assert torch.allclose(sizes[:, :2], boxes.to_cxcywh(default_boxes())[:, :2], atol=1e-3)
+    assert float(sizes[7942, 2]) == pytest.approx(112.5)
     swapped = boxes.to_cxcywh(variants["ratio read as h / w"])
     assert torch.allclose(swapped[:, :2], boxes.to_cxcywh(default_boxes())[:, :2], atol=1e-3)
     assert torch.allclose(swapped[:, 2:], boxes.to_cxcywh(default_boxes())[:, 2:].flip(1), atol=1e-3)
@@ -245,6 +248,13 @@ def test_shapes_typed_with_the_tutorials_order_or_without_the_root_are_told_apar
     assert "large square" in said(
         check.shapes, lambda s, n, r: [(s, s), (n, n)] + check.shapes.right(s, n, r)[2:]
     )
+    right = check.shapes.right
+    assert "standing ones are missing" in said(
+        check.shapes, lambda s, n, r: right(s, n, ()) + right(s, n, r)[2::2]
+    )
+    assert "don't round" in said(
+        check.shapes, lambda s, n, r: [[round(x) for x in shape] for shape in right(s, n, r)]
+    )
 
 
 def test_centres_by_meshgrid_with_the_wrong_indexing_are_named_and_a_list_of_pairs_is_accepted():
@@ -261,10 +271,17 @@ def test_centres_by_meshgrid_with_the_wrong_indexing_are_named_and_a_list_of_pai
     assert "half a cell" in said(
         check.centres, lambda f, s: [(j * s, i * s) for i in range(f) for j in range(f)]
     )
+    assert "not half a pixel" in said(
+        check.centres, lambda f, s: [(j * s + 0.5, i * s + 0.5) for i in range(f) for j in range(f)]
+    )
+    assert "number 0" in said(
+        check.centres, lambda f, s: [(j * s + s, i * s + s) for i in range(f) for j in range(f)]
+    )
 
 
 def test_a_count_with_one_box_for_each_ratio_and_the_paper_number():
     assert check.count512(24564).state == RIGHT
+    assert "without the comma" in said(check.count512, (24, 564))
     assert "counts twice" in said(check.count512, 64**2 * 3 + (1024 + 256 + 64 + 16) * 4 + 5 * 3)
 
 
@@ -284,6 +301,8 @@ def test_a_place_with_the_border_of_a_map_off_by_one_and_one_by_planes():
 
 def test_crossing_counted_by_corners_or_with_touching_boxes():
     assert "one box" in said(check.crossing, lambda b: ((b < 0) + (b > 300)).sum())
+    assert "count the yes" in said(check.crossing, lambda b: ((b < 0) | (b > 300)).any(dim=1))
+    assert "x and y both count" in said(check.crossing, lambda b: ((b[:, 1] < 0) | (b[:, 3] > 300)).sum())
     assert "still inside" in said(
         check.crossing, lambda b: ((b.amin(1) <= 0) | (b.amax(1) >= 300)).sum() if len(b) else 0
     )

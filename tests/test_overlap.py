@@ -338,13 +338,60 @@ def answers_of_a_learner():
     yield check_boxes.shift, 120 / 4, "a quarter of the width"
     swapped = ["xywh", "unit cxcywh", "xyxy", "cxcywh", "unit xyxy", "voc", "yxyx"]
     yield check_boxes.which, swapped, "C and F are swapped"
-    yield check_boxes.which, ["voc"] * 7, "yours is ['voc'"
+    yield check_boxes.which, ["voc"] * 7, "6 of 7 aren't right: A, B, D, E, F, G"
+    yield check_boxes.which, check_boxes.which.right[:6], "7 names are wanted, A to G; yours are 6"
+    yield check_boxes.which, [*check_boxes.which.right[:6], "yx"], "there is no 'yx'; choose from xywh"
+    yield check_boxes.which, "xywh", "yours is 'xywh'"
+
+    def without_dim(b):
+        cx, cy, w, h = b.unbind(dim=-1)
+        return torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2])
+
+    yield check_boxes.to_corners, without_dim, "the four numbers of a box stand in the last dimension"
+    yield check_boxes.from_voc, lambda c: c + torch.tensor([1.0, 1, 0, 0]), "the other way round"
+    yield (
+        check_boxes.iou,
+        lambda a, b: inner(a, b) / sides(a).clamp(min=1e-9),
+        "divide by the union of both boxes",
+    )
+    yield check_boxes.shift, 1 / 3, "that is the part of the width"
+
+    def overwritten(b, width):
+        b = b.clone()
+        b[..., 0] = width - b[..., 2]
+        b[..., 2] = width - b[..., 0]
+        return b
+
+    yield check_boxes.mirrored, overwritten, "your xmax comes from the xmin that you had already overwritten"
+    yield (
+        check_boxes.judged,
+        lambda e, name: (e.labels == voc.LABELS[name]) & ~e.difficult,
+        "that says yes or no for each object",
+    )
 
 
 @pytest.mark.parametrize("exercise, answer, says", list(answers_of_a_learner()))
 def test_a_learner_is_told_which_mistake_it_was(exercise, answer, says):
     verdict = exercise(answer)
     assert verdict.state == checking.WRONG and verdict.message.startswith(says), verdict.message
+
+
+def test_the_drill_takes_names_as_people_write_them():
+    names = ["xywh ", "unit  cxcywh", "VOC", "cxcywh", "Unit xyxy", "xyxy", "yxyx"]
+    assert check_boxes.which(names).state == check_boxes.which(tuple(names)).state == checking.RIGHT
+
+
+def test_the_explorer_calls_the_plus_one_wrong_as_its_numbers_are_no_pixel_numbers():
+    lines = [line for line in Overlaps().summary() if "+1" in line]
+    assert lines == ["with a +1, which is wrong here: 0.337"]  # 121 · 61 / (2 · 121² - 121 · 61)
+
+
+def test_a_box_dragged_out_of_sight_comes_back_with_the_button():
+    explorer = Overlaps()
+    explorer.squeeze.value = True
+    explorer.board.boxes = [[790.0, 810, 910, 930], [-90, -90, -88, -88]]
+    explorer.again.click()
+    assert repr(explorer) == "Overlaps(A [24.0, 48.0, 96.0, 144.0], B [60.0, 48.0, 132.0, 144.0], IoU 0.333)"
 
 
 def test_the_seven_notations_of_the_drill_are_one_object():

@@ -2,7 +2,7 @@
 # # 01 · Boxes and VOC
 #
 # **In one sentence:** an object is a class and four numbers, those numbers mean nothing until somebody says how to
-# read them, and two boxes are compared by what they share over what they cover together.
+# read them, and two boxes are compared by the area they share, divided by the area they cover together.
 #
 # | | |
 # |---|---|
@@ -17,7 +17,7 @@
 # - tell four notations of a box apart, and change one into another,
 # - compute an IoU on paper and in one line, and say what doesn't change it,
 # - say what SSD300 is trained and tested on, in numbers,
-# - find the box that turns a loss into NaN before it does.
+# - find the box that would turn a loss into NaN, before training begins.
 
 # %%
 import inspect
@@ -145,8 +145,8 @@ for name, taken in readers.items():
 # a **mix**: training with one reading and judging with another, or taking 1 off numbers that already count from 0, so
 # that a box starts at -1
 # ([vod-converter #26](https://github.com/umautobots/vod-converter/issues/26),
-# [YOLOX #1417](https://github.com/Megvii-BaseDetection/YOLOX/issues/1417)). So ask it of every tool you label with, as
-# somebody asked of labelImg ([#4](https://github.com/HumanSignal/labelImg/issues/4)).
+# [YOLOX #1417](https://github.com/Megvii-BaseDetection/YOLOX/issues/1417)). So find out of every labelling tool where it
+# begins to count, as somebody did for labelImg ([#4](https://github.com/HumanSignal/labelImg/issues/4)).
 #
 # ### A box inside an object
 #
@@ -176,7 +176,7 @@ print(tuple(opened[0].shape), opened[0].dtype, " same pixels:", torch.equal(open
 
 # %% [markdown]
 # Note the shape: height comes first in a tensor of pixels, width comes first in `size` and in a box. Whoever uses one
-# where the other belongs gets a box mirrored at the diagonal.
+# where the other belongs swaps x and y, and every box is mirrored at the diagonal.
 #
 # ## Four notations of one box
 
@@ -186,12 +186,14 @@ for name, numbers in overlap.notations(example.boxes[0], example.size).items():
 
 # %% [markdown]
 # - **Corners in px** travel between the rooms of this library. Always.
-# - **Centre in px** lives inside functions: where anchors are made, and where offsets are computed (`coding`).
+# - **Centre in px** lives inside functions: where anchors are made, and where
+#   [offsets](glossary.md) are computed (`coding`).
 # - **Unit**: divided by width and height of the picture. Caffe and many others compute in it.
 # - **VOC**: in the XML files and in result files.
 #
 # Nothing in a tensor says which one it holds. So the rule here is: without a suffix it is xyxy in px, anything else is
-# in the name, as in `anchors_cxcywh`. Between the first two there are two functions.
+# in the name, as in `anchors_cxcywh`. Two functions lead from one of the first two to the other: `to_cxcywh`, below,
+# and `to_xyxy`, which you will write yourself.
 
 # %%
 print(inspect.getsource(boxes.to_cxcywh))
@@ -260,8 +262,9 @@ assert torch.allclose(counted, computed)
 print(f"500 pairs, {(counted > 0).sum()} of them overlap: equal")
 
 # %% [markdown]
-# A second witness, for boxes with any corners: torchvision. It always makes the table of all pairs. Ours goes element by
-# element, and makes the table if you give it one more dimension: `first[:, None]`.
+# A second witness, for boxes with any corners: torchvision. Its `box_iou` always makes the table of all pairs. Ours
+# compares the first with the first, the second with the second and so on. It makes the table if you give it one more
+# dimension: `first[:, None]`.
 
 # %%
 first, second = (torch.rand(n, 4, generator=draw) * 300 for n in (40, 60))
@@ -294,7 +297,7 @@ print(f"VOC's numbers, +1:   {boxes.iou(a_voc, b_voc, extent=1):.4f}")
 print(f"our numbers with +1: {boxes.iou(a, b, extent=1):.4f}   wrong")
 
 # %% [markdown]
-# `extent` is that 1. Only the room `evaluate` passes it. In unit coordinates a +1 would be worse: it would add a whole
+# `extent` is that 1. Only the room `evaluate` sets it to 1. In unit coordinates a +1 would be worse: it would add a whole
 # picture to each side.
 #
 # ## Why squeezing does no harm to IoU
@@ -375,8 +378,8 @@ for side in (20, 30, 50):
 # Thirty pixels is the side of the smallest square anchor. The bars at the right end of the histogram are objects as wide
 # or as high as the picture.
 #
-# And one number that isn't there: no picture of the three sets has **zero** objects, not even when the difficult ones
-# are left out.
+# One case never occurs: no picture of the three sets has **zero** objects, not even when the difficult ones are left
+# out.
 
 # %%
 print("fewest objects in a training picture:", min(counts))
@@ -386,7 +389,7 @@ for name, rows in classes.items():
 # %% [markdown]
 # That is why so much code has never met an empty picture, and stops at the first one in your own data:
 # [sgrvinod #104](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/104),
-# [lufficc #168](https://github.com/lufficc/SSD/issues/168). Here R may be 0 everywhere:
+# [lufficc #168](https://github.com/lufficc/SSD/issues/168). Here R, the number of objects, may be 0 everywhere:
 
 # %%
 nothing = torch.zeros(1, 0, 4)
@@ -403,8 +406,8 @@ print("anchors that are background:", f"{(answer == -1).sum():,}")
 # - **half shifted**: is the IoU one half?
 # - **one inside the other**: all of B is shared. Why is the IoU so low? Make B larger until it is .5.
 # - **touching edge**: what is the IoU, and what would it be with a +1?
-# - **one pixel wide**: how much does one pixel matter to a very small object? Move B with the arrow keys.
-# - **squeezed**: tick the box. Which numbers change, and which one doesn't?
+# - **one pixel wide**: how much does one pixel matter to a very small object? Click B, then use the arrow keys.
+# - **squeezed to 300 x 300**: tick the box. Which numbers change, and which one doesn't?
 
 # %%
 explorer = overlap.Overlaps(photograph)
@@ -422,7 +425,7 @@ explorer
 # ### 1.1 The way back · easy · 5 minutes
 #
 # You saw corners become centre form. Go back: `boxes_cxcywh` has the shape (..., 4), so it may be one box, R boxes or
-# a batch of them. Return corners of the same shape.
+# a batch of them. Return a tensor of corners with the same shape.
 
 # %% tags=["exercise"]
 def to_corners(boxes_cxcywh):
@@ -447,9 +450,9 @@ check.to_corners(to_corners)
 #
 # ### 1.2 Which format is this? · a drill · 8 minutes
 #
-# Seven programs wrote down the same object of the same picture, 500 px wide and 375 px high. Which format does each use?
-# Choose from `xyxy`, `cxcywh`, `xywh` (upper left corner, width, height), `yxyx` (y before x), `voc`, `unit xyxy`,
-# `unit cxcywh`. Each occurs once. Give a list of seven texts, for A to G.
+# A picture is 500 px wide and 375 px high. Seven programs wrote down the same object of it. Which format does each use?
+# Choose from `xyxy`, `cxcywh`, `xywh` (upper left corner, width, height), `yxyx` (corners, y before x), `voc`,
+# `unit xyxy`, `unit cxcywh`. Each occurs once. Give a list of seven names in quotes, for A to G.
 
 # %%
 for letter, numbers in check.WRITTEN.items():
@@ -472,11 +475,12 @@ check.which(formats)
 # </details>
 # <!-- solution -->
 #
-# In real life you have only one of the seven. Then draw the box on the picture, for five pictures: that is the test.
+# In real life you have only one of the seven. Then guess, draw the boxes of five pictures, and look whether they fit.
 #
 # ### 1.3 VOC's corners · easy · 5 minutes
 #
-# `corners_voc`, shape (..., 4), are numbers as they stand in the XML file: pixels from 1, inclusive. Return our corners.
+# `corners_voc`, a tensor of shape (..., 4), holds numbers as they stand in the XML file: pixels from 1, inclusive.
+# Return our corners, in the same shape. Leave the tensor that you were given as it is.
 
 # %% tags=["exercise"]
 def from_voc(corners_voc):
@@ -499,8 +503,9 @@ check.from_voc(from_voc)
 #
 # ### 1.4 IoU · the heart of the chapter · 15 minutes
 #
-# Corners in, IoU out, for (..., 4) and (..., 4) that broadcast. Boxes that share nothing get 0, boxes without area too.
-# Don't use `boxes.iou`.
+# `first` and `second` are tensors of corners, each (..., 4), in shapes that broadcast. Return their IoU, one number for
+# each pair: two times (R, 4) gives (R,), while (2, 1, 4) and (3, 4) give the table (2, 3). A pair that shares nothing
+# gets 0, and so does a box without area. Don't use `boxes.iou`.
 
 # %% tags=["exercise"]
 def iou(first, second):
@@ -532,7 +537,7 @@ check.iou(iou)
 #
 # ### 1.5 How far for one half · on paper · 5 minutes
 #
-# A box of 120 x 120 px is shifted to the right by d px. For which d has it an IoU of exactly .5 with where it was?
+# A box of 120 x 120 px is shifted to the right by d px. For which d is the IoU of the old and the new box exactly .5?
 
 # %% tags=["exercise"]
 distance = 40.0  # solution
@@ -543,13 +548,14 @@ check.shift(distance)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# They share 120 - d in width and cover 120 + d; the height is the same above and below the line and cancels.
+# They share 120 - d in width and cover 120 + d. Both areas have the height 120, so it cancels in the fraction.
 # </details>
 # <!-- solution -->
 #
 # ### 1.6 The mirror · a famous slip · 5 minutes
 #
-# A picture `width` px wide is mirrored left to right. Where are its boxes (..., 4) now?
+# A picture `width` px wide is mirrored left to right. Where are its boxes now? `boxes` are corners of shape (..., 4);
+# return corners again, with xmin < xmax.
 
 # %% tags=["exercise"]
 def mirrored(boxes, width):
@@ -634,8 +640,8 @@ except voc.VOCError as error:
     print(str(error).replace(str(file), file.name))
 
 # %% [markdown]
-# Annotations aren't the only source. Taking 1 off all four numbers of a box one pixel wide makes one, and so does
-# clipping a box that lies outside of a picture or of a crop
+# Annotations aren't the only source of boxes without width. Take 1 off all four VOC numbers of a box one pixel wide, and
+# you have one. Clip a box that lies outside of a picture or of a crop, and you have another
 # ([mmdetection #2972](https://github.com/open-mmlab/mmdetection/pull/2972)):
 
 # %%
@@ -658,8 +664,8 @@ print("clipped as corners:    ", [round(x, 2) for x in clipped.tolist()])
 
 # %% [markdown]
 # The left edge is still outside, at -.1: centre .1 and width .4 are both between 0 and 1, and were left alone. There is no
-# error and no warning. In those two programs it met the anchors, and by luck it did no harm: somebody trained both ways
-# and got 77.1 mAP like this, 76.2 with anchors really clipped, one run each
+# error and no warning. In those two programs it was the anchors that were clamped so, and by luck it did no harm:
+# somebody trained both ways and got 77.1 mAP with anchors like this, 76.2 with anchors really clipped, one run each
 # ([sgrvinod #95](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/95)). Caffe doesn't clip its
 # anchors at all ([weiliu89/caffe #526](https://github.com/weiliu89/caffe/issues/526)), and neither do we.
 #

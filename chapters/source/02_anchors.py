@@ -2,11 +2,12 @@
 # # 02 · Anchors
 #
 # **In one sentence:** before anybody looks at a picture, 8,732 boxes are laid over it, always the same; a few
-# percents, six strides and two ratios say where each of them lies, and this page derives every one of these numbers.
+# percents, six strides and two ratios say where each of them lies and how large it is, and this page derives every one
+# of these numbers.
 #
 # | | |
 # |---|---|
-# | time | 50 minutes, half of them for the exercises |
+# | time | 80 minutes, half of them for the exercises |
 # | hardware | any laptop; no GPU |
 # | you need | chapter 01: boxes, their formats, IoU |
 # | new rooms | `anchors` |
@@ -15,7 +16,8 @@
 #
 # - derive 30, 60, 111, 162, 213, 264 and 315 from three percents, and 8,732 from six maps,
 # - say which anchor number 5,776 is, where its centre lies and how wide it is,
-# - name the four places where published codes differ, and what each difference does to trained weights,
+# - name the four places where published codes differ (sizes, centres, order, clipping), and what each difference does
+#   to trained weights,
 # - judge a set of anchors by the objects it covers, for VOC and for data of your own.
 
 # %%
@@ -38,7 +40,7 @@ from ssdlib.anchors import SSD300
 # Three cells, and the anchors of each. Every dot is a centre that carries such a set. The cross marks the cell.
 
 # %% alt="The same scene three times with a grid of dots: a cell of the fine map with four small anchors, a cell of the 10 x 10 map with six large ones, and its last cell, whose centre lies outside the picture"
-scene = pictures.scene(pictures.pick(objects=3))
+scene = pictures.scene(pictures.pick(objects=2))
 figure = anchor_figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
 
 # %% [markdown]
@@ -46,8 +48,8 @@ figure = anchor_figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
 # lie 32 pixels apart, and each has six large ones. Right: the last cell of that map. Its centre lies *outside* the
 # picture. That is no mistake of this page, and you will see why.
 #
-# The network answers once for each of these boxes: what is in it, and how it has to move to fit. So the boxes must
-# lie in such a way that every object has one nearby that is alike.
+# The network answers once for each of these boxes: what is in it, and how it has to move to fit. So every object should
+# find a box nearby that has about its size and its shape.
 #
 # ## The words
 #
@@ -57,7 +59,7 @@ figure = anchor_figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
 # - A **map** is a layer of the network that answers. SSD300 has six, with 38, 19, 10, 5, 3 and 1 **cells** a side.
 # - The **stride** is how many pixels lie between the centres of two neighbouring cells. (Caffe: *step*.)
 # - The **size** of a map is the side of its small square. (Caffe: *min_size*.)
-# - An **aspect ratio** is width / height. 2 lies, 1/2 stands.
+# - An **aspect ratio** is width / height. A box of ratio 2 lies, one of ratio 1/2 stands.
 #
 # ## By hand: seven sizes
 #
@@ -97,8 +99,8 @@ for name, row in (("eq. 4, m = 6", all_six), ("eq. 4, m = 5", last_five), ("the 
     print(f"{name:<13}", "  ".join(f"{size:5.1f}" for size in row))
 
 # %% [markdown]
-# The pretrained weights that you can download were trained with the last row, so this course uses it. Asked about the
-# difference, the author answered that the first map was
+# The weights that were released with the paper's code were trained with the last row, so this course uses it. Asked
+# about the difference, the author answered that the first map was
 # [added as an extra](https://github.com/weiliu89/caffe/issues/295), and that the best sizes are
 # [an open question](https://github.com/weiliu89/caffe/issues/48).
 #
@@ -107,10 +109,10 @@ for name, row in (("eq. 4, m = 6", all_six), ("eq. 4, m = 5", last_five), ("the 
 # Take conv6_2, the 10 x 10 map, with size s = 111. The next size is 162.
 #
 # 1. The **small square**: 111 x 111.
-# 2. The **large square**: its side lies between this size and the next, √(111 · 162) = 134.1. So 162 isn't the side
+# 2. The **large square**: its side is the geometric mean of this size and the next, √(111 · 162) = 134.1. So 162 isn't the side
 #    of a box here, though Caffe calls it *max_size*; [many stumble over that
 #    name](https://github.com/weiliu89/caffe/issues/412). For the last map the next size is the 315 from above.
-# 3. **Ratio 2**: s · √2 wide and s / √2 high, 157.0 x 78.5. Then its mirror image, **1/2**: 78.5 x 157.0.
+# 3. **Ratio 2**: s · √2 wide and s / √2 high, 157.0 x 78.5. Then the same box standing, **1/2**: 78.5 x 157.0.
 # 4. **Ratio 3** and **1/3** in the same way: 192.3 x 64.1 and 64.1 x 192.3.
 #
 # Why the root? Width / height = (s√2) / (s/√2) = 2, as it should be, and width · height = s · s: **every ratio box has
@@ -145,10 +147,11 @@ print("together ", f"{sum(SSD300.per_map):,}")
 #
 # The strides are 8, 16, 32, 64, 100, 300. The first four are what the network does: three times it halves the picture
 # before conv4_3, 2 · 2 · 2 = 8, then again for each next map. The last two layers
-# [don't halve](https://github.com/weiliu89/caffe/issues/352); they shrink because they have no border. There the code
-# takes the picture's size: 300 / 3 and 300 / 1.
+# [don't halve](https://github.com/weiliu89/caffe/issues/352); they shrink because they have no padding. There the code
+# divides the picture: 300 / 3 and 300 / 1.
 #
-# The paper divides: (i + ½) / cells. For ten cells of 300 pixels that is 30, not 32. So the two disagree:
+# The paper divides everywhere: (i + ½) / cells, as a part of the picture. For ten cells and 300 pixels that is a distance
+# of 30, not 32. So the two disagree:
 
 # %%
 for side, stride in zip(SSD300.feature_maps, SSD300.strides, strict=True):
@@ -157,13 +160,13 @@ for side, stride in zip(SSD300.feature_maps, SSD300.strides, strict=True):
 
 # %% [markdown]
 # Look at the third line. Ten strides of 32 pixels are 320, more than the picture has, and the last centre lies at 304.
-# On the 5-cell map they part by 18 pixels. Which is right? Neighbouring cells of conv6_2 do look at places 32 pixels
-# apart, because the picture was halved five times, so the code follows the network. And it is what the weights were
-# trained with.
+# On the 5 x 5 map the two formulas differ by 18 pixels. Which is right? Neighbouring cells of conv6_2 do look at places
+# 32 pixels apart, because the picture was halved five times. So the code follows the network. And its centres are those
+# that the weights were trained with.
 #
 # ## In the library
 #
-# `AnchorSpec` holds what can be chosen; all else is computed from it. This is the rule for the percents:
+# `AnchorSpec` holds what can be chosen; everything else is computed from that. This is the rule for the percents:
 
 # %%
 print(inspect.getsource(anchors.AnchorSpec.percents.func))
@@ -253,8 +256,9 @@ print("by map", [int(part.sum()) for part in out.split(SSD300.per_map)], " toget
 # anchors would have another shape at the border than in the middle, for the same weights. Clipping was on at first,
 # says the author, and without it the network is
 # [less disturbed by shifts, and slightly better](https://github.com/weiliu89/caffe/issues/526). Someone trained both ways
-# years later: [77.1 mAP with anchors that cross the border, 76.2 with anchors cut
-# there](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/95).
+# years later, one run each: [77.1 mAP with anchors that cross the border, 76.2 with anchors cut
+# there](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/95). (mAP is the score of a detector,
+# see the [glossary](glossary.md).)
 #
 # Other codes do clip, but not what you would expect. Some clamp the four numbers *centre and size*. That cuts nothing
 # at the border. It moves the last row and column of the 10 x 10 map from 304 to 300, and it shortens the few boxes
@@ -267,7 +271,7 @@ for clip, who in (("center", "amdegroot, lufficc"), ("size", "torchvision")):
     print(f"{clip:<7} {sum(by_map):>3} boxes differ, by map {by_map}   {who}")
 
 # %% [markdown]
-# The switch is there to load weights that were trained so. Train with "none".
+# The argument `clip` is there for weights that were trained so. To train, leave it at "none".
 #
 # ## Why these? What anchors cover
 #
@@ -298,8 +302,9 @@ print(f"counted {100 * counted:.1f} %, estimated {100 * share:.1f} %")
 figure = anchor_figures.shapes_of_voc()
 
 # %% [markdown]
-# The small ones. The smallest square has a side of 30 pixels, and a square object inside it reaches IoU .5 only from
-# 21 pixels on. And the very long ones, outside the green line. In the middle the fan of squares and ratios reaches nearly everything.
+# First, the small ones. The smallest square has a side of 30 pixels. A square object inside it reaches IoU .5 only if its
+# side is at least 30 / √2 = 21.2 pixels. Second, the very long ones, outside the green line. In between the markers open
+# like a fan, and reach nearly everything.
 #
 # Are the ratios worth it? Take them away:
 
@@ -310,8 +315,8 @@ for name, ratios in anchor_browser.RATIOS.items():
 
 # %% [markdown]
 # The paper trained such networks (table 2): 71.6 mAP with squares only, 73.7 with 2 and 1/2, 74.3 with all. So the
-# numbers go the same way, but mAP falls much less than coverage: an object without a good anchor still has its one
-# from matching, and boxes are moved. Coverage is a reason to look closer. It is not mAP.
+# numbers go the same way, but mAP falls much less than coverage. An object without a good anchor still gets one anchor
+# in matching, and the network moves and stretches it. Coverage is a reason to look closer. It is not mAP.
 #
 # ## Move it
 #
@@ -340,8 +345,8 @@ explorer
 #
 # ### 2.1 Sizes · easy · 5 minutes
 #
-# Return the sizes in px on a canvas of 300, as a list: one for each map, and the one more. `first` is the percent of
-# the first map, `low` and `high` are the range of the others.
+# Return the sizes in px on a canvas of 300, as a list: one for each map, and the one more at the end. `first` is the
+# percent of the first map, `low` and `high` are the range of the others, `maps` says how many maps there are.
 
 # %% tags=["exercise"]
 def sizes(first, low, high, maps):
@@ -366,8 +371,8 @@ check.sizes(sizes)
 #
 # ### 2.2 The shapes of a cell · the heart of the chapter · 10 minutes
 #
-# `small` is the size of the map, `following` the next size, `ratios` is like `(2, 3)`. Return a list of pairs (width,
-# height) in the order 1, 1', 2, 1/2, 3, 1/3.
+# `small` is the size of the map, `following` the next size, `ratios` is like `(2, 3)` and may be empty. Return a list of
+# pairs (width, height) in px in the order 1, 1', 2, 1/2, 3, 1/3. Don't round.
 
 # %% tags=["exercise"]
 def shapes(small, following, ratios):
@@ -420,7 +425,7 @@ check.centres(centres)
 # ### 2.4 How many? · on paper · 5 minutes
 #
 # SSD512 has seven maps of 64, 32, 16, 8, 4, 2 and 1 cells a side. The ratios are `[2]` on the first map and on the last
-# two, `[2, 3]` on the four between. How many anchors are there?
+# two, `[2, 3]` on the four between. How many anchors are there? (Python wants numbers without a comma in them.)
 
 # %% tags=["exercise"]
 how_many = 64**2 * 4 + (32**2 + 16**2 + 8**2 + 4**2) * 6 + (2**2 + 1) * 4  # solution
@@ -437,8 +442,8 @@ check.count512(how_many)
 #
 # ### 2.5 Where is anchor number ...? · medium · 10 minutes
 #
-# Given the number of an anchor of SSD300, 0 to 8,731, return four whole numbers, all from 0: map, row, column, shape in
-# the cell. `SSD300.per_map`, `SSD300.boxes_per_cell` and `SSD300.feature_maps` are there for you.
+# Given the number of an anchor of SSD300, 0 to 8,731, return a tuple of four whole numbers, all counted from 0: map, row,
+# column, shape in the cell. `SSD300.per_map`, `SSD300.boxes_per_cell` and `SSD300.feature_maps` are there for you.
 
 # %% tags=["exercise"]
 def where(index):
@@ -467,8 +472,8 @@ check.place(where)
 #
 # ### 2.6 Across the border · easy · 5 minutes
 #
-# Given (n, 4) boxes in px of the canvas, return how many reach beyond it. A box that ends exactly at the border
-# doesn't.
+# Given a tensor of (n, 4) corners in px of the canvas, return how many boxes reach beyond the canvas, 300 x 300 px. A
+# box that ends exactly at the border doesn't. n may be 0.
 
 # %% tags=["exercise"]
 def across(boxes):
@@ -491,9 +496,9 @@ check.crossing(across)
 # ... you took weights trained with these anchors and other anchors to go with them? This happens whenever weights
 # travel from one code to another. There is no error: the shapes of all tensors are right.
 #
-# The network of `recordings/mini` looks at 48 scenes of the mini VOC, once. Its answers are then read with the anchors it was trained
-# with, and with six others. For each: how many anchors differ, how many objects are found, how many detections are
-# *wrong*, and how well the right ones fit.
+# The network of `recordings/mini` looks at 48 scenes of the mini VOC, once. Its answers are then read with the anchors it
+# was trained with, and with seven others. For each: how many anchors differ, how many objects are found, how many
+# detections are *wrong*, and how well the right ones fit.
 
 # %% tags=["nbval-ignore-output"]
 answers = other_anchors.ask_network()
@@ -505,6 +510,7 @@ for name, other in other_anchors.variants().items():
 # %% [markdown]
 # Read it from the top.
 #
+# - **Sizes by equation 4**: a hundredth or two larger or smaller, and the table doesn't show it.
 # - **Clipped**: nothing happens on these scenes. The boxes that differ lie at the edge or are larger than the picture,
 #   and none of these detections came from them. A silent difference can stay silent for years.
 # - **Centres by the paper's formula**: as many objects are found, but every box is a little off, and the mean IoU falls. A
@@ -522,8 +528,8 @@ chosen = ("as trained", "order 1 1' 2 3 1/2 1/3", "ratio read as h / w")
 figure = anchor_figures.detections(answers, chosen, scene=25)
 
 # %% [markdown]
-# A red box that stands in all three is the network's own mistake. The long ones are not: they are *good* answers of
-# long anchors, drawn around the wrong shape.
+# A red box that stands in all three is the network's own mistake. The long ones are not. They are *good* answers of
+# anchors with a ratio: offsets that fit, applied to an anchor of another shape.
 #
 # That tutorial isn't wrong: it trains with its own order, sizes and centres, and reaches 77.2 mAP. What is wrong is to
 # mix. How far are its anchors from the released ones?
@@ -539,7 +545,8 @@ print(f"covered: {100 * coverage.coverage(other_anchors.LetterSpec(), table):.1f
 # - **How do I choose sizes and ratios for my own data?** Asked in
 #   [weiliu89 1039](https://github.com/weiliu89/caffe/issues/1039), [chainercv 666](https://github.com/chainer/chainercv/issues/666),
 #   [ssd_keras 369](https://github.com/pierluigiferrari/ssd_keras/issues/369) and many more. Squeeze, count widths and
-#   heights, compute coverage by size, move the percents. The functions above take any (60, 60) table.
+#   heights, compute coverage by size, move the percents. The functions above take any (60, 60) table: heights in lines,
+#   widths in columns, in bins of 5 px of the canvas.
 # - **Which ratios go on which map?** ([ssd_keras 82](https://github.com/pierluigiferrari/ssd_keras/issues/82)) Those that
 #   objects *of that map's size* have. Look at the heat map along the fan.
 # - **Where do min_sizes and max_sizes come from?** (amdegroot [212](https://github.com/amdegroot/ssd.pytorch/issues/212),
