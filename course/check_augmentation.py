@@ -56,10 +56,6 @@ def _move(objects: Tensor, window: Tensor, clip: bool = True) -> Tensor:
     return moved.clamp(0, SIDE) if clip else moved
 
 
-def _unscaled(objects: Tensor, window: Tensor) -> Tensor:
-    return (objects - window[:2].repeat(2)).clamp(0, SIDE)
-
-
 def _other_corner(objects: Tensor, window: Tensor) -> Tensor:
     extent = window[2:] - window[:2]
     return ((objects - window) * (SIDE / extent).repeat(2)).clamp(0, SIDE)
@@ -75,6 +71,11 @@ def _scaled_first(objects: Tensor, window: Tensor) -> Tensor:
     return (objects * (SIDE / extent).repeat(2) - window[:2].repeat(2)).clamp(0, SIDE)
 
 
+def _one_stretch(objects: Tensor, window: Tensor) -> Tensor:
+    across = SIDE / (window[2] - window[0])
+    return ((objects - window[:2].repeat(2)) * across).clamp(0, SIDE)
+
+
 def _unit(objects: Tensor, window: Tensor) -> Tensor:
     extent = window[2:] - window[:2]
     return ((objects - window[:2].repeat(2)) / extent.repeat(2)).clamp(0, 1)
@@ -86,7 +87,8 @@ move = Exercise(
     cases=WINDOWS,
     mistakes=[
         Mistake(
-            "the boxes are shifted but not stretched: the window becomes 300 px wide and high", _unscaled
+            "the boxes are shifted but not stretched: the window becomes 300 px wide and high",
+            lambda objects, window: (objects - window[:2].repeat(2)).clamp(0, SIDE),
         ),
         Mistake(
             "the boxes are only shifted: they have to be stretched, by 300 over the window's size, and cut off",
@@ -111,6 +113,18 @@ move = Exercise(
             _scaled_first,
         ),
         Mistake("these are shares of the window, 0 to 1; px of the canvas were asked for, times 300", _unit),
+        Mistake(
+            "these are shares of the window; px of the canvas were asked for, times 300, and then cut off",
+            lambda objects, window: (objects - window[:2].repeat(2)) / (window[2:] - window[:2]).repeat(2),
+        ),
+        Mistake(
+            "you stretch x and y by the same factor; the window needn't be a square, so y has a factor of its own",
+            _one_stretch,
+        ),
+        Mistake(
+            "objects whose centre is outside are dropped in the next exercise; here all R boxes are wanted",
+            lambda objects, window: _move(objects, window)[_keep(objects, window)],
+        ),
     ],
     praise="Shift, stretch, cut off: crop, zoom-out and resizing are this one function.",
     draw=_on_canvas,
@@ -120,21 +134,21 @@ move = Exercise(
 # ---- 6.2 which objects stay
 
 
+def _centres(objects: Tensor) -> Tensor:
+    return (objects[:, :2] + objects[:, 2:]) / 2
+
+
+def _inside(points: Tensor, window: Tensor) -> Tensor:
+    """(R, 2) whether x and whether y lies in the window."""
+    return (points >= window[:2]) & (points <= window[2:])
+
+
 def _keep(objects: Tensor, window: Tensor) -> Tensor:
-    centre = (objects[:, :2] + objects[:, 2:]) / 2
-    return ((centre >= window[:2]) & (centre <= window[2:])).all(dim=1)
-
-
-def _touching(objects: Tensor, window: Tensor) -> Tensor:
-    return ((objects[:, :2] < window[2:]) & (objects[:, 2:] > window[:2])).all(dim=1)
-
-
-def _wholly(objects: Tensor, window: Tensor) -> Tensor:
-    return ((objects[:, :2] >= window[:2]) & (objects[:, 2:] <= window[2:])).all(dim=1)
+    return _inside(_centres(objects), window).all(dim=1)
 
 
 def _strictly(objects: Tensor, window: Tensor) -> Tensor:
-    centre = (objects[:, :2] + objects[:, 2:]) / 2
+    centre = _centres(objects)
     return ((centre > window[:2]) & (centre < window[2:])).all(dim=1)
 
 
@@ -143,9 +157,9 @@ def _clipped_first(objects: Tensor, window: Tensor) -> Tensor:
     return _keep(cut, window)
 
 
-def _one_axis(objects: Tensor, window: Tensor) -> Tensor:
-    centre = (objects[:, :2] + objects[:, 2:]) / 2
-    return ((centre >= window[:2]) & (centre <= window[2:])).any(dim=1)
+def _share_in(objects: Tensor, window: Tensor) -> Tensor:
+    low, high = objects[:, :2].maximum(window[:2]), objects[:, 2:].minimum(window[2:])
+    return (high - low).clamp(min=0).prod(dim=1) / boxes.area(objects)
 
 
 def _fates_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
@@ -177,16 +191,35 @@ keep = Exercise(
     ],
     mistakes=[
         Mistake(
-            "touching the window isn't enough: the centre of the whole object has to lie in it", _touching
+            "touching the window isn't enough: the centre of the whole object has to lie in it",
+            lambda objects, window: _share_in(objects, window) > 0,
         ),
-        Mistake("an object needn't lie in the window as a whole; its centre is enough", _wholly),
+        Mistake(
+            "an object needn't lie in the window as a whole; its centre is enough",
+            lambda objects, window: _share_in(objects, window) == 1,
+        ),
         Mistake("a centre on the border itself counts: >= and <=, as in the original", _strictly),
         Mistake(
             "every object stays, also those far outside. If you cut the boxes off first: after that every centre "
             "lies in the window; look at the centres before",
             _clipped_first,
         ),
-        Mistake("the centre has to lie in the window in x and in y", _one_axis),
+        Mistake(
+            "the centre has to lie in the window in x and in y",
+            lambda objects, window: _inside(_centres(objects), window).any(dim=1),
+        ),
+        Mistake(
+            "how much of an object is in view doesn't count; only its centre does",
+            lambda objects, window: _share_in(objects, window) >= 0.5,
+        ),
+        Mistake(
+            "that is the upper left corner; the centre is (xmin + xmax) / 2, (ymin + ymax) / 2",
+            lambda objects, window: _inside(objects[:, :2], window).all(dim=1),
+        ),
+        Mistake(
+            "one answer for x and one for y: an object stays if both are True, so it needs .all(dim=1)",
+            lambda objects, window: _inside(_centres(objects), window),
+        ),
     ],
     praise="The centre of the whole object decides, before anything is cut off.",
     draw=_fates_on,
@@ -200,14 +233,17 @@ def _columns(shown: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return torch.stack([left, shown[:, 1], right, shown[:, 3]], dim=1)
 
 
+def _mirrored(shown: Tensor, width: float) -> Tensor:
+    return _columns(shown, width - shown[:, 2], width - shown[:, 0])
+
+
 MIRRORED = torch.tensor([[30.0, 45, 210, 225], [0, 10, 20, 290], [140, 100, 160, 130]])
 mirror = Exercise(
     "6.3 mirror",
-    lambda shown, width: _columns(shown, width - shown[:, 2], width - shown[:, 0]),
+    _mirrored,
     cases=[
         Case("on the canvas", (MIRRORED, 300.0)),
         Case("in a picture 400 px wide", (MIRRORED, 400.0)),
-        Case("no box", (torch.zeros(0, 4), 300.0)),
     ],
     mistakes=[
         Mistake(
@@ -228,6 +264,14 @@ mirror = Exercise(
         ),
         Mistake(
             "nothing happened to the boxes; only the picture is mirrored now", lambda shown, width: shown
+        ),
+        Mistake(
+            "the right edge is where it was: if you overwrite the left edge first, the next line sees the new one; "
+            "keep the old one",
+            lambda shown, width: _columns(shown, width - shown[:, 2], shown[:, 2]),
+        ),
+        Mistake(
+            "the picture is `width` px wide, not always 300", lambda shown, width: _mirrored(shown, SIDE)
         ),
         Mistake(
             "you mirrored each box in itself or the left edge alone; both edges move to the other side",
@@ -300,9 +344,11 @@ def _accepts(patch: Tensor, objects: Tensor, bound: float) -> bool:
 
 
 def _covered(patch: Tensor, objects: Tensor, bound: float) -> bool:
-    low, high = objects[:, :2].maximum(patch[:2]), objects[:, 2:].minimum(patch[2:])
-    shared = (high - low).clamp(min=0).prod(dim=1)
-    return bool((shared / boxes.area(objects) >= bound).any())
+    return bool((_share_in(objects, patch) >= bound).any())
+
+
+def _filled(patch: Tensor, objects: Tensor, bound: float) -> bool:
+    return bool((_share_in(objects, patch) * boxes.area(objects) / boxes.area(patch) >= bound).any())
 
 
 def _patch_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
@@ -319,6 +365,8 @@ def _patch_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
 
 PATCH = torch.tensor([0.0, 0, 100, 100])
 PAIR = torch.tensor([[0.0, 0, 100, 80], [90, 90, 190, 190]])  # IoU .8 and about 0
+HALVES = torch.tensor([[0.0, 0, 100, 40], [0, 60, 100, 100]])  # IoU .4 each
+UNLIKE = torch.tensor([[0.0, 0, 100, 95], [0, 0, 100, 25]])  # IoU .95 and .25
 accepts = Exercise(
     "6.5 does the sampler take this patch?",
     _accepts,
@@ -329,12 +377,33 @@ accepts = Exercise(
             "a small object that lies wholly in the patch", (PATCH, torch.tensor([[10.0, 10, 30, 30]]), 0.5)
         ),
         Case("no object reaches the bound", (PATCH, PAIR, 0.9)),
+        Case("an object much larger than the patch", (PATCH, torch.tensor([[-100.0, -100, 200, 200]]), 0.5)),
+        Case("two objects that both stay below the bound", (PATCH, HALVES, 0.5)),
+        Case("one object fits very well, the other a little", (PATCH, UNLIKE, 0.5)),
         Case("a picture without objects", (PATCH, torch.zeros(0, 4), 0.1)),
     ],
     mistakes=[
         Mistake(
             "one object is enough, not all of them have to reach the bound",
             lambda patch, objects, bound: bool((boxes.iou(objects, patch) >= bound).all()),
+        ),
+        Mistake(
+            "one object is enough, not all of them have to reach the bound",
+            lambda patch, objects, bound: (
+                len(objects) > 0 and bool((boxes.iou(objects, patch) >= bound).all())
+            ),
+        ),
+        Mistake(
+            "the overlaps aren't added up; one object has to reach the bound alone",
+            lambda patch, objects, bound: bool(boxes.iou(objects, patch).sum() >= bound),
+        ),
+        Mistake(
+            "you asked how much of the patch the object fills; the bound is on the IoU, intersection over union",
+            _filled,
+        ),
+        Mistake(
+            "without an object no bound is met, so the patch is refused",
+            lambda patch, objects, bound: len(objects) == 0 or _accepts(patch, objects, bound),
         ),
         Mistake(
             "an overlap of exactly the bound counts: >=, not >",
@@ -370,6 +439,9 @@ untouched = Exercise(
         Mistake("there are seven candidates: six samplers and the whole picture", 1 / 24),
         Mistake("all three have to happen, so the chances are multiplied, not added", 1 / 2 + 1 / 7 + 1 / 2),
         Mistake("that is the chance of the opposite", 27 / 28),
+        Mistake("the whole picture is one of seven candidates, so it has no coin but a chance of 1/7", 1 / 8),
+        Mistake("those are the two coins; the crop has to leave the picture whole as well", 1 / 4),
+        Mistake("one in so many; a probability lies between 0 and 1", 28),
         Mistake("colours don't count here; leave their coins out", 1 / 28 / 16),
     ],
     praise="1/2 · 1/7 · 1/2 = 1/28. With fewer successes it is more, at most 1/2 · 1/2 · 1/2 = 1/8.",

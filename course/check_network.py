@@ -1,5 +1,6 @@
 """Checks of chapter 05: the exercises on sizes, parameters, receptive fields, the order of answers, L2Norm."""
 
+from collections.abc import Callable
 from math import ceil, floor, prod
 from typing import Any
 
@@ -29,6 +30,7 @@ next_side = Exercise(
     _side,
     cases=[
         Case("conv1_1", (300, 3, 1, 1, 1, False)),
+        Case("pool1", (300, 2, 2, 0, 1, True)),
         Case("pool3", (75, 2, 2, 0, 1, True)),
         Case("pool3 without ceil", (75, 2, 2, 0, 1, False)),
         Case("fc6", (19, 3, 1, 6, 6, False)),
@@ -54,6 +56,24 @@ next_side = Exercise(
             lambda *given: _side(*given) - 1,
         ),
         Mistake("divide before you add 1, not after", lambda *given: _one_inside(*given)),
+        Mistake(
+            "`up` adds 1 only where something is left over: pool1 divides evenly and gives 150, not 151",
+            lambda side, kernel, stride, padding, dilation, up: (
+                _side(side, kernel, stride, padding, dilation, False) + up
+            ),
+        ),
+        Mistake(
+            "the division is right, but a map has a whole number of cells: round it, up or down as `up` says",
+            lambda side, kernel, stride, padding, dilation, up: (
+                (side + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1
+            ),
+        ),
+        Mistake(
+            "you round up and down the wrong way round: `up` is True for the pools, 75 becomes 38",
+            lambda side, kernel, stride, padding, dilation, up: _side(
+                side, kernel, stride, padding, dilation, not up
+            ),
+        ),
     ],
     praise="That is how 300 becomes 150, 75, 38, 19, 10, 5, 3 and 1.",
 )
@@ -180,9 +200,29 @@ seen = Exercise(
             lambda layers: _seen_last(layers),
         ),
         Mistake("begin with the one pixel that a cell is", lambda layers: _seen(layers) - 1),
+        Mistake(
+            "a kernel with dilation d reaches (kernel - 1) · d further; kernel · d - 1 is too far",
+            lambda layers: _seen_by(layers, lambda kernel, dilation: kernel * dilation - 1),
+        ),
+        Mistake(
+            "a kernel of 3 adds 2, not 3: one of its taps lies where you look already",
+            lambda layers: _seen_by(layers, lambda kernel, dilation: kernel * dilation),
+        ),
+        Mistake(
+            "a layer's own stride says nothing about how far apart its inputs are; the strides before it do",
+            lambda layers: 1 + sum((kernel - 1) * dilation * step for kernel, step, dilation in layers),
+        ),
     ],
     praise="Kernels add, strides multiply. With the network's own list this gives 92 px for conv4_3.",
 )
+
+
+def _seen_by(layers: list[tuple[int, int, int]], reach: Callable[[int, int], int]) -> int:
+    size, stride = 1, 1
+    for kernel, step, dilation in layers:
+        size += reach(kernel, dilation) * stride
+        stride *= step
+    return size
 
 
 def _seen_last(layers: list[tuple[int, int, int]]) -> int:
@@ -257,8 +297,12 @@ per_anchor = Exercise(
             _boxes_first,
         ),
         Mistake(
-            "view and reshape don't mix axes: after permute(0, 2, 3, 1) the channels must be the last axis",
+            "the channels aren't the last axis yet, so a row mixes cells: permute(0, 2, 3, 1), then reshape",
             lambda x, numbers: x.permute(0, 2, 1, 3).reshape(len(x), -1, numbers),
+        ),
+        Mistake(
+            "the permute is right; then reshape to (B, -1, numbers) at once: a transpose mixes the cells up again",
+            lambda x, numbers: x.permute(0, 2, 3, 1).reshape(len(x), numbers, -1).transpose(1, 2),
         ),
     ],
     praise="Cell by cell, row by row, box by box: the order of `anchors.default_boxes`.",
@@ -311,6 +355,14 @@ l2norm = Exercise(
         Mistake(
             "the length is √Σx²; you divide by the sum of the absolute values",
             lambda x, scale: x / (x.abs().sum(dim=1, keepdim=True) + 1e-10) * scale[:, None, None],
+        ),
+        Mistake(
+            "the length is the root of the sum of squares, not of their mean",
+            lambda x, scale: x / (x.square().mean(dim=1, keepdim=True) + 1e-10).sqrt() * scale[:, None, None],
+        ),
+        Mistake(
+            "multiply by the scale, don't divide by it",
+            lambda x, scale: _l2norm(x, 1 / scale),
         ),
         Mistake(
             "the scale is missing: the vectors have length 1",

@@ -75,7 +75,7 @@ def drawn() -> Figure:
         ax.text(middle_x, 1.12, name, ha="center", va="top", fontsize=9, weight="bold")
         if name in SPEC.sources:
             _head(ax, middle_x, SPEC.sources.index(name))
-        x += size + 0.42
+        x += max(size + 0.42, 1.0)  # room for names and heads under narrow maps
     ax.set(xlim=(-0.1, x), ylim=(-1.5, 4.9))
     ax.set_axis_off()
     kinds = (SKY, "VGG16, its fc6 and fc7 made into convolutions"), (BLUE, "extras"), (GREEN, "heads")
@@ -191,8 +191,8 @@ def curves(losses: dict[str, list[float]]) -> Figure:
     figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
     for (name, values), color, style in zip(losses.items(), (BLUE, RED), ("-", "--"), strict=True):
         ax.plot(values, color=color, linestyle=style, linewidth=2)
-        ax.text(len(values) - 1, values[-1] + 0.5, name, color=color, ha="right", va="bottom")
-    ax.set(xlabel="step", ylabel="loss / N", ylim=(0, None))
+        ax.text(len(values) - 1, values[-1] + 0.9, name, color=color, ha="right", va="bottom")
+    ax.set(xlabel="step", ylabel="multibox loss", ylim=(0, None))
     return figure
 
 

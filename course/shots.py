@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course import pictures
-from ssdlib import augment, batches, boxes
+from ssdlib import augment, batches, boxes, voc
 from ssdlib.anchors import SSD300
 from ssdlib.augment import MIN_IOUS, STEPS, Draw
 from ssdlib.model import MEAN
@@ -132,13 +132,33 @@ def around(plane: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def mixed() -> Example:
-    """The first test picture with three objects apart, one of them over 30 % of the picture."""
-    for skip in range(1000):
-        found = pictures.pick(objects=3, skip=skip)
-        width, height = found.size
-        if width > height and boxes.area(found.boxes).max() > 0.3 * width * height:
-            return found
-    raise LookupError("no test picture with three objects, one of them large")
+    """The first test picture with three objects apart, one of them over 30 % of the picture; where none are apart,
+    the one whose objects overlap least. It is wide enough for a window of 300 px that begins at 100."""
+    found = [
+        e
+        for e in pictures.test_set()
+        if len(e.labels) == 3
+        and not e.difficult.any()
+        and e.size[0] > e.size[1]
+        and e.size[0] >= 400
+        and boxes.area(e.boxes).max() > 0.3 * e.size[0] * e.size[1]
+    ]
+    if not found:
+        raise LookupError("no wide test picture with three objects, one of them large")
+    return min(found, key=lambda e: max(0.02, _largest_overlap(e)))  # the first of those that are apart
+
+
+def _largest_overlap(example: Example) -> float:
+    return float(boxes.iou(example.boxes[:, None], example.boxes).triu(diagonal=1).max())
+
+
+def training(count: int) -> list[Example]:
+    """The first training pictures of VOC2007 and VOC2012, of those that are on disk."""
+    devkit, found = pictures.devkit(), []
+    for year in ("2007", "2012"):
+        if len(found) < count and (devkit / f"VOC{year}/ImageSets/Main/trainval.txt").is_file():
+            found += voc.read_sets(devkit, [f"{year}-trainval"])
+    return found[:count]
 
 
 def candidates(example: Example, photograph: Tensor, count: int = 1000) -> Figure:

@@ -200,6 +200,30 @@ def test_the_picture_of_the_chapter_has_three_objects_and_the_figure_a_column_fo
     assert [ax.get_title().rstrip("*").split(":")[0] for ax in figure.axes[:7]] == list(shots.SAMPLERS)
 
 
+def test_where_no_three_objects_are_apart_the_least_overlapping_are_taken(monkeypatch):
+    close = example_of([[0, 0, 300, 300], [250, 0, 400, 90], [410, 0, 450, 90]])
+    closer = example_of([[0, 0, 300, 300], [200, 0, 400, 90], [410, 0, 450, 90]])
+    small = example_of([[0, 0, 30, 30], [100, 0, 130, 30], [200, 0, 230, 30]])
+    upright = example_of([[0, 0, 300, 300], [310, 0, 340, 90], [345, 0, 370, 90]], size=(375, 500))
+    monkeypatch.setattr(shots.pictures, "test_set", lambda: [small, upright, closer, close])
+    assert shots.mixed() is close
+    apart = example_of([[0, 0, 300, 300], [310, 0, 400, 90], [410, 0, 450, 90]])
+    again = example_of([[0, 0, 300, 290], [310, 0, 400, 90], [410, 0, 450, 90]])
+    monkeypatch.setattr(shots.pictures, "test_set", lambda: [closer, apart, again, close])
+    assert shots.mixed() is apart
+    monkeypatch.setattr(shots.pictures, "test_set", lambda: [small])
+    with pytest.raises(LookupError, match="no wide test picture"):
+        shots.mixed()
+
+
+def test_a_devkit_with_2007_alone_is_enough_for_the_training_pictures(tmp_path, monkeypatch):
+    (tmp_path / "VOC2007").symlink_to(shots.pictures.mini_voc() / "VOC2007")
+    monkeypatch.setenv("COURSE_VOC", str(tmp_path))
+    found = shots.training(10_000)
+    assert found and {e.path.parents[1].name for e in found} == {"VOC2007"}
+    assert len(shots.training(3)) == 3
+
+
 def test_facts_count_every_object_once_and_zoom_out_makes_more_of_them_small():
     assert shots.genuine_below(1e9) == pytest.approx(1)
     assert shots.genuine_below(30, 4) == pytest.approx(shots.genuine_below(120, 1))
@@ -218,6 +242,17 @@ def test_a_crop_that_forgets_to_stretch_is_told_so():
 
     verdict = check.move(move)
     assert verdict.state == WRONG and "shifted but not stretched" in verdict.message and verdict.figure
+
+
+def test_a_crop_in_shares_of_the_window_and_one_with_a_single_factor_are_told_so():
+    def shares(objects, window):
+        return (objects - window[:2].repeat(2)) / (window[2:] - window[:2]).repeat(2)
+
+    def one_factor(objects, window):
+        return ((objects - window[:2].repeat(2)) * 300 / (window[2] - window[0])).clamp(0, 300)
+
+    assert check.move(shares).message.startswith("these are shares of the window")
+    assert check.move(one_factor).message.startswith("you stretch x and y by the same factor")
 
 
 def test_a_crop_with_numpy_habits_and_loops_is_right():
@@ -270,6 +305,14 @@ def test_a_mirror_without_exchanged_edges_and_one_with_minus_one_are_named():
         left, top, right, bottom = shown.T
         return torch.stack([width - 1 - right, top, width - 1 - left, bottom], 1)
 
+    def overwritten(shown, width):
+        shown = shown.clone()
+        shown[:, 0] = width - shown[:, 2]
+        shown[:, 2] = width - shown[:, 0]
+        return shown
+
+    assert check.mirror(overwritten).message.startswith("the right edge is where it was")
+    assert check.mirror(lambda s, w: [[w - c, b, w - a, d] for a, b, c, d in s.tolist()]).state == RIGHT
     assert check.mirror(swapped).message.startswith("left and right edge have to change places")
     assert check.mirror(pixels).message.startswith("one pixel too far left")
 
@@ -287,6 +330,29 @@ def test_a_sampler_that_wants_all_objects_is_told_that_one_is_enough():
         return all(check.boxes.iou(box, patch) >= bound for box in objects)
 
     assert check.accepts(accepts).message.startswith("one object is enough")
+    guarded = check.accepts(lambda *given: len(given[1]) > 0 and accepts(*given))
+    assert guarded.message.startswith("one object is enough")
+
+
+def test_a_sum_of_overlaps_and_shares_of_patch_or_object_are_not_taken_for_an_iou():
+    def shared(patch, objects):
+        sides = torch.minimum(objects[:, 2:], patch[2:]) - torch.maximum(objects[:, :2], patch[:2])
+        return sides.clamp(min=0).prod(1)
+
+    iou = check.boxes.iou
+    answers = {
+        "the overlaps aren't added up": lambda p, o, b: iou(o, p).sum() >= b,
+        "you asked how much of the patch": lambda p, o, b: bool((shared(p, o) / 10_000 >= b).any()),
+        "you asked how much of the object": lambda p, o, b: bool(
+            (shared(p, o) / check.boxes.area(o) >= b).any()
+        ),
+        "the overlaps aren't averaged": lambda p, o, b: len(o) > 0 and bool(iou(o, p).mean() >= b),
+        "without an object": lambda p, o, b: not len(o) or bool((iou(o, p) >= b).any()),
+    }
+    for start, answer in answers.items():
+        verdict = check.accepts(answer)
+        assert verdict.state == WRONG and verdict.message.startswith(start)
+    assert check.accepts(lambda p, o, b: len(o) > 0 and iou(o, p).max() >= b).state == RIGHT
 
 
 def test_a_maximum_over_no_objects_is_a_sentence_not_a_traceback():
@@ -301,3 +367,4 @@ def test_numbers_are_judged_by_what_was_forgotten():
     assert check.untouched(0.0357).state == RIGHT
     assert "seven candidates" in check.untouched(1 / 24).message
     assert "whole pictures" in check.untouched(1 / 7).message
+    assert "no coin" in check.untouched(1 / 8).message

@@ -278,6 +278,17 @@ def test_the_formula_without_dilation_and_with_one_padding_are_recognised():
     )
 
 
+def test_one_more_for_up_where_nothing_is_left_over_and_a_number_not_rounded_are_recognised():
+    def always_one_more(side, kernel, stride, padding, dilation, up):
+        return (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1 + up
+
+    def unrounded(side, kernel, stride, padding, dilation, up):
+        return (side + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1
+
+    assert says(check.next_side, always_one_more).startswith("`up` adds 1 only where something is left over")
+    assert says(check.next_side, unrounded).startswith("the division is right")
+
+
 def test_the_anchors_after_a_floor_know_their_wrong_ways():
     assert says(check.floored, 4 * 37 * 37).startswith("that is the first map alone")
     assert says(check.floored, 8732 - 75).startswith("38² - 37²")
@@ -302,6 +313,18 @@ def test_a_field_that_forgets_strides_or_multiplies_is_recognised():
             field *= kernel
         return field
 
+    def with_reach(reach):
+        def answer(layers):
+            field, apart = 1, 1
+            for kernel, stride, dilation in layers:
+                field += reach(kernel, dilation) * apart
+                apart *= stride
+            return field
+
+        return answer
+
+    assert says(check.seen, with_reach(lambda k, d: k * d - 1)).startswith("a kernel with dilation d reaches")
+    assert says(check.seen, with_reach(lambda k, d: k * d)).startswith("a kernel of 3 adds 2, not 3")
     assert says(check.seen, forgets).startswith("behind a stride of 2")
     assert says(check.seen, multiplies).startswith("two 3x3 see 5 pixels")
 
@@ -311,6 +334,8 @@ def test_rows_without_permute_and_down_the_columns_are_recognised_and_drawn():
     assert verdict.message.startswith("without `permute`") and verdict.figure is not None
     answer = lambda x, numbers: x.transpose(1, 3).reshape(x.shape[0], -1, numbers)  # noqa: E731
     assert says(check.per_anchor, answer).startswith("you go down the columns")
+    turned = lambda x, numbers: x.permute(0, 2, 3, 1).reshape(len(x), numbers, -1).mT  # noqa: E731
+    assert says(check.per_anchor, turned).startswith("the permute is right")
     with_view = lambda x, numbers: x.permute(0, 2, 3, 1).view(x.size(0), -1, numbers)  # noqa: E731
     assert "view size is not compatible" in says(check.per_anchor, with_view)
 
@@ -319,5 +344,9 @@ def test_normalising_by_torch_is_right_and_over_the_map_is_told():
     assert check.l2norm(lambda x, s: F.normalize(x, dim=1) * s.view(1, -1, 1, 1)).state == RIGHT
     over_map = lambda x, s: F.normalize(x.flatten(2), dim=2).view_as(x) * s.view(1, -1, 1, 1)  # noqa: E731
     assert says(check.l2norm, over_map).startswith("that is the sum over the map")
+    mean = lambda x, s: x / x.square().mean(dim=1, keepdim=True).add(1e-10).sqrt() * s[:, None, None]  # noqa: E731
+    assert says(check.l2norm, mean).startswith(
+        "the length is the root of the sum of squares, not of their mean"
+    )
     no_epsilon = lambda x, s: x / x.norm(dim=1, keepdim=True) * s[:, None, None]  # noqa: E731
     assert says(check.l2norm, no_epsilon).startswith("a cell of zeros becomes 0/0")

@@ -6,7 +6,7 @@
 #
 # | | |
 # |---|---|
-# | time | 50 minutes, half of them for the exercises |
+# | time | 80 minutes, half of them for the exercises |
 # | hardware | any laptop; no GPU |
 # | you need | chapter 02: the anchors and their order |
 # | new rooms | `model`, `weights` |
@@ -16,7 +16,7 @@
 # - compute the side of every map from 300 down to 1, and say why the first map is 38 cells wide and not 37,
 # - count the 26,285,486 parameters by part, and say which layers do the work,
 # - say what L2Norm does, to what, and who sees its result,
-# - turn the channels of a head into rows that belong to anchors, and recognise the bug when somebody didn't,
+# - turn the channels of a head into rows that belong to anchors, and recognise the bug when somebody forgot to,
 # - say how much of the picture an answer can see, and how much of it matters.
 
 # %%
@@ -40,7 +40,8 @@ from ssdlib.records import Predictions
 #
 # A picture of 300 x 300 pixels goes in on the left. Convolutions and pools make maps of it, each with fewer cells and
 # (at first) more channels. Six of the maps have *heads*. A head says, for each cell and each anchor there, how the anchor
-# has to move (4 numbers) and what it shows (21 numbers). The widths are drawn to a root scale; the numbers are exact.
+# has to move (4 numbers) and what it shows (21 numbers). Smaller squares are smaller maps, but they aren't drawn to scale; the
+# numbers are exact.
 
 # %% alt="The network from left to right: the picture, five maps of VGG16, four maps of the extras, and green heads under six of them with their channels and anchors"
 figure = figures.drawn()
@@ -48,7 +49,8 @@ figure = figures.drawn()
 # %% [markdown]
 # ## The words
 #
-# - A **feature map** is what a layer gives: so many channels in each cell of a square grid. 38² stands for 38 x 38 cells.
+# - A **feature map** is what a layer gives: a square grid of cells, with a number for each channel in every cell. *38²* is
+#   short for 38 x 38 cells.
 # - The **body** (others say *backbone*) is the chain of layers. Its new part, conv6_1 to conv9_2, is called the
 #   **extras**. The paper calls the same layers conv8 to conv11.
 # - A **source** is one of the six maps that have heads.
@@ -61,9 +63,10 @@ figure = figures.drawn()
 #
 # > (side + 2 · padding - dilation · (kernel - 1) - 1) / stride + 1
 #
-# All 3x3 convolutions of VGG16 have padding 1 and stride 1, so they keep the side. Take a pencil for the others:
+# All 3x3 convolutions of VGG16 have padding 1 and stride 1, so they keep the side. So do the 1x1 convolutions (fc7, conv6_1
+# and so on). Take a pencil for the others; where the table names no dilation it is 1:
 #
-# | layer | kernel, stride, padding | | side |
+# | layer | kernel, stride, padding | by the formula | side |
 # |---|---|---|---|
 # | pool1 | 2, 2, 0 | (300 - 2) / 2 + 1 | 150 |
 # | pool2 | 2, 2, 0 | (150 - 2) / 2 + 1 | 75 |
@@ -84,7 +87,8 @@ figure = figures.drawn()
 #
 # ## In the library
 #
-# The network, run on a picture without numbers ("meta" tensors know their shape alone), tells its own sides:
+# The network can tell its own sides. It is run on a picture without any pixels: PyTorch's "meta" tensors have a shape and
+# nothing else.
 
 # %%
 steps = figures.trace()
@@ -116,9 +120,10 @@ print(f"VGG's fc6, 7x7, 4,096 outputs: {7 * 7 * 512 * 4096 + 4096:>11,} paramete
 print(f"ours, 3x3, 1,024 outputs:      {count(full.body['fc6']):>11,}")
 
 # %% [markdown]
-# One in four of the outputs is kept, and of the 7 rows and columns only number 0, 3 and 6. On VGG's own map these taps are
-# 3 cells apart. But **pool5 no longer halves the map** (3x3, stride 1). So a cell is half as large, and the same taps are
-# 6 cells apart: *dilation 6*, also called *atrous*, from French *à trous*, with holes. Which cells does it touch?
+# One in four of the outputs is kept, and of the 7 rows and columns only number 0, 3 and 6. (So does this library. Which ones
+# the original file kept is written nowhere.) On VGG's own map these taps, the places where a kernel reads, are 3 cells
+# apart. But **pool5 no longer halves the map** (3x3, stride 1). So a cell is half as large, and the same taps are 6 cells
+# apart: *dilation 6*, also called *atrous*, from French *à trous*, with holes. Which cells does it touch?
 
 # %%
 cells = torch.zeros(1, 1, 13, 13, requires_grad=True)
@@ -127,7 +132,7 @@ for line in cells.grad[0, 0].tolist():
     print(" ".join("x" if touched else "·" for touched in line))
 
 # %% [markdown]
-# A square of 13 x 13 cells for nine taps. The [paper](https://arxiv.org/abs/1512.02325) tried the full VGG16 too (section
+# Nine taps, spread over 13 x 13 cells. The [paper](https://arxiv.org/abs/1512.02325) tried the full VGG16 too (section
 # 3.2): about the same result, 74.2 mAP instead of 74.3, and about 20 % slower.
 #
 # The room `weights` does this thinning when a training starts from VGG16's weights:
@@ -160,7 +165,7 @@ for name, modules in parts.items():
 print(f"{'together':<26} {count(full):>10,}")
 
 # %% [markdown]
-# Up to fc7 that is 20,483,904, which VGG16's weights bring along. The rest starts from chance.
+# The first two lines, 20,483,904 together, can be filled from VGG16's weights. The rest starts at random.
 #
 # Where is the *work*? A convolution multiplies and adds once for each weight of its kernels, in each cell of its map.
 # Many cells with few channels cost as much as few cells with many:
@@ -170,19 +175,23 @@ by_name = {step.name: step for step in steps}
 for name in ("conv1_2", "conv4_3", "fc6", "conv9_2"):
     step = by_name[name]
     print(f"{name:<8} {step.parameters:>9,} parameters {step.multiply_adds / 1e6:>8,.1f} million multiply-adds")
-heads = sum(step.multiply_adds for step in steps if step not in body)
-print(f"all {sum(step.multiply_adds for step in steps) / 1e9:.2f} billion, heads {heads / 1e9:.2f} billion")
+work = {
+    "all": steps,
+    "extras": [by_name[name] for name in weights.EXTRAS],
+    "heads": [step for step in steps if step not in body],
+}
+print(", ".join(f"{name} {sum(s.multiply_adds for s in part) / 1e9:.2f} billion" for name, part in work.items()))
 
 # %% [markdown]
-# conv1_2 has one parameter in seven hundred and does a tenth of the work. The four extra stages, which find the large
-# objects, are almost free.
+# conv1_2 has one parameter in seven hundred and does a tenth of the work. The four extra stages, whose maps find the large
+# objects, are almost free: less than one percent.
 #
 # ## Three switches for laptops
 #
-# `SSD300` has three arguments that the paper doesn't have. `width` scales the channels of every layer (down to 16), and
-# the work falls nearly with its square. `batch_norm` puts a batch norm after each convolution of the body, so that it can learn from nothing.
-# `strided_stem` puts one 5x5 convolution of stride 2 in the place of conv1_1, conv1_2 and pool1. The six maps and the
-# anchors are the same always.
+# `SSD300` has three arguments that the paper doesn't have. `width` multiplies the channels of every layer of the body (16 are
+# left at least). `batch_norm` puts a batch norm after each convolution of the body, so that it can learn without pretrained
+# weights. `strided_stem` puts one 5x5 convolution of stride 2 in the place of conv1_1, conv1_2 and pool1. The sides of the
+# six maps and the anchors are always the same.
 
 # %%
 sisters = {
@@ -199,15 +208,20 @@ for name, arguments in sisters.items():
     print(f"{name:<21} {total:>10,} parameters {work:>6.2f} billion multiply-adds")
 
 # %% [markdown]
-# Batch norm makes the biases of the body useless, so they go; it brings two numbers a channel itself.
+# With an eighth of the channels the work falls to a 37th, not to a 64th: the pictures still have three channels, the heads
+# still give as many numbers, and the first layers stay at 16. Batch norm makes the biases of the body useless, so they go. It
+# brings two numbers for each channel instead.
 #
-# And the time? From here on the page needs something to look at: 32 test scenes of the mini VOC, one of them again and
-# again. The cell below them measures one picture on this machine, as a share of the full network.
+# And the time? From here on the page needs pictures: 32 test scenes of the mini VOC. One of them, `scene`, is used again and
+# again.
 
 # %%
 chosen = figures.scenes(32)
 scene = chosen[25]
 print(scene.example.image_id, scene.names)
+
+# %% [markdown]
+# The time for this one picture on your machine, as a share of the full network's:
 
 # %% tags=["nbval-ignore-output"]
 def seconds(network, picture):
@@ -229,17 +243,18 @@ for name, arguments in sisters.items():
 # ## L2Norm, and its 20
 #
 # The network has one layer that VGG16 doesn't have at all: `L2Norm`, between conv4_3 and its heads. Look at one cell. Its
-# channels are a vector, and a vector has a length. By hand: (3, 4) has length √(9 + 16) = 5, so it becomes (.6, .8), and
-# times 20 (12, 16).
+# channels are a vector, and a vector has a length. L2Norm divides by this length, then multiplies by a scale that starts at
+# 20, as in the paper (section 3.1). By hand: (3, 4) has length √(9 + 16) = 5, so it becomes (.6, .8); times 20 that is
+# (12, 16).
 
 # %%
 print(inspect.getsource(model.L2Norm.forward))
 print(model.L2Norm(2)(torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1)).flatten().tolist())
 
 # %% [markdown]
-# Why? Maps from different depths have vectors of different lengths. In VGG16 with ImageNet's weights conv4_3 has much
-# longer ones than later maps, says [ParseNet](https://arxiv.org/abs/1506.04579), where this layer comes from. Heads that
-# start and learn alike would then meet very different inputs.
+# Why? Maps from different depths have vectors of different lengths. [ParseNet](https://arxiv.org/abs/1506.04579), where this
+# layer comes from, reports that in VGG16 with ImageNet's weights those of conv4_3 are much longer than those of later maps.
+# The heads of all maps start in the same way and learn at the same rate, so they would meet very different inputs.
 #
 # The weights of ImageNet aren't on this page, but you can see the mechanism without them. Here are mean lengths in the
 # full network with random weights; then for the same picture with three times the contrast; then in the recorded
@@ -258,12 +273,12 @@ for name in rows["random"]:
     print(f"{name:<15}", *(f"{found[name].mean():13.0f}" for found in rows.values()))
 
 # %% [markdown]
-# Lengths differ from map to map, and all of them grow with the contrast. Only behind L2Norm it is 20, whatever came before.
-# (With random weights conv4_3 isn't the longest. That comes with ImageNet's weights.) In the recorded network batch norm
-# has already brought all maps to one size.
+# Look at the first two columns. Lengths differ from map to map, and all of them grow with the contrast. Only behind L2Norm,
+# in the line `conv4_3`, it is 20 both times. (With random weights conv4_3 isn't the longest. That comes with ImageNet's
+# weights.) In the third column, the recorded network, batch norm has already brought all maps to about the same length.
 #
-# The scale is a parameter for each channel, and it learns. In the recorded network, with an eighth of the channels, it
-# began at 20 · √(1/8), so that one channel is as large as in the full one:
+# Why 5 there and not 20? The scale is a parameter for each channel, and it learns. In the recorded network, with an eighth
+# of the channels, it began at 20 · √(1/8). So a single channel began as large as in the full network:
 
 # %%
 scale = recorded.conv4_3_norm.weight
@@ -294,7 +309,8 @@ print("changed:", [name for name in before if not torch.equal(before[name], afte
 # PyTorch keeps channels *before* rows and columns (NCHW). The anchors go row by row, in a row cell by cell, in a cell box
 # by box. So the channels have to come last (NHWC): `permute(0, 2, 3, 1)`. Only then may the numbers be cut into rows.
 #
-# By hand: a map of 1 x 3 cells, 2 boxes, 2 numbers each. Channel 2 of column 1 is written 21.
+# By hand: a map of 1 row and 3 columns, 2 boxes in each cell, 2 numbers for each box. That makes 4 channels. Each number tells
+# where it stands: 21 is channel 2 of column 1.
 
 # %%
 x = (10 * torch.arange(4)[:, None, None] + torch.arange(3))[None]
@@ -310,7 +326,7 @@ print("without permute\n", x.reshape(1, -1, 2)[0])
 
 # %% [markdown]
 # The shape is the same. The first row now says that column 0 and column 1 of channel 0 are the two numbers of one box.
-# Nobody complains. What it does to a real network you will see below.
+# PyTorch doesn't complain. What it does to a real network you will see below.
 #
 # The library does it in one line, in the same way for each head:
 
@@ -319,8 +335,8 @@ print(inspect.getsource(model._per_anchor))
 print(inspect.getsource(model.SSD300.forward))
 
 # %% [markdown]
-# Does row k of the answers belong to row k of the anchors? Take box 1 in row 12, column 13 of the 19² map, and read its 21
-# channels from the head itself:
+# Does row k of the answers belong to row k of the anchors? Take box 1 in row 12, column 13 of the 19² map (all counted from
+# 0), and read its 21 channels from the head itself:
 
 # %%
 grid = anchors.default_boxes()
@@ -371,7 +387,8 @@ with torch.no_grad():
 # %% [markdown]
 # ## Weights that others published
 #
-# Six programs publish the same tensors under other names. What else differs one has to know; no file says it:
+# Six programs publish weights for these layers, each under its own names. They differ in three more things, which no weight
+# file tells:
 #
 # | | first layer takes | order of the 4 offsets | anchors it was trained with |
 # |---|---|---|---|
@@ -400,8 +417,9 @@ except weights.WeightsError as error:
 # %% [markdown]
 # ## What an answer can see
 #
-# Two 3x3 convolutions in a row see 5 pixels: each adds one on either side. Behind a pool of stride 2 every cell is two
-# pixels apart, so the next 3x3 adds 4. *Kernels add, strides multiply.* That is the whole computation:
+# One 3x3 convolution sees 3 pixels in each direction, two in a row see 5: each adds one on either side. Behind a pool of
+# stride 2 neighbouring cells are two pixels apart, so the next 3x3 adds 4. *Kernels add, strides multiply.* That is the
+# whole computation:
 
 # %%
 print(inspect.getsource(fields.receptive_field))
@@ -422,18 +440,20 @@ for level, name in enumerate(anchors.SSD300.sources):
 # under the car. From fc7 on the field is larger than the picture. What lies outside is padding: zeros.
 #
 # Look at the last two columns: from conv6_2 on, the middle of what a cell sees isn't the middle of its anchors. Stride and
-# padding of the extras don't quite fit Caffe's steps of 32, 64, 100 and 300 px. No anchor leaves its field for that: a
-# test of this course checks all 8,732.
+# padding of the extras don't quite fit Caffe's steps of 32, 64, 100 and 300 px. Still, every anchor lies inside of what its
+# answer sees: a test of this course checks all 8,732.
 #
-# Here is a cell near the middle of each map. The lower row is drawn smaller, or its blue squares wouldn't fit.
+# Here is a cell near the middle of each map. Blue is what its answers see, dashed green are its anchors. The lower row is
+# drawn smaller, or its blue squares wouldn't fit.
 
 # %% alt="One scene six times with the anchors of a middle cell in dashed green and the receptive field as a blue square, which grows from a third of the picture to three times the picture"
 figure = figures.fields_on(scene)
 
 # %% [markdown]
 # To see is not to look. Which pixels *really* change an answer? The gradient tells: how much would this answer change if
-# that pixel did? Here it is for the cell in the middle of each map of the recorded network, mean over eight scenes. In
-# the white dashed square lies half of it.
+# that pixel did? Here it is for the cell in the middle of each map of the recorded network, mean over eight scenes: the
+# brighter, the more. In the white dashed square lies half of it. Blue is again what the answer sees; only on conv4_3 that is
+# less than the picture.
 
 # %% alt="Six heat pictures of gradients: a small bright spot for conv4_3, a wide cloud for fc7 and conv6_2, nearly even over the picture for the last maps"
 figure, halves = figures.heats_on(recorded, chosen[:8])
@@ -458,18 +478,20 @@ for name, (size, half) in zip(anchors.SSD300.sources, halves):
 # dashed) and, in red, the anchor that says an object. The words beside it are the recorded network's, read from
 # the rows of this cell. *Say before you look:*
 #
-# - **38² map**: go from the middle of an object to its edge. Which of the four anchors speaks, and when do all fall silent?
-# - **19² map**: the blue square leaves the picture. Does the answer care?
+# - **38² map**: go from the middle of a small object to its edge. Which of the four anchors names it, and when do all say
+#   background? And on a large object?
+# - **19² map**: much of the blue square lies outside of the picture. Does the network still name the objects near the border?
 # - **1² map**: why doesn't the mouse change anything?
-# - tick **which pixels matter** and go back to 38²: orange pixels are those that would change its strongest answer.
+# - tick **which pixels matter** and go back to 38²: the more orange a pixel, the more it would change the strongest answer of
+#   this cell.
 
 # %%
 explorer = fields.FieldPointer(scene, level=1)
 explorer
 
 # %% [markdown]
-# (Run the cells of this page to move things; where no kernel runs you see a still picture. Its network has a strided stem,
-# so its fields are one pixel smaller than in the table above.)
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. The recorded network has a strided
+# stem, so its fields are one pixel smaller than in the table above.)
 #
 # ## Exercises
 #
@@ -477,8 +499,8 @@ explorer
 #
 # ### 5.1 The next side · easy · 5 minutes
 #
-# Return the side of the map behind a layer. `up` says whether a half is rounded up (a pool with `ceil_mode`) or
-# down. Use whole numbers.
+# Return the side of the map behind a layer, a whole number. All arguments are whole numbers, but for `up`, which is True or
+# False: is the result of the division rounded up (a pool with `ceil_mode`) or down?
 
 # %% tags=["exercise"]
 def next_side(side, kernel, stride, padding, dilation, up):
@@ -502,7 +524,8 @@ check.next_side(next_side)
 #
 # ### 5.2 The price of a floor · on paper · 5 minutes
 #
-# Suppose that **only pool3** rounds down, and all else is as it was. How many anchors would fit the maps?
+# Suppose that **only pool3** rounds down, and all else is as it was. How many answers would the network then give, instead
+# of 8,732?
 
 # %% tags=["exercise"]
 fitting = 8732 - 4 * (38**2 - 37**2)  # solution
@@ -519,7 +542,8 @@ check.floored(fitting)
 #
 # ### 5.3 Parameters of a layer · easy · 3 minutes
 #
-# Return how many parameters a convolution has, with its bias.
+# Return how many parameters a convolution has, with its bias: `inputs` and `outputs` are its channels, `kernel` is the side
+# of its square kernel.
 
 # %% tags=["exercise"]
 def parameters(inputs, outputs, kernel):
@@ -538,8 +562,8 @@ check.parameters(parameters)
 #
 # ### 5.4 What a stack sees · the heart of the chapter · 10 minutes
 #
-# `layers` is a list of (kernel, stride, dilation). Return how many pixels wide the field of one cell behind the last of
-# them is. An empty list sees 1.
+# `layers` is a list of (kernel, stride, dilation), the first layer first. Return how many pixels wide the receptive field of
+# one cell of the last layer's map is. For an empty list that is 1: a pixel sees itself.
 
 # %% tags=["exercise"]
 def seen(layers):
@@ -567,8 +591,8 @@ check.seen(seen)
 #
 # ### 5.5 From channels to anchors · the heart of the chapter · 10 minutes
 #
-# `x` is what a head says, (B, boxes · numbers, rows, columns). Return (B, K, numbers): cell by cell along the rows, and
-# in each cell box by box.
+# `x` is what a head says, (B, boxes · numbers, rows, columns). Return (B, K, numbers) with K = rows · columns · boxes: row by
+# row, in a row cell by cell, and in each cell box by box. `numbers` is 4 for offsets, 21 for classes.
 
 # %% tags=["exercise"]
 def per_anchor(x, numbers):
@@ -594,10 +618,10 @@ check.per_anchor(per_anchor)
 # </details>
 # <!-- solution -->
 #
-# ### 5.6 L2Norm · middle · 7 minutes
+# ### 5.6 L2Norm · medium · 7 minutes
 #
-# Bring the channel vector of every cell of `x` (B, C, rows, columns) to length 1, then multiply each channel with its
-# number of `scale` (C). A cell of zeros stays zero.
+# Bring the channel vector of every cell of `x` (B, C, rows, columns) to length 1, then multiply channel c by `scale[c]`;
+# `scale` has shape (C,). Return the same shape as `x`. A cell of zeros stays zero.
 
 # %% tags=["exercise"]
 def l2norm(x, scale):
@@ -642,11 +666,11 @@ except RuntimeError as error:
 
 # %% [markdown]
 # 75 becomes 37, 37 becomes 18, 18 becomes 9. The network itself runs, and any weights load, because a convolution doesn't
-# care about sides. The error comes later, in a line about boxes. When you see *8732* beside another number, look at the
+# care about sides. The error comes later, where answers meet anchors, and doesn't name the pools. When you see *8732* beside another number, look at the
 # pools first.
 #
-# That was luck. A program that makes its anchors from the sides it finds would go on with other anchors than its weights
-# were trained for.
+# An error was luck. A program that makes its anchors from the sides it finds would run on, with other anchors than its
+# weights were trained for.
 #
 # **... somebody forgot the permute?** The recorded network, with `_per_anchor` replaced by a plain reshape:
 
@@ -664,9 +688,9 @@ for name, predictions in {"with permute": right, "without": mixed}.items():
     print(f"{name:<13} {hits:>2} of {objects} objects found, {shown} detections")
 
 # %% [markdown]
-# One of the scenes; dashed and red are the objects:
+# One of the scenes. Blue are the detections, dashed red are the objects:
 
-# %% alt="The same scene twice with detections in blue: a few boxes on the objects with the permute, many boxes all over without it"
+# %% alt="The same scene twice with detections in blue: with the permute a few boxes, on objects; without it many boxes all over the picture"
 one = {
     name: Predictions(said.offsets[25:26], said.logits[25:26])
     for name, said in {"with permute": right, "without": mixed}.items()
@@ -674,8 +698,8 @@ one = {
 figure = figures.side_by_side(scene, one)
 
 # %% [markdown]
-# A row now holds numbers of many different cells. Whoever trained like that wouldn't get an error, and the loss wouldn't
-# even stand still. We let new heads learn on the frozen maps of four scenes for 30 steps, in both ways:
+# A row now holds numbers of many different cells. Whoever trained like that would get no error, and the loss would even
+# fall. We let new heads learn on the frozen maps of four scenes for 30 steps, in both ways:
 
 # %% alt="Two loss curves over 30 steps: both fall, the one with permute much faster and deeper"
 learned = {

@@ -16,7 +16,7 @@
 # - read a draw, a handful of numbers, and say what the picture will look like,
 # - decide for any window which samplers would take it and which objects stay,
 # - say what zoom-out does to the sizes of objects, and how much,
-# - recognise five ways in which published code moves the picture and forgets the boxes.
+# - recognise five bugs of published code by what they do to the boxes.
 
 # %%
 import inspect
@@ -25,7 +25,7 @@ from dataclasses import replace
 
 import torch
 
-from course import augmentation_player, pictures, shots
+from course import augmentation_player, shots
 from course import check_augmentation as check
 from course.self_test import SelfTest
 from ssdlib import anchors, augment, batches, boxes, coding, loss, matching, plots, records, store, voc
@@ -33,7 +33,7 @@ from ssdlib import anchors, augment, batches, boxes, coding, loss, matching, plo
 # %% [markdown]
 # ## The picture
 #
-# One photograph, eight draws. This is what the network sees of it in eight epochs; the orange boxes are what it is told.
+# One photograph, eight draws. This is what the network could see of it in eight epochs; the orange boxes are what it is told.
 
 # %% alt="Eight versions of one picture: cropped, shrunk on a plain background, mirrored, in other colours, each with the boxes that are left"
 example = shots.mixed()
@@ -54,18 +54,19 @@ figure = plots.batch(batches.make_batch([example] * 8, [photograph] * 8, chance,
 #
 # Published code does this as a chain: change the colours, paste on a larger picture, cut, resize, mirror. Each link
 # makes a new picture and moves the boxes once more. Here the chain is shorter. Pasting, cutting, resizing and mirroring
-# only say *which rectangle goes on the canvas*. So numbers are drawn first, and the pixels are read once.
+# together only say *which rectangle goes on the canvas, and which way round*. So numbers are drawn first, and the pixels are
+# read once.
 #
 # ## By hand
 #
 # A photograph of 400 x 300 px. The draw says: the window is (100, 60, 300, 260), and it is mirrored. There are two
-# objects, one at (120, 90, 240, 210), one at (270, 200, 350, 260). Where do they go?
+# objects, one at (120, 90, 240, 210), one at (270, 200, 350, 260), all corners as (xmin, ymin, xmax, ymax). Where do they go?
 #
 # 1. *Does it stay?* The centre of the first is (180, 150), inside the window. The centre of the second is (310, 230),
 #    and 310 is to the right of 300: it is dropped, although a part of it is in view.
 # 2. *Shift.* Take the window's corner off: (20, 30, 140, 150).
 # 3. *Stretch.* The window is 200 px wide and high, the canvas 300, so times 1.5: (30, 45, 210, 225).
-# 4. *Cut off* at 0 and 300. Nothing to do here.
+# 4. *Cut off* what lies beyond 0 and 300. Nothing to do here.
 # 5. *Mirror.* x becomes 300 - x and the edges change places: (90, 45, 270, 225).
 
 # %%
@@ -84,9 +85,9 @@ print("mirrored:", boxes.flip(found.moved[found.kept], 300).tolist())
 print(inspect.getsource(augment.Draw))
 
 # %% [markdown]
-# All its chance is put in from outside: a row of uniform numbers for each photograph. Each step has its own part of the
-# row. So switching one step off leaves the other steps' numbers as they were, and that is how you can look at one step
-# at a time.
+# All chance comes from outside: `draw` is given a row of random numbers between 0 and 1 for each photograph. Each step has
+# its own part of the row. So switching one step off leaves the other steps' numbers as they were, and you can look at one
+# step at a time. Below, *expand* is zoom-out, *distort* are the colours.
 
 # %%
 print("numbers used by each step:", augment.NEEDS)
@@ -96,7 +97,7 @@ for steps in (("flip",), ("expand",), ("expand", "crop"), augment.STEPS):
     print(f"window {place!s:<24} mirrored {drawn.flip.item()!s:<6} hue {drawn.hue.item():+3.0f}°   {' '.join(steps)}")
 
 # %% [markdown]
-# And the boxes: `_move` is steps 1 to 5 of the pencil.
+# And the boxes: `_move` does steps 1 to 5 of the example by hand.
 
 # %%
 print(inspect.getsource(augment._move))
@@ -123,7 +124,7 @@ figure = shots.strip({name: shots.pixels(photograph, one) for name, one in draws
 
 # %% [markdown]
 # Is it exact? A window of 300 x 300 px at whole positions needs no interpolation. Then the canvas must be a slice of the
-# photograph, pixel by pixel.
+# photograph, pixel by pixel. (If the photograph isn't high enough, only the rows that it covers are compared.)
 
 # %%
 x1, y1, x2, y2 = inner[0].int().tolist()
@@ -133,13 +134,13 @@ print("equal to a slice:", torch.equal(cut[: height - y1], photograph[y1:y2, x1:
 # %% [markdown]
 # ## The samplers
 #
-# Which patch is cut? There are seven candidates. The first is the whole plane, and it always succeeds. Each of the six
-# others tries at most 50 patches and keeps the first one that it may take:
+# Which patch is cut? There are seven candidates. The first is the whole plane (*whole picture* in the figure below), and it
+# always succeeds. The six others are samplers. Each tries at most 50 patches and keeps the first one that it may take:
 #
-# - the **scale** is drawn from .3 to 1, the **aspect** (width to height, as shares of the plane) from .5 to 2 and then
-#   limited so that the patch fits in, the place anywhere in the plane;
+# - the **scale** of a patch is drawn from .3 to 1; the **aspect** (width to height, both as shares of the plane) from .5 to
+#   2, then limited so that the patch fits in; the place is anywhere in the plane;
 # - the sampler with the bound .5 takes a patch if its IoU with **any one object** is at least .5. The bounds are .1, .3,
-#   .5, .7, .9; the sixth takes any patch, if there is an object at all.
+#   .5, .7, .9. The sixth sampler, *any patch*, takes every patch, if there is an object at all.
 #
 # All of them try. Then **one of those that succeeded is drawn, each with the same chance.**
 
@@ -147,17 +148,18 @@ print("equal to a slice:", torch.equal(cut[: height - y1], photograph[y1:y2, x1:
 figure = shots.candidates(example, photograph)
 
 # %% [markdown]
-# Blue is the window. Objects with a dashed box are dropped: their centre is outside. The columns are one and the same
-# draw; a star marks a sampler that found nothing in it and shows its patch from another draw.
+# Blue is the window. Objects with a dashed box are dropped: their centre is outside. All columns are from one draw, but for
+# those with a star: that sampler found nothing in this draw, and its patch is from another one.
 #
-# The higher the bound, the closer the window follows one object, until that object fills the canvas. Low bounds show
-# objects cut off, and *any patch* may leave out even the largest one.
+# The higher the bound, the closer the window follows one object, until that object fills the canvas. Low bounds may cut
+# objects off, and *any patch* may leave out even the largest one.
 #
 # Any *one* object is enough. Where all objects have to reach the bound, a picture with several of them can hardly be
 # cropped at all ([a report](https://github.com/GOATmessi8/RFBNet/issues/134)).
 #
-# How often does each sampler find a patch? That depends on the objects. Here are one-object pictures, 500 draws each, and
-# the object covers from 1 to 81 percent of the picture.
+# How often does each sampler find a patch? That depends on the objects. Here are pictures with a single object, 500 draws
+# each, zoom-out included. *Side* is the object's width and height as shares of the picture's; so it covers from 1 to 81
+# percent of the area.
 
 # %%
 print("side  ", *(f"{name:>14}" for name in shots.SAMPLERS))
@@ -168,28 +170,28 @@ for side in (0.1, 0.3, 0.6, 0.9):
     print(f"{side:<6}", *(f"{share:14.0%}" for share in table.double().mean(dim=0).tolist()))
 
 # %% [markdown]
-# A small object can't have a large IoU with a patch whose side is at least .3. So for a picture with small objects most
-# samplers fail, and the whole plane is drawn more often: with a chance between 1/7, if all succeed, and 1/2, if only
-# *any patch* does.
+# A small object can't have a large IoU with a patch that covers at least 9 percent of the plane. So for a picture with small
+# objects most samplers fail, and the whole plane is drawn more often: with probability 1/7 if all six samplers succeed, up to
+# 1/2 if only *any patch* does.
 #
 # **Scale is a side.** It is the root of the share of the area. A scale of .3 is 9 percent of the area. The paper (section
-# 2.2) says "[0.1, 1] of the original image size"; the released code says .3 to 1 and takes the root. The drawn
-# patches tell:
+# 2.2) says that a patch's size is "[0.1, 1] of the original image size"; the released code draws a side, from .3 to 1. Areas
+# of drawn patches, without zoom-out:
 
 # %%
-train = voc.read_sets(pictures.devkit(), ["2007-trainval", "2012-trainval"])[:800]
+train = shots.training(800)
 sizes = torch.tensor([e.size for e in train])
 truth, classes = batches.padded(train)
 luck = [augment.uniforms(len(train), torch.Generator().manual_seed(seed)) for seed in range(5)]
 cropped = augment.draw(sizes, truth, classes, luck[0], ("crop",))
 share = ((cropped.window[:, 2:] - cropped.window[:, :2]) / sizes).prod(dim=1)[cropped.patch > 0]
-print(f"{len(share)} patches, area {share.min():.3f} to {share.max():.3f} of the picture")
+print(f"{len(train)} pictures, {len(share)} of them cropped to a patch, area {share.min():.3f} to {share.max():.3f} of the picture")
 
 # %% [markdown]
 # ## Zoom-out
 #
-# Every other photograph is laid on a plane of up to 4 times its width and height. By area that is up to 16 times. Then
-# patches are cut from *that*. What does it do to objects? The same objects, drawn with different steps:
+# With probability 1/2 a photograph is laid on a plane of up to 4 times its width and height. By area that is up to 16 times.
+# Then patches are cut from *that*. What does it do to objects? The same objects, drawn with different steps:
 
 # %% alt="Four curves of the share of objects below a size: with crops alone objects are larger than in the photographs, with expansion alone much smaller, with both they spread widely"
 sides = {}
@@ -199,24 +201,26 @@ for steps in ((), ("crop",), ("expand",), ("expand", "crop")):
 figure = shots.size_curves(sides)
 
 # %% [markdown]
-# Crops make objects larger, expansion makes them smaller, both together do both: the network sees each object at many
-# sizes. Crops alone would show it few small objects. Compare where the curves cross the line of the smallest anchor.
+# A curve further to the right has larger objects. Crops make objects larger, expansion makes them smaller, both together do
+# both: the network sees each object at many sizes. Crops alone would show it few small objects. Compare how high the curves
+# are where they cross the line of the smallest square anchor, 30 px.
 #
 # Expansion alone can be computed for the genuine VOC 07+12 without a single photograph, since it divides every side by the
-# ratio, wherever the picture lies. `course/facts` holds the shapes of all objects.
+# ratio, wherever the picture lies on the plane. `course/facts` holds the shapes of all objects. The last line is the mean over
+# the draws: half of the pictures have ratio 1, the others one between 1 and 4.
 
 # %%
 for ratio in (1, 2, 4):
     print(f"ratio {ratio}: {shots.genuine_below(30, ratio):6.1%} of the objects have a side below 30 px")
 enlarged = sum(shots.genuine_below(30, 1 + 3 * (i + 0.5) / 60) for i in range(60)) / 60
-print(f"half of the pictures at 1, half from 1 to 4: {(shots.genuine_below(30) + enlarged) / 2:.1%}")
+print(f"mean: {(shots.genuine_below(30) + enlarged) / 2:6.1%} of the objects have a side below 30 px")
 
 # %% [markdown]
 # ## Kept by its centre
 #
 # An object stays if the centre of its whole box lies in the window. Then its box is cut off at the border. What about an
-# object whose centre lies outside? It may still be in view, **and nobody tells the network that it is there**. How often is
-# that? Five draws of 800 pictures:
+# object whose centre lies outside? It may still be in view, **and nobody tells the network that it is there**. How often does
+# that happen? Five draws of each of the pictures above:
 
 # %%
 seen, stays = [], []
@@ -239,14 +243,15 @@ print(f"the most one sees of a dropped object: {seen[~stays].max():.1%}")
 
 # %% [markdown]
 # A dropped object never shows half of itself: if its centre is to the left of the window, so is more than half of its
-# area. A kept one may show less than that, for instance when it is larger than the window. What is in view but dropped is
-# background for the loss, a small part of the truth that is wrong. The rule is that of the paper (section 2.2) and of its code.
+# area. A kept one may show less than that, for instance when it is larger than the window. To the loss a dropped object is
+# background, also where it is in view: a few of the targets are wrong. The rule is that of the paper (section 2.2) and of its
+# code.
 #
 # ## Colours
 #
-# Four changes, each with its own coin, so that one picture in 16 keeps its colours: **brightness** adds -32 to 32,
-# **contrast** multiplies by .5 to 1.5, **saturation** does so too, and **hue** turns the colour circle by -36 to 36 degrees.
-# A fifth coin says whether contrast comes before saturation or last.
+# Four changes, each with its own coin, so that on average one picture in 16 keeps its colours: **brightness** adds -32 to 32,
+# **contrast** multiplies all three channels by .5 to 1.5, **saturation** is multiplied by .5 to 1.5, and **hue** turns the
+# colour circle by -36 to 36 degrees. A fifth coin says whether contrast comes before saturation or last.
 
 # %% alt="One picture in ten colourings: as it is, darker, brighter, less and more contrast, less and more saturation, hue turned both ways, and everything at once"
 def coloured(**amounts):
@@ -270,7 +275,7 @@ figure = shots.strip(shown)
 strong = dict(contrast=1.5, saturation=1.5, hue=36.0)
 early, late = coloured(**strong), coloured(**strong, contrast_last=True)
 apart = (early.int() - late.int()).abs().float()
-print(f"{(apart.amax(dim=-1) > 1).double().mean():.0%} of the pixels differ, by {apart.mean():.1f} of 255 on average")
+print(f"{(apart.amax(dim=-1) > 1).double().mean():.0%} of the pixels differ; mean difference over all pixels: {apart.mean():.1f} of 255")
 
 # %% [markdown]
 # ## What differs from the original
@@ -314,9 +319,9 @@ print("two halves make the whole:", torch.equal(torch.cat([half.images for half 
 # %% [markdown]
 # ## What it costs
 #
-# On one core of the machine that built this page, in milliseconds for a batch of 32, the best of five. Three hundred
-# trials for the crop of each picture are cheap, since they are numbers; the pixels are what takes time. The lower line
-# is geometry alone, so the difference is what colours cost.
+# In milliseconds for a batch of 32, the best of five, on the machine that runs this page. Three hundred trials for the crop
+# of each picture are cheap, since they are numbers; the pixels are what takes time. The lower line is geometry alone, so the
+# difference is what colours cost.
 
 # %% tags=["nbval-ignore-output"]
 def milliseconds(job, *arguments):
@@ -365,7 +370,7 @@ for steps in (augment.STEPS, ("expand", "crop", "flip")):
 # [71 at best](https://github.com/amdegroot/ssd.pytorch/issues/233),
 # [again](https://github.com/amdegroot/ssd.pytorch/issues/440),
 # [64.8](https://github.com/lufficc/SSD/issues/144),
-# [43](https://github.com/pierluigiferrari/ssd_keras/issues/170). Chapter 11 looks at the other suspect, the evaluation.
+# [43](https://github.com/pierluigiferrari/ssd_keras/issues/170). The other suspect is the evaluation.
 #
 # ## Move it
 #
@@ -373,7 +378,7 @@ for steps in (augment.STEPS, ("expand", "crop", "flip")):
 # samplers would take it and which objects stay. A dot marks each object's centre. *Say before you look*:
 #
 # - Press **next draw** ten times. In how many does every object stay?
-# - Drag the window until the dot of a large object is outside. What happens to its box, and what do you still see?
+# - Drag the window until the dot of a large object is outside. What happens to its box, and what do you still see of it?
 # - Make a window that the bound .3 accepts and .5 doesn't. Now one that *any patch* accepts and that keeps no object.
 # - Choose the sampler **IoU ≥ 0.7** and press **next draw** until it finds something. How long does it take?
 # - Switch **flip** off and on. Does anything else change? Why not?
@@ -393,8 +398,8 @@ explorer
 #
 # ### 6.1 Boxes into the window · the heart of the chapter · 8 minutes
 #
-# Given `objects` (R, 4) and a `window` (4 numbers), both in px of the photograph, return the boxes in px of the
-# 300 x 300 canvas, cut off at its border. All R of them, without mirroring.
+# Given the tensors `objects` (R, 4) and `window` (4,), both (xmin, ymin, xmax, ymax) in px of the photograph, return the boxes
+# (R, 4) in px of the 300 x 300 canvas, cut off at its border. All R of them, also those that would be dropped; no mirroring.
 
 # %% tags=["exercise"]
 def move(objects, window):
@@ -418,8 +423,8 @@ check.move(move)
 #
 # ### 6.2 Which objects stay · easy · 5 minutes
 #
-# Return for each of the R objects whether it stays: R times True or False. Its centre has to lie in the window; a centre
-# on the border counts.
+# `objects` (R, 4) and `window` (4,) as before. Return for each of the R objects whether it stays: R times True or False. Its
+# centre has to lie in the window; a centre on the border counts. R may be 0.
 
 # %% tags=["exercise"]
 def keep(objects, window):
@@ -439,7 +444,7 @@ check.keep(keep)
 #
 # ### 6.3 Mirror · easy · 3 minutes
 #
-# Mirror (R, 4) boxes left-right in a picture `width` px wide.
+# Mirror the boxes `shown` (R, 4), which are (xmin, ymin, xmax, ymax), left-right in a picture `width` px wide. Return (R, 4).
 
 # %% tags=["exercise"]
 def mirror(shown, width):
@@ -460,8 +465,8 @@ check.mirror(mirror)
 # ### 6.4 The window of a zoom-out · medium · 5 minutes
 #
 # A photograph of `width` x `height` px is laid on a plane `ratio` times as wide and as high. It lies `left` px from the
-# plane's left edge and `top` px from its upper edge. Return the window that shows the whole plane, four numbers in px
-# **of the photograph**, whose upper left corner is (0, 0). No rounding.
+# plane's left edge and `top` px from its upper edge. Return the window that shows the whole plane: four numbers xmin, ymin,
+# xmax, ymax in px **of the photograph**, whose upper left corner is (0, 0). No rounding.
 
 # %% tags=["exercise"]
 def zoom_out(width, height, ratio, left, top):
@@ -480,8 +485,8 @@ check.zoom_out(zoom_out)
 #
 # ### 6.5 Does the sampler take this patch? · medium · 7 minutes
 #
-# Return True if the sampler with this `bound` takes the `patch` (4 numbers) of a plane with `objects` (R, 4).
-# `boxes.iou(objects, patch)` gives R numbers. R may be 0.
+# Return True if the sampler with this `bound` takes the `patch` (4,) of a plane with `objects` (R, 4), else False.
+# `boxes.iou(objects, patch)` gives R numbers. R may be 0: then no bound is met.
 
 # %% tags=["exercise"]
 def accepts(patch, objects, bound):
@@ -505,7 +510,7 @@ check.accepts(accepts)
 # ### 6.6 Left as it was · on paper · 3 minutes
 #
 # Suppose that for some picture all samplers succeed. With which probability is its geometry left alone, that is: not
-# expanded, not cropped, not mirrored?
+# expanded, not cropped, not mirrored? The candidate *whole picture* counts as not cropped.
 
 # %% tags=["exercise"]
 probability = 1 / 2 * 1 / 7 * 1 / 2  # solution
@@ -523,7 +528,7 @@ check.untouched(probability)
 # ## What would go wrong if
 #
 # **... boxes were cut off before their centres are looked at?** After cutting, every centre lies in the window. Objects far
-# outside become boxes of no width at its border. The logarithm of no width is where the loss ends:
+# outside become boxes of no width or height at its border. The offsets take the logarithm of a width, and that of 0 is -∞:
 # somebody [traced their infinite loss](https://github.com/amdegroot/ssd.pytorch/pull/116) to such boxes.
 
 # %%
@@ -548,13 +553,13 @@ both = torch.cat([good.boxes, boxes.flip(good.boxes, 300)])
 figure = plots.batch(records.Batch(good.images.repeat(2, 1, 1, 1), both, good.labels.repeat(2, 1)))
 
 # %% [markdown]
-# No error, no warning. A box in the middle hardly notices, so the network still learns something. How many boxes still
-# cover their object by half?
+# No error, no warning. A box in the middle hardly moves, so the network still learns something. How many boxes still have
+# IoU .5 or more with their mirrored object?
 
 # %%
 there = boxes.area(cropped.boxes) > 0
 mirrored = boxes.iou(cropped.boxes, boxes.flip(cropped.boxes, 300))[there]
-print(f"{(mirrored >= 0.5).double().mean():.0%} still overlap their mirrored object by .5")
+print(f"{(mirrored >= 0.5).double().mean():.0%} of the boxes")
 
 # %% [markdown]
 # If the edges aren't exchanged ([a report](https://github.com/Nota-NetsPresso/netspresso-trainer/issues/196)), widths are
@@ -563,7 +568,7 @@ print(f"{(mirrored >= 0.5).double().mean():.0%} still overlap their mirrored obj
 # **... a bound didn't bind?** In the best-known PyTorch SSD a patch is refused only if it is too little *and* too much at the
 # same time, which never happens ([issue 68](https://github.com/amdegroot/ssd.pytorch/issues/68),
 # [issue 119](https://github.com/amdegroot/ssd.pytorch/issues/119)). Then every sampler takes the first patch that holds
-# some object's centre. How close do patches then get to the object they fit best? Here is that rule beside the original.
+# some object's centre. How closely do patches then fit the object they fit best? Here is that rule beside the original.
 
 # %%
 for name, sampler in {"bounds bind": None, "bounds don't bind": 6}.items():
@@ -597,8 +602,8 @@ losses = loss.multibox_loss(records.Predictions(guess[..., :4], guess[..., 4:]),
 print("positives", losses.positives.item(), " negatives", losses.negatives.item(), " loss", losses.multibox.item())
 
 # %% [markdown]
-# No positives, so no negatives are mined, three times zero. The picture adds nothing to the loss and moves no weight. It
-# costs time and does no harm.
+# No positives, so no negatives are mined: three times zero. The picture adds nothing to the loss and no gradient. It costs
+# time and does no harm.
 #
 # ## Self-test
 
@@ -611,7 +616,7 @@ SelfTest("06")
 # - A draw is numbers: a window, a mirror, colours. One warp makes the canvas from them. Boxes: shift, stretch, cut off.
 # - All samplers try 50 times; a bound is met by any one object; one of the successes is drawn, each with the same chance.
 # - Scale .3 to 1 is a side. By area it is .09 to 1. Zoom-out is up to 4 by side and 16 by area.
-# - An object stays if its centre is in the window. Others may be in view without a box.
+# - An object stays if its centre is in the window. A dropped one may be in view without a box.
 # - A batch is a function of seed and step. It can be made again, by anybody, at any time.
 #
 # Paper, section 2.2 "Data augmentation" and section 3.6; the rules are those of Caffe's `sampler.cpp`,
