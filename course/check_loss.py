@@ -1,4 +1,4 @@
-"""Checks of chapter 04: the exercises on offsets, smooth L1, hard negatives and the whole loss."""
+"""Checks of chapter 04: offsets, smooth L1, -log p(background), the whole loss. Exercise 4.4 is in `check_mining`."""
 
 from math import log
 from typing import Any
@@ -6,9 +6,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from course.check_mining import TOY as TOY
+from course.check_mining import TOY_POSITIVE as TOY_POSITIVE
+from course.check_mining import by_loops, count, mined
+from course.check_mining import mining as mining  # 4.4
 from course.checking import Case, Exercise, Mistake
 from ssdlib import coding
 from ssdlib.boxes import to_cxcywh
@@ -48,6 +51,18 @@ def _as_centres(box: Tensor, anchor: Tensor) -> Tensor:
     return torch.cat([(box[:2] - anchor[:2]) / anchor[2:], (box[2:] / anchor[2:]).log()]) / V
 
 
+_SHIFT, _Y, ONES = (
+    torch.tensor([True, True, False, False]),
+    torch.tensor([False, True, False, False]),
+    torch.ones(4),
+)
+
+
+def _size(anchor: Tensor) -> Tensor:
+    """Width and height of the anchor where offsets are shifts, 1 where they are growths."""
+    return torch.cat([to_cxcywh(anchor)[2:], torch.ones(2)])
+
+
 encode = Exercise(
     "4.1 offsets",
     coding.encode,
@@ -75,6 +90,39 @@ encode = Exercise(
             lambda box, anchor: -coding.encode(box, anchor),
         ),
         Mistake("these are corners; the formula wants centre, width and height first", _as_centres),
+        Mistake("the other way round: shifts are divided by .1, growths by .2", _other(0.2, 0.1)),
+        Mistake(
+            "the shift is still in px: divide it by the anchor's width and height",
+            lambda box, anchor: coding.encode(box, anchor) * _size(anchor),
+        ),
+        Mistake(
+            "y is measured in heights of the anchor, not in widths",
+            lambda box, anchor: (
+                coding.encode(box, anchor) * (_size(anchor) / _size(anchor)[0]).where(_Y, ONES)
+            ),
+        ),
+        Mistake(
+            "growth is the logarithm of the ratio, ln(72 / 60), not the difference in widths of the anchor",
+            lambda box, anchor: coding.encode(box, anchor).where(
+                _SHIFT, ((0.2 * coding.encode(box, anchor)).exp() - 1) / 0.2
+            ),
+        ),
+        Mistake(
+            "the ratio is upside down: object by anchor, so that a larger object has a growth above 0",
+            lambda box, anchor: coding.encode(box, anchor) * torch.tensor([1.0, 1, -1, -1]),
+        ),
+        Mistake(
+            "the natural logarithm is meant, `log`, not `log10`",
+            lambda box, anchor: coding.encode(box, anchor) / torch.tensor([1, 1, log(10), log(10)]),
+        ),
+        Mistake(
+            "the natural logarithm is meant, `log`, not `log2`",
+            lambda box, anchor: coding.encode(box, anchor) / torch.tensor([1, 1, log(2), log(2)]),
+        ),
+        Mistake(
+            "the order is x, y, width, height: the two shifts come first",
+            lambda box, anchor: coding.encode(box, anchor).roll(2),
+        ),
     ],
     praise="Four numbers without a unit, the same for a small and a large anchor: `coding.encode`.",
     draw=_offsets_on,
@@ -107,6 +155,14 @@ smooth_l1 = Exercise(
         Mistake(
             "the square has a half before it: .5 d²",
             lambda d: torch.where(d.abs() < 1, d * d, d.abs() - 0.5),
+        ),
+        Mistake(
+            "the two parts are the wrong way round: the parabola belongs to |d| < 1",
+            lambda d: torch.where(d.abs() < 1, d.abs() - 0.5, 0.5 * d * d),
+        ),
+        Mistake(
+            "take .5 off, don't add it: at 1 both parts are .5",
+            lambda d: torch.where(d.abs() < 1, 0.5 * d * d, d.abs() + 0.5),
         ),
         Mistake("that is plain L1; near 0 it should be the parabola .5 d²", lambda d: d.abs()),
         Mistake("that is the parabola everywhere; beyond 1 it goes on straight", lambda d: 0.5 * d * d),
@@ -186,6 +242,26 @@ background_loss = Exercise(
             _softmax_by_hand,
         ),
         Mistake(
+            "p(background) became 0 in float32, and -log 0 is infinite: take the logarithm before p gets so small, "
+            "with `log_softmax` or `logsumexp`",
+            lambda z: -z.softmax(dim=-1)[..., 0].log(),
+        ),
+        Mistake(
+            "the maximum that you took off is missing after the logarithm: take it off z₀ too, or add it again",
+            lambda z: _background_loss(z) - z.max(dim=-1)[0],
+        ),
+        Mistake(
+            "one number came back; a loss for each line was asked for",
+            lambda z: _background_loss(z).mean(),
+        ),
+        Mistake(
+            "that is -log p of every class; only that of class 0, background, was asked for",
+            lambda z: -z.log_softmax(dim=-1),
+        ),
+        Mistake(
+            "the natural logarithm is meant, not the one to base 10", lambda z: _background_loss(z) / log(10)
+        ),
+        Mistake(
             "exp(100) is more than float32 can hold: `log_softmax` or `logsumexp` do the sum without it",
             lambda z: z.exp().sum(dim=-1).log() - z[..., 0],
         ),
@@ -196,124 +272,6 @@ background_loss = Exercise(
         ),
     ],
     praise="This is the number that ranks the negatives, and the term of each one chosen.",
-)
-
-
-# ---- 4.4 hard negatives
-
-
-def _table_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    """The losses; positives marked +, wanted framed in orange, yours in red and dashed."""
-    losses, positive, _ = case.arguments
-    ax.imshow(losses.numpy(), cmap="Greys", vmin=0, vmax=2.2 * float(losses.max()), aspect="auto")
-    for b, line in enumerate(losses.tolist()):
-        for k, loss in enumerate(line):
-            ax.text(k, b, f"{loss:.1f}" + "\n+" * bool(positive[b, k]), ha="center", va="center", fontsize=9)
-    for mask, color, style, inset in ((wanted, ORANGE, "-", 0.03), (found, RED, "--", 0.1)):
-        for b, k in torch.as_tensor(mask).bool().nonzero().tolist():
-            corner, side = (k - 0.5 + inset, b - 0.5 + inset), 1 - 2 * inset
-            ax.add_patch(
-                Rectangle(corner, side, side, fill=False, edgecolor=color, linestyle=style, linewidth=3)
-            )
-    ax.set(xlabel="anchor", ylabel="image", xticks=range(losses.shape[1]), yticks=range(len(losses)))
-    ax.set_title("+ positive; framed: wanted; dashed red: yours", fontsize=9)
-
-
-def _mined(
-    losses: Tensor,
-    positive: Tensor,
-    wanted: Tensor | float,
-    filled: float | None = -torch.inf,
-    largest: bool = True,
-    ranked: bool = True,
-    keep: bool = False,
-) -> Tensor:
-    """The rule, and what becomes of it: `filled` stands for positives, `ranked` sorts twice."""
-    losses = losses if filled is None else losses.masked_fill(positive, filled)
-    order = losses.argsort(dim=1, descending=largest, stable=True)
-    chosen = (order.argsort(dim=1) if ranked else order) < wanted
-    return chosen if keep else chosen & ~positive
-
-
-def _by_loops(losses: Tensor, positive: Tensor, ratio: float) -> Tensor:
-    """One image, one negative after the other, so that nobody has to believe it."""
-    chosen = torch.zeros_like(positive)
-    for b in range(len(losses)):
-        background = [k for k in range(losses.shape[1]) if not positive[b, k]]
-        background.sort(key=lambda k: -float(losses[b, k]))
-        for k in background[: int(ratio * int(positive[b].sum()))]:
-            chosen[b, k] = True
-    return chosen
-
-
-def _whole_batch(losses: Tensor, positive: Tensor, ratio: float) -> Tensor:
-    flat = _mined(losses.reshape(1, -1), positive.reshape(1, -1), ratio * positive.sum())
-    return flat.reshape(positive.shape)
-
-
-def _count(positive: Tensor, ratio: float) -> Tensor:
-    return ratio * positive.sum(dim=1, keepdim=True)
-
-
-TOY = torch.tensor([[2.8, 0.3, 1.9, 0.1, 3.5, 0.7, 0.2, 2.2, 1.1, 0.4, 1.6, 0.9]])
-TOY_POSITIVE = torch.tensor([[True, False, False, False, False, True, *[False] * 6]])
-PAIR = torch.tensor([[0.9, 0.2, 1.4, 0.6, 0.3, 0.5], [2.9, 2.1, 3.4, 1.7, 2.5, 3.1]])
-PAIR_POSITIVE = torch.tensor([[False, True, *[False] * 4], [False] * 6])
-FULL = torch.tensor([[0.2, 0.4, 0.6, 0.8, 1.2]])
-FULL_POSITIVE = torch.tensor([[True, False, True, True, False]])
-
-mining = Exercise(
-    "4.4 hard negatives",
-    _by_loops,
-    cases=[
-        Case("the toy of the page", (TOY, TOY_POSITIVE, 3)),
-        Case("two images, the second without objects", (PAIR, PAIR_POSITIVE, 3)),
-        Case("fewer negatives than wanted", (FULL, FULL_POSITIVE, 3)),
-        Case("ratio 1", (TOY, TOY_POSITIVE, 1)),
-    ],
-    mistakes=[
-        Mistake(
-            "the order isn't the rank: `order[0]` is the anchor that comes first. Sort the order once more, or "
-            "write True at the first places of the order",
-            lambda loss, positive, ratio: _mined(loss, positive, _count(positive, ratio), ranked=False),
-        ),
-        Mistake(
-            "positives were ranked too and took places; take them out before the ranking",
-            lambda loss, positive, ratio: _mined(loss, positive, _count(positive, ratio), filled=None),
-        ),
-        Mistake(
-            "positives have been chosen as negatives; they answer for an object and can't be background",
-            lambda loss, positive, ratio: _mined(
-                loss, positive, _count(positive, ratio), filled=None, keep=True
-            ),
-        ),
-        Mistake(
-            "where negatives run out, positives were chosen: the count says 9, but only 2 are there",
-            lambda loss, positive, ratio: _mined(loss, positive, _count(positive, ratio), keep=True),
-        ),
-        Mistake(
-            "those are the easiest negatives; the largest losses are the hard ones",
-            lambda loss, positive, ratio: _mined(
-                loss, positive, _count(positive, ratio), filled=torch.inf, largest=False
-            ),
-        ),
-        Mistake("the images were ranked together; each image has its own ranking", _whole_batch),
-        Mistake(
-            "every image got `ratio` negatives; it is `ratio` for each of its positives",
-            lambda loss, positive, ratio: _mined(loss, positive, ratio),
-        ),
-        Mistake(
-            "an image without positives gets no negatives: 3 times 0 is 0",
-            lambda loss, positive, ratio: _mined(loss, positive, _count(positive, ratio).clamp(min=1)),
-        ),
-        Mistake(
-            "all background anchors are chosen; only `ratio` times as many as positives are wanted",
-            lambda loss, positive, ratio: ~positive,
-        ),
-    ],
-    praise="The hardest, per image, never a positive: `loss.hard_negatives`.",
-    draw=_table_on,
-    size=(7.0, 2.6),
 )
 
 
@@ -331,16 +289,20 @@ def _multibox(
     reduction: str = "sum",
     by: str = "positive",
     weight: float = 1.0,
+    conf: float = 1.0,
+    beta: float = 1.0,
 ) -> Tensor:
     """The loss of one image, and, with other words for its parts, the losses that people get instead."""
     positive = labels > 0
-    masks = dict(positive=positive, used=positive | negative, every=torch.ones_like(positive))
+    every = torch.ones_like(positive)
+    masks = dict(positive=positive, negative=negative, used=positive | negative, every=every)
     where, those = masks[located], masks[classed]
-    localisation = F.smooth_l1_loss(offsets[where], wanted[where], reduction=reduction)
+    localisation = F.smooth_l1_loss(offsets[where], wanted[where], reduction=reduction, beta=beta)
     confidence = F.cross_entropy(logits[those], labels[those], reduction=reduction)
     count = positive.sum()
-    n = {"positive": count.clamp(min=1), "used": masks["used"].sum().clamp(min=1), "bare": count, "1": 1}[by]
-    return (weight * localisation + confidence) / n
+    used = masks["used"].sum().clamp(min=1)
+    n = {"positive": count.clamp(min=1), "used": used, "bare": count, "more": count + 1, "1": 1}[by]
+    return (weight * localisation + conf * confidence) / n
 
 
 def _instead(**words: Any) -> Any:
@@ -354,7 +316,7 @@ def _image(seed: int, labels: list[int]) -> tuple[Tensor, ...]:
     offsets, logits, wanted = (torch.randn(*size, generator=random).mul(15).round() / 10 for size in sizes)
     label = torch.tensor(labels)
     loss = _background_loss(logits)[None]
-    return offsets, logits, wanted, label, _by_loops(loss, label[None] > 0, 1)[0]
+    return offsets, logits, wanted, label, by_loops(loss, label[None] > 0, 1)[0]
 
 
 multibox = Exercise(
@@ -384,6 +346,30 @@ multibox = Exercise(
         Mistake("the chosen negatives have offsets in your sum; only positives do", _instead(located="used")),
         Mistake("the negatives are missing: nothing says background", _instead(classed="positive")),
         Mistake(
+            "the positives' classes are missing: cross-entropy goes over `positive | negative`",
+            _instead(classed="negative"),
+        ),
+        Mistake("that is plain L1; offsets cost smooth L1", _instead(beta=0.0)),
+        Mistake("the localisation is missing", _instead(weight=0.0)),
+        Mistake("the confidence is missing", _instead(conf=0.0)),
+        Mistake(
+            "only one of the two sums is divided: N divides both, so put them in brackets",
+            lambda *given: _multibox(*given, conf=0.0) + _multibox(*given, weight=0.0, by="1"),
+        ),
+        Mistake(
+            "N is at least 1, which isn't one more than the positives: `max(1, count)`", _instead(by="more")
+        ),
+        Mistake(
+            "cross-entropy and smooth L1 give a mean without `reduction='sum'`; take the sums, then divide by N",
+            lambda *given: (
+                _multibox(*given, reduction="mean", by="1") if (given[3] > 0).any() else torch.tensor(0.0)
+            ),
+        ),
+        Mistake(
+            "two numbers came back; the loss is their sum",
+            lambda *given: torch.stack([_multibox(*given, conf=0.0), _multibox(*given, weight=0.0)]),
+        ),
+        Mistake(
             "all background anchors are in the sum; only the chosen negatives count",
             _instead(classed="every"),
         ),
@@ -407,7 +393,8 @@ start = Exercise(
             log(21),
         ),
         Mistake("those are the negatives; the positive itself counts too", 3 * log(21)),
-        Mistake("background is a class too: 21, not 20", 4 * log(20)),
+        Mistake("4 · ln 20 is 11.98, but background is a class too: 21", 4 * log(20)),
+        Mistake("that is the sum of five anchors; one positive and three negatives are four", 5 * log(21)),
         Mistake("-log p is the natural logarithm here, not the one to base 10", 4 * log(21, 10)),
         Mistake("-log p is the natural logarithm here, not the one to base 2", 4 * log(21, 2)),
     ],
@@ -424,7 +411,7 @@ def library_agrees(losses: Tensor, positive: Tensor, ratio: float = NEGATIVE_RAT
     logits = torch.stack(
         [torch.zeros_like(losses), losses.expm1().log()], dim=-1
     )  # log(1 + (e^loss - 1)) = loss
-    return torch.equal(hard_negatives(logits, positive, "image", ratio), _by_loops(losses, positive, ratio))
+    return torch.equal(hard_negatives(logits, positive, "image", ratio), by_loops(losses, positive, ratio))
 
 
 def mined_with_one_maximum(logits: Tensor, positive: Tensor) -> Tensor:
@@ -433,4 +420,4 @@ def mined_with_one_maximum(logits: Tensor, positive: Tensor) -> Tensor:
     Positives are set to 0 before the ranking, which is harmless as long as all losses are above 0
     (https://github.com/amdegroot/ssd.pytorch/issues/483).
     """
-    return _mined(_one_maximum(logits), positive, _count(positive, NEGATIVE_RATIO), filled=0.0, keep=True)
+    return mined(_one_maximum(logits), positive, count(positive, NEGATIVE_RATIO), filled=0.0, keep=True)

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from course import pictures
 from course.board import Board, as_url, layer
 from course.explorer import Explorer, row, words
+from course.matcher import show_whole
 from course.pictures import Scene
 from ssdlib import coding, matching
 from ssdlib.anchors import default_boxes
@@ -261,14 +262,14 @@ class LossAnatomy(Explorer):
 
 def drawn(scene: Scene, positive: Tensor, chosen: dict[str, Tensor]) -> Figure:
     """A picture with its positives in blue and, a panel each, some choice of negatives in dashed red; (K,) bool."""
-    anchors = default_boxes()
     figure = plt.figure(figsize=(4.8 * len(chosen), 4.9), layout="constrained")
     for i, (title, mask) in enumerate(chosen.items(), 1):
         ax = figure.add_subplot(1, len(chosen), i)
         photograph_on(ax, scene.pixels)
-        boxes_on(ax, anchors[mask], color=RED, dashed=True)
-        boxes_on(ax, anchors[positive], color=BLUE)
+        for those, color in ((mask, RED), (positive, BLUE)):
+            boxes_on(ax, default_boxes()[those], color=color, dashed=color == RED)
         plt.setp(ax.patches, linewidth=1)
         boxes_on(ax, scene.boxes, scene.names)
-        ax.set(xlim=(-30, 330), ylim=(330, -30), title=title)
+        show_whole(ax, default_boxes()[mask | positive])
+        ax.set_title(title)
     return figure

@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course.board import KEYS, Board, as_url, layer
+from course.coverage import BANDS, BIN, voc_shapes
 from course.explorer import Explorer, row, words
 from course.pictures import Scene
 from ssdlib import matching
 from ssdlib.anchors import SSD300, default_boxes
+from ssdlib.boxes import iou
 from ssdlib.plots import BLACK, BLUE, GREEN, PURPLE, RED, boxes_on, photograph_on
 
 GREEDY, OVERWRITE = "greedy bipartite (Caffe)", "argmax, the later object wins"
@@ -74,6 +76,64 @@ def match_with(boxes: Tensor, anchors: Tensor, threshold: float = 0.5, rule: str
             matched[anchor] = i
         own = torch.where(matched[own] == torch.arange(len(boxes)), own, -1)
     return Matching(table[0], own, matched)
+
+
+def anchors_each(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """(n, 4) objects, each alone in its picture, and (K, 4) anchors, px -> (n,) how many anchors answer for it.
+
+    An object in the picture touches an anchor and so has the one of step one: at least 1, where none reaches .5.
+    """
+    counts = [(iou(part[:, None], anchors) >= matching.THRESHOLD).sum(dim=1) for part in boxes.split(256)]
+    return torch.cat(counts).clamp(min=1)
+
+
+def laid(sizes: Tensor) -> Tensor:
+    """(n, 2) widths and heights -> (n, 4) boxes wholly inside the picture, their places spread evenly, no chance."""
+    step = torch.tensor([0.754877666, 0.569840291])  # the plane's counterpart of the golden section
+    corner = (torch.arange(len(sizes))[:, None] * step + 0.5).frac() * (SSD300.canvas - sizes)
+    return torch.cat([corner, corner + sizes], dim=1)
+
+
+def voc_by_size(every: int = 20) -> list[tuple[str, float, float, float]]:
+    """For each band of √(width · height), px: its name, its share of VOC's objects, anchors for each, its share of
+    all positives. One object in `every` is taken, with the size that the genuine annotations give it, to 5 px."""
+    table = voc_shapes().long()
+    middle = (torch.arange(len(table)) + 0.5) * BIN
+    high, wide = middle.repeat_interleave(len(table)), middle.repeat(len(table))  # of each bin
+    sizes = torch.stack([wide, high], dim=1).repeat_interleave(table.flatten(), dim=0)[::every]
+    sizes += ((torch.arange(len(sizes)) % 5 - 2) / 5)[:, None] * BIN  # a bin stands for all sizes in it
+    counts = anchors_each(laid(sizes), default_boxes()).double()
+    size, found = sizes.prod(dim=1).sqrt(), []
+    for low, top in zip(BANDS, BANDS[1:], strict=False):
+        mine = (size >= low) & (size < top)
+        shares = (
+            float(mine.double().mean()),
+            float(counts[mine].mean()),
+            float(counts[mine].sum() / counts.sum()),
+        )
+        found.append((f"{low} to {top}", *shares))
+    return found
+
+
+def counts_drawn(places: int = 36) -> Figure:
+    """How many anchors an object gets, over its size, for three shapes: the mean over places in the picture."""
+    grid = default_boxes()
+    figure, ax = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+    for ratio, color, style in ((1, BLUE, "-"), (2, RED, "--"), (3, BLACK, ":")):
+        shape = torch.tensor([ratio**0.5, ratio**-0.5])
+        sides = torch.arange(9.0, SSD300.canvas / ratio**0.5 + 1, 3)
+        sizes = (sides[:, None] * shape).clamp(max=SSD300.canvas).repeat_interleave(places, dim=0)
+        mean = anchors_each(laid(sizes), grid).float().reshape(-1, places).mean(dim=1)
+        name = "square" if ratio == 1 else f"{ratio} : 1"
+        ax.plot(sides, mean, style, color=color, linewidth=2, label=name)
+    ax.set(xlabel="size of the object, √(width · height), px", ylabel="anchors", xlim=(0, 305), ylim=(0, 20))
+    ticks = (SSD300.min_sizes[0] * matching.THRESHOLD**0.5, *SSD300.min_sizes)
+    ax.set_xticks(ticks, [f"{side:.0f}" for side in ticks])
+    ax.get_xticklabels()[0].set_ha("right")  # 21 and 30 are near each other
+    ax.set_yticks(range(0, 21, 5))
+    ax.grid(axis="x", alpha=0.3)
+    ax.legend(frameon=False, ncols=3, loc="upper right")
+    return figure
 
 
 def describe(anchor: int) -> str:
@@ -137,20 +197,22 @@ class Matcher(Explorer):
             if self.result.own[i] >= 0:
                 layers.append(layer(self.anchors[self.result.own[i]], BLUE, line=3.5, alpha=shown))
         lines = self.summary()
+        shown = 1 + min(self.board.active, len(boxes) - 1) * 3 if len(boxes) else 0
         with self.board.hold_sync():  # one message, so that picture and words change together
             self.board.scene = {"layers": layers}
-            self.board.status = lines[1 + min(self.board.active, len(boxes) - 1) * 3].strip()
-        self.table.value = "<br>".join(lines)
+            self.board.status = lines[shown].strip()
+        self.table.value = "<br>".join(line.replace("   ", "&emsp;") for line in lines)
 
     def summary(self) -> list[str]:
         total = int((self.result.matched >= 0).sum())
         lines = [f"{total} of {len(self.anchors):,} anchors are positive"]
         for i, own in enumerate(self.result.own.tolist()):
             best = float(self.result.table[i].max())
+            best = "below 0.01" if 0 < best < 0.005 else f"{best:.2f}"
             first = f"step one: {describe(own)}" if own >= 0 else "step one: none"
             counts = " ".join(map(str, self.result.per_map(i)))
             lines += [
-                f"object {i}: best IoU {best:.2f}, {len(self.result.by_threshold(i))} more from step two",
+                f"object {i}: best IoU {best}, {len(self.result.by_threshold(i))} more from step two",
                 f"   {first}",
                 f"   by map 38² 19² 10² 5² 3² 1²: {counts}",
             ]
@@ -173,10 +235,15 @@ def drawn(scene: Scene, found: Matching) -> Figure:
         if found.own[i] >= 0:
             _outline(ax, grid[found.own[i]], BLUE, linewidth=3)
         boxes_on(ax, scene.boxes[i : i + 1], [name])
-    shown = torch.cat([grid[found.matched >= 0], torch.tensor([[0.0, 0, 300, 300]])])
+    show_whole(ax, grid[found.matched >= 0])
+    return figure
+
+
+def show_whole(ax: Axes, boxes: Tensor) -> None:
+    """Make the axes as large as the picture and all (n, 4) boxes, which may reach beyond it."""
+    shown = torch.cat([boxes, torch.tensor([[0.0, 0, SSD300.canvas, SSD300.canvas]])])
     (left, top), (right, bottom) = shown[:, :2].amin(dim=0).tolist(), shown[:, 2:].amax(dim=0).tolist()
     ax.set(xlim=(left - 5, right + 5), ylim=(bottom + 5, top - 5))
-    return figure
 
 
 def _outline(ax: Axes, box: Tensor, color: str, **style: object) -> None:

@@ -180,6 +180,15 @@ def test_it_has_a_still_picture_with_its_numbers(explorer):
     assert explorer.summary()[-1] in figure.axes[1].texts[0].get_text()
 
 
+def test_a_drawn_picture_shows_its_anchors_whole(scenes):
+    found = anatomy(loss_anatomy.predict(scenes[:1]), loss_anatomy.targets_of(scenes[:1]))
+    [ax] = loss_anatomy.drawn(scenes[0], found.positive[0], {"all": found.chosen[0]}).axes
+    shown = loss_anatomy.default_boxes()[found.positive[0] | found.chosen[0]]
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    assert left < shown[:, 0].min() and right > shown[:, 2].max()
+    assert top < shown[:, 1].min() and bottom > shown[:, 3].max()
+
+
 # ---- answers as a learner would type them
 
 
@@ -214,6 +223,17 @@ def test_offsets_with_common_mistakes_are_told_which():
     says(check.encode, swapped, "of the anchor, not of the object")
     says(check.encode, by_numbers, "these are corners")
     says(check.encode, multiplied, "you multiplied")
+
+    def in_px(box, anchor):
+        (c, s), (pc, ps) = centre(box), centre(anchor)
+        return torch.cat([(c - pc) / 0.1, torch.log(s / ps) / 0.2])
+
+    def by_difference(box, anchor):
+        (c, s), (pc, ps) = centre(box), centre(anchor)
+        return torch.cat([(c - pc) / ps / 0.1, (s - ps) / ps / 0.2])
+
+    says(check.encode, in_px, "still in px")
+    says(check.encode, by_difference, "growth is the logarithm of the ratio")
     assert check.encode(forgot_log).figure is not None
 
 
@@ -228,6 +248,8 @@ def test_the_background_loss_with_common_mistakes_is_told_which():
     says(check.background_loss, lambda z: -torch.log(torch.softmax(z, 0)[:, 0]), "over the anchors")
     says(check.background_loss, lambda z: torch.log_softmax(z, 1)[:, 0], "minus sign")
     says(check.background_loss, lambda z: torch.log(torch.exp(z).sum(1)) - z[:, 0], "exp(100)")
+
+    says(check.background_loss, lambda z: -torch.softmax(z, 1)[:, 0].log(), "p(background) became 0")
 
     def global_max(z):
         top = z.max()
@@ -269,6 +291,13 @@ def test_mining_with_common_mistakes_is_told_which():
     says(check.mining, order_for_rank, "the order isn't the rank")
     says(check.mining, batch, "ranked together")
     says(check.mining, in_place, "work on a copy")
+
+    def one_too_many(losses, positive, ratio):
+        rank = losses.masked_fill(positive, -1).argsort(dim=1, descending=True).argsort(dim=1)
+        return (rank <= ratio * positive.sum(dim=1, keepdim=True)) & ~positive
+
+    says(check.mining, one_too_many, "one too many")
+    says(check.mining, lambda losses, positive, ratio: positive.nonzero()[:, 1], "shape")
     assert check.mining(batch).figure is not None
 
 
@@ -285,6 +314,15 @@ def test_the_whole_loss_with_common_mistakes_is_told_which():
     says(check.multibox, by(lambda p, u: p.sum()), "0 / 0 is NaN")
     says(check.multibox, by(lambda p, u: u.sum().clamp(min=1)), "counts the negatives too")
     says(check.multibox, by(lambda p, u: 1, reduction="mean"), "give a mean")
+
+    def plain_l1(offsets, logits, wanted, labels, negative):
+        positive = labels > 0
+        used = positive | negative
+        box = (offsets - wanted)[positive].abs().sum()
+        classes = F.cross_entropy(logits[used], labels[used], reduction="sum")
+        return (box + classes) / max(1, int(positive.sum()))
+
+    says(check.multibox, plain_l1, "that is plain L1")
     assert check.multibox(by(lambda p, u: max(1, int(p.sum())))).state == checking.RIGHT
 
 

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from course import matcher
+from course import check_matching as check
+from course import checking, matcher
 from course.matcher import GREEDY, OVERWRITE, Matcher, match_with
+from ssdlib import boxes, matching
 from ssdlib.anchors import SSD300, default_boxes
 
 ANCHORS = default_boxes()
@@ -77,3 +79,117 @@ def test_it_brings_a_still_picture_with_words_for_pages_without_a_kernel():
     assert data["text/plain"].startswith("Matcher(objects")
     assert data["image/png"].startswith("iVBOR") and len(metadata["image/png"]["alt"]) > 20
     assert "application/vnd.jupyter.widget-view+json" in data
+
+
+def test_a_tiny_overlap_is_not_called_zero_and_no_object_is_no_error():
+    explorer = Matcher(preset="too small for any IoU of .5")
+    explorer.board.boxes = [[0.0, 0, 2, 2]]
+    assert "best IoU below 0.01" in explorer.board.status and "step one: 38² map" in explorer.table.value
+    explorer.board.boxes = [[-500.0, -500, -490, -490]]
+    assert "best IoU 0.00" in explorer.board.status and "step one: none" in explorer.table.value
+    explorer.board.boxes = []
+    assert explorer.board.status == "0 of 8,732 anchors are positive"
+
+
+# ---- how many anchors an object gets
+
+
+def test_the_counts_of_single_objects_are_those_of_matching():
+    some = matcher.laid(torch.tensor([[12.0, 9], [60, 60], [150, 50], [299, 280], [300, 300]]))
+    assert (some >= 0).all() and (some <= 300).all()
+    wanted = [int((match_with(box[None], ANCHORS).matched == 0).sum()) for box in some]
+    assert matcher.anchors_each(some, ANCHORS).tolist() == wanted
+
+
+def test_no_object_of_less_than_450_px_square_reaches_the_threshold():
+    sides = torch.linspace(4, 112, 60)
+    thin = torch.stack([sides, 449 / sides], dim=1)
+    assert (matcher.anchors_each(matcher.laid(thin), ANCHORS) == 1).all()
+
+
+def test_small_objects_have_a_smaller_share_of_the_positives_than_of_the_objects():
+    rows = matcher.voc_by_size()
+    assert sum(row[1] for row in rows) == pytest.approx(1) and sum(row[3] for row in rows) == pytest.approx(1)
+    # counted once on every sixth picture of the genuine annotations: 8.5, 15.6, 22.6, 28.4, 24.3 percent of the
+    # objects, with 1.0, 5.3, 9.1, 10.4, 8.5 anchors
+    assert [row[1] for row in rows] == pytest.approx([0.085, 0.156, 0.226, 0.284, 0.243], abs=0.01)
+    assert [row[2] for row in rows] == pytest.approx([1.0, 5.3, 9.1, 10.4, 8.5], abs=0.5)
+
+
+def test_a_square_like_its_anchor_matches_as_many_of_its_kind_as_exercise_5_says():
+    found = []
+    for side, stride, cells in zip(SSD300.min_sizes, SSD300.strides, SSD300.feature_maps, strict=True):
+        middle = (cells // 2 + 0.5) * stride
+        box = torch.tensor([middle - side / 2, middle - side / 2, middle + side / 2, middle + side / 2])
+        same = ((ANCHORS[:, 2:] - ANCHORS[:, :2] - side).abs() < 1e-3).all(dim=1)
+        found.append(int((boxes.iou(box, ANCHORS[same]) >= matching.THRESHOLD).sum()))
+    assert found == check.same_size.right
+
+
+# ---- answers as a learner would type them
+
+
+def says(exercise, answer, words):
+    verdict = exercise(answer)
+    assert verdict.state == checking.WRONG and words in verdict.message, verdict.message
+
+
+def test_step_two_wants_the_best_object_and_the_lower_of_equals():
+    def any_object(table, threshold):
+        return [
+            max([i for i in range(len(table)) if table[i, k] >= threshold], default=-1)
+            for k in range(table.shape[1])
+        ]
+
+    def last_of_equals(table, threshold):
+        best = [max(range(len(table)), key=lambda i: (float(table[i, k]), i)) for k in range(table.shape[1])]
+        return [i if table[i, k] >= threshold else -1 for k, i in enumerate(best)]
+
+    says(check.step_two, any_object, "you took the last one")
+    says(check.step_two, last_of_equals, "the lower one gets it")
+    says(check.step_two, lambda table, threshold: table >= threshold, "True or False")
+
+
+def test_step_one_wants_the_best_pair_of_the_whole_table_whatever_the_order_of_equals():
+    def by_anchors(table):
+        free, own = set(range(len(table))), [-1] * len(table)
+        for k in range(table.shape[1]):
+            best = max(sorted(free), key=lambda i: float(table[i, k]), default=None)
+            if best is not None and table[best, k] > 0:
+                own[best] = k
+                free.remove(best)
+        return own
+
+    def by_lines(table):  # ties go to the lower object here, which gives the same pairs
+        left, own = table.clone(), [-1] * len(table)
+        while left.max() > 0:
+            i, k = divmod(int(left.argmax()), left.shape[1])
+            own[i] = k
+            left[i], left[:, k] = 0, 0
+        return own
+
+    says(check.greedy, by_anchors, "you served the anchors in their order")
+    says(check.greedy, lambda table: table.argmax(dim=1), "that is each object's argmax")
+    assert check.greedy(by_lines).state == checking.RIGHT
+
+
+def test_the_lost_are_those_overwritten_by_any_later_object():
+    def by_the_next(table):
+        best = table.argmax(dim=1).tolist()
+        return [i for i in range(len(best) - 1) if best[i] == best[i + 1]]
+
+    says(check.lost, by_the_next, "look at all later objects")
+
+
+def test_a_table_frames_what_was_wanted_by_object_or_by_anchor():
+    def framed(exercise, answer):
+        found = [patch.get_xy() for patch in exercise(answer).figure.axes[0].patches]
+        return {(round(x), round(y)) for x, y in found}
+
+    assert check.CHAIN.shape[0] == check.CHAIN.shape[1]  # where the shape doesn't say which is meant
+
+    def wrong_in_the_chain(table):
+        return [0, 0, 0] if torch.equal(table, check.CHAIN) else check.greedy.right(table)
+
+    assert framed(check.greedy, wrong_in_the_chain) == {(0, 0), (0, 1), (0, 2), (1, 1)}
+    assert framed(check.step_two, lambda table, threshold: table.argmax(dim=1)) == {(0, 0), (1, 1), (3, 0)}

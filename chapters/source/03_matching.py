@@ -2,11 +2,11 @@
 # # 03 · Matching
 #
 # **In one sentence:** every object first gets one anchor of its own, best pair first; then every anchor that is still
-# free and covers an object by at least half answers for that object too.
+# free and has an IoU of at least .5 with an object answers for that object too.
 #
 # | | |
 # |---|---|
-# | time | 40 minutes, half of them for the exercises |
+# | time | 80 minutes, 50 of them for the exercises |
 # | hardware | any laptop; no GPU |
 # | you need | chapter 02: where the 8,732 anchors come from |
 # | new rooms | `matching` |
@@ -32,10 +32,10 @@ from ssdlib import anchors, matching
 # ## The picture
 #
 # The network answers 8,732 times about every picture, once for each anchor. To teach it we must say what each answer
-# should have been. Here is a scene, and the anchors that have to answer for one of its objects. All the others, more
-# than 8,700, should say *background*.
+# should have been. Here is a scene. Drawn are the anchors that have to answer for an object. All the others, more than
+# 8,600, should say *background*.
 
-# %% alt="A scene with three objects in orange and, around each, one thick blue anchor and several thin green ones that match it"
+# %% alt="A scene with three objects in orange and, around each, one thick blue anchor and, as many as fit, thin dashed green ones"
 scene = pictures.scene(pictures.pick(objects=3))
 grid = anchors.default_boxes()
 found = matcher.match_with(scene.boxes, grid)
@@ -47,8 +47,9 @@ figure = matcher.drawn(scene, found)
 # ## The words
 #
 # - An **anchor** is one of the 8,732 boxes laid over every picture. (Caffe: *prior*; the paper: *default box*.)
+# - **IoU**, from chapter 01: the area two boxes share, divided by the area they cover together.
 # - An anchor that answers for an object is **positive**; all others are **background**, also called *negative*.
-# - **Step one** is *bipartite matching*: pairs of one object and one anchor. **Step two** is the *threshold*.
+# - **Step one** is *bipartite matching*: pairs of one object and one anchor. **Step two** is the *threshold*: IoU .5.
 # - `table` holds the IoU of every object with every anchor: one line an object, one column an anchor.
 # - `matched` says for each anchor which object it answers for, -1 for background.
 #
@@ -65,10 +66,12 @@ figure = matcher.drawn(scene, found)
 # What is left is object 1 with anchors 1, 2 and 3; the largest number is .70, so it takes anchor 1.
 #
 # *Step two.* Anchors 2 and 3 are free. Anchor 2 overlaps its best object by .20: background. Anchor 3 overlaps object
-# 1 by .50, and that is enough. So anchors 0 to 3 answer for objects 0, 1, none, 1.
+# 1 by .50, and that is enough. So anchors 0 to 3 answer for objects 0, 1, none, 1. (The paper says *higher than* .5. The
+# released code compares with >=, and so do we.)
 #
-# Note anchor 1: it overlaps object 0 more, .80. Had step two been alone, object 0 would have it, and object 1 would
-# have only the worst of those that reach a half. Step one comes first, and nobody takes away what it gave.
+# Look at anchor 1 once more. It overlaps object 0 more (.80) than object 1 (.70). With step two alone it would go to
+# object 0, and object 1 would be left with anchor 3 only, at .50. Step one comes first, and step two takes away nothing
+# that it gave.
 
 # %%
 table = torch.tensor([[0.9, 0.8, 0.1, 0.0], [0.6, 0.7, 0.2, 0.5]])
@@ -78,15 +81,16 @@ print("step one:", own.tolist())
 # %% [markdown]
 # ## In the library
 #
-# `bipartite` is step one for a whole batch at once. Instead of marrying one pair at a time, it marries in each round
-# every pair that nobody contests. The order of such marriages doesn't matter, so the result is the same.
+# `bipartite` is step one for a whole batch at once. It marries, as the code calls it, not one pair at a time. In each
+# round it marries every pair that nobody contests: the anchor is the best one left for the object, and no other object
+# left overlaps that anchor more. Such pairs don't disturb each other, so the result is that of the pencil.
 
 # %%
 print(inspect.getsource(matching.bipartite))
 
 # %% [markdown]
-# Two of its rules you will meet again: **ties** go to the lower anchor, then to the lower object; and an object that
-# touches no anchor stays without one (-1), it isn't forced on somebody.
+# Two of its rules you will meet again. **Ties** go to the lower anchor, then to the lower object. And an object that
+# touches no anchor stays without one (-1).
 #
 # `match` is both steps.
 
@@ -125,9 +129,49 @@ for i, name in enumerate(scene.names):
     print(f"{name:<9}", *(f"{count:4}" for count in found.per_map(i)))
 
 # %% [markdown]
+# ## How many anchors does an object get?
+#
+# A rule for the pencil. Take an object of exactly the size of an anchor, 60 x 60, in the middle of a cell of the 19²
+# map. The same anchor one cell to the right lies 16 px away, the stride of that map.
+#
+# | shifted by | shared | covered together | IoU | |
+# |---|---|---|---|---|
+# | 0, 0 | 60 · 60 = 3600 | 3600 | 1 | matches |
+# | 16, 0 | 44 · 60 = 2640 | 7200 - 2640 = 4560 | .58 | matches |
+# | 16, 16 | 44 · 44 = 1936 | 7200 - 1936 = 5264 | .37 | |
+# | 32, 0 | 28 · 60 = 1680 | 7200 - 1680 = 5520 | .30 | |
+#
+# So of the small squares of this map five match, in the form of a plus: the one in the middle and its four neighbours.
+# Behind it is a rule worth knowing: two boxes of the *same size* have IoU .5 when they share **two thirds** of their
+# area. Along one axis the anchor may be off by a third of its width, not more.
+#
+# Anchors of other shapes come on top, as far as they are similar. Altogether it looks like this. Every size was laid at
+# places all over the picture, alone:
+
+# %% alt="Three curves, anchors over the size of the object: one anchor below 21 px, then a steep rise; squares get 8 to 17, 2 to 1 objects a little fewer, 3 to 1 objects 2 to 10"
+figure = matcher.counts_drawn()
+
+# %% [markdown]
+# - Below 21 px (you will compute this number) there is exactly one anchor, from step one. Above it the curve jumps.
+# - From 30 px on a square gets 8 to 17 anchors, on average over its places. Its size matters little: on the maps of the
+#   larger anchors the strides are larger too.
+# - A long object gets fewer. Only three of the six maps have anchors of 3 : 1.
+#
+# What does that mean for training? The objects of VOC 07+12 by their genuine sizes, laid out in the same way:
+
+# %%
+print("size, px     of the objects   anchors each   of the positives")
+for name, objects, each, positives in matcher.voc_by_size():
+    print(f"{name:<10} {objects:16.0%} {each:14.1f} {positives:18.0%}")
+
+# %% [markdown]
+# The smallest objects are 8 percent of all, and 1 percent of the positives. The loss of the next chapter is a sum over
+# positives, so small objects have little say in it. The paper finds that SSD is much worse on small objects than on
+# large ones.
+#
 # ## Why two steps?
 #
-# **Step two alone** would leave objects without any anchor: those that no anchor covers by half. How many is that on
+# **Step two alone** would leave objects without any anchor: those that have no IoU of .5 with any. How many is that on
 # real data? The next numbers were counted on the genuine annotations of VOC 07+12, on pictures squeezed to
 # 300 x 300 (by `data_scripts/count_facts.py`, which needs no photographs).
 
@@ -137,15 +181,15 @@ count, few = facts["objects"], facts["best_iou_below_threshold"]
 print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor with IoU .5")
 
 # %% [markdown]
-# One object in eight, most of them small. Step one is all that they have.
+# One object in eight, and the curve above says which: most are smaller than 21 px. Step one is all that they have.
 #
-# **Step one alone** would give every object exactly one anchor. The anchor beside it, shifted by 8 pixels and
-# overlapping nearly as much, would have to say *background* at the same time: two pictures that look the same with
-# opposite answers. It would also leave very few positives to learn from.
+# **Step one alone** would give every object exactly one anchor. The anchor beside it sees nearly the same part of the
+# picture, and would have to say *background*: opposite answers to what looks the same. And there would be few
+# positives to learn from, one for each object.
 #
-# **Why not match what the network predicts?** In the beginning predictions are noise, so an object would belong to
-# another anchor at every step, and no anchor would have a steady duty to learn. Anchors don't move. Matching is a
-# property of the picture, computed without the network.
+# **Why not match what the network predicts?** In the beginning predictions are noise. An object would belong to
+# another anchor at every step, and no anchor could learn its task. Anchors don't move: the same picture
+# always gives the same matching, and the network isn't needed to compute it.
 #
 # ## Move it
 #
@@ -155,7 +199,8 @@ print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor 
 # - **two objects, one best anchor**: who gets it? What does the other get? Now choose *argmax* as step one.
 # - **too small for any IoU of .5**: make it larger until step two wakes up. How large is it then?
 # - **between two cells**: move it by one pixel with <kbd>Alt</kbd> and an arrow key. When does the blue one jump?
-# - **outside the picture**: drag it away until it has no anchor at all.
+# - **outside the picture**: drag it to the right until it has no anchor at all. And with *argmax*? (Read the first line.)
+# - Back to *two objects, far apart*: make object 0 a square of 60 px, then move it. How many anchors, at most, at least?
 
 # %%
 explorer = matcher.Matcher(scene.pixels)
@@ -172,8 +217,9 @@ explorer
 #
 # ### 3.1 Step two · easy · 5 minutes
 #
-# Given the table (R objects, K anchors) and the threshold, return for each anchor the index of its best object, or -1.
-# A tensor of K whole numbers.
+# Given the table (R objects, K anchors) and the threshold, return for each anchor the index of its best object, or -1 if
+# even that one doesn't reach the threshold: K whole numbers. Ties: the lower object.
+
 
 # %% tags=["exercise"]
 def step_two(table, threshold):
@@ -181,13 +227,14 @@ def step_two(table, threshold):
     best, object_ = table.max(dim=0)
     return torch.where(best >= threshold, object_, -1)
 
+
 # %%
 check.step_two(step_two)
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The best object of each *anchor*: a maximum over the lines, so `dim=0`.
+# The best object of each *anchor*: the maximum of each column, so `dim=0`.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -197,9 +244,10 @@ check.step_two(step_two)
 #
 # ### 3.2 Step one · the heart of the chapter · 15 minutes
 #
-# Return for each object the anchor it gets, or -1 if no anchor touches it: a tensor of R whole numbers. Take the
-# largest number of the whole table, make it a pair, take both out of the table; again and again. Loops are welcome.
-# Ties: the lower anchor, then the lower object.
+# Return for each object the anchor it gets, or -1 if no anchor touches it: R whole numbers. Take the largest number of
+# the whole table, make it a pair, take both out of the table; again, until nothing above 0 is left. There is no
+# threshold here. Loops are welcome. Ties: the lower anchor, then the lower object.
+
 
 # %% tags=["exercise"]
 def greedy(table):
@@ -211,6 +259,7 @@ def greedy(table):
         left[object_] = 0
         left[:, anchor] = 0
     return own
+
 
 # %%
 check.greedy(greedy)
@@ -232,8 +281,9 @@ check.greedy(greedy)
 #
 # ### 3.3 Both steps · easy · 5 minutes
 #
-# `own` is what step one gave (R anchors, -1 for none). Return what each of the K anchors answers for. Use your
-# `step_two`.
+# `own` is what step one gave: the anchor of each of the R objects, -1 for none. Return for each of the K anchors the
+# object it answers for, -1 for background. Use your `step_two`.
+
 
 # %% tags=["exercise"]
 def both(table, own, threshold):
@@ -243,6 +293,7 @@ def both(table, own, threshold):
         if anchor >= 0:
             matched[anchor] = object_
     return matched
+
 
 # %%
 check.both(both)
@@ -256,8 +307,8 @@ check.both(both)
 #
 # ### 3.4 The smallest object · on paper · 5 minutes
 #
-# The smallest square anchor has a side of 30 px. A square object lies exactly in its middle. How long, in px, must the
-# object's side at least be for step two to match the two?
+# The smallest square anchor has a side of 30 px. A smaller square object lies exactly in its middle. How long, in px,
+# must the object's side at least be for step two to match the two? One digit behind the point is enough.
 
 # %% tags=["exercise"]
 side = 30 * 0.5**0.5  # solution
@@ -272,19 +323,50 @@ check.smallest(side)
 # </details>
 # <!-- solution -->
 #
-# A 500 x 375 photograph is squeezed to 300 x 300. There the side is about 35 px wide and 27 px high: smaller objects
-# hang on step one.
+# That is on the canvas. A photograph of 500 x 375 is squeezed to 300 x 300, so on the photograph it is an object 35 px
+# wide and 27 px high. Any object of less than half the smallest anchor's area has only step one, whatever its shape.
 #
-# ### 3.5 The object that disappears · a real bug · 10 minutes
+# ### 3.5 A plus or a single one · on paper · 8 minutes
 #
-# Much published code does step one like this: every object takes its argmax, one after the other, and writes its own
-# index there. Return the list of objects, in rising order, whose entry is overwritten by a later one.
+# As in *How many anchors does an object get?*: an object has exactly the size of a map's small square and lies
+# in the middle of a cell of that map. How many small squares of the same map match it? Do it for all six maps, with
+# the middle cell if there are few, and write down six numbers.
+#
+# | map | 38² | 19² | 10² | 5² | 3² | 1² |
+# |---|---|---|---|---|---|---|
+# | small square, px | 30 | 60 | 111 | 162 | 213 | 264 |
+# | stride, px | 8 | 16 | 32 | 64 | 100 | 300 |
+
+# %% tags=["exercise"]
+same_size = [5, 5, 5, 1, 1, 1]  # solution
+
+# %%
+check.same_size(same_size)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Share two thirds: a shift along one axis may be a third of the side. Which strides are short enough?
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# For a diagonal neighbour the shared part is (side - stride)², and two thirds of side² are needed.
+# </details>
+# <!-- solution -->
+#
+# ### 3.6 The object that disappears · a real bug · 10 minutes
+#
+# Much published code does step one like this: for each object in turn, it finds the object's best anchor (its
+# *argmax*) and writes there that this anchor answers for this object. Nobody looks whether something is written there
+# already. Return the list of the objects, in rising order, that are overwritten by a later one.
+
 
 # %% tags=["exercise"]
 def lost(table):
     # solution
     best = table.argmax(dim=1).tolist()
     return [i for i, anchor in enumerate(best) if anchor in best[i + 1 :]]
+
 
 # %%
 check.lost(lost)
@@ -309,22 +391,24 @@ for rule in (matcher.GREEDY, matcher.OVERWRITE):
     print(f"{rule:<30} anchors per object:", [(result.matched == i).sum().item() for i in range(2)])
 
 # %% [markdown]
-# The first object has vanished: no anchor is told to find it, and those near it are told that it is background. There
-# is no error and no warning, the loss is a little *lower*. On the genuine annotations:
+# The first object has vanished. No anchor is told to find it, and those near it are told to say *background*. There
+# is no error and no warning. On the genuine annotations:
 
 # %%
 print(f"{facts['lost_by_argmax']} of {count:,} objects lose their own anchor by the shortcut")
 
 # %% [markdown]
-# Less than one in a hundred. That is why nobody noticed for years, and why it is worth knowing anyway: fixing this order
-# alone brought [ssd_keras](https://github.com/pierluigiferrari/ssd_keras/issues/71) 0.17 points of mAP, says its author.
+# Less than one in a hundred, so a detector learns in spite of it and the mAP doesn't give it away. Readers have
+# reported it again and again ([ssd.pytorch 193](https://github.com/amdegroot/ssd.pytorch/issues/193) a year before 354).
+# Matching does count: the author of ssd_keras saw his mAP rise by 0.17 "from the new matching logic alone"
+# ([issue 71](https://github.com/pierluigiferrari/ssd_keras/issues/71)).
 #
 # Three more that people trip over:
 #
 # - **A picture without objects.** The maximum over no objects is an error in much code. Here it is 8,732 times
 #   background.
-# - **An object that touches no anchor** (outside of everything). Forced on anchor 0 in some programs: that anchor
-#   then learns to see an object where there is none. Here it stays unmatched.
+# - **An object that touches no anchor**, far outside. Its line of the table is all 0, and the argmax of zeros is 0: some
+#   programs give it anchor 0, which then learns to see an object where there is none. Here it stays unmatched.
 # - **Difficult objects** are matched and trained on, as in the original; other code drops them. They are left out
 #   when detections are judged (chapter 11), which is another thing.
 #
@@ -338,7 +422,9 @@ SelfTest("03")
 #
 # - Step one: the best pair of the whole table first, both leave, again. Every object that touches an anchor gets one.
 # - Step two: every free anchor takes its best object if the IoU is at least .5. An object may have many.
-# - One object of VOC in eight has only the anchor of step one; 352 would lose it by the argmax shortcut.
+# - Boxes of the same size reach IoU .5 when they share two thirds. Below 21 px an object gets one anchor, above 30 px
+#   around ten; long ones get fewer.
+# - One object of VOC in eight has only the anchor of step one. By the argmax shortcut 352 of 47,223 would lose theirs.
 # - Matching depends on the picture alone, not on the network.
 #
 # Paper, section 2.2 "Matching strategy"; the rules are those of Caffe's `bbox_util.cpp`.

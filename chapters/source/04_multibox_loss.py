@@ -43,9 +43,10 @@ found = loss_anatomy.anatomy(predicted, wanted)
 figure = loss_anatomy.drawn(scene, found.positive[0], {f"loss {found.multibox:.4f}": found.chosen[0]})
 
 # %% [markdown]
-# Blue: **positives**. They answer for an object. Red and dashed: **hard negatives**, background anchors in
-# which this network sees an object. It is the narrow one that was trained for five minutes on the mini VOC and
-# recorded. At the end of this page you can check the number in the title with a calculator.
+# Blue: **positives**. They answer for an object. Red and dashed: **hard negatives**, the background anchors that this
+# network is least sure are background. It is the narrow network that was trained for five minutes on the mini VOC and
+# recorded; genuine photographs, if you have them, are new to it, and its loss on them is high. At the end of
+# this page you can check the number in the title with a calculator.
 #
 # ## The words
 #
@@ -55,7 +56,7 @@ figure = loss_anatomy.drawn(scene, found.positive[0], {f"loss {found.multibox:.4
 #   (Logarithms are natural ones, *ln* on a calculator.)
 # - **Localisation** and **confidence** are the sums of the two. (amdegroot: `loss_l`, `loss_c`.)
 # - **Hard negative mining**: taking into the sum only those background anchors that cost most.
-# - **N**: the number of positives, which divides the sum.
+# - **N**: the number of positives; the sum is divided by it.
 #
 # What the network says and what it should have said travel in two records:
 
@@ -76,9 +77,9 @@ print(inspect.getsource(records.Targets))
 # | width | 72 against 60 | ln(72 / 60) = .182 | .2 | **.912** |
 # | height | 108 against 120 | ln(108 / 120) = -.105 | .2 | **-.527** |
 #
-# The shift is measured in widths and heights of the *anchor*. So the same answer means the same relative move for a
-# small and for a large anchor, and the convolutions may share their weights. The logarithm makes twice as wide and
-# half as wide equally far, +.69 and -.69, and no offset can give a box of negative width.
+# The shift is measured in widths and heights of the *anchor*. So the same four numbers mean the same for a small and a
+# large anchor: move by a tenth of your width. With the logarithm, twice as wide and half as wide are equally far
+# away, +.69 and -.69, and no offset can give a box of negative width.
 
 # %%
 anchor, box = torch.tensor([120.0, 90, 180, 210]), torch.tensor([126.0, 105, 198, 213])
@@ -130,13 +131,13 @@ for name, values in (("deviation, before", raw), ("deviation, after", scaled)):
     print(f"{name:<24}", *(f"{x:6.2f}" for x in values.std(dim=0).tolist()))
 
 # %% [markdown]
-# Before, shifts have a standard deviation of little more than .1 and growths one of little more than .2. After
-# dividing, all four are numbers of about the same size, near 1. That is all. The divisors are, roughly, standard
+# Before, the standard deviation is between .1 and .2 for shifts and between .2 and .3 for growths. After dividing it is
+# about the same for all four, somewhat above 1. That is all. The divisors are, roughly, standard
 # *deviations*; a variance would be their square. The author of ssd_keras reads them in this way too
 # ([ssd_keras 148](https://github.com/pierluigiferrari/ssd_keras/issues/148)).
 #
-# They are constants, fixed before training; nothing estimates them. What do they change? The weight of the
-# localisation. Here is the same network with the same boxes, and the loss with and without the division:
+# They are constants, fixed before training; nothing estimates them. What do they change? How much the boxes weigh
+# in the loss. Here are the same network and the same boxes, with and without the division:
 
 # %%
 error = (predicted.offsets - wanted.offsets)[found.positive]
@@ -145,8 +146,8 @@ for name, divisor in (("divided", 1.0), ("not divided", torch.tensor(coding.VARI
     print(f"{name:<12} localisation {cost / found.n:.4f}")
 
 # %% [markdown]
-# Without the division the boxes would hardly count beside the classes. So don't change the divisors alone: whoever
-# reads the offsets has to multiply by the very numbers that were divided by, and a checkpoint trained with others
+# Without the division the boxes would hardly count beside the classes. And the divisors belong to the weights: whoever
+# turns offsets back into boxes has to multiply by the same numbers. A checkpoint that was trained with other divisors
 # gives wrong boxes with these.
 #
 # ## By hand, part two: smooth L1
@@ -160,8 +161,8 @@ for name, divisor in (("divided", 1.0), ("not divided", torch.tensor(coding.VARI
 # | d | -.4 | 0 | -1.5 | 1 | |
 # | cost | .08 | 0 | 1 | .5 | **1.58** |
 #
-# Near 0 it is a parabola, so that small errors pull gently. Beyond 1 it is straight: a wild box pulls no harder than
-# with 1. The parts meet at 1, both are .5 there.
+# Near 0 it is a parabola: its slope is d, so small errors pull gently. Beyond 1 it is straight, with slope 1: however
+# wrong an offset is, it pulls no harder. The two parts meet at 1, where both are .5.
 
 # %% alt="Three curves over the error: plain L1, the parabola, and smooth L1 that follows the parabola near zero and the straight line beyond one"
 d = torch.linspace(-3, 3, 241)
@@ -207,8 +208,8 @@ print("-ln p(background)", *(f"{x:4.1f}" for x in losses[0].tolist()))
 print("                 ", *("   +" if p else "    " for p in positive[0].tolist()))
 
 # %% [markdown]
-# Three negatives for each positive: six. Cross out the positives; they answer for objects, whatever their number
-# says. Of the ten that are left take the six largest: anchors 4, 7, 2, 10, 8, 11. The others count for nothing in
+# Two positives, three negatives for each: six. Cross out the positives; they answer for objects, whatever their
+# number says. Of the ten that are left take the six largest: anchors 4, 7, 2, 10, 8, 11. The others count for nothing in
 # this step. In the next step the ranking may be another one.
 #
 # Four rules hide in this:
@@ -344,10 +345,10 @@ for ratio in (0, 1, 3, 10, 8732):
     print(f"{ratio:5} {cost.negatives:10} {-pull[0]:+29.2f} {share:25.1%}")
 
 # %% [markdown]
-# **Ratio 0**: the only pull is *away* from background. Nothing ever says that there is nothing, so the network may
-# call every anchor an object and pay nothing. **All negatives**: a positive pulls at its own class with a strength
-# below 1, and the background with hundreds. Saying *background* everywhere would end nearly all of the loss.
-# **Three**: background is still the stronger side, as it should be, and objects are heard.
+# **Ratio 0**: the only pull is *away* from background. The network may call every anchor an object and pays nothing
+# for it. **All negatives**: each positive pulls towards its own class with a strength below 1, and against it stands a
+# pull of hundreds. Saying *background* everywhere would end nearly all of the loss. **Three**: background is
+# still the stronger side, as it should be, and objects are heard.
 #
 # And what is lost by leaving out the rest? Here is how much of the loss of all negatives the hardest hold, with the
 # recorded network:
@@ -359,9 +360,9 @@ for ratio in (1, 3, 10, 100):
     print(f"ratio {ratio:3}: {ratio * found.n:5} negatives hold {part:4.0%} of the loss of all of them")
 
 # %% [markdown]
-# A few hold much of it. What is left over is spread over thousands of anchors that are nearly right already, and when
-# one of them goes wrong it moves up the ranking. (Mind that this network saw only chosen negatives in training. A
-# network without an opinion finds all equally hard.)
+# A few hold much of it. The rest is spread over thousands of anchors that are nearly right already, and when
+# one of them goes wrong it moves up the ranking. (This network was trained with mining. One without an opinion finds
+# all equally hard.)
 #
 # ### Per image or per batch
 #
@@ -497,7 +498,8 @@ print(f"gradient at w = 3: {slope:.4f}, weight decay 1e-3 gives {1e-3 * 3:.4f}")
 #
 # ### 4.1 Offsets · easy · 8 minutes
 #
-# An object and its anchor, both corners in px, four numbers each. Return the four offsets, as in part one.
+# An object and its anchor, both as corners in px, four numbers each. Return the four offsets as in part one, in the
+# order x, y, width, height.
 
 
 # %% tags=["exercise"]
@@ -610,7 +612,7 @@ check.mining(hard_negatives)
 # ### 4.5 The whole loss · medium · 12 minutes
 #
 # One image with K anchors: predicted `offsets` (K, 4) and `logits` (K, C), wanted offsets (K, 4) and `labels` (K), and
-# the chosen `negative` (K, True or False). Return the loss, one number. Use your `smooth_l1`;
+# the chosen `negative` (K, True or False). Return the loss, one number; 0 if there is no positive. Use your `smooth_l1`;
 # `torch.nn.functional.cross_entropy(logits, labels, reduction="sum")` does the other half.
 
 
@@ -641,8 +643,8 @@ check.multibox(multibox)
 #
 # ### 4.6 The first loss · on paper · 3 minutes
 #
-# All 21 classes are equally likely, the ratio is 3, no image runs out of negatives. How large is the confidence part of
-# the loss? Two digits behind the point are enough.
+# A network says of all anchors that the 21 classes are equally likely. The ratio is 3, no image runs out of
+# negatives. How large is the confidence part of the loss, divided by N? Two digits behind the point are enough.
 
 # %% tags=["exercise"]
 first_loss = 4 * torch.log(torch.tensor(21.0))  # solution
