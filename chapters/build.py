@@ -136,7 +136,7 @@ def add_links(book: nbformat.NotebookNode, source: Path) -> None:
 
 def _lean(output: dict, alt: str | None) -> dict | None:
     """An output without progress bars, with its picture in 128 colours and described; None if nothing is left."""
-    if output.get("output_type") == "stream" and "%|" in output.text:
+    if output.get("name") == "stderr" and "%|" in output.text:
         return None
     data = output.get("data", {})
     if data.pop(WIDGETS, None) and not set(data) - {"text/plain"}:

@@ -55,12 +55,16 @@ class Player(Explorer):
         for widget in (self.seed, self.sampler, *self.steps):
             widget.observe(self._load, "value")
         self.board.observe(self._update, "boxes")
+        self.board.observe(self._step, "steps")  # the keys n and Shift+n
         controls = [row(self.seed, self.next, self.sampler), row(*self.steps)]
         super().__init__([*controls, row(self.board, self.canvas), row(self.numbers, self.fates)])
         self._load()
 
     def _next(self, button: object) -> None:
         self.seed.value = (self.seed.value + 1) % (self.seed.max + 1)
+
+    def _step(self, change: dict) -> None:
+        self.seed.value = (self.seed.value + change["new"] - change["old"]) % (self.seed.max + 1)
 
     def _load(self, change: object = None) -> None:
         """Draw anew: plane, window and colours from the seed."""

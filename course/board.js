@@ -3,6 +3,7 @@
 
 const HANDLE = 7; // half the side of a corner handle, screen px
 const GRAB = 12; // how far from a corner one may press and still hold it, screen px
+const CORNERS = [[0, 1], [2, 1], [2, 3], [0, 3]]; // which numbers of a box are x and y of its four corners
 
 function render({ model, el }) {
   const root = document.createElement("div");
@@ -11,24 +12,24 @@ function render({ model, el }) {
   root.className = "course-board";
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application");
-  canvas.setAttribute("aria-label", model.get("label"));
   canvas.dataset.lmSuppressShortcuts = "true"; // JupyterLab leaves keys alone inside
   status.className = "course-board-status";
   status.setAttribute("role", "status");
   status.setAttribute("aria-live", "polite");
+  status.id = `course-board-status-${Math.random().toString(36).slice(2)}`;
+  canvas.setAttribute("aria-describedby", status.id); // read when the board gets the focus
   root.append(canvas, status);
   el.append(root);
 
   let boxes = copy(model.get("boxes"));
   let pointer = model.get("pointer").slice();
-  let held = null; // {box, corner: -1 for the whole box, dx, dy}
+  let held = null; // {finger, box, corner: -1 for the whole box, dx, dy}
   let picture = null;
 
   // ---- screen <-> picture
 
   const view = () => model.get("view");
-  const scale = () => canvas.clientWidth / (view()[2] - view()[0]);
-  const toScreen = (x, y) => [(x - view()[0]) * scale(), (y - view()[1]) * scale()];
+  const scale = () => canvas.getBoundingClientRect().width / (view()[2] - view()[0]);
 
   function fromEvent(event) {
     const frame = canvas.getBoundingClientRect();
@@ -39,11 +40,11 @@ function render({ model, el }) {
 
   function draw() {
     const [x0, y0, x1, y1] = view();
-    const width = model.get("width");
-    const height = Math.round((width * (y1 - y0)) / (x1 - x0));
+    canvas.style.width = `${model.get("width")}px`; // the style sheet makes it narrower where the page is
+    canvas.style.aspectRatio = `${x1 - x0} / ${y1 - y0}`;
+    const width = canvas.clientWidth || model.get("width");
+    const height = (width * (y1 - y0)) / (x1 - x0);
     const dense = window.devicePixelRatio || 1;
-    canvas.style.width = `${width}px`;
-    canvas.style.height = `${height}px`;
     if (canvas.width !== Math.round(width * dense) || canvas.height !== Math.round(height * dense)) {
       canvas.width = Math.round(width * dense);
       canvas.height = Math.round(height * dense);
@@ -101,11 +102,11 @@ function render({ model, el }) {
   function write(pen, text, x, y, color) {
     pen.font = "12px sans-serif";
     const wide = pen.measureText(text).width + 6;
-    const left = Math.max(0, Math.min(x, model.get("width") - wide));
+    const left = Math.max(0, Math.min(x, canvas.clientWidth - wide));
     const top = Math.max(0, y - 16);
     pen.fillStyle = color || "#000000";
     pen.fillRect(left, top, wide, 16);
-    pen.fillStyle = "#ffffff";
+    pen.fillStyle = ink(color || "#000000");
     pen.fillText(text, left + 3, top + 12);
   }
 
@@ -163,6 +164,11 @@ function render({ model, el }) {
     draw();
   }
 
+  function takeStep(next) {
+    model.set("steps", model.get("steps") + next);
+    model.save_changes();
+  }
+
   function moved(box, dx, dy) {
     return [box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy].map(round);
   }
@@ -175,8 +181,7 @@ function render({ model, el }) {
     for (const i of order) {
       const box = boxes[i];
       if (!box) continue;
-      const corners = [[0, 1], [2, 1], [2, 3], [0, 3]];
-      const corner = corners.findIndex(([h, v]) => Math.abs(box[h] - x) < reach && Math.abs(box[v] - y) < reach);
+      const corner = CORNERS.findIndex(([h, v]) => Math.abs(box[h] - x) < reach && Math.abs(box[v] - y) < reach);
       if (corner >= 0) return [i, corner];
     }
     return null;
@@ -189,13 +194,14 @@ function render({ model, el }) {
   }
 
   canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || !event.isPrimary) return; // the right button, a second finger
     canvas.focus({ preventScroll: true });
     const [x, y] = fromEvent(event);
     if (model.get("pointer_mode") === "click") sendPointer(x, y);
     const corner = cornerAt(x, y);
     const i = corner ? corner[0] : boxAt(x, y);
     if (i < 0) return;
-    held = { box: i, corner: corner ? corner[1] : -1, dx: x - boxes[i][0], dy: y - boxes[i][1] };
+    held = { finger: event.pointerId, box: i, corner: corner ? corner[1] : -1, dx: x - boxes[i][0], dy: y - boxes[i][1] };
     canvas.setPointerCapture(event.pointerId);
     event.preventDefault();
     choose(i);
@@ -209,10 +215,11 @@ function render({ model, el }) {
       return;
     }
     const box = boxes[held.box];
+    if (!box || event.pointerId !== held.finger) return; // Python may have taken it away
     if (held.corner < 0) {
       boxes[held.box] = moved(box, x - held.dx - box[0], y - held.dy - box[1]);
     } else {
-      const [h, v] = [[0, 1], [2, 1], [2, 3], [0, 3]][held.corner];
+      const [h, v] = CORNERS[held.corner];
       const next = box.slice();
       next[h] = round(h === 0 ? Math.min(x, box[2] - 2) : Math.max(x, box[0] + 2));
       next[v] = round(v === 1 ? Math.min(y, box[3] - 2) : Math.max(y, box[1] + 2));
@@ -221,18 +228,22 @@ function render({ model, el }) {
     sendBoxes();
   });
 
-  const release = () => { held = null; };
-  canvas.addEventListener("pointerup", release);
-  canvas.addEventListener("pointercancel", release);
+  const release = (event) => {
+    if (!held || event.pointerId !== held.finger) return;
+    held = null;
+    onBoxes(); // Python may have put it somewhere else meanwhile
+  };
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) canvas.addEventListener(end, release);
 
   // ---- keys
 
   canvas.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey) return; // the browser's and JupyterLab's
     const step = event.altKey ? 1 : model.get("key_step");
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    const count = boxes.length;
-    if (way && count) {
-      const i = Math.min(model.get("active"), count - 1);
+    const many = boxes.length;
+    if (way && many) {
+      const i = Math.min(model.get("active"), many - 1);
       const [dx, dy] = [way[0] * step, way[1] * step];
       const [a, b, c, d] = boxes[i];
       boxes[i] = event.shiftKey
@@ -241,8 +252,10 @@ function render({ model, el }) {
       sendBoxes();
     } else if (way && model.get("pointer_mode") !== "none") {
       sendPointer(pointer[0] + way[0] * step, pointer[1] + way[1] * step);
-    } else if (event.key === "n" && count) {
-      choose((model.get("active") + 1) % count);
+    } else if (event.key.toLowerCase() === "n" && !event.altKey) {
+      const next = event.shiftKey ? -1 : 1;
+      if (many > 1) choose((model.get("active") + next + many) % many);
+      else takeStep(next);
     } else {
       return; // Tab and the rest go their usual way
     }
@@ -271,7 +284,12 @@ function render({ model, el }) {
     status.textContent = model.get("status");
   }
 
+  function name() {
+    canvas.setAttribute("aria-label", model.get("label"));
+  }
+
   const redraw = ["scene", "view", "frame", "width", "box_colors", "box_names", "active", "picture_alpha", "pointer_mode"];
+  const resized = new ResizeObserver(draw); // another width of the page; `resize` tells of another zoom, too
   const onBoxes = () => {
     if (!held) boxes = copy(model.get("boxes")); // a box in the hand is where the hand is
     draw();
@@ -285,6 +303,10 @@ function render({ model, el }) {
   model.on("change:pointer", onPointer);
   model.on("change:picture", load);
   model.on("change:status", say);
+  model.on("change:label", name);
+  window.addEventListener("resize", draw);
+  resized.observe(canvas);
+  name();
   say();
   load();
   draw();
@@ -294,10 +316,22 @@ function render({ model, el }) {
     model.off("change:pointer", onPointer);
     model.off("change:picture", load);
     model.off("change:status", say);
+    model.off("change:label", name);
+    window.removeEventListener("resize", draw);
+    resized.disconnect();
   };
 }
 
 const copy = (boxes) => boxes.map((box) => box.slice());
 const round = (value) => Math.round(value * 10) / 10;
+
+// Black or white, whichever is easier to read on this "#rrggbb" (as `ink_on` in board.py).
+function ink(color) {
+  const part = (at) => {
+    const value = parseInt(color.slice(at, at + 2), 16) / 255;
+    return value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  };
+  return 0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5) > 0.179 ? "#000000" : "#ffffff";
+}
 
 export default { render };

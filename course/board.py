@@ -16,15 +16,15 @@ import torch
 import traitlets
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-KEYS = "Keys: arrows move, with Shift they resize, with Alt by one pixel, n takes the next box."
+KEYS = "Keys: arrows move, with Shift they resize, with Alt by one pixel, n (or Shift+n) takes another box."
 
 
 class Board(anywidget.AnyWidget):
-    """A canvas `width` screen px wide showing the part `view` of a picture's plane."""
+    """A canvas `width` screen px wide (less on a narrow page) showing the part `view` of a picture's plane."""
 
     _esm = Path(__file__).parent / "board.js"
     _css = Path(__file__).parent / "board.css"
@@ -48,6 +48,8 @@ class Board(anywidget.AnyWidget):
     pointer_mode = traitlets.Enum(("none", "move", "click"), "none").tag(sync=True)
     pointer = traitlets.List(traitlets.Float(), [150.0, 150.0]).tag(sync=True)
     pointer_limits = traitlets.List(traitlets.Float(), []).tag(sync=True)
+    # with less than two boxes, n has nothing to choose from: it raises this counter, Shift+n lowers it
+    steps = traitlets.Int(0).tag(sync=True)
     key_step = traitlets.Float(5.0).tag(sync=True)
 
     def __repr__(self) -> str:
@@ -131,7 +133,17 @@ def _layer_on(ax: Axes, drawn: dict[str, Any]) -> None:
 
 def _caption_on(ax: Axes, x: float, y: float, text: str, color: str) -> None:
     style = dict(facecolor=color, edgecolor="none", pad=1.2)
-    ax.text(x, y, text, fontsize=8, color="white", va="bottom", bbox=style, clip_on=True, zorder=4)
+    ax.text(x, y, text, fontsize=8, color=ink_on(color), va="bottom", bbox=style, clip_on=True, zorder=4)
+
+
+def ink_on(color: str) -> str:
+    """Black or white, whichever is easier to read on a colour "#rrggbb" (luminance of WCAG 2)."""
+    parts = [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(color)]
+    return (
+        "#000000"
+        if sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), parts, strict=True)) > 0.179
+        else "#ffffff"
+    )
 
 
 def as_url(picture: torch.Tensor) -> str:

@@ -205,11 +205,6 @@ def _best(scores: Tensor, labels: Tensor, k: int) -> Tensor:
     return torch.tensor(chosen, dtype=torch.int64)
 
 
-def _first(scores: Tensor, labels: Tensor, k: int) -> Tensor:
-    parts = [(labels == label).nonzero()[:k, 0] for label in labels.unique()]
-    return torch.cat(parts).sort().values if parts else torch.zeros(0, dtype=torch.int64)
-
-
 def _in_class_places(scores: Tensor, labels: Tensor, k: int) -> Tensor:
     parts = [scores[labels == label].argsort(descending=True)[:k] for label in labels.unique()]
     return torch.cat(parts).sort().values if parts else torch.zeros(0, dtype=torch.int64)
@@ -235,8 +230,13 @@ top_k = Exercise(
             "those are the worst of each class: sort descending",
             lambda scores, labels, k: _best(-scores, labels, k),
         ),
-        Mistake("those are the first of each class, not the best: sort by score before you cut", _first),
-        Mistake("those are places within the class; the places in `scores` were asked for", _in_class_places),
+        Mistake(
+            "those are the first of each class, not the best: sort by score before you cut",
+            lambda scores, labels, k: _best(-torch.arange(len(scores)), labels, k),
+        ),
+        Mistake(
+            "those are indices within the class; the indices in `scores` were asked for", _in_class_places
+        ),
     ],
     praise="Each class has its own list, so a crowd of one kind pushes nobody else out.",
 )
@@ -257,10 +257,6 @@ def _ghosts(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
     order = scores.argsort(descending=True, stable=True)
     close = geometry.iou(boxes[order, None], boxes[order]) > max_iou
     return order[~close.triu(1).any(dim=0)]
-
-
-def _unsorted(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
-    return _suppress(boxes, -torch.arange(len(boxes)).float(), max_iou)
 
 
 def _last_only(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
@@ -307,14 +303,18 @@ suppress = Exercise(
             "better ones",
             _ghosts,
         ),
-        Mistake("go from the best score down; you took the boxes as they came", _unsorted),
+        Mistake(
+            "go from the best score down; you took the boxes as they came",
+            lambda b, s, m: _suppress(b, -torch.arange(len(b)).float(), m),
+        ),
         Mistake("you compared with the last kept box only; every kept box counts", _last_only),
         Mistake(
             "those are the boxes that go; the ones that stay were asked for",
-            lambda b, s, m: torch.tensor(
-                [i for i in s.argsort(descending=True).tolist() if i not in _suppress(b, s, m).tolist()],
-                dtype=torch.int64,
-            ),
+            lambda b, s, m: (order := s.argsort(descending=True))[~torch.isin(order, _suppress(b, s, m))],
+        ),
+        Mistake(
+            "that says for each box whether it stays; the indices of those that stay were asked for",
+            lambda b, s, m: torch.isin(torch.arange(len(b)), _suppress(b, s, m)),
         ),
         Mistake(
             "right boxes, but the best score comes first", lambda b, s, m: _suppress(b, s, m).sort().values
@@ -335,11 +335,6 @@ def _by_class(boxes: Tensor, scores: Tensor, labels: Tensor, max_iou: float) -> 
         kept += mine[_suppress(boxes[mine], scores[mine], max_iou)].tolist()
     kept = torch.tensor(kept, dtype=torch.int64)
     return kept[scores[kept].argsort(descending=True, stable=True)]
-
-
-def _class_after_class(boxes: Tensor, scores: Tensor, labels: Tensor, max_iou: float) -> Tensor:
-    kept = _by_class(boxes, scores, labels, max_iou)
-    return kept[labels[kept].argsort(stable=True)]
 
 
 def _places_lost(boxes: Tensor, scores: Tensor, labels: Tensor, max_iou: float) -> Tensor:
@@ -369,9 +364,16 @@ class_by_class = Exercise(
             "boxes of different classes suppressed each other: the rider is gone, or the horse",
             lambda boxes, scores, labels, max_iou: _suppress(boxes, scores, max_iou),
         ),
-        Mistake("all there, but class after class; the best score of all comes first", _class_after_class),
         Mistake(
-            "those are places within a class; carry them back: `mine[...]` with the places of that class",
+            "right boxes, but in the order they came in; the best score comes first",
+            lambda *given: _by_class(*given).sort().values,
+        ),
+        Mistake(
+            "all there, but class after class; the best score of all comes first",
+            lambda *given: (kept := _by_class(*given))[given[2][kept].argsort(stable=True)],
+        ),
+        Mistake(
+            "those are indices within a class; carry them back: `mine[...]` with the places of that class",
             _places_lost,
         ),
     ],

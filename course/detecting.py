@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import torch
@@ -13,7 +14,7 @@ from course import pictures
 from ssdlib import batches, boxes, coding, detect, evaluate, store, voc
 from ssdlib.anchors import SSD300, default_boxes
 from ssdlib.detect import KEEP, NMS_IOU, SCORE, TOP_K
-from ssdlib.plots import BLUE, RED, boxes_on, photograph_on
+from ssdlib.plots import BLACK, BLUE, RED, boxes_on, photograph_on
 from ssdlib.records import Detections, Example, Predictions
 
 STAYS = -1
@@ -176,6 +177,20 @@ def stages_drawn(pixels: Tensor, ranking: Ranking, score: float = 0.5) -> Figure
         ax.set(xlim=(-30, 330), ylim=(330, -30))
         ax.set_title(title.format(len(places)), fontsize=10)
     boxes_on(axes[2], ranking.boxes[shown], captions(ranking, shown), color=BLUE)
+    return figure
+
+
+def guesses_drawn(pixels: Tensor, ranking: Ranking, score: float = 0.5) -> Figure:
+    """One scene with what one would show of it, each box in a line style of its own, named beside the picture."""
+    figure, ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
+    photograph_on(ax, pixels)
+    shown = ranking.kept[ranking.scores[ranking.kept] >= score]
+    styles = zip(cycle(("-", "--", ":")), cycle((BLUE, RED, BLACK)), strict=False)
+    named = zip(ranking.boxes[shown].tolist(), captions(ranking, shown), styles, strict=False)
+    for (x1, y1, x2, y2), name, (dash, color) in named:
+        drawn = dict(fill=False, edgecolor=color, linestyle=dash, linewidth=2.5, label=name)
+        ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, **drawn))
+    figure.legend(loc="outside right upper", frameon=False, handlelength=3)
     return figure
 
 

@@ -17,13 +17,19 @@ class Keys(anywidget.AnyWidget):
         if (event.shiftKey && event.key === "Enter") return;
         event.stopPropagation();
       };
+      let box = null;
+      let timer = null;
       const attach = () => {
-        const box = el.isConnected && el.closest(".jp-OutputArea-output, .output_area, .widget-vbox");
+        box = el.isConnected && el.closest(".jp-OutputArea-output, .output_area, .widget-vbox");
         if (box) box.addEventListener("keydown", keep);
-        else setTimeout(attach, 50);
+        else timer = setTimeout(attach, 50);
       };
       el.style.display = "none";
       attach();
+      return () => {
+        clearTimeout(timer);
+        if (box) box.removeEventListener("keydown", keep);
+      };
     }
     export default { render };
     """

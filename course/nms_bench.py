@@ -21,6 +21,7 @@ LEGEND = (
     "blue: stays (thick and named: the six best)",
     "thin dashed red: suppressed",
     "black: the candidate; green: its suppressor",
+    "dotted purple: left by NMS, but beyond keep",
 )
 
 
@@ -33,7 +34,10 @@ class NmsBench(Explorer):
         """`case` is the place of a test scene, or the name of a case by hand."""
         self.recorded = recorded()
         self.board = Board(
-            label="Boxes and their suppression. Keys: n takes the next.", view=list(VIEW), width=520
+            label="Boxes and their suppression. Keys: n takes the next candidate, Shift+n the one before. "
+            "By hand the arrows move a box, with Shift they resize it; in a scene they move the cross.",
+            view=list(VIEW),
+            width=520,
         )
         cases = [(self._title(i), i) for i in SCENES] + [(name, name) for name in HANDS]
         self.case = ipywidgets.Dropdown(options=cases, value=case, description="case")
@@ -48,10 +52,12 @@ class NmsBench(Explorer):
         numbers = (self.score, self.top_k, self.nms_iou, self.keep)
         for slider in (*numbers, self.place):
             slider.layout.width = "320px"
-        for widget in (self.shown, self.scope, self.place, *numbers):
+        for widget in (self.shown, self.scope, *numbers):
             widget.observe(self._update, "value")
+        self.place.observe(self._take, "value")
         self.case.observe(self._load, "value")
-        self.board.observe(self._step, "active")
+        self.board.observe(self._next, "steps")
+        self.board.observe(self._hold, "active")
         self.board.observe(self._click, "pointer")
         self.board.observe(self._update, "boxes")
         beside = ipywidgets.VBox([*numbers, self.place, self.table])
@@ -71,6 +77,7 @@ class NmsBench(Explorer):
             board.picture, board.boxes = "", [list(corners) for _, _, corners in HANDS[case]]
             present = {voc.LABELS[name] for name, _, _ in HANDS[case]}
         else:
+            board.boxes, board.box_names = [], []
             said = self.recorded.of(case)
             self.probabilities = said.logits[0].softmax(dim=-1)
             self.decoded = coding.decode(said.offsets[0], self.recorded.anchors)
@@ -108,10 +115,6 @@ class NmsBench(Explorer):
         self.place.max = max(len(self.visible) - 1, 0)
         if self.by_hand:
             self._name_boxes()
-        else:
-            # the n key walks over boxes; these lie where nobody sees or catches them, one for each candidate
-            self.board.boxes, self.board.box_names = [[-9e3] * 4] * len(self.visible), []
-            self.board.active = self.place.value
         self.board.scene = {"layers": self._layers()}
         self.board.status = self.sentence()
         self.table.value = "<br>".join(self.summary())
@@ -165,15 +168,32 @@ class NmsBench(Explorer):
         found = (self.ranking.anchors == i).nonzero()[:, 0].tolist()
         return found[0] if found else None
 
-    def _step(self, change: object = None) -> None:
-        """The n key, or a box taken in hand."""
+    def _take(self, change: object = None) -> None:
+        """The slider: by hand, the box goes with it."""
         if self._busy:
             return
-        place = self._place_of(self.board.active) if self.by_hand else self.board.active
-        if place is not None and self.by_hand:
-            self.shown.value = ALL
-        self.place.value = min(place or 0, self.place.max)
+        if self.by_hand and len(self.visible):
+            self._busy = True
+            self.board.active = int(self.ranking.anchors[self.chosen()])
+            self._busy = False
         self._update()
+
+    def _next(self, change: dict) -> None:
+        """The n key in a scene: down the ranking, and from its end to its beginning."""
+        if not self._busy and not self.by_hand and len(self.visible):
+            self.place.value = (self.place.value + change["new"] - change["old"]) % len(self.visible)
+
+    def _hold(self, change: object = None) -> None:
+        """By hand: the n key, or a box taken in hand."""
+        if self._busy or not self.by_hand:
+            return
+        self._busy = True
+        self.shown.value = ALL
+        self._busy = False
+        self._update()  # all are visible again
+        place = self._place_of(self.board.active)
+        if place is not None and place != self.place.value:
+            self.place.value = place
 
     def _click(self, change: object = None) -> None:
         """Take the candidate whose edge is nearest to where one clicked."""
@@ -193,6 +213,15 @@ class NmsBench(Explorer):
         """What became of the chosen candidate, and why."""
         if not len(self.visible):
             return "no candidate: no score is above the threshold"
+        if self.by_hand and self._place_of(self.board.active) is None:
+            name, score, _ = HANDS[self.case.value][self.board.active]
+            low = score <= self.score.value
+            why = (
+                f"its score isn't above {self.score.value:g}"
+                if low
+                else "it isn't among the top-k of its class"
+            )
+            return f"{name} {score:.2f}: no candidate, {why}"
         found, at = self.ranking, self.chosen()
         by = int(found.suppressor[at])
         text = f"candidate {at}, {captions(found, torch.tensor([at]))[0]}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import ipywidgets
 
+from course.checking import COLOURS, RIGHT, WRONG, badge
 from course.keys import Keys
 
 FOLDER = Path(__file__).parent / "self_tests"
@@ -74,10 +75,10 @@ class SelfTest(ipywidgets.VBox):
         for question, choice, answer in zip(self.questions, self.choices, self.answers, strict=True):
             if choice.value is not None:
                 option = question.options[choice.value]
-                mark, colour = ("✓", "#006B4E") if option.right else ("✗", "#B34700")
+                mark, colour = ("✓", COLOURS[RIGHT]) if option.right else ("✗", COLOURS[WRONG])
                 answer.value = (
                     f"<div role='status' style='border-left:6px solid {colour};padding-left:12px'>"
-                    f"<b>{mark}</b> {html.escape(option.because)}</div>"
+                    f"{badge(mark, colour)} {html.escape(option.because)}</div>"
                 )
         self.score.value = f"<b>{self.right()} of {len(self.questions)}</b>"
 

@@ -169,7 +169,8 @@ class Reader:
                     const content = message.content;
                     text += content.text || content.data?.['text/plain'] || content.evalue || '';
                 };
-                await future.done;
+                const late = new Promise((_, no) => setTimeout(no, 1000 * timeout, `no answer to ${code}`));
+                await Promise.race([future.done, late]);
                 return text;
             }""",
             [f"print({code})", timeout],

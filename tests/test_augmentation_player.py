@@ -368,3 +368,11 @@ def test_numbers_are_judged_by_what_was_forgotten():
     assert "seven candidates" in check.untouched(1 / 24).message
     assert "whole pictures" in check.untouched(1 / 7).message
     assert "no coin" in check.untouched(1 / 8).message
+
+
+def test_the_key_n_draws_anew_and_shift_n_goes_back(player):
+    seed = player.seed.value
+    player.board.steps += 1
+    assert player.seed.value == seed + 1
+    player.board.steps -= 1
+    assert player.seed.value == seed

@@ -161,6 +161,16 @@ def test_the_readme_lists_every_chapter():
     assert set(re.findall(r"\(chapters/(\w+)\.ipynb\)", readme)) == {path.stem for path in CHAPTERS}
 
 
+@each
+def test_the_readme_and_the_chapter_agree_on_the_minutes(path):
+    readme = (ROOT / "README.md").read_text()
+    [minutes] = re.findall(rf"\({re.escape(f'chapters/{path.name}')}\) \| (\d+) \|", readme)
+    [time] = re.findall(r"^\| time \| (.+) \|$", prose_of(nbformat.read(path, as_version=4)), re.M)
+    assert f"{minutes} minutes" in time or path.name.startswith(
+        "09"
+    )  # 09: the run takes more than the reading
+
+
 @pytest.mark.parametrize("folder", sorted((ROOT / "chapters/recordings").glob("*/")), ids=lambda f: f.name)
 def test_a_recording_states_device_date_commit_and_seed(folder):
     import json

@@ -11,6 +11,7 @@ import torch
 
 from course import pictures
 from course.board import Board, as_url, layer
+from ssdlib.records import Example
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "chapters"))
@@ -50,6 +51,38 @@ def test_a_scene_has_its_boxes_on_the_canvas(mini, monkeypatch):
     wanted = example.boxes * torch.tensor([300 / width, 300 / height] * 2)
     assert torch.allclose(scene.boxes, wanted, atol=1e-3) and scene.pixels.shape == (300, 300, 3)
     assert len(scene.names) == len(wanted)
+
+
+def test_too_few_pictures_of_a_kind_are_told_in_one_sentence(mini, monkeypatch):
+    monkeypatch.setenv("COURSE_VOC", str(mini))
+    with pytest.raises(
+        LookupError, match=r"VOCdevkit: \d+ test pictures with exactly 2 objects.*; wanted 1001"
+    ):
+        pictures.pick(objects=2, skip=1000)
+
+
+def test_a_progress_bar_is_dropped_and_what_a_cell_prints_is_kept():
+    from nbformat.v4 import new_output
+
+    from build import _lean
+
+    assert _lean(new_output("stream", name="stderr", text="7%|#  |"), None) is None
+    assert _lean(new_output("stream", name="stdout", text="7%| of all"), None)
+
+
+def test_a_picture_is_picked_whose_objects_lie_apart_or_else_overlap_least(monkeypatch):
+    def example(name, *boxes):
+        count = len(boxes)
+        labels, easy = torch.ones(count, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
+        return Example(name, Path(name), (100, 100), torch.tensor(boxes), labels, easy)
+
+    crowded = example("crowded", [0.0, 0, 10, 10], [0.0, 0, 10, 9])
+    closer = example("closer", [0.0, 0, 10, 10], [5.0, 0, 15, 10])
+    apart = example("apart", [0.0, 0, 10, 10], [20.0, 0, 30, 10])
+    monkeypatch.setattr(pictures, "test_set", lambda: [crowded, closer, apart])
+    assert [pictures.pick(2, skip).image_id for skip in range(3)] == ["apart", "closer", "crowded"]
+    with pytest.raises(LookupError, match="0 test pictures with exactly 7 objects"):
+        pictures.pick(7)
 
 
 # ---- stubs

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import jupytext
+import numpy as np
 import pytest
+import torch
 
 from course import checking, self_test
 from course.checking import Case, Exercise, Mistake
@@ -154,6 +156,136 @@ def test_changing_the_arguments_is_noticed_and_leaves_the_cases_alone():
     assert DOUBLE(lambda x: [2 * v for v in x]).state == checking.RIGHT
 
 
+@pytest.mark.parametrize(
+    "argument", [[1.0, 2.0], torch.ones(3), torch.tensor([True, False]), np.ones(3), [[1.0], [2.0]]], ids=repr
+)
+def test_changing_one_number_in_place_is_noticed_whatever_holds_it(argument):
+    def answer(x):
+        x[0] = x[0] * 0
+        return 3
+
+    identity = Exercise("x", lambda x: 3, [Case("a", (argument,))])
+    if isinstance(argument[0], list):
+        answer = lambda x: x[0].append(1.0)  # noqa: E731
+    assert "changed what it was given" in identity(answer).message
+    assert identity(lambda x: 3).state == checking.RIGHT
+
+
+@pytest.mark.parametrize(
+    "found, wanted, same",
+    [
+        ([torch.tensor([1.0, 2]), torch.tensor([3.0, 4])], torch.tensor([[1, 2], [3, 4]]), True),
+        ([np.array([1.0, 2]), np.array([3.0, 4])], [[1, 2], [3, 4]], True),
+        ((torch.zeros(2, 4), [1, 2]), (torch.zeros(2, 4), torch.tensor([1, 2])), True),
+        ([torch.tensor(1), 2.5], [1, 2.5], True),
+        (torch.tensor([1.0], requires_grad=True), [1], True),
+        (range(3), [0, 1, 2], True),
+        ([], torch.zeros(0, 4), True),
+        ([], torch.zeros(1, 4), False),
+        (torch.zeros(0), torch.zeros(0, 4), False),
+        (299.99997, 300, True),  # float32
+        (26_285_000, 26_285_486, False),
+        (26_285_486.0, 26_285_486, True),
+        (8731.9, 8732, False),
+        (10**400, 3, False),
+        ({1}, [1], False),
+        (float("nan"), float("nan"), True),
+        (float("inf"), float("inf"), True),
+        (1.0, float("nan"), False),
+        (1j, 1.0, False),
+    ],
+)
+def test_agreement_looks_at_the_numbers_and_not_at_what_holds_them(found, wanted, same):
+    assert checking.agree(found, wanted) is same
+
+
+def test_whole_numbers_have_to_be_right_to_the_last_digit_of_a_float32():
+    assert checking.agree(262_854.01, 262_854, 1e-4) and not checking.agree(262_855, 262_854)
+
+
+def test_a_tolerance_below_the_usual_one_still_says_where():
+    tight = Exercise("x", lambda: [1.0, 2.0], [Case("a", ())], tolerance=1e-6)
+    assert "at [1] yours is 2.00001, wanted 2" in tight(lambda: [1.0, 2.00001]).message
+
+
+def test_of_several_things_the_first_that_is_wrong_is_named():
+    both = Exercise("x", lambda: (torch.zeros(2, 4), torch.ones(3)), [Case("a", ())])
+    assert "part 1: at [2] yours is 0, wanted 1" in both(lambda: (torch.zeros(2, 4), [1, 1, 0])).message
+    assert "length 1, wanted 2" in both(lambda: (torch.zeros(2, 4),)).message
+
+
+def test_a_generator_is_told_to_become_a_list():
+    assert "list(" in DOUBLE(lambda x: (2 * v for v in x)).message
+
+
+def test_a_forgotten_return_is_not_taken_for_an_empty_cell():
+    def answer(x):
+        found = [2 * v for v in x]  # noqa: F841
+
+    def stub(x):
+        """What."""
+        ...
+
+    assert "`return` is missing" in DOUBLE(answer).message
+    assert DOUBLE(stub).message == checking.FILL_IN and DOUBLE(stub).state == checking.TODO
+
+
+def test_an_answer_that_one_had_to_stop_is_no_traceback():
+    def answer(x):
+        raise KeyboardInterrupt
+
+    assert "until you stopped it" in DOUBLE(answer).message
+
+
+def test_an_exception_inside_a_library_names_the_line_of_the_answer():
+    def answer(x):
+        return torch.einsum("ab->ba", torch.zeros(3))
+
+    message = DOUBLE(answer).message
+    assert "torch.einsum" in message and "\n" not in message
+
+    def silent(x):
+        raise ValueError
+
+    assert DOUBLE(silent).message.endswith("`raise ValueError`")
+
+
+def test_a_function_where_its_value_was_asked_for_is_told_so():
+    assert "a value was asked for" in Exercise("x", 3.0, mistakes=[Mistake("no", 4.0)])(lambda: 3.0).message
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two "#rrggbb" colours, by the definition of WCAG 2."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        parts = [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    dark, bright = sorted((luminance(one), luminance(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def test_marks_can_be_read_on_a_dark_page_and_on_a_light_one():
+    """White letters on a dark ground of their own, whatever the page's colour; no text has another colour."""
+    for state, colour in checking.COLOURS.items():
+        shown = checking.Verdict("x", state, "y")._repr_html_()
+        assert contrast("#ffffff", colour) >= 4.5
+        assert re.findall(r"[^-]color:(#\w+)", shown) == ["#fff"] and f"background:{colour}" in shown
+
+
+def test_words_on_a_board_can_be_read_on_their_ground():
+    from course.board import ink_on
+    from ssdlib import plots
+
+    colours = {
+        value for value in vars(plots).values() if isinstance(value, str) and re.fullmatch(r"#\w{6}", value)
+    }
+    assert len(colours) >= 8
+    for colour in colours:
+        assert contrast(colour, ink_on(colour)) >= 4.5
+
+
 def test_the_verdict_escapes_what_an_answer_says():
     verdict = Exercise("x", 3.0, mistakes=[Mistake("no", 4.0)])("<script>")
     assert "<script>" not in verdict._repr_html_()
@@ -177,8 +309,6 @@ def test_a_self_test_has_four_to_six_questions_with_one_right_option_and_words_f
 
 @pytest.mark.parametrize("chapter", TESTS)
 def test_what_a_self_test_calls_right_is_what_the_library_says(chapter):
-    import torch
-
     rooms = (
         "anchors augment batches boxes coding detect evaluate loss matching model records voc weights".split()
     )

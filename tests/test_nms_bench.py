@@ -133,11 +133,51 @@ def test_the_bench_shows_the_numbers_of_the_funnel_and_follows_its_sliders(bench
     assert "score 0.1, top-k 400, NMS 0.80 within each class, keep 5" in repr(bench)
 
 
-def test_the_n_key_and_the_slider_go_down_the_ranking_together(bench):
-    bench.board.active = 4
+def test_the_n_key_goes_down_the_ranking_up_again_and_round(bench):
+    assert bench.place.value == 1 and not bench.board.boxes
+    bench.board.steps += 3
     assert bench.place.value == 4 and "candidate 4" in bench.board.status
+    bench.board.steps -= 1
+    assert bench.place.value == 3 and "candidate 3" in bench.board.status
+    bench.board.steps -= 4
+    assert bench.place.value == bench.place.max == len(bench.visible) - 1
+    bench.board.steps += 1
+    assert bench.place.value == 0
+
+
+def test_by_hand_the_slider_and_the_box_in_hand_go_together(bench):
+    bench.case.value = list(HANDS)[0]
     bench.place.value = 2
     assert bench.board.active == 2 and "candidate 2" in bench.board.status
+    bench.shown.value = "cat"
+    bench.board.active = 4
+    assert bench.shown.value == ALL and bench.place.value == 4 and "suppressed by 2" in bench.board.status
+
+
+def test_a_box_by_hand_that_is_no_candidate_says_why(bench):
+    bench.case.value, bench.score.value = list(HANDS)[0], 0.7
+    bench.board.active = 3
+    assert bench.board.status == "cat 0.60: no candidate, its score isn't above 0.7"
+    bench.score.value, bench.top_k.value = 0.01, 2
+    bench.board.active = 4
+    assert bench.board.status == "dog 0.50: no candidate, it isn't among the top-k of its class"
+
+
+def test_boxes_without_area_or_far_away_do_not_stop_the_bench(bench):
+    bench.case.value = list(HANDS)[0]
+    bench.board.boxes = [
+        [10.0, 10, 10, 10],
+        [10.0, 10, 12, 12],
+        [-900.0, -900, -890, -890],
+        *bench.board.boxes[3:],
+    ]
+    for slider in (bench.score, bench.top_k, bench.keep):
+        for value in slider.options:
+            slider.value = value
+            assert bench.board.status and bench.still()
+        slider.value = slider.options[0]
+    bench.nms_iou.value = 1
+    assert bench.board.status
 
 
 def test_a_suppressed_candidate_names_the_one_that_overlaps_it_too_much(bench):
@@ -246,6 +286,8 @@ def test_each_wrong_answer_gets_its_own_sentence():
     def swapped(places, size):
         return places.clamp(0, 300) / 300 * torch.tensor([size[1], size[0]] * 2)
 
+    suppress = torchvision.ops.nms
+
     def late_clamp(places, size):
         return (places / 300 * torch.tensor([size[0], size[1]] * 2)).clamp(0, 300)
 
@@ -258,6 +300,16 @@ def test_each_wrong_answer_gets_its_own_sentence():
         (check.suppress, pairwise, "a suppressed box has suppressed another one"),
         (check.suppress, as_they_come, "as they came"),
         (check.suppress, at_least, "has to exceed"),
+        (
+            check.suppress,
+            lambda b, s, m: torch.isin(torch.arange(len(b)), suppress(b, s, m)),
+            "says for each box",
+        ),
+        (
+            check.class_by_class,
+            lambda *a: sorted(torchvision.ops.batched_nms(*a).tolist()),
+            "in the order they came",
+        ),
         (check.class_by_class, classes_ignored, "different classes suppressed each other"),
         (check.to_photograph, swapped, "swapped"),
         (check.to_photograph, late_clamp, "border of the canvas"),

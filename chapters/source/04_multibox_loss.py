@@ -413,8 +413,8 @@ explorer = loss_anatomy.LossAnatomy(scenes)
 explorer
 
 # %% [markdown]
-# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4.
-# VS Code and Colab have not been tried.)
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
+# Notebook 7. VS Code and Colab have not been tried.)
 #
 # ## Which loss to expect
 #

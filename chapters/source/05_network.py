@@ -490,8 +490,10 @@ explorer = fields.FieldPointer(scene, level=1)
 explorer
 
 # %% [markdown]
-# (Run the cells of this page to move things; where no kernel runs you see a still picture. The recorded network has a strided
-# stem, so its fields are one pixel smaller than in the table above.)
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
+# Notebook 7. VS Code and Colab have not been tried.)
+#
+# The recorded network has a strided stem, so its fields are one pixel smaller than in the table above.
 #
 # ## Exercises
 #

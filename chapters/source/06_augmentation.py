@@ -377,7 +377,7 @@ for steps in (augment.STEPS, ("expand", "crop", "flip")):
 # Left is the plane with the window in blue, right is the canvas. Drag the window or its corners; the text says which
 # samplers would take it and which objects stay. A dot marks each object's centre. *Say before you look*:
 #
-# - Press **next draw** ten times. In how many does every object stay?
+# - Press **next draw** ten times (or <kbd>n</kbd> on the picture). In how many does every object stay?
 # - Drag the window until the dot of a large object is outside. What happens to its box, and what do you still see of it?
 # - Make a window that the bound .3 accepts and .5 doesn't. Now one that *any patch* accepts and that keeps no object.
 # - Choose the sampler **IoU ≥ 0.7** and press **next draw** until it finds something. How long does it take?

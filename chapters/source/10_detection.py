@@ -6,9 +6,9 @@
 #
 # | | |
 # |---|---|
-# | time | 45 minutes, half of them for the exercises |
+# | time | 80 minutes, two thirds of them for the exercises |
 # | hardware | any laptop; no GPU |
-# | you need | chapter 02: the 8,732 anchors; chapter 03: IoU |
+# | you need | chapter 01: IoU; chapter 02: the 8,732 anchors; chapter 04: offsets and softmax |
 # | new rooms | `detect`, and `decode` in `coding` |
 #
 # At the end of this page you will be able to
@@ -47,14 +47,15 @@ figure = detecting.stages_drawn(scene.pixels, ranking)
 # (Glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0. The scenes are those of the mini VOC even if the genuine
 # VOC is on your disk, because this network has never seen a photograph.)
 #
-# The network doesn't give the right picture. It gives the left one, and six rules of thumb make the right one from it.
+# The network doesn't give the right picture. It gives the left one, and six steps make the right one of it.
 #
 # ## The words
 #
 # - **Logits**: 21 numbers for each anchor, one a class. The **softmax** makes **scores** of them, which add up to 1.
 # - **Decoding** turns an anchor and four offsets into a box.
 # - A **candidate** is a box of one class whose score is above the threshold. One anchor may be several candidates.
-# - **NMS**, *non-maximum suppression*: a candidate goes if a better one that stays overlaps it too much.
+# - **NMS**, *non-maximum suppression*: a candidate goes if a better one that stays overlaps it too much. *Goes* means:
+#   it is taken off the list, by that better one, its *suppressor*.
 # - A **detection** is what is left: a class, a score, four corners on the photograph.
 #
 # ## The order
@@ -62,8 +63,8 @@ figure = detecting.stages_drawn(scene.pixels, ranking)
 # | | step | number | what for |
 # |---|---|---|---|
 # | 1 | softmax over 21 classes; decode all boxes | | from numbers to scores and boxes |
-# | 2 | in each class of the 20: scores above the threshold | .01 | less work |
-# | 3 | the best of each class (*top-k*) | 400 | a limit to the work |
+# | 2 | in each of the 20 classes: only scores above the threshold | .01 | less work |
+# | 3 | of these, the best of each class (*top-k*) | 400 | a limit to the work |
 # | 4 | NMS within each class | .45 | one box for each object |
 # | 5 | the best of the image, all classes together (*keep*) | 200 | a limit to the output |
 # | 6 | cut off at the border, scale to the photograph | | from the canvas to px of the photograph |
@@ -73,12 +74,13 @@ figure = detecting.stages_drawn(scene.pixels, ranking)
 #
 # ## By hand
 #
-# Five boxes of 160 x 160 px stand in one column, so that one number says where each begins. Two boxes shifted by s px
-# share 160 - s of 160 + s lines: shifted by 40 the IoU is 120 / 200 = .60.
+# Five boxes of 160 x 160 px lie in one column: all have the same left edge, and each begins at another height. If one
+# box lies s px below another, they share 160 - s rows of pixels, and together they cover 160 + s. So with s = 40 the
+# IoU is 120 / 200 = .60.
 #
 # | | A dog .9 | B dog .8 | C dog .7 | D cat .6 | E dog .5 |
 # |---|---|---|---|---|---|
-# | begins at | 10 | 50 | 90 | 25 | 130 |
+# | top edge | 10 | 50 | 90 | 25 | 130 |
 # | IoU with A | | .60 | .33 | .83 | .14 |
 # | IoU with B | | | .60 | .73 | .33 |
 # | IoU with C | | | | .42 | .60 |
@@ -108,8 +110,8 @@ dogs = torch.tensor([0, 1, 2, 4])
 print("dogs that stay:", [("A", "B", "C", "E")[i] for i in by_pencil(column[dogs], scores[dogs], 0.45)])
 
 # %% [markdown]
-# Did you notice that **greedy** suppression isn't fair? Give A's score to B and B's to A. Nothing has moved, but now B
-# takes A and C with it, and a single box is left of three:
+# This is **greedy**: from the best score down, and no decision is ever taken back. It isn't fair. Give A's score to B
+# and B's to A. No box has moved, but now B suppresses A and C, and of three boxes one is left:
 
 # %%
 three = column[:3]
@@ -117,8 +119,8 @@ for order in ([0.9, 0.8, 0.7], [0.8, 0.9, 0.7]):
     print(order, "->", len(by_pencil(three, torch.tensor(order), 0.45)), "stay")
 
 # %% [markdown]
-# The result depends on the order, not only on the overlaps. A box in the middle with a high score clears its
-# surroundings; the same box with a low score goes.
+# The result depends on the order, not only on the overlaps. A box in the middle with a high score
+# suppresses its neighbours; the same box with a low score is suppressed.
 #
 # ## In the library
 #
@@ -183,8 +185,7 @@ for stage, count in counts.items():
     print(f"{stage:<32}{count:>9,}")
 
 # %% [markdown]
-# 8,732 anchors with 21 + 4 numbers each, and in the end one box for each object. Two of the numbers did nothing here:
-# no class had 400 candidates, and fewer than 200 boxes were left. Both are limits, there for the worst case.
+# 8,732 anchors with 21 + 4 numbers each, and in the end one box for each object. Two limits did nothing here: no class had 400 candidates, and fewer than 200 boxes were left. They are there for the worst case.
 #
 # Most anchors say *background*, and loudly:
 
@@ -209,12 +210,13 @@ print(f"{int(outside.sum())} of {len(left)} boxes reach beyond the canvas, by up
 #
 # **Why within each class?** A person on a horse: two objects, and their boxes overlap by more than .45. Over all classes
 # together, one of them would go. There is a second reason, and it has to do with errors. Here is
-# a horse that the network calls a dog first, then a cat, and a horse only in third place:
+# a small horse that the network calls a dog first, then a cat, and a horse only in third place. (The large horse has no
+# score of .5 at all.)
 
-# %% alt="Two horses; on one of them overlapping boxes say dog, cat and horse"
+# %% alt="Two horses; around the smaller one three boxes of about the same size say dog, cat and horse, dog with the highest score"
 horses = seen.examples[31]
-[found] = detect.detect(seen.of(31), seen.anchors, [horses.size])
-figure = plots.detections([horses], [voc.read_photograph(horses.path)], [found])
+guesses = detecting.rank_image(seen.of(31), seen.anchors)
+figure = detecting.guesses_drawn(pictures.scene(horses).pixels, guesses)
 
 # %%
 for across in (False, True):
@@ -248,8 +250,8 @@ print("scenes where .above(0.5) afterwards gives the same boxes:", sum(same), "o
 print("most boxes left in a scene, of 200 allowed:", max(map(len, everything)))
 
 # %% [markdown]
-# For the same reason top-k may come before or after the score threshold. It may not come after NMS, where ssd_keras
-# has it in its TensorFlow layer: there the 400 best *survivors* are taken.
+# Top-k cuts off the end of each class's ranking, as the score threshold does, so these two may change places. But top-k
+# may not come after NMS. There ssd_keras has it in its TensorFlow layer, which takes the 400 best *survivors* of NMS.
 #
 # **"It is trained, but it detects nothing."** Perhaps the most frequent disappointment
 # ([amdegroot 96](https://github.com/amdegroot/ssd.pytorch/issues/96),
@@ -274,8 +276,8 @@ for score in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9):
 # order of the anchors, at the end of this page. The value of the loss won't tell you: it isn't very
 # meaningful in itself, says [the author of SSD](https://github.com/weiliu89/caffe/issues/589).
 #
-# The last column answers another question. Judged from .5 up, the same network seems to be far worse, and nothing says
-# so. Whoever compares mAPs has to compare thresholds first
+# The last column answers another question. Judged by its boxes above .5 alone, the same network seems to be far worse,
+# and the number itself doesn't say why. Whoever compares mAPs has to compare thresholds first
 # ([ssd-tensorflow, issue 2](https://github.com/ljanyst/ssd-tensorflow/issues/2) is such a case). It is one of the things
 # to check when your number isn't the published one
 # ([amdegroot 321](https://github.com/amdegroot/ssd.pytorch/issues/321): .7247 for weights that should give .7726).
@@ -324,8 +326,9 @@ figure = detecting.swept({"score": by_score, **worth}, usual)
 #
 # ## Move it
 #
-# Thick: stays. Thin and dashed: suppressed. <kbd>n</kbd> goes down the ranking and names who suppressed whom; so does the
-# slider *candidate*. Or click near the edge of a box. *Say before you look*:
+# Blue boxes stay, thin dashed red ones are suppressed. Click into the picture; then <kbd>n</kbd> goes down the ranking,
+# <kbd>Shift</kbd>+<kbd>n</kbd> up, and below the picture you read who suppressed whom. The slider *candidate* does the
+# same, and so does a click near the edge of a box. The cases *by hand* have boxes that you drag. *Say before you look*:
 #
 # - **show** one class. How many of its boxes are there for one object? Now NMS IoU to 1, and to 0.
 # - **suppress over all classes** in scene 31: who is gone?
@@ -337,8 +340,8 @@ explorer = nms_bench.NmsBench()
 explorer
 
 # %% [markdown]
-# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4.
-# VS Code and Colab have not been tried.)
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
+# Notebook 7. VS Code and Colab have not been tried.)
 #
 # The two sheep show the limit of the rule: of two objects of one class whose boxes overlap by more than .45 only one is
 # kept, however good the network is. A higher threshold would save them, and give other objects two boxes.
@@ -350,9 +353,9 @@ explorer
 #
 # ### 10.1 Decode · middle · 10 minutes
 #
-# `offsets` (n, 4) are in the order x, y, width, height, `anchors` (n, 4) are corners in px. Return the boxes, corners in
-# px. The centre moves by offset · .1 · size of the anchor. The size is the anchor's times e to the power of
-# offset · .2.
+# `offsets` (n, 4) are in the order x, y, width, height, `anchors` (n, 4) are corners in px. Return the boxes (n, 4),
+# corners in px. The centre moves by .1 · offset · the anchor's width (for x) or height (for y). Width and height are the
+# anchor's, times e to the power of .2 · offset.
 
 # %% tags=["exercise"]
 def decode(offsets, anchors):
@@ -378,8 +381,9 @@ check.decode(decode)
 #
 # ### 10.2 Candidates · easy · 5 minutes
 #
-# `probabilities` is (K, C), column 0 is background. Return an (n, 2) tensor with label and anchor of every candidate,
-# class by class, anchors rising. If nothing is found, its shape is (0, 2).
+# `probabilities` is (K, C): K anchors, C classes, column 0 is background. `score` is the threshold. Return an (n, 2)
+# tensor of whole numbers with one row, label and anchor, for every candidate: first all of class 1, then class 2 and so
+# on, within a class the lower anchor first. If nothing is found, its shape is (0, 2).
 
 # %% tags=["exercise"]
 def candidates(probabilities, score):
@@ -408,8 +412,8 @@ check.candidates(candidates)
 #
 # ### 10.3 The best of each class · easy · 5 minutes
 #
-# n candidates with their `scores` and `labels`; n may be 0. Return the places of the `k` best of each class, as a tensor
-# of whole numbers in rising order.
+# n candidates with their `scores` (n,) and `labels` (n,); n may be 0, and no two scores are equal. Return the indices of
+# the `k` best of each class, all in one tensor, in rising order. A class may have fewer than `k`.
 
 # %% tags=["exercise"]
 def top_k(scores, labels, k):
@@ -426,15 +430,16 @@ check.top_k(top_k)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# For each label: `mine = (labels == label).nonzero()[:, 0]` are its places. Sort `scores[mine]`, and carry what you
+# For each label: `mine = (labels == label).nonzero()[:, 0]` are its indices. Sort `scores[mine]`, and carry what you
 # find back through `mine`.
 # </details>
 # <!-- solution -->
 #
 # ### 10.4 Suppression · the heart of the chapter · 15 minutes
 #
-# Boxes (n, 4) of one class and their scores. Return the places of those that stay, best score first, as a tensor of
-# whole numbers. n may be 0. (`by_pencil` above does it. Try without scrolling up.)
+# `places` (n, 4) are boxes of one class, corners in px, `scores` (n,) are theirs, no two equal. Return the indices of
+# the boxes that stay, best score first, as a tensor of whole numbers. n may be 0. (`by_pencil` above does it. Try without
+# scrolling up.)
 
 # %% tags=["exercise"]
 def suppress(places, scores, max_iou):
@@ -451,7 +456,8 @@ check.suppress(suppress)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Begin with an empty list of those who stay. Go through the places from the best score down.
+# Begin with an empty list of those that stay. `scores.argsort(descending=True)` lists the indices from the best score
+# down; go through them.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -466,8 +472,8 @@ check.suppress(suppress)
 #
 # ### 10.5 Class by class · middle · 10 minutes
 #
-# The same with `labels`: only boxes of one class suppress each other. Return the places of those that stay, best score
-# of all first. Use your `suppress`.
+# The same with `labels` (n,): only boxes of one class suppress each other. Return the indices of those that stay, of all
+# classes together, best score first. Use your `suppress`.
 
 # %% tags=["exercise"]
 def class_by_class(places, scores, labels, max_iou):
@@ -485,14 +491,14 @@ check.class_by_class(class_by_class)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# As in 10.3: what `suppress` returns are places within the class, and `mine[...]` carries them back. Sort at the end.
+# As in 10.3: what `suppress` returns are indices within the class, and `mine[...]` carries them back. Sort at the end.
 # </details>
 # <!-- solution -->
 #
 # ### 10.6 Back to the photograph · easy · 5 minutes
 #
-# Boxes in px of the canvas, 300 x 300, some of them beyond its border. `size` is (width, height) of the photograph.
-# Cut off, and return the boxes in px of the photograph.
+# `places` (n, 4) are boxes in px of the canvas, 300 x 300, some of them beyond its border. `size` is (width, height) of
+# the photograph. Cut the boxes off at the border, and return them in px of the photograph (no rounding).
 
 # %% tags=["exercise"]
 def to_photograph(places, size):
@@ -529,7 +535,7 @@ check.most(most)
 #
 # ## What would go wrong if
 #
-# Four mistakes from real programs. None of them stops with an error, and the training loss is fine every time, because
+# Four classic mistakes. None of them stops with an error, and the training loss is fine every time, because
 # training never detects. Only the mAP tells.
 #
 # **NMS over all classes together**, as once in
@@ -574,8 +580,8 @@ figure = plots.detections([seen.examples[21]] * 4, [photograph] * 4, wrong)
 
 # %% [markdown]
 # From the left: right, variances forgotten, not scaled back, wide and tall swapped. The last one is the dangerous one:
-# still an mAP that one might believe, and on many pictures nothing to see. If your mAP is lower than the published
-# one and the boxes look *almost* right, compare your anchors with those of training, one by one.
+# still an mAP that one might believe, and most boxes are where they should be. If your mAP is lower than the published one and the boxes
+# look *almost* right, compare your anchors with those of training, one by one.
 #
 # ## Self-test
 

@@ -1,0 +1,134 @@
+"""Whether two answers are the same, whatever holds their numbers, and where they part, in words."""
+
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+TOLERANCE = 1e-4
+
+
+def agree(found: Any, wanted: Any, tolerance: float = TOLERANCE) -> bool:
+    """Whether two answers are the same up to `tolerance`: numbers, tensors, texts, lists and tuples of them.
+
+    Where whole numbers are wanted the tolerance isn't relative: 26,285,486 parameters are not 26,285,000."""
+    if isinstance(wanted, str | None) or isinstance(found, str | None):
+        return type(found) is type(wanted) and found == wanted
+    if isinstance(wanted, dict):
+        return (
+            isinstance(found, dict)
+            and found.keys() == wanted.keys()
+            and all(agree(found[key], wanted[key], tolerance) for key in wanted)
+        )
+    first, second = _tensor(found), _tensor(wanted)
+    if isinstance(found, list | tuple) and not found and second is not None and not second.numel():
+        return True  # an empty list has no columns to be counted
+    if first is None or second is None:
+        nested = isinstance(found, list | tuple) and isinstance(wanted, list | tuple)
+        return (
+            nested
+            and len(found) == len(wanted)
+            and all(agree(a, b, tolerance) for a, b in zip(found, wanted, strict=True))
+        )
+    return first.shape == second.shape and not bool(_off(first, second, tolerance).any())
+
+
+def _off(found: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> torch.Tensor:
+    """Which numbers of two tensors of one shape differ."""
+    whole = not wanted.is_floating_point()
+    found, wanted = found.double(), wanted.double()
+    near = torch.isclose(found, wanted, 0.0 if whole else tolerance, tolerance, equal_nan=True)
+    if whole:  # a fraction that is off by rounding in float32 alone is near, too
+        near |= (found != found.round()) & torch.isclose(found, wanted, 1e-6, 0.0)
+    return ~near
+
+
+def _tensor(value: Any) -> torch.Tensor | None:
+    """A number, a tensor, an array or a (nested) list of them as a tensor; None for anything else."""
+    parts_inside = isinstance(value, list | tuple) and any(
+        hasattr(v, "shape") or isinstance(v, list | tuple) for v in value
+    )
+    if parts_inside:
+        parts = [_tensor(v) for v in value]
+        if any(part is None or part.shape != parts[0].shape for part in parts):
+            return None
+        same = len({part.dtype for part in parts}) == 1
+        return torch.stack(parts if same else [part.double() for part in parts])
+    try:
+        found = torch.as_tensor(value)
+        if found.is_floating_point() and not isinstance(value, torch.Tensor):
+            found = torch.as_tensor(value, dtype=torch.float64)  # Python's floats have as many digits
+        return None if found.is_complex() else found.detach().cpu()
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return None
+
+
+def difference(found: Any, wanted: Any, tolerance: float = TOLERANCE, tell: bool = True) -> str:
+    """Where two answers part, in a few words. Without `tell` what was wanted stays a secret."""
+    if found is None:
+        return "your answer is None; is a `return` missing?"
+    if isinstance(found, Iterator):
+        return (
+            f"yours is a {type(found).__name__}, which gives its values only once; put `list(...)` around it"
+        )
+    first, second = _tensor(found), _tensor(wanted)
+    if first is None or second is None:
+        return _difference_of_parts(found, wanted, tolerance, tell)
+    if first.shape != second.shape:
+        shape = tuple(second.shape)
+        return f"yours has shape {tuple(first.shape)}, wanted {shape if shape else 'a single number'}"
+    if not tell:
+        return f"yours is {short(found)}; that isn't it"
+    off = _off(first, second, tolerance).nonzero()
+    place = tuple(off[0].tolist())
+    numbers = f"yours is {_number(first[place])}, wanted {_number(second[place])}"
+    if first.ndim == 0:
+        return numbers
+    where = ", ".join(map(str, place))
+    return f"at [{where}] {numbers}" + (
+        f"; {len(off)} of {first.numel()} numbers differ" if first.numel() > 1 else ""
+    )
+
+
+def _difference_of_parts(found: Any, wanted: Any, tolerance: float, tell: bool) -> str:
+    """The same for answers that are no tensors: texts, or several things at once."""
+    if tell and isinstance(wanted, list | tuple) and isinstance(found, list | tuple):
+        if len(found) != len(wanted):
+            return f"yours has length {len(found)}, wanted {len(wanted)}"
+        at = next(i for i in range(len(wanted)) if not agree(found[i], wanted[i], tolerance))
+        return f"part {at}: {difference(found[at], wanted[at], tolerance)}"
+    return f"yours is {short(found)}" + (f", wanted {short(wanted)}" if tell else "; that isn't it")
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether nothing changed: exact for tensors, and true for what can't be compared."""
+    if isinstance(first, torch.Tensor):
+        alike = first.shape == second.shape
+        return alike and bool(torch.isclose(first.double(), second.double(), 0, 0, equal_nan=True).all())
+    if isinstance(first, np.ndarray):
+        return same(torch.from_numpy(first), torch.from_numpy(second))
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    if isinstance(first, dict):
+        return list(first) == list(second) and all(same(first[key], second[key]) for key in first)
+    if is_dataclass(first):
+        return same(vars(first), vars(second)) if hasattr(first, "__dict__") else True
+    if isinstance(first, str | int | float | set):
+        return first == second or first != first  # NaN isn't equal to itself
+    return True
+
+
+def short(value: Any) -> str:
+    text = repr(value.tolist() if isinstance(value, torch.Tensor) and value.numel() < 9 else value)
+    text = " ".join(text.split())
+    return text if len(text) < 70 else f"{text[:67]}..."
+
+
+def _number(value: torch.Tensor) -> str:
+    if value.dtype == torch.bool:
+        return str(bool(value))
+    if value.isfinite() and value == value.round():
+        return str(int(value))  # 2359808, not 2.35981e+06
+    return f"{value.item():.6g}"
