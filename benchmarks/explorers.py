@@ -18,7 +18,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import browsing
-
 from course.matcher import VIEW, Matcher
 
 MOVES = 200
@@ -45,6 +44,7 @@ def in_the_browser() -> list[float]:
         reader = browsing.Reader(address, page)
         reader.open("03_matching")
         reader.run_cells("import torch", "pictures.scene(", "matcher.Matcher(")
+        reader.ask("setattr(explorer.preset, 'value', 'two objects, far apart')")
         frame = reader.board().bounding_box()
         scale = frame["width"] / (VIEW[2] - VIEW[0])
         page.wait_for_timeout(2000)

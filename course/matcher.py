@@ -156,8 +156,13 @@ class Matcher(Explorer):
         "ones from step two"
     )
 
-    def __init__(self, picture: Tensor | None = None, preset: str = "two objects, far apart"):
-        """`picture` (300, 300, 3) uint8 lies behind the boxes."""
+    def __init__(
+        self, picture: Tensor | None = None, objects: Tensor | None = None, preset: str | None = None
+    ):
+        """`picture` (300, 300, 3) uint8 lies behind the boxes; its `objects` (R, 4) px are the first case."""
+        self.cases = (
+            PRESETS if objects is None else {"the objects of the picture": objects.tolist()} | PRESETS
+        )
         self.anchors = default_boxes()
         self.board = Board(
             label="Objects and their matched anchors. " + KEYS,
@@ -167,7 +172,8 @@ class Matcher(Explorer):
             picture_alpha=0.55,
             box_colors=list(OBJECT_COLORS),
         )
-        self.preset = ipywidgets.Dropdown(options=list(PRESETS), value=preset, description="case")
+        self.preset = ipywidgets.Dropdown(options=list(self.cases), description="case")
+        self.preset.value = preset or self.preset.options[0]
         self.threshold = ipywidgets.FloatSlider(0.5, min=0.3, max=0.8, step=0.05, description="threshold")
         self.rule = ipywidgets.Dropdown(options=[GREEDY, OVERWRITE], description="step one")
         self.table = words(width="340px")
@@ -179,7 +185,7 @@ class Matcher(Explorer):
         self._load()
 
     def _load(self, change: object = None) -> None:
-        boxes = [[float(x) for x in box] for box in PRESETS[self.preset.value]]
+        boxes = [[float(x) for x in box] for box in self.cases[self.preset.value]]
         with self.board.hold_trait_notifications():
             self.board.box_names = [f"object {i}" for i in range(len(boxes))]
             self.board.active = 0

@@ -4,12 +4,12 @@ import sys
 import tarfile
 from pathlib import Path
 
-import browsing
 import hypothesis
-import oracles
 import pytest
 import torch
 
+import browsing
+import oracles
 from ssdlib.model import SSD300
 from ssdlib.records import Predictions
 

@@ -4,10 +4,10 @@ import math
 import random
 from dataclasses import replace
 
-import oracles
 import pytest
 import torch
 
+import oracles
 from course import anchor_browser, anchor_figures, coverage, other_anchors
 from course import check_anchors as check
 from course.anchor_browser import AnchorBrowser, Place

@@ -4,13 +4,13 @@ import dataclasses
 import math
 
 import numpy as np
-import oracles
 import pytest
 import torch
-from oracles import CELL, FIRST, PER_MAP, SIDES, STRIDES
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
+import oracles
+from oracles import CELL, FIRST, PER_MAP, SIDES, STRIDES
 from ssdlib.anchors import SSD300, AnchorSpec, default_boxes
 
 # corners in px, float64 arithmetic

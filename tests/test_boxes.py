@@ -1,12 +1,12 @@
 """Geometry of boxes: formats, area, IoU, clip, scale, flip, against loops, torchvision and hand numbers."""
 
-import oracles
 import pytest
 import torch
 import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 
+import oracles
 from ssdlib import boxes
 
 numbers = st.floats(-1000, 1000, allow_nan=False, width=32)

@@ -4,13 +4,13 @@ import json
 import math
 
 import numpy as np
-import oracles
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import oracles
 from ssdlib.anchors import default_boxes
 from ssdlib.loss import hard_negatives, l2_penalty, multibox_loss
 from ssdlib.matching import make_targets

@@ -1,12 +1,12 @@
 """Tests of the loss explorer: its terms against plain loops, its state, and what wrong answers are told."""
 
-import oracles
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+import oracles
 from course import check_loss as check
 from course import checking, loss_anatomy
 from course.loss_anatomy import EQUAL, TRAINED, UNTRAINED, LossAnatomy, anatomy

@@ -193,3 +193,9 @@ def test_a_table_frames_what_was_wanted_by_object_or_by_anchor():
 
     assert framed(check.greedy, wrong_in_the_chain) == {(0, 0), (0, 1), (0, 2), (1, 1)}
     assert framed(check.step_two, lambda table, threshold: table.argmax(dim=1)) == {(0, 0), (1, 1), (3, 0)}
+
+
+def test_the_objects_of_the_picture_are_the_first_case_and_the_others_follow():
+    explorer = Matcher(objects=torch.tensor([[30.0, 60, 120, 180]]))
+    assert "objects [[30, 60, 120, 180]], positives [14]" in repr(explorer)
+    assert list(explorer.preset.options)[1:] == list(matcher.PRESETS)

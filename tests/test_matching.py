@@ -3,7 +3,6 @@
 import math
 from fractions import Fraction
 
-import oracles
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from torchvision.models.detection._utils import SSDMatcher
 from torchvision.ops import box_iou
 
+import oracles
 from ssdlib.anchors import default_boxes
 from ssdlib.matching import bipartite, make_targets, match, overlaps
 

@@ -4,12 +4,12 @@ import importlib.util
 import math
 
 import numpy as np
-import oracles
 import pytest
 import torch
-from oracles import CELL, FIRST, LAYERS, PER_MAP, SIDES, STRIDES
 from torch import nn
 
+import oracles
+from oracles import CELL, FIRST, LAYERS, PER_MAP, SIDES, STRIDES
 from ssdlib.anchors import default_boxes
 from ssdlib.model import SSD300, L2Norm, count_parameters
 

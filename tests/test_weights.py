@@ -7,12 +7,12 @@ import pickle
 from pathlib import Path
 
 import numpy as np
-import oracles
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
 
+import oracles
 from ssdlib.model import SSD300
 from ssdlib.records import Predictions
 from ssdlib.weights import WeightsError, from_state, from_vgg16, read_file

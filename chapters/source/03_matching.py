@@ -196,6 +196,7 @@ print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor 
 # Drag an object, or one of its corners. Blue is step one, green and dashed step two; the object you hold is shown
 # strongly. Try the cases, and *say before you look* what will happen:
 #
+# - **the objects of the picture**: make one half as high, from a corner. Which of its anchors leave it first?
 # - **two objects, one best anchor**: who gets it? What does the other get? Now choose *argmax* as step one.
 # - **too small for any IoU of .5**: make it larger until step two wakes up. How large is it then?
 # - **between two cells**: move it by one pixel with <kbd>Alt</kbd> and an arrow key. When does the blue one jump?
@@ -203,7 +204,7 @@ print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor 
 # - Back to *two objects, far apart*: make object 0 a square of 60 px, then move it. How many anchors, at most, at least?
 
 # %%
-explorer = matcher.Matcher(scene.pixels)
+explorer = matcher.Matcher(scene.pixels, scene.boxes)
 explorer
 
 # %% [markdown]
