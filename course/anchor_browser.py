@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course.board import Board, as_url, layer
-from course.coverage import BANDS, by_size, covered, voc_shapes
+from course.coverage import BANDS, by_size, covered
 from course.explorer import Explorer, row, words
+from course.voc_facts import shapes as voc_shapes
 from ssdlib.anchors import SSD300, AnchorSpec, default_boxes
 from ssdlib.plots import BLUE, GREEN, ORANGE, PURPLE, RED
 

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course.anchor_browser import AnchorBrowser
-from course.coverage import BANDS, BIN, BINS, by_size, covered, voc_shapes
+from course.coverage import BANDS, BIN, BINS, by_size, covered
 from course.other_anchors import Answers, variants
 from course.pictures import Scene
+from course.voc_facts import shapes as voc_shapes
 from ssdlib import boxes, voc
 from ssdlib.anchors import SSD300, AnchorSpec
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED, boxes_on, photograph_on

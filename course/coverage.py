@@ -5,9 +5,6 @@ So each size is laid at places spread evenly over the picture, and the best IoU 
 numbers don't depend on chance, and they take a few milliseconds: enough to follow a slider.
 """
 
-from pathlib import Path
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,12 +14,6 @@ from ssdlib.matching import THRESHOLD
 BINS, BIN = 60, 5.0  # widths and heights: 60 bins of 5 px of the canvas
 PLACES = 7  # along x and, independently, along y
 BANDS = (0, 20, 40, 80, 160, 300)  # px, bounds of √(width · height)
-
-
-def voc_shapes() -> Tensor:
-    """(60, 60) float32: how many objects of VOC 07+12 trainval have which height (line) and width (column)."""
-    file = Path(__file__).parent / "facts" / "voc0712_shapes.csv"
-    return torch.tensor(np.loadtxt(file, delimiter=","), dtype=torch.float32)
 
 
 def placed(canvas: float, places: int = PLACES) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,6 @@
 """Explorer of chapter 03: drag objects, see which anchors answer for them, by which step of matching."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -12,9 +10,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course.board import KEYS, Board, as_url, layer
-from course.coverage import BANDS, BIN, voc_shapes
+from course.coverage import BANDS, BIN
 from course.explorer import Explorer, row, words
 from course.pictures import Scene
+from course.voc_facts import shapes
 from ssdlib import matching
 from ssdlib.anchors import SSD300, default_boxes
 from ssdlib.boxes import iou
@@ -97,7 +96,7 @@ def laid(sizes: Tensor) -> Tensor:
 def voc_by_size(every: int = 20) -> list[tuple[str, float, float, float]]:
     """For each band of √(width · height), px: its name, its share of VOC's objects, anchors for each, its share of
     all positives. One object in `every` is taken, with the size that the genuine annotations give it, to 5 px."""
-    table = voc_shapes().long()
+    table = shapes()
     middle = (torch.arange(len(table)) + 0.5) * BIN
     high, wide = middle.repeat_interleave(len(table)), middle.repeat(len(table))  # of each bin
     sizes = torch.stack([wide, high], dim=1).repeat_interleave(table.flatten(), dim=0)[::every]
@@ -255,8 +254,3 @@ def show_whole(ax: Axes, boxes: Tensor) -> None:
 def _outline(ax: Axes, box: Tensor, color: str, **style: object) -> None:
     x1, y1, x2, y2 = box.tolist()
     ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, **style))
-
-
-def facts() -> dict:
-    """What `data_scripts/count_facts.py` counted on the genuine annotations of VOC 07+12 trainval."""
-    return json.loads((Path(__file__).parent / "facts" / "voc0712.json").read_text())

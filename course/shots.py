@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from course import pictures
+from course import pictures, voc_facts
 from ssdlib import augment, batches, boxes, voc
 from ssdlib.anchors import SSD300
 from ssdlib.augment import MIN_IOUS, STEPS, Draw
@@ -225,7 +223,7 @@ def size_curves(sides: dict[str, Tensor]) -> Figure:
 def genuine_below(side: float, ratio: float = 1.0) -> float:
     """Which share of the objects of VOC 07+12 trainval has a side (root of the area) below `side` px of the canvas
     after a zoom-out by `ratio`: counted in course/facts, to 5 px."""
-    counts = np.loadtxt(Path(__file__).parent / "facts" / "voc0712_shapes.csv", delimiter=",")
-    middles = 5 * (np.arange(len(counts)) + 0.5)
-    sides = np.sqrt(middles[:, None] * middles)
+    counts = voc_facts.shapes()
+    middles = voc_facts.BIN * (torch.arange(len(counts)) + 0.5)
+    sides = (middles[:, None] * middles).sqrt()
     return float(counts[sides / ratio < side].sum() / counts.sum())

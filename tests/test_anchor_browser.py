@@ -12,7 +12,8 @@ from course import anchor_browser, anchor_figures, coverage, other_anchors
 from course import check_anchors as check
 from course.anchor_browser import AnchorBrowser, Place
 from course.checking import RIGHT, WRONG
-from course.matcher import facts
+from course.voc_facts import counted as facts
+from course.voc_facts import shapes
 from ssdlib import boxes
 from ssdlib.anchors import SSD300, AnchorSpec, default_boxes
 
@@ -64,11 +65,11 @@ def test_places_lie_inside_the_picture_and_spread_evenly():
 
 def test_the_estimate_is_within_half_a_percent_of_the_count_at_real_places():
     counted = 1 - facts()["best_iou_below_threshold"] / facts()["objects"]
-    assert abs(coverage.coverage(SSD300, coverage.voc_shapes()) - counted) < 0.005
+    assert abs(coverage.coverage(SSD300, shapes()) - counted) < 0.005
 
 
 def test_the_table_holds_every_object_and_small_objects_are_those_nobody_covers():
-    table = coverage.voc_shapes()
+    table = shapes()
     assert table.shape == (60, 60) and int(table.sum()) == facts()["objects"]
     bands = coverage.by_size(coverage.covered(), table)
     assert sum(count for count, _ in bands) == facts()["objects"]

@@ -27,9 +27,8 @@ from math import floor, sqrt
 
 import torch
 
-from course import anchor_browser, anchor_figures, coverage, other_anchors, pictures
+from course import anchor_browser, anchor_figures, coverage, other_anchors, pictures, voc_facts
 from course import check_anchors as check
-from course.matcher import facts
 from course.self_test import SelfTest
 from ssdlib import anchors, voc
 from ssdlib.anchors import SSD300
@@ -284,7 +283,7 @@ for clip, who in (("center", "amdegroot, lufficc"), ("size", "torchvision")):
 # milliseconds.
 
 # %%
-table = coverage.voc_shapes()
+table = voc_facts.shapes()
 share = coverage.coverage(SSD300, table)
 print(f"{int(table.sum()):,} objects, {100 * share:.1f} % covered")
 
@@ -292,7 +291,8 @@ print(f"{int(table.sum()):,} objects, {100 * share:.1f} % covered")
 # Is that estimate any good? With the annotations at hand, each object at its real place, the number was counted:
 
 # %%
-counted = 1 - facts()["best_iou_below_threshold"] / facts()["objects"]
+known = voc_facts.counted()
+counted = 1 - known["best_iou_below_threshold"] / known["objects"]
 print(f"counted {100 * counted:.1f} %, estimated {100 * share:.1f} %")
 
 # %% [markdown]

@@ -24,7 +24,7 @@ import inspect
 import torch
 
 from course import check_matching as check
-from course import matcher, pictures
+from course import matcher, pictures, voc_facts
 from course.self_test import SelfTest
 from ssdlib import anchors, matching
 
@@ -176,7 +176,7 @@ for name, objects, each, positives in matcher.voc_by_size():
 # 300 x 300 (by `data_scripts/count_facts.py`, which needs no photographs).
 
 # %%
-facts = matcher.facts()
+facts = voc_facts.counted()
 count, few = facts["objects"], facts["best_iou_below_threshold"]
 print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor with IoU .5")
 
