@@ -21,7 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from restarts import ROOT, git, processor, short
+from record_run import ROOT, git, processor
+from restarts import short
 from tqdm import tqdm
 
 from ssdlib import engine, voc
@@ -63,13 +64,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "data/mini/VOCdevkit")
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args()
-    if changed := git("status", "--porcelain", "ssdlib", "data_scripts/drops.py", "data_scripts/restarts.py"):
+    if changed := git("status", "--porcelain", "ssdlib", "data_scripts/drops.py"):
         raise SystemExit(f"uncommitted changes; a recording has to name the code that ran:\n{changed}")
     config = dataclasses.replace(RECIPES["mini"], steps=STEPS, drops=(), seed=options.seed)
     facts = {
         "commit": git("rev-parse", "HEAD"),
         "date": datetime.date.today().isoformat(),
-        "device": f"{processor()}, {torch.get_num_threads()} thread",
+        "device": processor(),
         "precision": engine.precision_on(torch.device("cpu"), config.precision),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }

@@ -27,15 +27,15 @@ def record(run: Path, out: Path) -> dict:
     _, config, step = load_run(run)
     if step != config.steps:
         raise SystemExit(f"{run}: at step {step} of {config.steps}; wanted a finished run")
-    if changes := _git("status", "--porcelain", "ssdlib"):
+    if changes := git("status", "--porcelain", "ssdlib"):
         raise SystemExit(f"ssdlib has uncommitted changes; commit them first:\n{changes}")
-    if int(_git("log", "-1", "--format=%ct")) > (run / CONFIG).stat().st_mtime:
+    if int(git("log", "-1", "--format=%ct")) > (run / CONFIG).stat().st_mtime:
         raise SystemExit(f"{run}: began before the latest commit, so it isn't the code that ran; train again")
     state = checkpoint.load(run / CHECKPOINT)
     facts = {
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
         "date": datetime.date.fromtimestamp((run / CHECKPOINT).stat().st_mtime).isoformat(),
-        "commit": _git("rev-parse", "HEAD"),
+        "commit": git("rev-parse", "HEAD"),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "seconds": round(state["seconds"], 1),
         "config": dataclasses.asdict(config),
@@ -49,7 +49,7 @@ def record(run: Path, out: Path) -> dict:
     return facts
 
 
-def _processor() -> str:
+def processor() -> str:
     info = Path("/proc/cpuinfo")
     if not info.exists():
         return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
@@ -59,7 +59,7 @@ def _processor() -> str:
     return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads"
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
     return subprocess.run(
         ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()

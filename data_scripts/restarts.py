@@ -19,12 +19,12 @@ import json
 import math
 import os
 import platform
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from record_run import ROOT, git, processor
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -40,7 +40,6 @@ from ssdlib.records import Batch
 from ssdlib.runs import RECIPES, RunConfig
 from ssdlib.store import open_store
 
-ROOT = Path(__file__).parents[1]
 SNAPSHOTS = (0, 3, 10, 30, 60, 100, 150, 200, 300, 400, 600, 800, 1000)
 COLUMNS = (
     *("step", "localisation", "confidence", "positives", "negatives", "rate"),
@@ -219,18 +218,6 @@ def complete(path: Path, steps: int) -> bool:
     return "broke" in last or ("detections" in last and last["step"] >= steps)
 
 
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -249,7 +236,7 @@ def main() -> None:
     facts = {
         "commit": git("rev-parse", "HEAD"),  # of the code that is in memory, whatever is committed meanwhile
         "date": datetime.date.today().isoformat(),
-        "device": f"{processor()}, {torch.get_num_threads()} thread",
+        "device": processor(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "columns": COLUMNS,
     }
