@@ -32,15 +32,15 @@ from ssdlib import engine, voc
 from ssdlib.anchors import SSD300
 from ssdlib.batches import in_order
 from ssdlib.detect import detect
-from ssdlib.loss import l2_penalty, multibox_loss
+from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, l2_penalty, multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.model import PIXEL_DEVIATION
 from ssdlib.model import SSD300 as Network
-from ssdlib.records import Batch
+from ssdlib.records import Batch, Predictions, Targets
 from ssdlib.runs import RECIPES, RunConfig
 from ssdlib.store import open_store
 
-SNAPSHOTS = (0, 3, 10, 30, 60, 100, 150, 200, 300, 400, 600, 800, 1000)
+SNAPSHOTS = (0, 3, 10, 30, 60, 100, 150, 200, 300, 400)
 COLUMNS = (
     *("step", "localisation", "confidence", "positives", "negatives", "rate"),
     *("gradient", "update_ratio", "conv4_3", "fc7", "dead", "background"),
@@ -52,6 +52,7 @@ class Arm:
     """One way to start."""
 
     rate: float
+    steps: int = 300
     optimizer: str = "sgd"
     warmup: int = 0
     clip: float = 0.0  # largest length of the whole gradient; 0 = any
@@ -59,27 +60,28 @@ class Arm:
     pixels: bool = (
         False  # 0 ... 255 minus the mean as they are; else divided by 64, the first weights times 64
     )
+    prior: float = 0.0  # of the bias of the background logit before the first step
 
 
 ARMS = {
-    "slow": Arm(1e-3),
+    "paper": Arm(1e-3, steps=500),  # the paper's rate, and the seed's
     "safe": Arm(3e-3),
-    "near": Arm(1e-2),
-    "edge": Arm(1.5e-2),
-    "beyond": Arm(3e-2),
-    "warmup": Arm(3e-2, warmup=200),
-    "clipped": Arm(3e-2, clip=10.0),
-    "batch_norm": Arm(3e-2, batch_norm=True),
-    "adam": Arm(1e-3, optimizer="adam"),
+    "edge": Arm(1.2e-2),
+    "beyond": Arm(2e-2),
+    "warmup": Arm(2e-2, warmup=200),
+    "clipped": Arm(2e-2, clip=10.0),
+    "adam": Arm(1e-3, steps=200, optimizer="adam"),
+    "batch_norm": Arm(2e-2, steps=200, batch_norm=True),
     "pixels": Arm(
         1e-3, pixels=True
-    ),  # the same function as "slow" before the first step, other steps after it
+    ),  # the same function as "paper" before the first step, other steps after it
+    # "paper", but the network says from the start that three of four are background: e^b / (e^b + 20) = 3/4
+    "prior": Arm(1e-3, steps=200, prior=math.log(60)),
 }
 
 
-def start(arm: Arm, seed: int, steps: int, batch_size: int, data: tuple, watched: Batch) -> Iterator[dict]:
+def start(arm: Arm, config: RunConfig, data: tuple, watched: Batch) -> Iterator[dict]:
     """Train from scratch; yields one row a step, and a last row if a tensor isn't finite any more."""
-    config = config_of(arm, seed, steps, batch_size)
     model, optimizer, anchors = engine.build(config, torch.device("cpu"))
     if arm.optimizer == "adam":
         optimizer = torch.optim.Adam(
@@ -90,17 +92,22 @@ def start(arm: Arm, seed: int, steps: int, batch_size: int, data: tuple, watched
         with torch.no_grad():
             next(iter(model.body.values()))[0].weight.mul_(scale)
         watched = dataclasses.replace(watched, images=watched.images / scale)
+    if arm.prior:
+        with torch.no_grad():
+            for head in model.conf.values():
+                head.bias[:: model.num_classes] = arm.prior
     maker = engine.batch_maker(config, data, torch.device("cpu"))
     watch = Watch(model)
-    for step in range(steps):
-        if step in SNAPSHOTS:
-            yield {"step": step, "detections": seen(model, watched, anchors)}
+    for step in range(config.steps):
         batch = maker(step)
         batch = dataclasses.replace(batch, images=batch.images / scale)
         targets = make_targets(batch.boxes, batch.labels, anchors)
         optimizer.zero_grad(set_to_none=True)
         predictions = model(batch.images.contiguous(memory_format=torch.channels_last))
         losses = multibox_loss(predictions, targets)
+        if step in SNAPSHOTS:
+            shown = seen(model, watched, anchors)
+            yield {"step": step, "detections": shown, "by_map": by_map(predictions, targets)}
         losses.multibox.backward()
         length = nn.utils.clip_grad_norm_(model.parameters(), arm.clip or math.inf)
         if not (losses.multibox.isfinite() and length.isfinite()):
@@ -124,10 +131,10 @@ def start(arm: Arm, seed: int, steps: int, batch_size: int, data: tuple, watched
             predictions.logits[..., 0].mean(),
         )
         yield {"row": [short(value) for value in row]}
-    yield {"step": steps, "detections": seen(model, watched, anchors), "l2": short(l2_penalty(model))}
+    yield {"step": config.steps, "detections": seen(model, watched, anchors), "l2": short(l2_penalty(model))}
 
 
-def config_of(arm: Arm, seed: int, steps: int, batch_size: int) -> RunConfig:
+def config_of(arm: Arm, seed: int, batch_size: int) -> RunConfig:
     return dataclasses.replace(
         RECIPES["mini"],
         batch_norm=arm.batch_norm,
@@ -135,7 +142,7 @@ def config_of(arm: Arm, seed: int, steps: int, batch_size: int) -> RunConfig:
         learning_rate=arm.rate,
         warmup=arm.warmup,
         drops=(),
-        steps=steps,
+        steps=arm.steps,
         seed=seed,
         precision="float32",
     )
@@ -157,6 +164,19 @@ class Watch:
         return (*(self.outputs[name].square().mean().sqrt() for name in ("conv4_3", "fc7")), dead.mean())
 
 
+@torch.no_grad()
+def by_map(predictions: Predictions, targets: Targets) -> dict[str, list[float]]:
+    """For each of the six maps: positives, mined negatives, and the mean logit of background over its anchors."""
+    positive = targets.labels > 0
+    negative = hard_negatives(predictions.logits, positive, "image", NEGATIVE_RATIO)
+    background = predictions.logits[..., 0].split(SSD300.per_map, dim=1)
+    return {
+        "positives": [int(part.sum()) for part in positive.split(SSD300.per_map, dim=1)],
+        "negatives": [int(part.sum()) for part in negative.split(SSD300.per_map, dim=1)],
+        "background": [short(part.mean()) for part in background],
+    }
+
+
 def update_ratio(model: Network, before: list[Tensor]) -> Tensor:
     """The largest, over the kernels, of |change| / |weights|."""
     pairs = zip(model.parameters(), before, strict=True)
@@ -164,7 +184,7 @@ def update_ratio(model: Network, before: list[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def first_not_finite(model: Network, batch: Batch, targets: object) -> dict:
+def first_not_finite(model: Network, batch: Batch, targets: Targets) -> dict:
     """Where it began: the first tensor, in the order of computation, that holds inf or NaN."""
     found = {
         "largest_weight": max((float(p.abs().nan_to_num(0).max()), n) for n, p in model.named_parameters())
@@ -226,7 +246,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "data/mini/VOCdevkit")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, help="another number of steps for every arm")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rate", type=float, help="another learning rate, to look for the edge")
     options = parser.parse_args()
@@ -247,22 +267,18 @@ def main() -> None:
     [watched] = in_order(test[30:31], [voc.read_photograph(e.path) for e in test[30:31]], 1)
     todo = [(name, seed) for seed in range(options.seeds) for name in options.arms]
     for name, seed in tqdm(todo, unit="start"):
-        arm = ARMS[name] if options.rate is None else dataclasses.replace(ARMS[name], rate=options.rate)
+        changes = {"rate": options.rate, "steps": options.steps}
+        arm = dataclasses.replace(ARMS[name], **{k: v for k, v in changes.items() if v is not None})
+        config = config_of(arm, seed, options.batch_size)
         path = options.out / name / f"{seed}.jsonl"
-        if complete(path, options.steps):
+        if complete(path, arm.steps):
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         with part.open("w") as file:
-            config = config_of(arm, seed, options.steps, options.batch_size)
-            settings = {
-                "arm": name,
-                **dataclasses.asdict(arm),
-                "seed": seed,
-                "config": dataclasses.asdict(config),
-            }
-            print(json.dumps(settings | facts), file=file)
-            for row in start(arm, seed, options.steps, options.batch_size, (examples, photographs), watched):
+            settings = {"arm": name, **dataclasses.asdict(arm), "seed": seed}
+            print(json.dumps(settings | {"config": dataclasses.asdict(config)} | facts), file=file)
+            for row in start(arm, config, (examples, photographs), watched):
                 print(json.dumps(row, separators=(",", ":")), file=file, flush=True)
         os.replace(part, path)
 
