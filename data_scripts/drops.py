@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=ROOT / "data/mini/VOCdevkit")
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--schedules", nargs="+", choices=[*DROPS, "cosine"], default=[*DROPS, "cosine"])
     options = parser.parse_args()
     if changed := git("status", "--porcelain", "ssdlib", "data_scripts/drops.py"):
         raise SystemExit(f"uncommitted changes; a recording has to name the code that ran:\n{changed}")
@@ -81,7 +82,8 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
 
     # the trunk first: it leaves a checkpoint at every first drop
-    for name, drops in tqdm(DROPS.items(), unit="schedule"):
+    for name in tqdm(options.schedules, unit="schedule"):
+        drops = DROPS.get(name, ())
         settings = {
             "schedule": name,
             "drops": drops,
@@ -89,10 +91,8 @@ def main() -> None:
             "config": dataclasses.asdict(config),
         }
         begin = drops[0] if drops else 0
-        rate = constant_until(*drops)
+        rate = cosine if name == "cosine" else constant_until(*drops)
         run(options.out, name, config, rate, begin, settings | facts, data)
-    settings = {"schedule": "cosine", "drops": (), "seed": options.seed, "config": dataclasses.asdict(config)}
-    run(options.out, "cosine", config, cosine, 0, settings | facts, data)
 
 
 def run(

@@ -171,7 +171,8 @@ def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
 def precision_on(device: torch.device, precision: str = "auto") -> str:
     """What a setting of `precision` comes to on a device: "bfloat16" or "float32".
 
-    A CPU with AMX or a GPU of compute capability 8 has units for bfloat16; elsewhere it is emulated and slower.
+    A CPU with AMX or AVX512-BF16 or a GPU of compute capability 8 has units for bfloat16; elsewhere it is emulated
+    and slower.
     """
     if precision != "auto":
         return precision
@@ -181,7 +182,8 @@ def precision_on(device: torch.device, precision: str = "auto") -> str:
 def _has_bfloat16_units(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+    known = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in known)
 
 
 def validation_loss(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> dict[str, float]:
