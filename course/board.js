@@ -88,6 +88,11 @@ function render({ model, el }) {
       pen.restore();
     }
     if (layer.line !== 0) pen.stroke();
+    for (const curve of layer.curves || []) {
+      pen.beginPath();
+      for (let i = 0; i < curve.length; i += 2) pen.lineTo((curve[i] - x0) * k, (curve[i + 1] - y0) * k);
+      pen.stroke();
+    }
     const points = layer.points || [];
     for (let i = 0; i < points.length; i += 2) {
       pen.beginPath();

@@ -90,8 +90,10 @@ def layer(
     points: Sequence[float] = (),
     radius: float = 2.0,
     texts: Sequence[tuple[float, float, str]] = (),
+    curves: Sequence[Sequence[float]] = (),
 ) -> dict[str, Any]:
-    """One colour's worth of drawing: (n, 4) boxes in px, `points` x, y, x, y ..., `texts` (x, y, words).
+    """One colour's worth of drawing: (n, 4) boxes in px, `points` x, y, x, y ..., `texts` (x, y, words), `curves`,
+    each x, y, x, y ... from point to point.
 
     `line` and `radius` are screen px, `fill` is the opacity of the inside, `alpha` that of everything.
     """
@@ -106,6 +108,7 @@ def layer(
         points=[round(float(value), 2) for value in points],
         radius=radius,
         texts=[[float(x), float(y), text] for x, y, text in texts],
+        curves=[[round(float(value), 2) for value in curve] for curve in curves],
     )
 
 
@@ -127,6 +130,11 @@ def _layer_on(ax: Axes, drawn: dict[str, Any]) -> None:
     ax.scatter(
         points[:, 0], points[:, 1], s=size, color=drawn["color"], alpha=drawn["alpha"], linewidths=0, zorder=3
     )
+    for curve in drawn["curves"]:
+        style = dict(
+            color=drawn["color"], alpha=drawn["alpha"], linewidth=0.75 * drawn["line"], linestyle=dashes
+        )
+        ax.plot(curve[::2], curve[1::2], **style)
     for x, y, text in drawn["texts"]:
         _caption_on(ax, x, y, text, drawn["color"])
 

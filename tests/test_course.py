@@ -22,7 +22,8 @@ def test_a_layer_is_plain_numbers_that_a_browser_can_read():
 
     drawn = layer(torch.tensor([[0.0, 1.5, 2, 3.123456]]), "#000000", texts=[(1, 2, "a")], points=[1, 2])
     assert json.loads(json.dumps(drawn))["boxes"] == [0.0, 1.5, 2.0, 3.12]
-    assert layer()["boxes"] == []
+    assert layer()["boxes"] == [] and layer()["curves"] == []
+    assert layer(curves=[torch.tensor([0.0, 1, 2.3456, 3])])["curves"] == [[0.0, 1.0, 2.35, 3.0]]
 
 
 def test_the_still_picture_shows_every_box_of_the_board():
@@ -30,7 +31,11 @@ def test_the_still_picture_shows_every_box_of_the_board():
         boxes=[[0.0, 0, 10, 10], [5.0, 5, 20, 20]],
         box_names=["a", "b"],
         scene={
-            "layers": [layer(torch.rand(7, 4) * 100, dash=(4, 2)), layer(points=[3, 4], texts=[(1, 1, "x")])]
+            "layers": [
+                layer(torch.rand(7, 4) * 100, dash=(4, 2)),
+                layer(points=[3, 4], texts=[(1, 1, "x")]),
+                layer(curves=[[0, 0, 5, 9, 10, 3]]),
+            ]
         },
         picture=as_url(torch.full((30, 40, 3), 200, dtype=torch.uint8)),
         pointer_mode="move",
@@ -40,6 +45,7 @@ def test_the_still_picture_shows_every_box_of_the_board():
     outlines = [p for p in ax.patches if not p.get_fill()]
     assert len(outlines) == 2 and len(ax.collections[0].get_paths()) == 7
     assert {"a", "b", "x"} <= {t.get_text() for t in ax.texts}
+    assert [line.get_xydata().tolist() for line in ax.lines[:1]] == [[[0, 0], [5, 9], [10, 3]]]
     plt.close(figure)
 
 
