@@ -238,6 +238,27 @@ def complete(path: Path, steps: int) -> bool:
     return "broke" in last or ("detections" in last and last["step"] >= steps)
 
 
+def facts_now(*more: str) -> dict:
+    """Commit, date, device, versions; refuses if the code that is about to run isn't the commit's."""
+    if changed := git("status", "--porcelain", "ssdlib", *more):
+        raise SystemExit(f"uncommitted changes; a recording has to name the code that ran:\n{changed}")
+    return {
+        "commit": git("rev-parse", "HEAD"),  # of the code that is in memory, whatever is committed meanwhile
+        "date": datetime.date.today().isoformat(),
+        "device": processor(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+
+
+def data_of(devkit: Path) -> tuple[tuple, Batch]:
+    """The mini recipe's training data, and the test scene whose detections are written down."""
+    examples = voc.read_sets(devkit, RECIPES["mini"].train_sets)
+    test = voc.read_sets(devkit, ["2007-test"])
+    store = devkit.parent / f"{devkit.name}.store" / "+".join(RECIPES["mini"].train_sets)
+    [watched] = in_order(test[30:31], [voc.read_photograph(e.path) for e in test[30:31]], 1)
+    return (examples, open_store(store, examples)), watched
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -251,20 +272,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, help="another learning rate, to look for the edge")
     options = parser.parse_args()
 
-    if changed := git("status", "--porcelain", "ssdlib", "data_scripts/restarts.py"):
-        raise SystemExit(f"uncommitted changes; a recording has to name the code that ran:\n{changed}")
-    facts = {
-        "commit": git("rev-parse", "HEAD"),  # of the code that is in memory, whatever is committed meanwhile
-        "date": datetime.date.today().isoformat(),
-        "device": processor(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "columns": COLUMNS,
-    }
-    examples = voc.read_sets(options.data, RECIPES["mini"].train_sets)
-    test = voc.read_sets(options.data, ["2007-test"])
-    store = options.data.parent / f"{options.data.name}.store" / "+".join(RECIPES["mini"].train_sets)
-    photographs = open_store(store, examples)
-    [watched] = in_order(test[30:31], [voc.read_photograph(e.path) for e in test[30:31]], 1)
+    facts = facts_now("data_scripts/restarts.py") | {"columns": COLUMNS}
+    (examples, photographs), watched = data_of(options.data)
     todo = [(name, seed) for seed in range(options.seeds) for name in options.arms]
     for name, seed in tqdm(todo, unit="start"):
         changes = {"rate": options.rate, "steps": options.steps}
