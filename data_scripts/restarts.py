@@ -53,6 +53,7 @@ class Arm:
 
     rate: float
     steps: int = 300
+    momentum: float = 0.9
     optimizer: str = "sgd"
     warmup: int = 0
     clip: float = 0.0  # largest length of the whole gradient; 0 = any
@@ -77,6 +78,7 @@ ARMS = {
     ),  # the same function as "paper" before the first step, other steps after it
     # "paper", but the network says from the start that three of four are background: e^b / (e^b + 20) = 3/4
     "prior": Arm(1e-3, steps=200, prior=math.log(60)),
+    "no_momentum": Arm(2e-2, steps=200, momentum=0.0),
 }
 
 
@@ -141,6 +143,7 @@ def config_of(arm: Arm, seed: int, batch_size: int) -> RunConfig:
         batch_size=batch_size,
         learning_rate=arm.rate,
         warmup=arm.warmup,
+        momentum=arm.momentum,
         drops=(),
         steps=arm.steps,
         seed=seed,

@@ -1,0 +1,114 @@
+"""A recorded start of chapter 07 made again here and now, with every layer watched: how a NaN comes about."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from course import pictures
+from course.starts import Start
+from ssdlib import engine, voc
+from ssdlib.loss import multibox_loss
+from ssdlib.matching import make_targets
+from ssdlib.model import PIXEL_DEVIATION
+from ssdlib.records import Batch, Targets
+from ssdlib.runs import config_from
+from ssdlib.store import open_store
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a convolution was and did in one step."""
+
+    output: float  # largest size of a number that came out of it, before the ReLU
+    weight: float  # length of its kernel
+    update: float  # length of the step it took, relative to the kernel; NaN if it took none
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of SGD, layer by layer in the order of computation."""
+
+    step: int
+    localisation: float
+    confidence: float
+    gradient: float  # length
+    layers: dict[str, Layer]
+
+    @property
+    def finite(self) -> bool:
+        return all(map(math.isfinite, (self.localisation, self.confidence, self.gradient)))
+
+
+class Again:
+    """The network of a recorded start before its first step, and the batches it saw."""
+
+    def __init__(self, start: Start):
+        self.config = config_from(start.head["config"])
+        self.model, self.optimizer, self.anchors = engine.build(self.config, torch.device("cpu"))
+        self.scale = 1.0 if start.head["pixels"] or self.config.batch_norm else PIXEL_DEVIATION
+        with torch.no_grad():
+            first_convolution(self.model).weight.mul_(self.scale)
+        devkit = pictures.mini_voc()
+        examples = voc.read_sets(devkit, self.config.train_sets)
+        place = devkit.parent / f"{devkit.name}.store" / "+".join(self.config.train_sets)
+        data = examples, open_store(place, examples)
+        self.maker = engine.batch_maker(self.config, data, torch.device("cpu"))
+
+    def batch(self, step: int) -> tuple[Batch, Targets]:
+        """What step `step` learns from, on the scale the network expects."""
+        batch = self.maker(step)
+        images = (batch.images / self.scale).contiguous(memory_format=torch.channels_last)
+        batch = dataclasses.replace(batch, images=images)
+        return batch, make_targets(batch.boxes, batch.labels, self.anchors)
+
+    @property
+    def factors(self) -> list[float]:
+        """Of each parameter, how many times the learning rate it learns with."""
+        factor = {
+            id(p): group["rate_factor"] for group in self.optimizer.param_groups for p in group["params"]
+        }
+        return [factor[id(p)] for p in self.model.parameters()]
+
+    def steps(self, count: int) -> Iterator[Step]:
+        """Train by SGD, without warm-up or clipping; ends with the step whose loss or gradient isn't finite."""
+        convolutions = {n: m for n, m in self.model.named_modules() if isinstance(m, torch.nn.Conv2d)}
+        largest: dict[str, float] = {}
+        for name, module in convolutions.items():
+            note = lambda _, __, out, name=name: largest.update({name: float(out.detach().abs().max())})  # noqa: E731
+            module.register_forward_hook(note)
+        for step in range(count):
+            batch, targets = self.batch(step)
+            self.optimizer.zero_grad(set_to_none=True)
+            losses = multibox_loss(self.model(batch.images), targets)
+            losses.multibox.backward()
+            length = torch.nn.utils.clip_grad_norm_(self.model.parameters(), math.inf)
+            before = {name: m.weight.detach().clone() for name, m in convolutions.items()}
+            whole = bool(losses.multibox.isfinite() and length.isfinite())
+            if whole:
+                self._update(step)
+            layers = {
+                name: Layer(largest[name], float(w.norm()), _relative(convolutions[name].weight, w, whole))
+                for name, w in before.items()
+            }
+            parts = (float(x.detach()) for x in (losses.localisation, losses.confidence, length))
+            yield Step(step, *parts, layers)
+            if not whole:
+                return
+
+    def _update(self, step: int) -> None:
+        rate = engine.learning_rate(self.config, step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["rate_factor"]
+        self.optimizer.step()
+
+
+def first_convolution(model: torch.nn.Module) -> torch.nn.Conv2d:
+    return next(iter(model.body.values()))[0]
+
+
+def _relative(now: Tensor, before: Tensor, moved: bool) -> float:
+    return float((now.detach() - before).norm() / before.norm()) if moved else math.nan
