@@ -65,12 +65,12 @@ class Arm:
 
 
 ARMS = {
-    "paper": Arm(1e-3, steps=500),  # the paper's rate, and the seed's
-    "safe": Arm(3e-3),
-    "edge": Arm(1.2e-2),
-    "beyond": Arm(2e-2),
+    "paper": Arm(1e-3),  # the paper's rate, and the seed's
+    "safe": Arm(3e-3, steps=200),
+    "edge": Arm(1.2e-2, steps=200),
+    "beyond": Arm(2e-2, steps=200),
     "warmup": Arm(2e-2, warmup=200),
-    "clipped": Arm(2e-2, clip=10.0),
+    "clipped": Arm(2e-2, steps=200, clip=10.0),
     "adam": Arm(1e-3, steps=200, optimizer="adam"),
     "batch_norm": Arm(2e-2, steps=200, batch_norm=True),
     "pixels": Arm(
@@ -78,7 +78,7 @@ ARMS = {
     ),  # the same function as "paper" before the first step, other steps after it
     # "paper", but the network says from the start that three of four are background: e^b / (e^b + 20) = 3/4
     "prior": Arm(1e-3, steps=200, prior=math.log(60)),
-    "no_momentum": Arm(2e-2, steps=200, momentum=0.0),
+    "no_momentum": Arm(2e-2, steps=100, momentum=0.0),
 }
 
 
