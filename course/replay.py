@@ -1,6 +1,8 @@
 """Explorer of chapter 07: replay a recorded start, pause it, say what it will do next, and see."""
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import ipywidgets
 import torch
@@ -9,7 +11,7 @@ from matplotlib.figure import Figure
 from course import pictures
 from course.board import Board, as_url, layer
 from course.explorer import Explorer, row, words
-from course.starts import ARMS, BACKGROUND_ONLY, NO_OPINION, WINDOW, Start, arm
+from course.starts import ARMS, BACKGROUND_ONLY, FOLDER, NO_OPINION, WINDOW, Start, arm
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED
 from ssdlib.voc import CLASSES
 
@@ -54,8 +56,8 @@ class Replay(Explorer):
         "in thick blue among the others in thin grey, with two dashed levels; below it the length of the gradient"
     )
 
-    def __init__(self, names: tuple[str, ...] = tuple(ARMS), folder: object = None):
-        self.starts = {name: arm(name, folder) if folder else arm(name) for name in names}
+    def __init__(self, names: Sequence[str] = tuple(ARMS), folder: Path = FOLDER):
+        self.starts = {name: arm(name, folder) for name in names}
         self.scene = pictures.scene(pictures.mini_test_set()[WATCHED])
         self.asked = self.right = 0
         self.verdict = "pause somewhere and say what comes next"
@@ -66,7 +68,7 @@ class Replay(Explorer):
         self.board = Board(label=label, view=list(VIEW), width=860, picture_alpha=0.6, key_step=1.0, **keys)
         self.board.picture = as_url(self.scene.pixels)
         self.arm = ipywidgets.Dropdown(options=[(ARMS[name], name) for name in names], description="way")
-        self.which = ipywidgets.Dropdown(description="start")
+        self.which = ipywidgets.IntSlider(0, min=0, max=0, description="start")
         self.step = ipywidgets.IntSlider(0, min=0, max=1, description="step")
         self.future = ipywidgets.Checkbox(False, description="show the future", indent=False)
         self.guess = ipywidgets.RadioButtons(
@@ -91,15 +93,10 @@ class Replay(Explorer):
         return self.starts[self.arm.value][self.which.value]
 
     def _load(self, change: object = None) -> None:
-        options = [(f"number {s.seed}", i) for i, s in enumerate(self.starts[self.arm.value])]
-        with self.which.hold_trait_notifications():
-            self.which.options = options
-            self.which.value = 0
+        self.which.max = len(self.starts[self.arm.value]) - 1
         self._begin()
 
     def _begin(self, change: object = None) -> None:
-        if self.which.value is None:
-            return  # while the menu is filled anew
         self.step.max = len(self.start)
         self.step.value = min(WINDOW, len(self.start))
         self._show()
@@ -157,12 +154,10 @@ class Replay(Explorer):
         for value, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
             y = _height("confidence", value)
             layers.append(layer(color=GREEN, line=1.3, dash=(6, 4), curves=[[LEFT, y, RIGHT, y]]))
-            layers.append(layer(color="#ffffff", texts=[(RIGHT - 92, y, f"{name} {value:.1f}")]))
+            layers.append(layer(color="#ffffff", texts=[(RIGHT - 110, y - 1, f"{name} {value:.1f}")]))
         return layers
 
     def _show(self, change: object = None) -> None:
-        if self.which.value is None:
-            return
         start, step = self.start, self.step.value
         until = len(start) if self.future.value else step
         layers = self._panels()
@@ -178,7 +173,7 @@ class Replay(Explorer):
         )
         if start.broke and until == len(start):
             end = LEFT + (RIGHT - LEFT) * len(start) / self._longest()
-            layers.append(layer(color=RED, texts=[(end, PANELS["confidence"][0] + 18, "NaN")]))
+            layers.append(layer(color=RED, texts=[(end - 30, PANELS["confidence"][0] + 22, "NaN")]))
         layers += self._picture(start.seen_at(step))
         lines = self.summary()
         with self.board.hold_sync():
@@ -210,12 +205,12 @@ class Replay(Explorer):
         if at < 0:
             return ["before the first step", f"rate {start.head['rate']:g}"]
         broken = start.broke and step == len(start)
-        said = f"step {step} of {len(start)}: confidence {start['confidence'][at]:.2f}"
+        said = f"step {step} of {len(start)}: confidence {start['confidence'][at]:.4g}"
         looked = max(s for s in start.detections if s <= step)
         return [
             said + (f"; then NaN, first in the {start.broke['tensor']}" if broken else ""),
-            f"localisation {start['localisation'][at]:.2f}, rate {start['rate'][at]:.2g}",
-            f"gradient {start['gradient'][at]:.3g} long, largest update {start['update_ratio'][at]:.1%} of a kernel",
+            f"localisation {start['localisation'][at]:.3g}, rate {start['rate'][at]:.2g}",
+            f"gradient {start['gradient'][at]:.3g} long, largest step {start['update_ratio'][at]:.2g} of a kernel",
             f"{start['positives'][at]:.0f} positives, {start['negatives'][at]:.0f} mined negatives",
             f"conv4_3 {start['conv4_3'][at]:.2g}, fc7 {start['fc7'][at]:.2g} (root mean square)",
             f"{start['dead'][at]:.0%} of the body's channels are dead in this batch",

@@ -119,21 +119,47 @@ def made(starts: Sequence[Start]) -> str:
     )
 
 
-def table(names: Sequence[str] = tuple(ARMS), at: int = 190) -> list[dict]:
-    """For each arm: how many starts, how many broke and when, when the others left the level of no opinion, and their
-    mean loss over ten steps from step `at` on."""
-    rows = []
-    for name in names:
-        starts = arm(name)
-        alive = [s for s in starts if s.broke is None]
-        rows.append(
-            {
-                "arm": name,
-                "starts": len(starts),
-                "broke": sorted(len(s) for s in starts if s.broke),
-                "left": sorted((math.inf if s.left is None else s.left) for s in alive),
-                "loss": sorted(float(s.multibox[at : at + WINDOW].mean()) for s in alive),
-                "dead": sorted(float(s["dead"][at : at + WINDOW].mean()) for s in alive),
-            }
+@dataclass(frozen=True)
+class Summary:
+    """What the starts of an arm came to. The lists are sorted and leave out the starts that broke."""
+
+    arm: str
+    starts: int
+    broke: list[int]  # after how many steps
+    left: list[float]  # the level of no opinion, after how many steps; infinite if never
+    confidence: list[float]  # mean of ten steps
+    dead: list[float]  # share of the body's channels, mean of ten steps
+
+    def __str__(self) -> str:
+        def between(values: Sequence[float], form: str) -> str:
+            return f"{values[0]:{form}} to {values[-1]:{form}}" if values else "-"
+
+        left = [x for x in self.left if x < math.inf]
+        never = f", {len(self.left) - len(left)} never" if len(left) < len(self.left) else ""
+        return (
+            f"{ARMS[self.arm]:<41}{len(self.broke):3} of {self.starts:<4}{between(left, '.0f') + never:<20}"
+            f"{between(self.confidence, '.2f'):<16}{between(self.dead, '.0%')}"
         )
-    return rows
+
+
+def summary(name: str, at: int = 190) -> Summary:
+    """An arm in numbers; the means are those of ten steps from step `at` on."""
+    found = arm(name)
+    alive = [s for s in found if s.broke is None]
+    return Summary(
+        name,
+        len(found),
+        sorted(len(s) for s in found if s.broke),
+        sorted(math.inf if s.left is None else float(s.left) for s in alive),
+        sorted(float(s["confidence"][at : at + WINDOW].mean()) for s in alive),
+        sorted(float(s["dead"][at : at + WINDOW].mean()) for s in alive),
+    )
+
+
+def linked(start: Start, after: int = 20, around: int = 21) -> float:
+    """Whether batches with few positives have long gradients: the correlation of the number of positives with the
+    logarithm of the gradient's length, taken relative to the median of the `around` steps around it."""
+    gradient = start["gradient"][after:].log()
+    padded = torch.nn.functional.pad(gradient[None], (around // 2,) * 2, mode="replicate")[0]
+    relative = gradient - padded.unfold(0, around, 1).median(dim=1)[0]
+    return float(torch.corrcoef(torch.stack([relative, start["positives"][after:]]))[0, 1])
