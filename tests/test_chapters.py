@@ -1,6 +1,7 @@
 """Tests of the chapters as files: built from their sources, run once from top to bottom, links alive, cells short."""
 
 import ast
+import json
 import re
 import statistics
 import sys
@@ -171,10 +172,23 @@ def test_the_readme_and_the_chapter_agree_on_the_minutes(path):
     )  # 09: the run takes more than the reading
 
 
-@pytest.mark.parametrize("folder", sorted((ROOT / "chapters/recordings").glob("*/")), ids=lambda f: f.name)
-def test_a_recording_states_device_date_commit_and_seed(folder):
-    import json
+def recorded_facts(folder):
+    """What a recording says of itself: in recording.json, or in the first line of each of its files."""
+    if (folder / "recording.json").exists():
+        return [json.loads((folder / "recording.json").read_text())]
+    return [json.loads(path.read_text().split("\n", 1)[0]) for path in sorted(folder.rglob("*.jsonl"))]
 
-    facts = json.loads((folder / "recording.json").read_text())
-    assert facts["device"] and re.fullmatch(r"\d{4}-\d\d-\d\d", facts["date"])
-    assert re.fullmatch(r"[0-9a-f]{40}", facts["commit"]) and isinstance(facts["config"]["seed"], int)
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "chapters/recordings").glob("*/")), ids=lambda f: f.name)
+def test_a_recording_states_device_date_commit_versions_and_seed(folder):
+    found = recorded_facts(folder)
+    assert found
+    for facts in found:
+        assert facts["device"] and re.fullmatch(r"\d{4}-\d\d-\d\d", facts["date"])
+        assert facts["versions"]["torch"] and isinstance(facts["config"]["seed"], int)
+        assert re.fullmatch(r"[0-9a-f]{40}", facts["commit"])
+
+
+def test_the_recordings_are_small_enough_for_a_repository():
+    sizes = [path.stat().st_size for path in (ROOT / "chapters/recordings").rglob("*") if path.is_file()]
+    assert sum(sizes) < 8_000_000
