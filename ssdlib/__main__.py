@@ -136,10 +136,8 @@ def _data(devkit: str, sets: Sequence[str], folder: str | None, out: Path) -> en
 
 def _beside(devkit: Path, out: Path) -> Path:
     """Where stores go unless told: beside the devkit, or beside the run if that place is read-only."""
-    parent = devkit.resolve().parent
-    return (
-        parent / f"{devkit.name}.store" if os.access(parent, os.W_OK) else out.with_name(f"{out.name}.store")
-    )
+    place = store.beside(devkit)
+    return place if os.access(place.parent, os.W_OK) else out.with_name(f"{out.name}.store")
 
 
 def detect(options: argparse.Namespace) -> None:

@@ -5,22 +5,25 @@ the processor has to do. A store is a folder of two files: `photographs.u8`, all
 RGB, row by row, and `index.json`, which says whose pixels lie where.
 """
 
+import glob
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ssdlib.records import Example
-from ssdlib.voc import read_photograph
+from ssdlib.voc import VOCError, read_photograph
 
 PIXELS, INDEX = "photographs.u8", "index.json"
 FORMAT = 1
+KEPT_EVERY = 500  # photographs; a killed build loses at most so many, a few seconds of decoding
 
 
 class StoreError(ValueError):
@@ -54,8 +57,7 @@ class Store:
                 "asked for (names, bytes on disk or order); delete the folder to have it built again"
             )
         self.sizes = index["sizes"]
-        lengths = [3 * width * height for width, height in self.sizes]
-        self.starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        self.starts = _starts(self.sizes)
         pixels, wanted = folder / PIXELS, int(self.starts[-1])
         found = pixels.stat().st_size if pixels.is_file() else 0
         if found != wanted:
@@ -82,30 +84,62 @@ def open_store(folder: Path, examples: Sequence[Example], progress: Callable = l
 def build_store(folder: Path, examples: Sequence[Example], progress: Callable = lambda x, **_: x) -> None:
     """Decode every photograph into `folder`, which appears only when it is complete.
 
-    Raises StoreError before anything is written if the disk is too small or a photograph hasn't the size
-    that its annotation states (its boxes would be wrong).
+    A build stopped at any instant leaves a folder `NAME.part-...` beside it, and the same call goes on from there.
+    Raises StoreError before anything is written if the disk is too small; StoreError or VOCError, leaving nothing,
+    if a photograph can't be decoded or hasn't the size that its annotation states (its boxes would be wrong).
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    needed = sum(3 * width * height for width, height in (e.size for e in examples))
-    free = shutil.disk_usage(folder.parent).free
-    if needed > free:
-        raise StoreError(f"{folder}: needs {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free")
-    part = folder.with_name(f"{folder.name}.part-{os.getpid()}")
-    part.mkdir()
+    require_space({folder: examples})
+    part, index, starts, done = _plan(folder, examples)
+    part.mkdir(exist_ok=True)
     try:
-        with open(part / PIXELS, "wb") as file:
-            for example in progress(examples, desc="decoding"):
-                file.write(_checked(example).numpy().tobytes())
-        index = {"format": FORMAT, "fingerprint": fingerprint(examples), "sizes": [e.size for e in examples]}
-        (part / INDEX).write_text(json.dumps(index))
-        try:
-            part.rename(folder)
-        except OSError:
-            if not folder.exists():  # otherwise another process was faster; the caller checks what it made
-                raise
-    finally:
+        (part / PIXELS).touch()
+        # Never cut off, only written over: whoever builds the same store at the same time writes the same bytes.
+        with open(part / PIXELS, "r+b") as file:
+            file.seek(starts[done])
+            todo = progress(examples[done:], desc="decoding", initial=done, total=len(examples))
+            for count, example in enumerate(todo, done + 1):
+                file.write(checked_photograph(example).numpy().tobytes())
+                if count % KEPT_EVERY == 0:
+                    _keep(part, file, index | {"done": count})
+            _keep(part, file, index)
+        part.rename(folder)
+    except OSError:
+        if not folder.exists():  # otherwise another process was faster; the caller checks what it made
+            raise
+    except (StoreError, VOCError):
         shutil.rmtree(part, ignore_errors=True)
+        raise
+    for left in folder.glob(f"{INDEX}-*"):  # by a build that was stopped while it noted how far it had come
+        left.unlink(missing_ok=True)
+    for left in folder.parent.glob(f"{glob.escape(folder.name)}.part-*"):  # by one not taken up again
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def beside(devkit: Path) -> Path:
+    """The folder that holds the stores of a devkit, each under the names of its sets joined by +."""
+    return devkit.resolve().parent / f"{devkit.name}.store"
+
+
+def require_space(wanted: dict[Path, Sequence[Example]]) -> None:
+    """Raise StoreError if what is still to be written of the wanted stores (folder -> examples) exceeds the disk."""
+    plans = [_plan(folder, examples) for folder, examples in wanted.items() if not folder.exists()]
+    needed = sum(int(starts[-1] - starts[done]) for _, _, starts, done in plans)
+    there = next(parent for parent in next(iter(wanted)).absolute().parents if parent.exists())
+    if needed > (free := shutil.disk_usage(there).free):
+        names = ", ".join(map(str, wanted))
+        raise StoreError(f"{names}: needs {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free")
+
+
+def checked_photograph(example: Example) -> Tensor:
+    """Decode (H, W, 3) uint8 RGB. Raises VOCError, or StoreError if it hasn't the size its annotation states."""
+    photograph = read_photograph(example.path)
+    height, width, _ = photograph.shape
+    if (width, height) != example.size:
+        wanted = "x".join(map(str, example.size))
+        raise StoreError(f"{example.path}: {width}x{height} px; its annotation says {wanted}")
+    return photograph
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
@@ -121,13 +155,35 @@ def _bytes(path: Path) -> int:
         raise StoreError(f"{path}: not there; the image list names it") from None
 
 
-def _checked(example: Example) -> Tensor:
-    photograph = read_photograph(example.path)
-    height, width, _ = photograph.shape
-    if (width, height) != example.size:
-        wanted = "x".join(map(str, example.size))
-        raise StoreError(f"{example.path}: {width}x{height} px; its annotation says {wanted}")
-    return photograph
+def _starts(sizes: Sequence[Sequence[int]]) -> np.ndarray:
+    """Where each photograph's bytes begin in the pixel file; last, where the file ends."""
+    return np.cumsum([0] + [3 * width * height for width, height in sizes], dtype=np.int64)
+
+
+def _plan(folder: Path, examples: Sequence[Example]) -> tuple[Path, dict, np.ndarray, int]:
+    """-> folder of an unfinished build, index of the finished one, `_starts`, photographs that can be kept."""
+    marks = fingerprint(examples)
+    index = {"format": FORMAT, "fingerprint": marks, "sizes": [list(e.size) for e in examples]}
+    part, starts = folder.with_name(f"{folder.name}.part-{marks[:12]}"), _starts(index["sizes"])
+    try:
+        note = json.loads((part / INDEX).read_text())
+        done = note.pop("done", len(examples))  # without: all is there, only the renaming was missed
+        whole = (part / PIXELS).stat().st_size >= starts[done]
+    except (OSError, ValueError):
+        return part, index, starts, 0
+    return part, index, starts, done if whole and note == index else 0
+
+
+def _keep(part: Path, file: BinaryIO, index: dict) -> None:
+    """Note how far the pixels have come, after they have reached the disk: a power cut makes no holes."""
+    file.flush()
+    os.fsync(file.fileno())
+    note = part / f"{INDEX}-{os.getpid()}"
+    with open(note, "w") as out:
+        json.dump(index, out)
+        out.flush()
+        os.fsync(out.fileno())
+    note.replace(part / INDEX)
 
 
 def _read_index(folder: Path) -> dict:

@@ -59,9 +59,15 @@ def image_ids(devkit: Path, name: str) -> list[str]:
 
 def read_sets(devkit: Path, names: Sequence[str], progress: Callable = lambda ids, **_: ids) -> list[Example]:
     """All examples of the named sets, one after the other. `progress` may be tqdm."""
-    devkit = Path(devkit)
-    wanted = [(split_name(name)[0], image_id) for name in names for image_id in image_ids(devkit, name)]
-    return [_read(devkit / f"VOC{year}", image_id) for year, image_id in progress(wanted, desc="annotations")]
+    wanted = [(devkit, name, image_id) for name in names for image_id in image_ids(devkit, name)]
+    return [read_listed(*one) for one in progress(wanted, desc="annotations")]
+
+
+def read_listed(devkit: Path, name: str, image_id: str) -> Example:
+    """One example of set `name`; raises as `read_example`."""
+    folder = Path(devkit) / f"VOC{split_name(name)[0]}"
+    annotation = folder / "Annotations" / f"{image_id}.xml"
+    return read_example(annotation, folder / "JPEGImages" / f"{image_id}.jpg", image_id)
 
 
 def read_example(annotation: Path, photograph: Path, image_id: str) -> Example:
@@ -109,11 +115,6 @@ def read_photograph(path: Path, upright: bool = False) -> torch.Tensor:
             return torch.from_numpy(np.array(image.convert("RGB")))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise VOCError(f"{path}: {error or 'unreadable'}; wanted a complete picture") from error
-
-
-def _read(folder: Path, image_id: str) -> Example:
-    annotation = folder / "Annotations" / f"{image_id}.xml"
-    return read_example(annotation, folder / "JPEGImages" / f"{image_id}.jpg", image_id)
 
 
 def _parse(path: Path) -> ET.Element:

@@ -1,7 +1,10 @@
 """`store`: the pixels of the photographs, and every way in which a store refuses to be built or opened."""
 
 import json
+import multiprocessing
 import shutil
+import signal
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -81,7 +84,7 @@ def test_a_store_of_the_mini_voc_serves_every_scene(mini, folder):
 def test_it_is_built_once_and_only_read_afterwards(examples, folder, monkeypatch):
     seen = []
 
-    def progress(items, desc):
+    def progress(items, desc, **_):
         for item in items:
             seen.append(desc)
             yield item
@@ -230,23 +233,150 @@ def test_a_photograph_that_cannot_be_decoded_leaves_nothing(examples, folder):
     assert left_on_disk(folder) == []
 
 
-@pytest.mark.parametrize("reason", [KeyboardInterrupt, RuntimeError, MemoryError])
-@pytest.mark.parametrize("after", [0, 3, 5])
-def test_an_interrupted_build_leaves_nothing_and_the_next_one_works(examples, folder, reason, after):
-    def progress(items, desc):
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """Names of the photographs decoded since; how far a build has come is noted after every second one."""
+    names = []
+
+    def read(path):
+        names.append(path.name)
+        return voc.read_photograph(path)
+
+    monkeypatch.setattr(store, "read_photograph", read)
+    monkeypatch.setattr(store, "KEPT_EVERY", 2)
+    return names
+
+
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, RuntimeError, MemoryError, OSError])
+@pytest.mark.parametrize(("after", "kept"), [(0, 0), (1, 0), (2, 2), (3, 2), (4, 4), (5, 4)])
+def test_an_interrupted_build_is_no_store_and_the_next_one_goes_on_from_the_last_note(
+    examples, folder, decoded, reason, after, kept
+):
+    bars = []
+
+    def interrupted(items, **_):
         yield from items[:after]
         raise reason
 
+    def progress(items, desc, initial, total):
+        bars.append((len(items), initial, total))
+        return items
+
     with pytest.raises(reason):
+        open_store(folder, examples, interrupted)
+    assert not folder.exists() and len(left_on_disk(folder)) == 1
+    decoded.clear()
+    open_store(folder, examples, progress)
+    assert decoded == [f"{i:06d}.jpg" for i in range(kept, 5)]
+    assert bars == [(5 - kept, kept, 5)]
+    assert (folder / store.PIXELS).read_bytes() == b"".join(pillow(e.path).tobytes() for e in examples)
+    assert left_on_disk(folder) == [folder.name]
+
+
+def build_slowly(folder: Path, devkit: Path) -> None:
+    """In a process of its own, for being killed."""
+
+    def slowly(items, **_):
+        for item in items:
+            time.sleep(0.02)
+            yield item
+
+    store.KEPT_EVERY = 3
+    open_store(folder, voc.read_sets(devkit, ["2007-trainval", "2007-test"]), slowly)
+
+
+def test_a_build_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed_one(mini, tmp_path):
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
+    open_store(undisturbed, voc.read_sets(mini, ["2007-trainval", "2007-test"]))
+    sizes, whole = [0], (undisturbed / store.PIXELS).stat().st_size
+    processes = multiprocessing.get_context("forkserver")  # imports PyTorch once, not for every process
+    processes.set_forkserver_preload(["ssdlib.store"])
+    for part in (0.2, 0.45, 0.7, None):
+        builder = processes.Process(target=build_slowly, args=(folder, mini))
+        builder.start()
+        while builder.is_alive() and part and sizes[-1] < part * whole:
+            time.sleep(0.002)
+            sizes += [path.stat().st_size for path in tmp_path.glob(f"killed.part-*/{store.PIXELS}")]
+        if part:
+            builder.kill()
+        builder.join(60)
+        assert (builder.exitcode, folder.exists()) == ((-signal.SIGKILL, False) if part else (0, True))
+    for name in (store.PIXELS, store.INDEX):
+        assert (folder / name).read_bytes() == (undisturbed / name).read_bytes()
+    assert left_on_disk(folder) == ["killed", "undisturbed"]
+
+
+def interrupt(examples, folder, after: int) -> Path:
+    """A build stopped after so many photographs. -> what it left."""
+
+    def progress(items, **_):
+        yield from items[:after]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
         open_store(folder, examples, progress)
-    assert left_on_disk(folder) == []
-    assert np.array_equal(open_store(folder, examples)[2].numpy(), pillow(examples[2].path))
+    [part] = folder.parent.glob("*.part-*")
+    return part
+
+
+def test_a_build_killed_just_before_the_renaming_decodes_nothing_again(examples, folder, decoded):
+    open_store(folder, examples)
+    part = interrupt(examples, folder.with_name("another name"), 2)
+    name = part.name.replace("another name", folder.name)
+    shutil.rmtree(part)
+    folder.rename(folder.with_name(name))
+    decoded.clear()
+    open_store(folder, examples)
+    assert decoded == []
+    assert (folder / store.PIXELS).read_bytes() == b"".join(pillow(e.path).tobytes() for e in examples)
+
+
+@pytest.mark.parametrize("damage", ["cut", "note cut", "note of another store", "pixels gone", "note gone"])
+def test_what_a_stopped_build_left_is_used_only_if_it_fits(examples, folder, decoded, damage):
+    part = interrupt(examples, folder, 4)
+    note, pixels = part / store.INDEX, part / store.PIXELS
+    if damage == "cut":
+        pixels.write_bytes(pixels.read_bytes()[:-1000])
+    elif damage == "note cut":
+        note.write_text(note.read_text()[:-5])
+    elif damage == "note of another store":
+        note.write_text(note.read_text().replace("[40, 30]", "[30, 40]"))
+    else:
+        (pixels if damage == "pixels gone" else note).unlink()
+    decoded.clear()
+    open_store(folder, examples)
+    assert len(decoded) == 5
+    assert (folder / store.PIXELS).read_bytes() == b"".join(pillow(e.path).tobytes() for e in examples)
+
+
+def test_a_photograph_replaced_after_the_stop_is_decoded_anew_and_the_old_part_goes(
+    examples, folder, decoded
+):
+    interrupt(examples, folder, 4)
+    Image.new("RGB", examples[0].size).save(examples[0].path)
+    stored = open_store(folder, examples)
+    assert not stored[0].any() and np.array_equal(stored[1].numpy(), pillow(examples[1].path))
+    assert left_on_disk(folder) == [folder.name]
+
+
+def test_two_builders_at_once_end_with_one_right_store(examples, folder, decoded):
+    """The second begins and ends while the first has three photographs to go."""
+
+    def progress(items, **_):
+        yield from items[:2]
+        open_store(folder, examples)
+        yield from items[2:]
+
+    stored = open_store(folder, examples, progress)
+    assert all(np.array_equal(stored[i].numpy(), pillow(e.path)) for i, e in enumerate(examples))
+    assert sorted(path.name for path in folder.iterdir()) == sorted([store.PIXELS, store.INDEX])
+    assert left_on_disk(folder) == [folder.name]
 
 
 def test_the_folder_appears_only_when_it_is_complete(examples, folder):
     seen = []
 
-    def progress(items, desc):
+    def progress(items, **_):
         for item in items:
             seen.append(folder.exists())
             yield item
@@ -275,3 +405,24 @@ def test_too_small_a_disk_is_refused_with_both_numbers_and_nothing_is_written(ex
 
     monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage(10**12, 0, needed))
     assert len(open_store(folder, examples)) == len(examples)
+
+
+def test_only_what_is_still_to_be_written_has_to_fit(examples, folder, decoded, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    kept = sum(3 * width * height for width, height in SIZES[:4])
+    rest = 3 * SIZES[4][0] * SIZES[4][1]
+    interrupt(examples, folder, 4)
+    other = folder.with_name("other")
+    for free, wanted in (
+        (rest - 1, {folder: examples}),
+        (2 * rest + kept - 1, {folder: examples, other: examples}),
+    ):
+        monkeypatch.setattr(store.shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
+        with pytest.raises(StoreError, match="some set.*needs"):
+            store.require_space(wanted)
+        monkeypatch.setattr(store.shutil, "disk_usage", lambda path, free=free: usage(0, 0, free + 1))
+        store.require_space(wanted)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage(0, 0, rest))
+    open_store(folder, examples)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: usage(0, 0, 0))
+    store.require_space({folder: examples})  # there already: nothing to write
