@@ -18,6 +18,7 @@ FOLDER = ROOT / "chapters/recordings/restarts"
 ARMS = {
     "paper": "SGD, rate .001",
     "safe": "SGD, rate .003",
+    "near": "SGD, rate .01",
     "edge": "SGD, rate .012",
     "beyond": "SGD, rate .02",
     "warmup": "SGD, rate .02, warm-up of 200 steps",
@@ -65,6 +66,11 @@ class Start:
     def left(self) -> int | None:
         """How many steps it took to leave the level of no opinion for good; None if it never did."""
         return first_below(self["confidence"], LEFT * NO_OPINION)
+
+    def alarm(self, share: float = 0.5) -> int | None:
+        """The first step that moved some kernel by more than this share of its length; None if none did."""
+        beyond = (self["update_ratio"] > share).nonzero()[:, 0]
+        return int(beyond[0]) if len(beyond) else None
 
     def seen_at(self, step: int) -> list[list[float]]:
         """What was detected in the watched picture at the last look up to `step`."""

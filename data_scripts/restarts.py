@@ -67,6 +67,7 @@ class Arm:
 ARMS = {
     "paper": Arm(1e-3),  # the paper's rate, and the seed's
     "safe": Arm(3e-3, steps=200),
+    "near": Arm(1e-2, steps=150),
     "edge": Arm(1.2e-2, steps=200),
     "beyond": Arm(2e-2, steps=200),
     "warmup": Arm(2e-2, warmup=200),
