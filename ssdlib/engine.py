@@ -171,8 +171,7 @@ def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
 def precision_on(device: torch.device, precision: str = "auto") -> str:
     """What a setting of `precision` comes to on a device: "bfloat16" or "float32".
 
-    A CPU with AMX or AVX512-BF16 or a GPU of compute capability 8 has units for bfloat16; elsewhere it is emulated
-    and slower.
+    A CPU with AMX or AVX512-BF16 or a GPU of capability 8 has units for bfloat16; elsewhere it is emulated, slower.
     """
     if precision != "auto":
         return precision
