@@ -25,7 +25,7 @@ MAP_COLORS = (SKY, BLUE, GREEN, YELLOW, ORANGE, PURPLE)
 
 def ten(names: Sequence[str], top: float = 35.0) -> Figure:
     """The confidence loss of all starts of some arms, a panel each; a cross where a start broke."""
-    columns = min(3, len(names))
+    columns = 2 if len(names) == 4 else min(3, len(names))
     rows = -(-len(names) // columns)
     size = (3.2 * columns + 0.4, 2.7 * rows)
     figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, layout="constrained", squeeze=False)
@@ -149,9 +149,15 @@ def edges_along(tracks: dict[str, list[Bend]]) -> Figure:
             markersize=4,
             label=title,
         )
-        ax.axhline(track[-1].rate, color=color, linestyle=":", linewidth=1.2)
-    ax.set(xlabel="step", ylabel="rate", yscale="log", xscale="symlog")
-    ax.legend(frameon=False, fontsize=8)
+        ax.axhline(track[-1].rate, color=color, linestyle=":", linewidth=1.4)
+        ax.text(
+            290, track[-1].rate, f"used: {track[-1].rate:g}", color=color, va="bottom", ha="right", fontsize=8
+        )
+    ax.set(
+        xlabel="step", ylabel="rate that the curvature allows", yscale="log", xscale="log", xlim=(0.85, 300)
+    )
+    ax.set_xticks([1, 3, 10, 30, 100, 300], ["1", "3", "10", "30", "100", "300"])
+    ax.legend(frameon=False, fontsize=8, loc="lower center")
     return figure
 
 

@@ -15,8 +15,8 @@ from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.model import PIXEL_DEVIATION
 from ssdlib.records import Batch, Targets
-from ssdlib.runs import config_from
-from ssdlib.store import open_store
+from ssdlib.runs import RunConfig, config_from
+from ssdlib.store import beside, open_store
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,27 @@ class Step:
         return all(map(math.isfinite, (self.localisation, self.confidence, self.gradient)))
 
 
-class Again:
-    """The network of a recorded start before its first step, and the batches it saw."""
+def again(start: Start) -> "Beginning":
+    """A recorded start, as it was before its first step."""
+    return Beginning(config_from(start.head["config"]), start.head["pixels"])
 
-    def __init__(self, start: Start):
-        self.config = config_from(start.head["config"])
-        self.model, self.optimizer, self.anchors = engine.build(self.config, torch.device("cpu"))
-        self.scale = 1.0 if start.head["pixels"] or self.config.batch_norm else PIXEL_DEVIATION
+
+class Beginning:
+    """A network before its first step, and the batches of the mini VOC it is going to see.
+
+    With `pixels` they are 0 ... 255 minus the mean; else divided by 64 and the first kernel times 64, which is the
+    same function. Batch norm needs neither.
+    """
+
+    def __init__(self, config: RunConfig, pixels: bool = False):
+        self.config = config
+        self.model, self.optimizer, self.anchors = engine.build(config, torch.device("cpu"))
+        self.scale = 1.0 if pixels or config.batch_norm else PIXEL_DEVIATION
         with torch.no_grad():
-            first_convolution(self.model).weight.mul_(self.scale)
+            next(iter(self.model.body.values()))[0].weight.mul_(self.scale)
         devkit = pictures.mini_voc()
         examples = voc.read_sets(devkit, self.config.train_sets)
-        place = devkit.parent / f"{devkit.name}.store" / "+".join(self.config.train_sets)
-        data = examples, open_store(place, examples)
+        data = examples, open_store(beside(devkit) / "+".join(self.config.train_sets), examples)
         self.maker = engine.batch_maker(self.config, data, torch.device("cpu"))
 
     def batch(self, step: int) -> tuple[Batch, Targets]:
@@ -89,7 +97,8 @@ class Again:
             before = {name: m.weight.detach().clone() for name, m in convolutions.items()}
             whole = bool(losses.multibox.isfinite() and length.isfinite())
             if whole:
-                self._update(step)
+                self.set_rate(step)
+                self.optimizer.step()
             layers = {
                 name: Layer(largest[name], float(w.norm()), _relative(convolutions[name].weight, w, whole))
                 for name, w in before.items()
@@ -99,15 +108,12 @@ class Again:
             if not whole:
                 return
 
-    def _update(self, step: int) -> None:
+    def set_rate(self, step: int) -> float:
+        """Give the optimiser the rate of the update that follows `step` updates."""
         rate = engine.learning_rate(self.config, step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
-        self.optimizer.step()
-
-
-def first_convolution(model: torch.nn.Module) -> torch.nn.Conv2d:
-    return next(iter(model.body.values()))[0]
+        return rate
 
 
 def _relative(now: Tensor, before: Tensor, moved: bool) -> float:

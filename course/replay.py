@@ -22,6 +22,7 @@ FALLS, STAYS, RISES, BREAKS = (
     "ends in NaN",
 )
 AHEAD = 50  # steps that a guess looks ahead
+BEGIN = 60  # where a start is shown first, if it got so far
 VIEW = (-12.0, -18.0, 756.0, 312.0)  # the picture, and two panels on its right
 LEFT, RIGHT = 350.0, 748.0
 PANELS = {
@@ -98,7 +99,7 @@ class Replay(Explorer):
 
     def _begin(self, change: object = None) -> None:
         self.step.max = len(self.start)
-        self.step.value = min(WINDOW, len(self.start))
+        self.step.value = min(BEGIN, len(self.start) - 1)
         self._show()
 
     def _pointed(self, change: dict) -> None:

@@ -25,10 +25,10 @@ def main() -> None:
     parser.add_argument("start", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    facts = facts_now("course/live.py", "course/starts.py", "data_scripts/anatomy.py")
+    facts = facts_now("course", "data_scripts")
     start = starts.read(options.start)
     lines = [start.head | facts]
-    for step in live.Again(start).steps(len(start) + 1):
+    for step in live.again(start).steps(len(start) + 1):
         line = dataclasses.asdict(step)
         line["layers"] = {n: {k: short(v) for k, v in layer.items()} for n, layer in line["layers"].items()}
         lines.append({k: short(v) if isinstance(v, float) else v for k, v in line.items()})

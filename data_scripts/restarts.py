@@ -24,21 +24,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from record_run import ROOT, git, processor
+from record_run import git, processor
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ssdlib import engine, voc
+from course import live, pictures, replay
+from ssdlib import voc
 from ssdlib.anchors import SSD300
 from ssdlib.batches import in_order
 from ssdlib.detect import detect
 from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, l2_penalty, multibox_loss
-from ssdlib.matching import make_targets
-from ssdlib.model import PIXEL_DEVIATION
 from ssdlib.model import SSD300 as Network
 from ssdlib.records import Batch, Predictions, Targets
 from ssdlib.runs import RECIPES, RunConfig
-from ssdlib.store import open_store
 
 SNAPSHOTS = (0, 3, 10, 30, 60, 100, 150, 200, 300, 400)
 COLUMNS = (
@@ -83,30 +81,23 @@ ARMS = {
 }
 
 
-def start(arm: Arm, config: RunConfig, data: tuple, watched: Batch) -> Iterator[dict]:
+def start(arm: Arm, config: RunConfig, watched: Batch) -> Iterator[dict]:
     """Train from scratch; yields one row a step, and a last row if a tensor isn't finite any more."""
-    model, optimizer, anchors = engine.build(config, torch.device("cpu"))
+    training = live.Beginning(config, arm.pixels)
+    model, optimizer, anchors = training.model, training.optimizer, training.anchors
     if arm.optimizer == "adam":
-        optimizer = torch.optim.Adam(
-            [{**group, "lr": arm.rate} for group in optimizer.param_groups], lr=arm.rate, weight_decay=0.0
-        )
-    scale = 1.0 if arm.pixels or arm.batch_norm else PIXEL_DEVIATION
-    if scale != 1:
-        with torch.no_grad():
-            next(iter(model.body.values()))[0].weight.mul_(scale)
-        watched = dataclasses.replace(watched, images=watched.images / scale)
+        groups = [{**group, "lr": arm.rate} for group in optimizer.param_groups]
+        training.optimizer = optimizer = torch.optim.Adam(groups, lr=arm.rate, weight_decay=0.0)
+    watched = dataclasses.replace(watched, images=watched.images / training.scale)
     if arm.prior:
         with torch.no_grad():
             for head in model.conf.values():
                 head.bias[:: model.num_classes] = arm.prior
-    maker = engine.batch_maker(config, data, torch.device("cpu"))
     watch = Watch(model)
     for step in range(config.steps):
-        batch = maker(step)
-        batch = dataclasses.replace(batch, images=batch.images / scale)
-        targets = make_targets(batch.boxes, batch.labels, anchors)
+        batch, targets = training.batch(step)
         optimizer.zero_grad(set_to_none=True)
-        predictions = model(batch.images.contiguous(memory_format=torch.channels_last))
+        predictions = model(batch.images)
         losses = multibox_loss(predictions, targets)
         if step in SNAPSHOTS:
             shown = seen(model, watched, anchors)
@@ -116,9 +107,7 @@ def start(arm: Arm, config: RunConfig, data: tuple, watched: Batch) -> Iterator[
         if not (losses.multibox.isfinite() and length.isfinite()):
             yield {"step": step, "broke": first_not_finite(model, batch, targets)}
             return
-        rate = engine.learning_rate(config, step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["rate_factor"]
+        rate = training.set_rate(step)
         before = [p.detach().clone() for p in model.parameters()]
         optimizer.step()
         row = (
@@ -254,13 +243,11 @@ def facts_now(*more: str) -> dict:
     }
 
 
-def data_of(devkit: Path) -> tuple[tuple, Batch]:
-    """The mini recipe's training data, and the test scene whose detections are written down."""
-    examples = voc.read_sets(devkit, RECIPES["mini"].train_sets)
-    test = voc.read_sets(devkit, ["2007-test"])
-    store = devkit.parent / f"{devkit.name}.store" / "+".join(RECIPES["mini"].train_sets)
-    [watched] = in_order(test[30:31], [voc.read_photograph(e.path) for e in test[30:31]], 1)
-    return (examples, open_store(store, examples)), watched
+def watched_scene() -> Batch:
+    """The test scene whose detections are written down."""
+    [example] = pictures.mini_test_set()[replay.WATCHED : replay.WATCHED + 1]
+    [batch] = in_order([example], [voc.read_photograph(example.path)], 1)
+    return batch
 
 
 def main() -> None:
@@ -268,7 +255,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--data", type=Path, default=ROOT / "data/mini/VOCdevkit")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--steps", type=int, help="another number of steps for every arm")
@@ -276,8 +262,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, help="another learning rate, to look for the edge")
     options = parser.parse_args()
 
-    facts = facts_now("data_scripts/restarts.py") | {"columns": COLUMNS}
-    (examples, photographs), watched = data_of(options.data)
+    facts = facts_now("course", "data_scripts") | {"columns": COLUMNS}
+    watched = watched_scene()
     todo = [(name, seed) for seed in range(options.seeds) for name in options.arms]
     for name, seed in tqdm(todo, unit="start"):
         changes = {"rate": options.rate, "steps": options.steps}
@@ -291,7 +277,7 @@ def main() -> None:
         with part.open("w") as file:
             settings = {"arm": name, **dataclasses.asdict(arm), "seed": seed}
             print(json.dumps(settings | {"config": dataclasses.asdict(config)} | facts), file=file)
-            for row in start(arm, config, (examples, photographs), watched):
+            for row in start(arm, config, watched):
                 print(json.dumps(row, separators=(",", ":")), file=file, flush=True)
         os.replace(part, path)
 

@@ -117,6 +117,7 @@ def test_a_right_guess_counts_and_the_recording_goes_on(explorer):
 
 def test_a_wrong_guess_is_told_what_happened(explorer):
     explorer.arm.value = "beyond"
+    explorer.step.value = 20
     explorer.guess.value = STAYS
     assert explorer.verdict == f"✗ you: {STAYS}; the recording: it {BREAKS}" and explorer.step.value == 40
     assert "0 of 1 right" in repr(explorer)
