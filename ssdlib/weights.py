@@ -1,8 +1,9 @@
 """Checkpoints that others published -> the state of our network.
 
-Every known program keeps the same tensors under names of its own (the tables below). All sources
-here take RGB and keep kernels as OIHW, so that reading one is renaming; the anchors a file was trained with differ,
-and `SOURCES` says which `clip` of `anchors.default_boxes` belongs to it.
+Every known program keeps the same tensors under names of its own (the tables below). The programs in PyTorch
+take RGB and keep kernels as OIHW, so that reading one is renaming (`keras_file` reads what isn't). The anchors a
+file was trained with differ, and `SOURCES` says which `clip` of `anchors.default_boxes` belongs to it; what else a
+whole detector needs is in `published`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ssdlib.anchors import SSD300 as SPEC
-from ssdlib.model import BODY, MEAN, PRETRAINED
+from ssdlib.model import BODY, MEAN, PRETRAINED, SSD300
 
 VGG = PRETRAINED[:-2]  # conv1_1 ... conv5_3
 EXTRAS = tuple(BODY)[len(PRETRAINED) :]
@@ -23,6 +24,17 @@ SOURCES = {
     "torchvision": ("backbone.scale_weight", "size"),
     "amdegroot": ("L2Norm.weight", "center"),
     "lufficc": ("backbone.l2_norm.weight", "center"),
+}
+
+NUM_CLASSES = (21, 91)  # VOC's, and COCO's as torchvision counts them; no others have an order known here
+
+# what a wrong file begins with, for those who find one at midnight
+BEGINNINGS = {
+    b"\x89HDF": "an HDF5 file",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x89PNG": "a PNG picture",
+    b"<": "a web page, perhaps that of a download",
+    b"version https://git-lfs": "a Git LFS pointer without its file",
 }
 
 
@@ -73,13 +85,34 @@ def read_file(path: Path) -> Mapping[str, Tensor]:
     except FileNotFoundError:
         raise WeightsError(f"{path}: not there; wanted a file of weights") from None
     except Exception as error:  # torch raises whatever the broken file provokes, and advises to trust it
-        raise WeightsError(f"{path}: broken, or no file of tensors ({type(error).__name__})") from error
+        raise WeightsError(f"{path}: {_beginning(path, error)}; wanted tensors saved by PyTorch") from error
     state = state.get("model", state) if isinstance(state, Mapping) else state
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
         raise WeightsError(f"{path}: holds {type(state).__name__}; wanted tensors by name")
     return state
+
+
+def num_classes_of(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """C of the full SSD300 whose state, under our names, has these shapes. Raises WeightsError if there is none."""
+    rows, boxes = (
+        sum(shapes["conf.conv4_3.bias"]),
+        SPEC.boxes_per_cell[0],
+    )  # a sum, as files may hold a () there
+    if rows not in [boxes * known for known in NUM_CLASSES]:
+        raise WeightsError(
+            f"{rows / boxes:g} classes with background; wanted 21 of VOC, or torchvision's 91 of COCO"
+        )
+    with torch.device("meta"):
+        wanted = {name: tuple(value.shape) for name, value in SSD300(rows // boxes).state_dict().items()}
+    wrong = [name for name, shape in wanted.items() if shapes[name] != shape]
+    if wrong:
+        raise WeightsError(
+            f"{len(wrong)} of {len(wanted)} tensors have other shapes than SSD300's: "
+            f"{wrong[0]} is {shapes[wrong[0]]}, wanted {wanted[wrong[0]]}"
+        )
+    return rows // boxes
 
 
 def _names(source: str) -> dict[str, str]:
@@ -114,6 +147,17 @@ def _renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str,
     if missing:
         raise WeightsError(f"{len(missing)} of {len(wanted)} tensors aren't there, {missing[0]} for one")
     return {ours: state[theirs].clone() for ours, theirs in wanted.items()}
+
+
+def _beginning(path: Path, error: Exception) -> str:
+    """What a file is that torch can't load, judged by its first bytes."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(32)
+    except OSError as cause:
+        return cause.strerror or type(cause).__name__
+    known = [what for bytes_, what in BEGINNINGS.items() if head.startswith(bytes_)]
+    return known[0] if known else f"broken, or no file of tensors ({type(error).__name__})"
 
 
 def _fold_normalisation(ours: dict[str, Tensor]) -> None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # The rooms in import order: a room may import only rooms above it.
 ORDER = """
     records boxes
-    anchors coding matching loss model weights
+    anchors coding matching loss model weights keras_file
     voc store augment batches
     detect evaluate
     distributed checkpoint runs runlog engine

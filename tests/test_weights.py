@@ -13,52 +13,10 @@ import torch.nn.functional as F
 import torchvision
 
 import oracles
+from foreign import EXTRA_NAMES, PROGRAMS, VGG_NAMES, Named, renamed_by_hand, shapes
 from ssdlib.model import SSD300
 from ssdlib.records import Predictions
-from ssdlib.weights import WeightsError, from_state, from_vgg16, read_file
-
-# What each program calls our layers, written out by hand.
-VGG_NAMES = dict(
-    zip(
-        "conv1_1 conv1_2 conv2_1 conv2_2 conv3_1 conv3_2 conv3_3 conv4_1 conv4_2 conv4_3".split()
-        + "conv5_1 conv5_2 conv5_3 fc6 fc7".split(),
-        (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33),
-        strict=True,
-    )
-)
-EXTRA_NAMES = ("conv6_1", "conv6_2", "conv7_1", "conv7_2", "conv8_1", "conv8_2", "conv9_1", "conv9_2")
-# theirs: (prefix of the body, of the extras, of the offset heads, of the class heads, the scale)
-PROGRAMS = {
-    "amdegroot": ("vgg", "extras", "loc", "conf", "L2Norm.weight"),
-    "lufficc": (
-        "backbone.vgg",
-        "backbone.extras",
-        "box_head.predictor.reg_headers",
-        "box_head.predictor.cls_headers",
-        "backbone.l2_norm.weight",
-    ),
-}
-Named = dict[str, torch.Tensor]
-
-
-def renamed_by_hand(state: Named, program: str) -> Named:
-    """Our state as that program would have saved it."""
-    vgg, extras, loc, conf, scale = PROGRAMS[program]
-    theirs = {}
-    for name, value in state.items():
-        layer, _, kind = name.rpartition(".")
-        part, _, place = layer.partition(".")
-        place = place.removesuffix(".0")
-        if part == "conv4_3_norm":
-            theirs[scale] = value
-        elif part == "body" and place in VGG_NAMES:
-            theirs[f"{vgg}.{VGG_NAMES[place]}.{kind}"] = value
-        elif part == "body":
-            theirs[f"{extras}.{EXTRA_NAMES.index(place)}.{kind}"] = value
-        else:
-            heads = loc if part == "loc" else conf
-            theirs[f"{heads}.{oracles.LAYERS.index(place)}.{kind}"] = value
-    return theirs
+from ssdlib.weights import WeightsError, from_state, from_vgg16, num_classes_of, read_file
 
 
 def assert_equal(first: Named, second: Named) -> None:
@@ -161,6 +119,23 @@ def test_the_file_of_ssd_pytorch_gives_its_answers(shared, tmp_path, pattern_net
     expected = np.load(reference / "network_output.npz")
     assert np.abs(output.offsets[0].numpy() - expected["offsets"]).max() < 2e-3
     assert np.abs(output.logits[0].numpy() - expected["logits"]).max() < 2e-3
+
+
+def test_the_number_of_classes_shows_in_the_shapes_of_a_whole_ssd300():
+    assert num_classes_of(shapes(21)) == 21 and num_classes_of(shapes(91)) == 91
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"conf.conv4_3.bias": (82,)}, "20.5 classes"),
+        ({"conf.conv4_3.bias": ()}, "0 classes"),
+        ({"conf.conv4_3.bias": (364,)}, "11 of 71 tensors have other shapes"),  # 91 in one of twelve
+        ({"loc.fc7.weight": (24, 1024, 1, 1)}, "loc.fc7.weight is (24, 1024, 1, 1), wanted (24, 1024, 3, 3)"),
+    ],
+)
+def test_shapes_that_are_not_ssd300s_are_refused(change, sentence):
+    assert sentence in refusal(num_classes_of, shapes() | change)
 
 
 # --- VGG16 to start from
@@ -318,6 +293,7 @@ FILES = {
     "empty": b"",
     "text": b"<!DOCTYPE html><title>404</title>",
     "a JPEG": b"\xff\xd8\xff\xe0" + bytes(200),
+    "HDF5": b"\x89HDF\r\n\x1a\n" + bytes(200),
     "a list": saved([torch.zeros(3)]),
     "numbers": saved({"epoch": 3, "loss": 2.5}),
     "tensors by number": saved({0: torch.zeros(3)}),
