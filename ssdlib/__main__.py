@@ -16,6 +16,7 @@ from ssdlib import anchors, distributed, engine, evaluate, plots, store, voc, we
 from ssdlib.checkpoint import CheckpointError
 from ssdlib.doctor import examine
 from ssdlib.options import parser
+from ssdlib.published import load_detector
 from ssdlib.records import Detections, Example
 from ssdlib.runlog import read_log
 from ssdlib.runs import RECIPES, Diverged, RunConfig, RunError, load_run
@@ -142,7 +143,8 @@ def _beside(devkit: Path, out: Path) -> Path:
 
 def detect(options: argparse.Namespace) -> None:
     """Detect in pictures: one PNG with boxes for each, and all detections in detections.json."""
-    model, config, _ = load_run(options.checkpoint, distributed.start())
+    model, config, kind = load_detector(options.checkpoint, distributed.start())
+    _say(f"{options.checkpoint}: {kind}")
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     everything = []
@@ -165,7 +167,8 @@ def evaluate_(options: argparse.Namespace) -> None:
     examples = _only(everything, Path(options.ids)) if options.ids else everything
     if options.checkpoint:
         device = distributed.start()
-        model, config, _ = load_run(options.checkpoint, device)
+        model, config, kind = load_detector(options.checkpoint, device)
+        _say(f"{options.checkpoint}: {kind}")
         data, grid = (examples, store.Jpegs(examples)), anchors.default_boxes().to(device)
         folder = Path(options.out or f"{str(options.checkpoint).rstrip('/')}.evaluated")
         table = engine.evaluate_on(model, data, grid, config, folder, options.sets, options.metric)

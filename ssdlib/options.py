@@ -7,6 +7,11 @@ from ssdlib.doctor import MINI
 from ssdlib.evaluate import METRICS
 from ssdlib.runs import RECIPES, RunConfig
 
+CHECKPOINT = (
+    "run folder or checkpoint of this library, or an SSD300 that ssd_keras (HDF5), torchvision, amdegroot or "
+    "lufficc (.pth) saved"
+)
+
 
 def parser() -> argparse.ArgumentParser:
     """The four commands and their flags; `command` says which one was given."""
@@ -33,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _add_config(command.add_argument_group("settings of the run, with those of the recipe paper as default"))
 
     command = commands.add_parser("detect", help="find objects in pictures; write PNGs and detections.json")
-    command.add_argument("--checkpoint", required=True, metavar="RUN", help="run folder or checkpoint file")
+    command.add_argument("--checkpoint", required=True, metavar="FILE", help=CHECKPOINT)
     command.add_argument("--out", required=True, metavar="DIR", help="where pictures and detections.json go")
     command.add_argument("--score", type=float, default=0.5, help="least score shown (default: %(default)s)")
     command.add_argument("images", nargs="+", metavar="IMAGE")
@@ -41,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="AP of result files, or of a checkpoint on a data set")
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--detections", metavar="DIR", help="folder of comp4_det_<set>_<class>.txt files")
-    source.add_argument("--checkpoint", metavar="RUN", help="run folder or checkpoint file to detect with")
+    source.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
     command.add_argument("--data", default=str(MINI), help="VOCdevkit folder (default: %(default)s)")
     command.add_argument("--sets", nargs="+", default=["2007-test"], help="default: 2007-test")
     command.add_argument("--ids", metavar="FILE", help="judge only the images listed there, one id a line")

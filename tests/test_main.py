@@ -3,13 +3,16 @@
 import csv
 import dataclasses
 import json
+import math
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import foreign
 from ssdlib import evaluate, voc
 from ssdlib.__main__ import main
 from ssdlib.runs import RunConfig
@@ -167,6 +170,63 @@ def test_detect_writes_a_picture_for_each_image_and_json_for_all(run, mini, tmp_
             assert d["class"] in voc.CLASSES[1:] and 0.02 <= d["score"] <= 1 and len(d["box"]) == 4
 
 
+# What `foreign.state_that_finds` finds on the canvas, by hand. Anchor: the lying box of conv9_2, 264√2 x 264/√2 px
+# around the centre; amdegroot and lufficc cut its width to 300, torchvision that of 261√2 x 261/√2; half the width.
+FOUND = {  # class number in the file, number of classes, width, height
+    "ssd_keras weights": (20, 21, 132 * math.sqrt(2), 264 / math.sqrt(2)),
+    "amdegroot": (20, 21, 150, 264 / math.sqrt(2)),
+    "lufficc": (20, 21, 150, 264 / math.sqrt(2)),
+    "torchvision": (72, 91, 150, 261 / math.sqrt(2)),  # COCO's tv
+}
+
+
+def found_by_hand(kind: str, width: int, height: int) -> tuple[float, list[float]]:
+    """Score and corners in px of a photograph."""
+    _, classes, w, h = FOUND[kind]
+    score = math.exp(6) / (math.exp(6) + math.exp(5) + classes - 2)
+    box = [150 - w / 2, 150 - h / 2, 150 + w / 2, 150 + h / 2]
+    return score, [x * side / 300 for x, side in zip(box, (width, height) * 2, strict=True)]
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_detect_takes_other_programs_files_with_their_anchors_and_classes(kind, mini, tmp_path, capsys):
+    label, classes, _, _ = FOUND[kind]
+    foreign.write(tmp_path / "published", kind, foreign.state_that_finds(label, classes))
+    image = min((mini / "VOC2007/JPEGImages").iterdir())
+    command = f"detect --checkpoint {tmp_path / 'published'} --out {tmp_path} {image}"
+    assert main(command.split()) == 0
+    assert f"published: SSD300 by {kind.split()[0]}; " in capsys.readouterr().out
+    [[found]] = [one["detections"] for one in json.loads((tmp_path / "detections.json").read_text())]
+    score, box = found_by_hand(kind, *Image.open(image).size)
+    assert found["class"] == "tvmonitor"
+    assert found["score"] == pytest.approx(score, abs=1e-5)
+    assert found["box"] == pytest.approx(box, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["ssd_keras model", "amdegroot"])
+def test_evaluate_judges_other_programs_files(kind, mini, tmp_path, capsys):
+    foreign.write(tmp_path / "ssd300", kind, foreign.state_that_finds(20))
+    [example, *_] = voc.read_sets(mini, ["2007-test"])
+    (tmp_path / "ids.txt").write_text(example.image_id)
+    command = f"evaluate --checkpoint {tmp_path / 'ssd300'} --data {mini} --ids {tmp_path / 'ids.txt'}"
+    assert main([*command.split(), "--out", str(tmp_path / "files")]) == 0
+    assert f"ssd300: SSD300 by {kind.split()[0]}; classes: VOC's; " in capsys.readouterr().out
+    files = {path.stem: path.read_text() for path in (tmp_path / "files").iterdir()}
+    image_id, *numbers = files.pop("comp4_det_test_tvmonitor").split()  # one line
+    score, (x1, y1, x2, y2) = found_by_hand(kind.replace("model", "weights"), *example.size)
+    assert image_id == example.image_id and len(files) == 19 and not any(files.values())
+    # the devkit's pixels are counted from 1
+    assert [float(n) for n in numbers] == pytest.approx([score, x1 + 1, y1 + 1, x2, y2], abs=1e-3)
+
+
+def test_a_checkpoint_of_a_run_is_known_as_such_under_any_name(run, mini, tmp_path, capsys):
+    shutil.copy(run / "checkpoint.pt", tmp_path / "VGG_VOC0712.h5")
+    image = min((mini / "VOC2007/JPEGImages").iterdir())
+    for checkpoint in (run, tmp_path / "VGG_VOC0712.h5"):
+        assert main(["detect", "--checkpoint", str(checkpoint), "--out", str(tmp_path), str(image)]) == 0
+        assert f"{checkpoint}: a run of this library, step 4" in capsys.readouterr().out
+
+
 def test_a_run_stopped_and_resumed_through_the_door_is_the_run(run, mini, tmp_path):
     command = f"train --data {mini} --out {tmp_path / 'r'} --steps 4 --drops 3 --checkpoint-every 2 {SMALL}"
     assert main([*command.split(), "--stop-after", "2"]) == 0
@@ -190,7 +250,11 @@ def test_a_run_stopped_and_resumed_through_the_door_is_the_run(run, mini, tmp_pa
         ("train --data {mini} --out {mini}/mini_voc.json", "mini_voc.json"),
         (
             "detect --checkpoint {mini}/mini_voc.json --out {out} a.jpg",
-            "mini_voc.json: broken, or not a file",
+            "mini_voc.json: broken, or no file of tensors",
+        ),
+        (
+            "evaluate --checkpoint {mini}/VOC2007/JPEGImages/000001.jpg --data {mini}",
+            "000001.jpg: a JPEG picture; wanted",
         ),
         ("detect --checkpoint nowhere --out {out} a.jpg", "CheckpointError: nowhere: not there"),
         ("detect --checkpoint {run} --out {out} nothing.jpg", "nothing.jpg"),
