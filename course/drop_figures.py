@@ -32,12 +32,14 @@ def published_drawn(curve: Published, begin: int = 10_000) -> Figure:
     figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
     ax.plot(curve.steps[at:], curve.train[at:], color=BLUE, linewidth=2, label="training")
     ax.plot(curve.steps[at:], curve.val[at:], color=ORANGE, linewidth=2, linestyle="--", label="validation")
+    ax.text(12_000, 5.2, f"rate {curve.rate(0):.0e}", fontsize=9)
     for drop in curve.drops:
         ax.axvline(drop, color="0.5", linestyle=":")
         ax.text(drop + 500, 5.95, f"rate {curve.rate(drop):.0e}", fontsize=9)
     for step, score in curve.map.items():
         if step != curve.length:  # 102k, on top of 100k
-            ax.text(step, 3.62, f"mAP {score:.3f}", fontsize=9, ha="center")
+            ground = dict(facecolor="white", edgecolor="none", pad=1)
+            ax.text(step, 3.62, f"mAP {score:.3f}", fontsize=9, ha="center", bbox=ground)
     ax.set(xlabel="step", ylabel="loss, L2 included", ylim=(3.5, 6.3))
     ax.legend(frameon=False)
     return figure
@@ -73,16 +75,20 @@ def smooth(values: Tensor, width: int) -> Tensor:
     return values.unfold(0, width, 1).mean(dim=1)
 
 
-def right_after(found: Mapping[str, Schedule], steps: int = 200, width: int = 10) -> Figure:
-    """How far a branch's training loss lies below the trunk's on the same batches, from the drop on."""
+def saved(found: Mapping[str, Schedule], steps: int, width: int) -> Figure:
+    """How far a branch's training loss lies below the trunk's on the same batches, from the drop on: means of `width`
+    steps, over `steps` steps or as many as there are."""
     figure, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
     for name in SINGLE[1:]:
         if name in found:
-            below = smooth(gain(found["never"], found[name], 0, steps), width)
-            ax.plot(range(width, steps + 1), below, linewidth=2, label=found[name].label, **PENS[name])
+            last = min(steps, len(found[name].losses))
+            below = smooth(gain(found["never"], found[name], 0, last), width)
+            ax.plot(range(width, last + 1), below, linewidth=2, label=found[name].label, **PENS[name])
     ax.axhline(0, color="0.5", linewidth=1)
     ax.set(
-        xlabel="steps since the drop", ylabel="training loss saved", title=f"recorded; means of {width} steps"
+        xlabel="steps since the drop",
+        ylabel="training loss saved",
+        title=f"recorded; means over the last {width} steps",
     )
     ax.legend(frameon=False)
     return figure

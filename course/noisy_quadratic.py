@@ -66,7 +66,10 @@ def simulated(
 def valley(drops: Sequence[int], steps: int) -> Tensor:
     """(steps + 1,) the mean loss in a valley, steep and noisy across, flat along; drops take a tenth of RATE."""
     rates = [RATE * 0.1 ** sum(step >= drop for drop in drops) for step in range(steps)]
-    return expected(rates, 0.0, STEEP, NOISE) + expected(rates, SLOPE, FLAT, 0.0)
+    settled = (
+        2 * floor(RATE, STEEP, NOISE) / STEEP
+    ) ** 0.5  # across, noise has done its work when the run begins
+    return expected(rates, settled, STEEP, NOISE) + expected(rates, SLOPE, FLAT, 0.0)
 
 
 def drawn(high: float, low: float, drop: int, steps: int) -> Figure:
@@ -77,7 +80,8 @@ def drawn(high: float, low: float, drop: int, steps: int) -> Figure:
     ax.semilogy(expected(rates, 10.0), color=BLACK, linewidth=2.2, label="mean of all runs")
     for rate, begin, end in ((high, 0, drop), (low, drop, steps)):
         ax.plot([begin, end], [floor(rate)] * 2, color=ORANGE, linestyle="--", linewidth=2)
-        ax.text(begin + 4, 1.25 * floor(rate), f"floor at rate {rate:g}", fontsize=9, color=BLACK)
+        ground = dict(facecolor="white", edgecolor="none", pad=1)
+        ax.text(begin + 30, 6 * floor(rate), f"floor at rate {rate:g}", fontsize=9, bbox=ground)
     ax.set(xlabel="step", ylabel="loss", ylim=(1e-5, 100))
     ax.legend(frameon=False)
     return figure

@@ -18,6 +18,7 @@ from course.pictures import ROOT
 
 FOLDER = ROOT / "chapters/recordings/drops"
 FACTS = Path(__file__).parent / "facts"
+PICTURES = 16_551  # of VOC 07+12 trainval: an epoch
 SETTLING = 10  # steps after leaving the trunk with a validation of their own
 
 
@@ -132,7 +133,30 @@ def gain(trunk: Schedule, branch: Schedule, first: int, last: int) -> Tensor:
     return trunk.train(begin + first, begin + last) - branch.train(begin + first, begin + last)
 
 
-# ---- the published run
+# ---- schedules on paper, and the published run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A schedule on paper: where its rate falls, how long it is, how many images a step sees."""
+
+    shares: tuple[float, float]  # of the run, 1 = never
+    steps: int
+    batch: int
+
+    @property
+    def lengths(self) -> tuple[float, float, float]:
+        """Steps at the rate it begins with, at a tenth of it, at a hundredth."""
+        first, second = self.shares
+        return self.steps * first, self.steps * (second - first), self.steps * (1 - second)
+
+    @property
+    def images(self) -> int:
+        return self.steps * self.batch
+
+    def epochs(self, steps: float) -> float:
+        """How many times so many steps show every picture of VOC 07+12."""
+        return steps * self.batch / PICTURES
 
 
 @dataclass(frozen=True)
@@ -185,7 +209,11 @@ class Jump:
 
 
 def jump(values: Sequence[float], at: int, window: int = 10) -> Jump:
-    """Does point `at` lie on the line through the `window` points before it? Unreadable points are left out."""
+    """Does point `at` lie on the line through the `window` points before it? Unreadable points are left out.
+
+    Raises ValueError if there are fewer points before it."""
+    if not window <= at < len(values):
+        raise ValueError(f"point {at} of {len(values)} hasn't {window} points before it")
     pairs = [(i, v) for i, v in enumerate(values[at - window : at]) if not math.isnan(v)]
     x, y = torch.tensor(pairs, dtype=torch.float64).T
     slope = float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())

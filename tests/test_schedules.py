@@ -213,6 +213,9 @@ def test_a_jump_is_measured_against_a_line_by_hand():
     one = schedules.jump([9.0, 8, 7, 6, 2], at=4, window=4)
     assert (one.trend, one.found, one.slope, one.size) == pytest.approx((5, 2, -1, -3))
     assert one.scatter == pytest.approx(0, abs=1e-9)
+    for at in (3, 5):
+        with pytest.raises(ValueError, match="hasn't 4 points before it"):
+            schedules.jump([9.0, 8, 7, 6, 2], at=at, window=4)
     uneven = schedules.jump([1.0, -1.0, math.nan, -1.0, 1.0, 5.0], at=5, window=5)
     assert uneven.trend == pytest.approx(0) and uneven.scatter == pytest.approx(2**0.5)
 
