@@ -85,7 +85,7 @@ class DropPlanner(Explorer):
             return
         first, second, length, batch = PRESETS[self.preset.value]
         self.steps.value, self.batch.value, self.active = 1000 * length, batch, 0
-        self.shares = [first / length, second / length]
+        self.shares, self.touched = [first / length, second / length], -math.inf  # a drag ends here
         self._show()
 
     def _moved(self, i: int, share: float) -> None:

@@ -99,6 +99,11 @@ def test_a_press_takes_the_nearer_drop_and_a_drag_keeps_it(explorer):
     assert explorer.active == 1 and explorer.shares == pytest.approx([56 / 102, 0.8])
     explorer.board.pointer = [0.6 * WIDE, HANDLE]  # at once: still the same drag, though drop 1 is nearer
     assert explorer.active == 1 and explorer.shares[1] == pytest.approx(0.6)
+    explorer.preset.value = list(drop_planner.PRESETS)[
+        0
+    ]  # 66.7 % and 83.3 %, drop 1 in the hand; the drag is over
+    explorer.board.pointer = [0.9 * WIDE, HANDLE]
+    assert explorer.active == 1 and explorer.shares == pytest.approx([80 / 120, 0.9])
 
 
 def test_the_second_drop_never_comes_before_the_first(explorer):
