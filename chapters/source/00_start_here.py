@@ -210,8 +210,8 @@ print(inspect.getsource(loss.multibox_loss))
 # | 04 | [multibox loss](04_multibox_loss.ipynb) | compute the loss of a picture with a pocket calculator |
 # | 05 | [network](05_network.ipynb) | draw SSD300 from memory, receptive fields included |
 # | 06 | [augmentation](06_augmentation.ipynb) | read a draw as numbers; say what each step does to the objects |
-# | 07 | SGD instability | tell a slow start from a broken one |
-# | 08 | learning-rate drops | decide when to drop, and when not to |
+# | 07 | [SGD instability](07_sgd_instability.ipynb) | tell a slow start from a broken one |
+# | 08 | [learning-rate drops](08_learning_rate_drops.ipynb) | decide when to drop, and when not to |
 # | 09 | [full training](09_full_training.ipynb) | train on VOC 07+12, stop and resume, on a GPU or here |
 # | 10 | [detection](10_detection.ipynb) | set thresholds knowing what they cost |
 # | 11 | VOC07 evaluation | compute AP by hand; explain why two people get different mAPs |

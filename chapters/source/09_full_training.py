@@ -16,8 +16,8 @@
 # - start a run, kill it, and go on to the very same numbers,
 # - read its log, its loss curve and its table.
 #
-# *This is the chapter's first form: the job itself. A live dashboard, an estimate of the time it will take and
-# the download of the genuine data are still to come.*
+# *This is the chapter's first form: the job itself. A live dashboard and an estimate of the time it will take are
+# still to come. `make voc` fetches the genuine data.*
 #
 # ## Words
 #

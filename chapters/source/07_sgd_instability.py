@@ -1,0 +1,751 @@
+# %% [markdown]
+# # 07 · SGD instability
+#
+# **In one sentence:** the same training, started ten times, begins in ten ways, smooth, stuck or broken, and each of
+# these ways has a cause that you can measure.
+#
+# | | |
+# |---|---|
+# | time | 100 minutes, 60 of them for the exercises |
+# | hardware | any laptop; no GPU; three cells train or measure for some seconds |
+# | you need | chapter 04: the loss and its negatives |
+# | new rooms | `engine`: its update and its learning rate |
+#
+# At the end of this page you will be able to
+#
+# - read the first hundred steps of a loss curve, and compute the two levels on which it rests,
+# - say which anchors keep a loss on its plateau,
+# - estimate from the curvature which learning rate is too large, and how far to trust that,
+# - follow a NaN back to the step where it began,
+# - choose a remedy and know what it costs.
+
+# %%
+import inspect
+from dataclasses import replace
+
+import torch
+
+from course import check_instability as check
+from course import curvature, live, pictures, replay, starts
+from course import instability_figures as figures
+from course.self_test import SelfTest
+from ssdlib import anchors, engine, loss, matching
+
+# %% [markdown]
+# ## The picture
+#
+# One network, one data set, one program. Only the random seed differs: it decides the first weights, the order of
+# the pictures and which of them are mirrored. Three learning rates, ten starts each.
+
+# %% alt="Three panels of ten loss curves each. At rate .001 all fall to a first dotted level, rest there and then fall to a second one. At .01 and .02 curves jump up and down and many end in a cross"
+figure = figures.ten(["paper", "near", "beyond"])
+
+# %%
+print(starts.made([s for name in ("paper", "near", "beyond") for s in starts.arm(name)]))
+
+# %% [markdown]
+# This is **recorded**: it was run once, by `data_scripts/restarts.py`, and every number of it lies in
+# `chapters/recordings/restarts`, the broken starts included. Nothing was edited or left out. Where this page runs
+# something itself, it says *here and now*.
+#
+# ## The claims
+#
+# The author of ssd_keras, whose published run this course retraces, wrote in the summary of his training what he saw
+# when he started again and again: with SGD the first steps look very different each time, sometimes smooth,
+# sometimes a plateau of hundreds of steps, sometimes NaN. After 1,000 steps the loss was anything between about 10
+# and 15. The end hardly depends on the start. Adam varies less. To users whose loss was NaN he gave the advice to
+# [just try again](https://github.com/pierluigiferrari/ssd_keras/issues/136).
+#
+# The curves of those starts were never published, and we found no others. So here are ours. They aren't those of the
+# full network: ours is the narrow one of chapter 00, without batch norm, with random weights instead of VGG16's, on
+# the mini VOC, with batches of 8. What carries over is the way to look; the numbers belong to this network.
+#
+# ## The words
+#
+# - **Start**: one training from its first step on. A **seed** is the number that all its chance comes from.
+# - **Rate**: the learning rate. **Step**: one update of the weights.
+# - **Plateau**: many steps in which the loss hardly changes.
+# - **Curvature**: how fast the slope of the loss changes along a direction. A narrow valley has a large one.
+# - **Edge**: the rate beyond which steps across such a valley grow instead of shrinking.
+# - **To diverge**: to go away from every valley. The loss becomes infinite, then NaN, *not a number*.
+# - **Dead channel**: one that is 0 at every place of every picture of a batch, because its ReLU always gets less
+#   than 0.
+# - **Warm-up**: beginning with a small rate and raising it. **Gradient clipping**: shortening a gradient that is too
+#   long.
+#
+# ## By hand, part one: two levels
+#
+# Only the confidence part of the loss is drawn above; the localisation adds about 3 at first and changes little.
+# Look at the two dotted lines. Both can be computed without any network.
+#
+# **No opinion.** All 21 classes are equally likely for all anchors. Each positive costs ln 21 = 3.04, and each of
+# its three negatives the same: 4 · 3.04 = **12.18**. (That was exercise 4.6.)
+#
+# **Background only.** Now the network knows one thing: of the four anchors that count, three are background. It
+# still doesn't look at the picture and says p(background) = .75 everywhere; the rest, .25, is shared by 20 classes.
+#
+# | | p | costs -ln p | how often | sum |
+# |---|---|---|---|---|
+# | a negative | .75 | .288 | 3 | .863 |
+# | a positive | .25 / 20 = .0125 | 4.382 | 1 | 4.382 |
+# | | | | | **5.245** |
+#
+# No other p does better. That is the end of what can be had without looking.
+
+# %%
+p = torch.linspace(0.05, 0.99, 95)
+cost = -3 * p.log() - ((1 - p) / 20).log()
+print(f"best p(background) {p[cost.argmin()]:.2f}, cost {cost.min():.3f}")
+print(f"levels: no opinion {starts.NO_OPINION:.2f}, background only {starts.BACKGROUND_ONLY:.2f}")
+
+# %% [markdown]
+# ## Ten starts at the paper's rate
+#
+# The paper and the published run begin with rate .001. When did each of our ten starts leave the first level for
+# good, so that the mean of ten steps stayed below four fifths of it?
+
+# %%
+print("start  first step  step 20  step 100  step 200  step 290  left the first level")
+for start in starts.arm("paper"):
+    means = [float(start["confidence"][s : s + 10].mean()) for s in (20, 100, 200, 290)]
+    numbers = "".join(f"{x:10.2f}" for x in means)
+    print(f"{start.seed:5}{start['confidence'][0]:12.2f}{numbers}   {start.left}")
+
+# %% [markdown]
+# So a plateau is real here, and it has a height: it is the level of no opinion. All ten starts fall to it within
+# some ten steps, rest on it, leave it at different times, and come to the second level.
+#
+# ### Why does it rest?
+#
+# It isn't so that the network learns nothing meanwhile. Here is what it says of background, as the mean logit over
+# all anchors of each of the six maps. A logit of ln 60 = 4.09, with 0 for all others, would mean p = .75.
+
+# %%
+start = starts.arm("paper")[0]
+print("step   mean logit of background on the maps 38² 19² 10² 5² 3² 1²        confidence")
+for step, found in start.by_map.items():
+    numbers = "".join(f"{x:8.2f}" for x in found["background"])
+    print(f"{step:4}   {numbers}   {start['confidence'][step]:20.2f}")
+
+# %% [markdown]
+# The first map learns *background* within ten steps. It has 5,776 of the 8,732 anchors. The loss doesn't care: of
+# the background anchors only the **hardest** count, and as soon as one map has learned, the hardest are on the next.
+
+# %% alt="Stacked bars of the maps that mined negatives come from. Left, rate .001: first the 38² map, from step 10 on the small maps. Right, with background known: the large maps keep most of them"
+panels = {"SGD, rate .001": start, "background known from the start": starts.arm("prior")[0]}
+figure = figures.mined_by_map(panels)
+
+# %% [markdown]
+# Left: from step 10 on nearly all mined negatives lie on maps that have not learned anything yet. Each costs ln 21.
+# The 10², 5² and 3² maps have 786 anchors in each picture, more than enough to supply them; the plateau lasts until
+# these have learned, too, what the first map knew after ten steps. (The 1² map with its four anchors is later still,
+# but four are too few to hold up the loss.) The small maps are late because little reaches them: they lie behind
+# many layers, and what comes out there is near 0 at first.
+#
+# Right is the **control**. The same starts, the same rate, but before the first step the bias of every background
+# logit was set to ln 60. Now all maps say p = .75 from the beginning:
+
+# %% alt="Two panels of loss curves at rate .001: on the left they rest on the first level, on the right, with background known, they go to the second level at once"
+figure = figures.ten(["paper", "prior"], top=22)
+
+# %%
+print("left the first level after", [s.left for s in starts.arm("paper")], "steps")
+print("with background known     ", [s.left for s in starts.arm("prior")])
+assert max(s.left for s in starts.arm("prior")) < min(s.left for s in starts.arm("paper"))
+
+# %% [markdown]
+# No plateau on the first level. So it was the background, learned map after map. (RetinaNet starts its classifier
+# with such a bias, for this reason: [section 4.1 of its paper](https://arxiv.org/abs/1708.02002).) On the second
+# level they all rest for hundreds of steps: from here on one has to look at pictures, and that takes longer than
+# this page records.
+#
+# ## By hand, part two: the edge
+#
+# Why does a larger rate break what a smaller one learns? One weight w, and a loss that is a parabola with curvature
+# c: the slope at w is c · w. A step of SGD makes w - rate · c · w of it, that is, **(1 - rate · c) · w**.
+#
+# | rate · c | factor | from 1 the weight goes to |
+# |---|---|---|
+# | .5 | .5 | .5, .25, .125: falls |
+# | 1 | 0 | 0: there in one step |
+# | 1.9 | -.9 | -.9, .81, -.73: jumps to and fro, and falls |
+# | 2.05 | -1.05 | -1.05, 1.10, -1.16: jumps to and fro, and grows |
+#
+# The edge is at rate · c = **2**. Beyond it each step is larger than the one before, and nothing in the formula ends
+# that. With momentum m it lies at **2 · (1 + m)**, 3.8 for .9 (Polyak's heavy ball; exercise 7.3 asks for no proof):
+
+# %% alt="Two panels of a weight over the steps. Without momentum the product 1.9 dies out and 2.05 grows; with momentum .9 the product 3.6 dies out and 3.9 grows"
+figure = figures.parabolas({0: (0.5, 1.9, 2.05), 0.9: (0.5, 3.6, 3.9)})
+
+# %% [markdown]
+# Our network has 218,300 weights, and a curvature in every direction. The largest decides: the steepest valley is
+# the first one to be left. To find it one doesn't need all second derivatives. It is enough to know how the
+# *gradient* changes along a direction v, called H · v, and autograd gives that for the price of two backward passes.
+# Then: turn v to H · v, again and again. Each turn brings it nearer to the direction that bends most.
+
+# %%
+print(inspect.getsource(curvature.largest_curvature))
+
+# %% [markdown]
+# Here and now: start 0 at rate .001, made again, after one step. Five turns, some seconds.
+
+# %%
+mine = live.again(starts.arm("paper")[0])
+first = next(mine.steps(1))
+value, parts = curvature.of_network(mine.model, *mine.batch(1), mine.factors, rounds=5)
+recorded = figures.bends("paper", 0)[1].curvature
+assert abs(first.confidence - float(start["confidence"][0])) < 0.01  # the same start
+assert 0.5 < value / recorded < 1.5
+allowed = curvature.edge(value, 0.9)
+for rate in (0.001, 0.012):
+    print(f"rate {rate} is", "inside" if rate < allowed else "beyond", "the edge")
+
+# %% [markdown]
+# And recorded, twelve turns, along the whole start (`data_scripts/curvature.py`):
+
+# %%
+print("step  loss   curvature   edge for momentum .9")
+for bend in figures.bends("paper", 0):
+    allowed = f"{curvature.edge(bend.curvature, 0.9):.4f}" if bend.curvature > 0 else "none: a ridge"
+    print(f"{bend.step:4} {bend.loss:6.1f} {bend.curvature:9.0f}   {allowed}")
+
+# %% alt="The rate that the curvature allows over the steps: near .003 at step 1, several hundredths from step 6 on; dotted lines mark the rates that were used"
+tracks = {"start 0 at .001": figures.bends("paper", 0), "start 0 at .012": figures.bends("edge", 0)}
+figure = figures.edges_along(tracks)
+
+# %%
+bent = [b for b in figures.bends("edge", 0) if b.curvature > 0]
+over = [b.step for b in bent if b.rate > curvature.edge(b.curvature, 0.9)]
+print("start 0 at .012 was looked at in the steps", [b.step for b in bent], "and was beyond the edge at", over)
+
+# %% [markdown]
+# Read it from the left.
+#
+# - At step 0 the direction that bends most bends *downwards*: no valley at all, but a ridge. The random network is
+#   on a slope, and the formula for valleys says nothing there.
+# - At step 1 it is in a steep valley. Its edge lies at a few thousandths. Rate .001 is inside, .012 and .02 are not.
+# - On the plateau the valley is ten times as wide. There .02 would be allowed.
+# - When the start leaves the plateau, from step 150 on, the curvature rises tenfold, and the edge comes down to a
+#   few thousandths once more. Learning something makes the valley steep again.
+#
+# So there are **two** steep places, the first steps and the end of the plateau. At .012 the start is beyond the edge
+# again and again. There a step is too long, but the loss is no parabola: the jump may end in a flatter place, and
+# then all is well, or in a steeper one. That is why such an estimate is good for the order of magnitude and not for
+# the digit, and why at .012 one start breaks in step 60 and another one later or never.
+#
+# ## Anatomy of a NaN
+#
+# Start 0 at rate .02 breaks after 13 steps. Here it is once more, with every layer watched (recorded by
+# `data_scripts/anatomy.py`, which makes the start again from its settings). On the left the largest number that
+# comes out of each layer, on the right how far the step moves its kernel, relative to the length of the kernel:
+
+# %% alt="Two maps of layers over thirteen steps. On the left numbers grow from step 9 on in the middle layers until they are infinite at step 13; on the right steps reach the length of the kernel at step 10 and a million times that at step 12"
+steps = figures.anatomy("beyond", 0)
+figure = figures.layers_drawn(steps)
+
+# %% [markdown]
+# Now step back, tensor by tensor. The loss is NaN in step 13, so the error is to be looked for in step 13. Is it?
+
+# %%
+print("step      loss  gradient   conf.fc7 says   largest step of a kernel, relative to it")
+for s in steps:
+    name, layer = max(s.layers.items(), key=lambda item: item[1].update if s.finite else item[1].output)
+    moved = f"{layer.update:10.2g}  {name.removesuffix('.0')}" if s.finite else "      none"
+    total = s.localisation + s.confidence
+    print(f"{s.step:4} {total:9.3g} {s.gradient:9.3g} {s.layers['conf.fc7'].output:15.3g}   {moved}")
+
+# %%
+last = steps[-1].layers
+for name in ("body.conv4_2.0", "body.conv4_3.0", "body.conv5_1.0", "body.conv5_2.0", "conf.fc7"):
+    print(f"step 13, output of {name:<15} {last[name].output:.3g}   its kernel is {last[name].weight:.3g} long")
+
+# %% [markdown]
+# 1. The loss is NaN because the logits are.
+# 2. The logits are NaN because conv5_2 adds inf and -inf.
+# 3. conv5_1 is infinite because every layer before it multiplies by thousands or millions, and float32 ends at 3.4 ·
+#    10³⁸.
+# 4. The kernels are so long because step 12 moved them by up to ten million times their length. Its gradient was 8 ·
+#    10¹⁰.
+# 5. That gradient belongs to a loss of 4 · 10⁹, **a number**, because step 11 moved kernels by many times their
+#    length.
+# 6. Step 11 did so because step 10 was the first to move a kernel by more than its whole length.
+# 7. Step 10's loss is 113, because from step 8 on the head on fc7 answers in tens, then in thousands.
+#
+# And what pushed it there? Look at the first steps. The gradient of step 1 was 239 long; the next one is a quarter
+# of that, and by step 7 it is 9. But the kernels go on moving:
+
+# %%
+for name in ("body.conv1_1.0", "conf.fc7"):
+    moved = [s.layers[name].update for s in steps[1:8]]
+    ratios = [after / before for before, after in zip(moved, moved[1:])]
+    print(f"{name:<15}", *(f"{x:.3f}" for x in moved), "  ratios", *(f"{x:.2f}" for x in ratios))
+
+# %% [markdown]
+# Each step of conv1_1 is .9 times the one before, almost exactly. That is no gradient any more, that is
+# **momentum**: the two first gradients, carried on. A gradient that comes once moves the weights by 1 + .9 + .81 +
+# ... = 10 times its own step. The kernel coasts for ten steps through a landscape that it doesn't look at.
+#
+# The **control**: the same starts, the same rate, no momentum.
+
+# %%
+for name in ("beyond", "no_momentum"):
+    ended = [len(s) if s.broke else "-" for s in starts.arm(name)]
+    print(f"{starts.ARMS[name]:<30} broke after", *ended)
+
+# %% [markdown]
+# Without momentum each gradient acts once, not ten times; in the long run that is a tenth of the rate. On a parabola
+# the edge without momentum is *nearer*, 2 instead of 3.8, so these starts should fare worse. They don't. What breaks
+# them at .02 is not the valley alone, but the first gradients, carried on.
+#
+# ### An alarm
+#
+# In the table above a kernel moved by more than its own length, and three steps later all was over. Is that a sign
+# one can rely on? Here is every recorded start: the first step that moved some kernel by more than half of its
+# length, and what came of it.
+
+# %%
+everyone = [s for name in starts.ARMS for s in starts.arm(name)]
+broken, alive = ([s for s in everyone if bool(s.broke) == wanted] for wanted in (True, False))
+warned = sorted(len(s) - s.alarm() for s in broken if s.alarm() is not None)
+print(f"{len(broken)} starts broke; {len(warned)} had the alarm, {warned[0]} to {warned[-1]} steps before the end")
+false = [f"{s.arm} {s.seed}" for s in alive if s.alarm() is not None]
+quiet = [float(s["update_ratio"].max()) for s in alive if s.alarm() is None]
+print(f"{len(alive)} did not break; {len(false)} of them had the alarm: {', '.join(false)}")
+print(f"the largest step of a kernel among the {len(quiet)} others was {max(quiet):.2f} of its length")
+assert len(warned) == len(broken) and len(false) == 2
+
+# %% [markdown]
+# Every start that broke had it, and two of those that didn't: you meet them below. So this number tells what the loss
+# does not. It is cheap: one subtraction for each kernel. A healthy step moves a kernel by a thousandth to some
+# hundredths of its length.
+#
+# ### Again, on your machine
+#
+# Here and now: the same start again. The first loss is the recorded one; that it ends the same way is certain, in
+# which step is not: rounding differs from processor to processor, and here every step makes a difference larger.
+
+# %%
+doomed = live.again(starts.arm("beyond")[0])
+seen = list(doomed.steps(100))
+assert abs(seen[0].confidence - steps[0].confidence) < 0.01
+print("a number to the end" if seen[-1].finite else "the loss isn't a number any more")
+
+# %% [markdown]
+# ## Where the edge lies depends on how you write the network
+#
+# In all starts so far the pixels, 0 to 255 minus the mean, were divided by 64 before they entered. Leave that out
+# and divide the first kernel by 64 instead. For every picture the network gives the same answers as before, to the
+# last digit that matters. Only the training differs:
+#
+# - the gradient of the first kernel is 64 times as large, because its inputs are,
+# - the kernel is a 64th as long,
+# - so its step is 64 · 64 = **4,096** times as large, relative to the kernel.
+
+# %%
+for name in ("paper", "pixels"):
+    some = starts.arm(name)
+    first = [round(float(s["confidence"][0]), 2) for s in some[:3]]
+    update = [float(s["update_ratio"][0]) for s in some[:3]]
+    ended = [len(s) if s.broke else "-" for s in some]
+    print(f"{starts.ARMS[name]:<36} first losses {first}, broke after", *ended)
+    print(" " * 36, "largest first step, relative to a kernel", *(f"{u:.3g}" for u in update))
+
+# %% [markdown]
+# Is it really that? The anatomy above knows how far the first step moved the first kernel at rate .02 with divided
+# pixels. A twentieth of it, for rate .001, times 4,096:
+
+# %%
+moved = steps[0].layers["body.conv1_1.0"].update
+seen_there = float(starts.arm("pixels")[0]["update_ratio"][0])
+print(f"expected {moved / 20 * 4096:.2f}, recorded with undivided pixels {seen_there:.2f}")
+assert abs(moved / 20 * 4096 / seen_there - 1) < 0.02
+
+# %% [markdown]
+# The same function, the same rate, and eight of ten starts are gone within five steps. The first step replaces the
+# first kernel by one that is several times as long and has nothing to do with it. (The other two are the false alarms
+# from above. Their new kernels happened to be such that the layers behind could live with them.)
+#
+# The edge isn't a property of the function, but of the weights you chose to write it with. Batch norm, the scaling
+# of inputs, the initial size of each layer and the factor 20 behind conv4_3 are all such choices. (VGG16's own
+# weights go with pixels of 0 to 255; they aren't random, and what they do to the edge is not tested here.)
+#
+# ## Remedies, on the same starts
+#
+# Rate .02 and the same ten seeds, with one thing changed each time. Adam has its usual rate of .001.
+
+# %% alt="Four panels of loss curves: warm-up, clipping, batch norm and Adam"
+figure = figures.ten(["warmup", "clipped", "batch_norm", "adam"])
+
+# %%
+print(f"{'':<41}NaN         left level 1 after  confidence      dead channels")
+for name in ("beyond", "warmup", "clipped", "batch_norm", "adam", "safe", "paper"):
+    print(starts.summary(name))
+
+# %% [markdown]
+# (The numbers are the smallest and the largest of the starts that are still running. *Dead* counts the channels of
+# the body.)
+#
+# - **Warm-up** saves eight of ten. It carries them over the first steep place; the two others break late, after 150
+#   steps and more, when the rate is still rising and the valley is steep for the second time.
+# - **Clipping** loses none. A gradient of 239 does no more than one of 10, so there is nothing long to be carried
+#   on. Its price stands in the last column: a third of the channels is dead.
+# - **Batch norm** loses none and has no dead channel. It is not only a remedy but another way to write the network.
+# - **Adam** loses none, leaves the first level soonest, and all ten starts do so at about the same time.
+# - **A smaller rate** loses none. It takes longer.
+#
+# *To survive is not to learn.* A loss that is a number may belong to a network of which a third is dead.
+#
+# Why is Adam so quick on the plateau? It divides the step of each weight by the size of that weight's own gradients.
+# A steep direction gets no longer step, and a small gradient no shorter one. Remember what the plateau waits for:
+# the small maps, whose gradients are small.
+
+# %%
+print("mean logit of background on the maps      38²    19²    10²     5²     3²     1²")
+for name in ("paper", "adam"):
+    for step in (10, 30, 60):
+        said = starts.arm(name)[0].by_map[step]["background"]
+        print(f"{starts.ARMS[name]:<16} step {step:2}              ", *(f"{x:6.2f}" for x in said))
+
+# %% [markdown]
+# Under Adam the small maps learn background as fast as the large one.
+#
+# ## Move it
+#
+# Choose a way to start and one of its ten starts. Drag the step, or use the arrow keys on the picture: left and
+# right one step, up and down ten. Thick and blue: this start, as far as you have come. Grey: the other nine. On the
+# left what the network of that moment finds in a test scene, ten boxes, strong where the score is high.
+#
+# **Pause and guess.** What will the confidence loss do in the next 50 steps? Choose an answer; the recording goes on
+# and you see.
+#
+# - Rate .001: pause start 0 at steps 60, 100 and 130. What in the picture tells you that the plateau is about to
+#   end?
+# - Rate .012: take the starts one after the other and pause at step 20. Can you tell which will break? By the loss?
+#   By the gradient?
+# - Rate .02 with clipping: is the gradient ever short?
+# - Adam against rate .001, start by start: which spread is smaller, at step 20 and at step 190?
+
+# %%
+explorer = replay.Replay()
+explorer
+
+# %% [markdown]
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4. VS
+# Code and Colab have not been tried.)
+#
+# ## 31 or 32?
+#
+# The published run was to have batches of 32. The memory of its GPU held 31, and so it trained with 31. What does a
+# batch of another size change? The loss is divided by N, the positives of the batch. Here is N for batches of the
+# test scenes, without augmentation:
+
+# %%
+scenes = [pictures.scene(example) for example in pictures.test_set()[:200]]
+grid = anchors.default_boxes()
+targets_each = [matching.make_targets(s.boxes[None], s.labels[None], grid) for s in scenes]
+each = torch.tensor([int((targets.labels > 0).sum()) for targets in targets_each])
+chance = torch.Generator().manual_seed(0)
+print("batch   mean N   smallest   largest   spread / mean")
+for size in (1, 4, 8, 31, 32):
+    n = each[torch.randint(len(each), (2000, size), generator=chance)].sum(dim=1).double()
+    print(f"{size:5} {n.mean():8.0f} {n.min():10.0f} {n.max():9.0f} {n.std() / n.mean():15.2f}")
+
+# %% [markdown]
+# From 32 to 31 nothing happens that one could notice: N is three percent smaller, and so is the sum above it. Small
+# batches are another matter. One picture may have two positives or fifty, and each of the two then pulls 25 times as
+# hard. A popular explanation of early trouble says just that: a batch with few positives has a large 1/N and so a
+# long gradient. Is it so, in our recordings of batches of 8?
+
+# %%
+for name in ("paper", "safe", "clipped", "adam"):
+    found = [starts.linked(s) for s in starts.arm(name)]
+    print(f"{starts.ARMS[name]:<42} correlation of N and gradient {min(found):5.2f} to {max(found):5.2f}")
+
+# %% [markdown]
+# Hardly. A correlation of -.3 or less in size means that N explains less than a tenth of what makes one gradient
+# longer than the next. With batches of one or two it may be otherwise; that was not recorded.
+#
+# If 32 don't fit, you needn't give up 32. Compute the batch in parts and take one step at the end. Two things have
+# to be right: the gradients of the parts are *added*, and every part is divided by the N of the *whole* batch. Here
+# and now, eight pictures at once against four times two:
+
+# %%
+first_start = starts.arm("paper")[0]
+gradients = []
+for part in (0, 2):
+    half = live.again(first_start)
+    config = replace(half.config, microbatch=part)
+    engine.update(half.model, half.optimizer, half.batch(0)[0], half.anchors, 0.0, config)
+    gradients.append(torch.cat([p.grad.flatten() for p in half.model.parameters()]))
+apart = float((gradients[0] - gradients[1]).norm() / gradients[0].norm())
+assert apart < 1e-4
+print("the same gradient, up to rounding")
+
+# %% [markdown]
+# (With batch norm it isn't: each part is normalised by itself.) So the answer to an out-of-memory error is: keep 32,
+# in parts of a size that fits. `python -m ssdlib train --microbatch 8` does it. If you do change the batch, users of
+# other ports advise to change the rate in proportion ([ssd.pytorch
+# 275](https://github.com/amdegroot/ssd.pytorch/issues/275), among others).
+#
+# ## The claims, one by one
+#
+# | the claim | on this page | recorded in |
+# |---|---|---|
+# | ten starts look different at the beginning | **confirmed**, in *when*, not in *what*: at .001 all ten fall, rest and fall again, but the rest ends after 100 steps in one start and after 200 in another | `paper` |
+# | smooth, plateau or NaN, by chance | **different**: mostly the rate decides. All ten have a plateau at .001, all ten break at .02; only in between, at .01 and with warm-up, does chance | `paper`, `near`, `beyond`, `warmup` |
+# | a plateau lasts hundreds of steps | **confirmed** for the second level, on which all starts still rest at the end; the first lasts 100 to 200 steps at .001 | `paper` |
+# | after 1,000 steps the loss is between 10 and 15 | **not tested**: our starts end after 300 steps, and the published figures contain an L2 term that ours don't (chapter 04) | |
+# | the end hardly depends on the start | **seen as far as we went**: the spread of the ten starts is widest when some have left the plateau and some haven't, and small again at step 290. Whole trainings from ten seeds were not run; NVIDIA gives for 15 seeds of its own SSD300 (another network, COCO, with warm-up) a standard deviation of .0014 mAP | `paper` |
+# | Adam varies less | **confirmed** for the first 200 steps; nothing is said of the end | `adam` |
+# | if it is NaN, just try again | **only near the edge**: at .01 another seed helps, at .02 none of ten | `near`, `beyond` |
+
+# %%
+for step in (50, 150, 290):
+    means = torch.stack([s["confidence"][step : step + 10].mean() for s in starts.arm("paper")])
+    print(f"rate .001, step {step:3}: spread of the starts {means.std():.2f}")
+for name in ("paper", "near", "beyond", "adam"):
+    found = starts.summary(name)
+    left = f"first level left after {found.left[0]:.0f} to {found.left[-1]:.0f} steps" if found.left else ""
+    print(f"{starts.ARMS[name]:<16} {len(found.broke)} of {found.starts} NaN  {left}")
+
+# %% [markdown]
+# ## Exercises
+#
+# ### 7.1 The second level · on paper · 5 minutes
+#
+# A network says p(background) = .75 for every anchor and shares the rest equally among the 20 classes of objects.
+# Ratio 3, no image runs out of negatives. How large is the confidence part of the loss, divided by N? Two digits
+# behind the point are enough. (Don't look up.)
+
+# %% tags=["exercise"]
+second_level = -3 * torch.log(torch.tensor(0.75)) - torch.log(torch.tensor(0.25 / 20))  # solution
+
+# %%
+check.level(second_level)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# One positive with its three negatives. What does each pay?
+# </details>
+# <!-- solution -->
+#
+# ### 7.2 The largest curvature · the heart of the chapter · 14 minutes
+#
+# `turn(v)` gives H · v, for a symmetric matrix H that you never see. `start` is a vector. In each of `rounds` rounds
+# make v one long, compute H · v, note v · (H · v), and go on with H · v. Return the last number noted.
+
+
+# %% tags=["exercise"]
+def largest_curvature(turn, start, rounds):
+    v = start
+    # solution
+    for _ in range(rounds):
+        v = v / v.norm()
+        turned = turn(v)
+        value = float(v @ turned)
+        v = turned
+    return value
+
+
+# %%
+check.power(largest_curvature)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# `v.norm()` is the length, `v @ turned` the product of two vectors.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Why v · (H · v) and not the length of H · v? If v is a direction in which H only stretches, H · v = c · v, then v ·
+# (H · v) = c, with its sign.
+# </details>
+# <!-- solution -->
+#
+# ### 7.3 The edge · easy · 5 minutes
+#
+# Which rate is just too large for a valley of this curvature, with this momentum?
+
+
+# %% tags=["exercise"]
+def edge(curvature, momentum):
+    # solution
+    return 2 * (1 + momentum) / curvature
+
+
+# %%
+check.edge(edge)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Part two: at the edge rate · curvature is 2 without momentum, 3.8 with .9.
+# </details>
+# <!-- solution -->
+#
+# ### 7.4 Warm-up · easy · 6 minutes
+#
+# `step` counts the updates that are done: 0 before the first. Over the first `steps` updates the rate rises in a
+# straight line; the last of them has the rate `peak`, and so have all that follow. With `steps` 0 there is no
+# warm-up.
+
+
+# %% tags=["exercise"]
+def warm_up(step, peak, steps):
+    # solution
+    if step >= steps:
+        return peak
+    return peak * (step + 1) / steps
+
+
+# %%
+check.warmup(warm_up)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# 200 steps: the first update has 1/200 of the peak, the hundredth a half.
+# </details>
+# <!-- solution -->
+#
+# ### 7.5 Clipping · medium · 10 minutes
+#
+# `gradients` is a list of tensors of any shapes, together one long vector. If that vector is longer than `limit`,
+# make it `limit` long without changing its direction. Return a list of tensors.
+
+
+# %% tags=["exercise"]
+def clip(gradients, limit):
+    # solution
+    length = sum(float((g**2).sum()) for g in gradients) ** 0.5
+    if length <= limit:
+        return gradients
+    return [g * limit / length for g in gradients]
+
+
+# %%
+check.clip(clip)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# The length of the whole is the root of the sum of all squares, over all tensors.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# One factor for all tensors keeps the direction.
+# </details>
+# <!-- solution -->
+#
+# ### 7.6 Off the plateau · medium · 12 minutes
+#
+# `losses` is a list of numbers, one a step. From which step on is the mean of `window` steps (that step and those
+# after it) below `level` and stays there to the end? None if there is no such step.
+
+
+# %% tags=["exercise"]
+def off_plateau(losses, level, window):
+    # solution
+    means = [sum(losses[i : i + window]) / window for i in range(len(losses) - window + 1)]
+    first = None
+    for i, mean in enumerate(means):
+        if mean >= level:
+            first = None
+        elif first is None:
+            first = i
+    return first
+
+
+# %%
+check.plateau(off_plateau)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# First all means, as a list. There are `len(losses) - window + 1` of them, perhaps none.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Walk through the means. Remember the first one below; forget it whenever one is not below.
+# </details>
+# <!-- solution -->
+#
+# ### 7.7 A batch in parts · easy · 8 minutes
+#
+# `parts` is a list of pairs, one for each microbatch: the sum of all its terms (not yet divided), and its number of
+# positives. Return the loss of the batch they make up.
+
+
+# %% tags=["exercise"]
+def whole_loss(parts):
+    # solution
+    total = sum(terms for terms, _ in parts)
+    positives = sum(count for _, count in parts)
+    return total / max(1, positives)
+
+
+# %%
+check.accumulate(whole_loss)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# N counts the positives of the whole batch, and is at least 1.
+# </details>
+# <!-- solution -->
+#
+# ## What would go wrong if
+#
+# ... we skipped the batches whose loss is NaN? *If the loss is not finite, go on with the next batch* stands in many
+# training loops, and it is the first idea of everyone who sees one NaN among thousands of numbers. Take the start
+# that broke above, here and now. It took no step on the broken batch, just as that line would have it. Let it go on
+# with the next five:
+
+# %%
+after = []
+for step in range(len(seen), len(seen) + 5):
+    batch, targets = doomed.batch(step)
+    with torch.no_grad():
+        after.append(bool(loss.multibox_loss(doomed.model(batch.images), targets).multibox.isfinite()))
+weights = all(bool(p.isfinite().all()) for p in doomed.model.parameters())
+print("weights are numbers:", weights, "· losses of the next five batches are numbers:", after)
+assert not any(after)
+
+# %% [markdown]
+# Every batch is NaN from here on; the loop would run for days and learn nothing. It wasn't the batch. The damage was
+# done some steps earlier, when the loss was still a number. What helps is to stop, to say where, and to go back to a
+# checkpoint from before: the library raises `Diverged`, names step, rate and the last finite loss, and never
+# overwrites a checkpoint with weights that aren't numbers (chapter 09).
+#
+# Four more, each with its sign:
+#
+# - **NaN in the confidence alone, with good weights**: a softmax with one maximum for the whole batch ([ssd.pytorch
+#   483](https://github.com/amdegroot/ssd.pytorch/issues/483); chapter 04).
+# - **NaN in the localisation alone**: a box without width ([lufficc 95](https://github.com/lufficc/SSD/issues/95);
+#   chapter 04). No learning rate cures it.
+# - **NaN after some steps on fewer GPUs or with a small batch, at an unchanged rate**: too large a rate for that
+#   batch ([ssd.pytorch 300](https://github.com/amdegroot/ssd.pytorch/issues/300)).
+# - **A loss that stays at 12 for thousands of steps**: no plateau of this kind lasts so long; look whether the
+#   weights move at all.
+#
+# ## Self-test
+
+# %%
+SelfTest("07")
+
+# %% [markdown]
+# ## Recap
+#
+# - The confidence loss rests on two levels: 4 · ln 21 = 12.18, no opinion, and 5.245, background only.
+# - On the first level mining looks where nothing has been learned: at the small maps, which are slow. Tell the
+#   network about background before it starts, and there is no such plateau.
+# - Beyond 2 · (1 + momentum) / curvature a step grows instead of shrinking. The curvature is large in the first
+#   steps and again at the end of the plateau. The loss is no parabola, so the edge is an order of magnitude.
+# - One long gradient is carried on ten times by a momentum of .9.
+# - A NaN begins some steps earlier. A step that moves a kernel by more than half of its length is the alarm.
+# - The edge depends on how the function is written: pixels divided by 64 or not, that is a factor of 4,096.
+# - Clipping, batch norm, Adam or a smaller rate keep all starts alive. Look at the dead channels, too.
+# - Too little memory: keep the batch, compute it in parts, one N for all.
+#
+# Paper, section 3 (training); Caffe's `ssd_pascal.py` has neither warm-up nor clipping.
