@@ -38,7 +38,7 @@ level = Exercise(
             -3 * math.log(0.75) - math.log(0.25),
         ),
     ],
-    praise="3 · .288 + 4.382: the level on which the recorded curves rest for the second time.",
+    praise="3 · .288 + 4.382: the level to which the recorded curves fall next.",
     tolerance=2e-3,
 )
 
@@ -61,6 +61,13 @@ def _power(turn: Callable, start: Tensor, rounds: int, normed: bool = True, sign
     return value
 
 
+def _never_divided(turn: Callable, start: Tensor, rounds: int) -> float:
+    v = start.double()
+    for _ in range(rounds):
+        before, v = v, turn(v)
+    return float(before @ v)
+
+
 BOWL = _matrix([4, 0], [0, 1])
 TILTED = _matrix([3, 1, 0], [1, 3, 0], [0, 0, 0.5])
 RIDGE = _matrix([1, 2], [2, -6])
@@ -75,6 +82,7 @@ power = Exercise(
         Case("three weights", (TILTED, torch.tensor([1.0, 0.2, 0.5], dtype=torch.float64), 60)),
         Case("a ridge: it bends downwards most", (RIDGE, ONES, 200)),
         Case("one round", (BOWL, ONES, 1)),
+        Case("two rounds", (BOWL, ONES, 2)),
     ],
     mistakes=[
         Mistake(
@@ -85,6 +93,11 @@ power = Exercise(
             "v grows or shrinks from round to round; divide it by its length each time",
             lambda turn, start, rounds: _power(turn, start, rounds, normed=False),
         ),
+        Mistake(
+            "nothing was divided by its length: v grows from round to round, and the number with it",
+            _never_divided,
+        ),
+        Mistake("one round too few", lambda turn, start, rounds: _power(turn, start, max(1, rounds - 1))),
         Mistake(
             "you stopped after one round; the direction needs `rounds` of them",
             lambda turn, start, rounds: _power(turn, start, 1),
@@ -156,6 +169,7 @@ warmup = Exercise(
         Case("the first step", (0, 0.02, 200)),
         Case("half-way", (99, 0.02, 200)),
         Case("the last step of the warm-up", (199, 0.02, 200)),
+        Case("the step after it", (200, 0.02, 200)),
         Case("long after it", (1000, 0.02, 200)),
         Case("no warm-up at all", (0, 0.02, 0)),
     ],
@@ -273,6 +287,10 @@ def _means(losses: Sequence[float], window: int) -> list[float]:
     return starts.running_mean(torch.as_tensor(losses, dtype=torch.float64), window).tolist()
 
 
+def _or(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
+
+
 def _first(values: Sequence[float], level: float, shift: int = 0) -> int | None:
     return next((i + shift for i, value in enumerate(values) if value < level), None)
 
@@ -302,6 +320,8 @@ plateau = Exercise(
         Case("below from the start", ([8.0, 7.0, 6.0, 5.0], 9.75, 2)),
         Case("shorter than the window", ([8.0, 7.0], 9.75, 5)),
         Case("single steps", (FALLING, 9.75, 1)),
+        Case("back at the last step", ([12.0, 8.0, 8.0, 8.0, 14.0], 9.75, 2)),
+        Case("just on the level", ([12.0, 9.75, 9.75, 8.0], 9.75, 1)),
     ],
     mistakes=[
         Mistake(
@@ -324,11 +344,21 @@ plateau = Exercise(
         ),
         Mistake(
             "where it never leaves, the answer is None",
-            lambda losses, level, window: (
-                len(_means(losses, window))
-                if left_for_good(losses, level, window) is None
-                else left_for_good(losses, level, window)
+            lambda losses, level, window: _or(
+                left_for_good(losses, level, window), len(_means(losses, window))
             ),
+        ),
+        Mistake(
+            "where it never leaves, the answer is None, not -1",
+            lambda losses, level, window: _or(left_for_good(losses, level, window), -1),
+        ),
+        Mistake(
+            "one mean is missing: there are len(losses) - window + 1 of them, and the last one counts",
+            lambda losses, level, window: left_for_good(losses[:-1], level, window),
+        ),
+        Mistake(
+            "a mean just on the level is not below it",
+            lambda losses, level, window: left_for_good(losses, level + 1e-9, window),
         ),
         Mistake(
             "that is the last step above the level; the next one is the first below",
@@ -359,14 +389,18 @@ accumulate = Exercise(
     whole_loss,
     cases=[
         Case("two halves of one size", ([(60.0, 10), (40.0, 10)],)),
-        Case("a crowded half and an empty one", ([(120.0, 30), (8.0, 2)],)),
-        Case("a part without objects", ([(90.0, 15), (0.0, 0), (30.0, 5)],)),
+        Case("a crowded half and a sparse one", ([(120.0, 30), (20.0, 2)],)),
+        Case("a part without objects", ([(90.0, 15), (0.0, 0), (10.0, 5)],)),
         Case("no objects at all", ([(0.0, 0), (0.0, 0)],)),
     ],
     mistakes=[
         Mistake(
             "the mean of the parts' losses: a part with two objects now weighs as much as one with thirty",
             lambda parts: sum(t / max(1, n) for t, n in parts) / len(parts),
+        ),
+        Mistake(
+            "the mean of the losses of those parts that have objects: a sparse part weighs as much as a crowded one",
+            lambda parts: sum(t / n for t, n in parts if n) / max(1, sum(n > 0 for _, n in parts)),
         ),
         Mistake(
             "the sum of the parts' losses: that is the loss times the number of parts, and so is the step",

@@ -49,6 +49,9 @@ def ten(names: Sequence[str], top: float = 35.0) -> Figure:
         ax.set_axis_off()
     for ax in axes[:, 0]:
         ax.set_ylabel("confidence loss / N")
+    ax = axes[0, 0]
+    for level, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
+        ax.text(ax.get_xlim()[1], level + 0.3, f"{name} ", ha="right", va="bottom", fontsize=8, color=BLACK)
     return figure
 
 
@@ -59,14 +62,21 @@ def levels_on(ax: Axes) -> None:
 
 def parabolas(panels: dict[float, Sequence[float]], steps: int = 24) -> Figure:
     """A weight on a parabola, from 1 on: for each momentum a panel, for each value of rate · curvature a line."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(9.5, 2.8), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, len(panels), figsize=(10, 3.2), sharey=True, layout="constrained")
     for ax, (momentum, products) in zip(axes, panels.items(), strict=True):
         for product, color, style in zip(products, (BLUE, GREEN, RED), ("-", "--", ":"), strict=False):
             places = rolled(product, momentum, steps)
             ax.plot(places, style, color=color, marker=".", label=f"rate · curvature {product:g}")
         ax.axhline(0, color="0.7", linewidth=1)
         ax.set(xlabel="step", ylim=(-4, 4), title=f"momentum {momentum:g}: edge {2 * (1 + momentum):g}")
-        ax.legend(frameon=False, loc="lower center", ncols=3, fontsize=7, handlelength=1.5, columnspacing=1)
+        ax.legend(
+            frameon=False,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.22),
+            ncols=3,
+            fontsize=8,
+            columnspacing=1,
+        )
     axes[0].set_ylabel("weight")
     return figure
 
@@ -150,14 +160,12 @@ def edges_along(tracks: dict[str, list[Bend]]) -> Figure:
             label=title,
         )
         ax.axhline(track[-1].rate, color=color, linestyle=":", linewidth=1.4)
-        ax.text(
-            290, track[-1].rate, f"used: {track[-1].rate:g}", color=color, va="bottom", ha="right", fontsize=8
-        )
+        ax.text(55, track[-1].rate, f"used: {track[-1].rate:g}", color=color, va="bottom", fontsize=8)
     ax.set(
         xlabel="step", ylabel="rate that the curvature allows", yscale="log", xscale="log", xlim=(0.85, 300)
     )
     ax.set_xticks([1, 3, 10, 30, 100, 300], ["1", "3", "10", "30", "100", "300"])
-    ax.legend(frameon=False, fontsize=8, loc="lower center")
+    ax.legend(frameon=False, fontsize=8, loc="upper left")
     return figure
 
 
@@ -194,8 +202,8 @@ def layers_drawn(steps: Sequence[Step]) -> Figure:
                     "inf" if math.isinf(value) else "NaN",
                     ha="center",
                     va="center",
-                    fontsize=6,
-                    color=RED,
+                    fontsize=7,
+                    color=BLACK,
                 )
         ax.set(title=title, xlabel="step", xticks=range(len(steps)))
         figure.colorbar(shown, ax=ax, extend="both", shrink=0.8)

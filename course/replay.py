@@ -141,6 +141,12 @@ class Replay(Explorer):
         y = bottom - (bottom - top) * (values / low).log() / math.log(high / low)
         return torch.stack([x, y], dim=1).flatten().tolist()
 
+    def _marks(self) -> list[tuple[int, float]]:
+        """Steps to write under the lower panel, and where."""
+        longest = self._longest()
+        every = next(e for e in (5, 10, 50, 100) if longest / e <= 10 or e == 100)
+        return [(step, LEFT + (RIGHT - LEFT) * step / longest) for step in range(0, longest, every)]
+
     def _panels(self) -> list[dict]:
         layers = []
         for column, (top, bottom, low, high) in PANELS.items():
@@ -150,7 +156,9 @@ class Replay(Explorer):
             lines = [[LEFT, y, RIGHT, y] for y in (_height(column, value) for value in marks)]
             layers.append(layer(color=GREY, line=0.5, curves=lines))
             texts = [(LEFT - 30, _height(column, value) + 6, f"{value}") for value in marks]
-            name = "confidence loss" if column == "confidence" else "length of the gradient"
+            name = "confidence loss" if column == "confidence" else "length of the gradient, by step"
+            if column == "gradient":
+                texts += [(x - 8, bottom + 12, f"{step}") for step, x in self._marks()]
             layers.append(layer(color="#e8e8e8", texts=[*texts, (LEFT, top, name)]))
         for value, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
             y = _height("confidence", value)
@@ -206,7 +214,7 @@ class Replay(Explorer):
         if at < 0:
             return ["before the first step", f"rate {start.head['rate']:g}"]
         broken = start.broke and step == len(start)
-        said = f"step {step} of {len(start)}: confidence {start['confidence'][at]:.4g}"
+        said = f"after {step} of {len(start)} steps: confidence {start['confidence'][at]:.4g}"
         looked = max(s for s in start.detections if s <= step)
         return [
             said + (f"; then NaN, first in the {start.broke['tensor']}" if broken else ""),

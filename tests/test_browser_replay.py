@@ -18,15 +18,15 @@ def chapter(reader):
 def test_arrow_keys_scrub_through_the_steps_and_the_status_says_them(chapter):
     chapter.ask("setattr(explorer.step, 'value', 50)")
     chapter.press("ArrowRight", "ArrowRight", "ArrowUp")
-    chapter.until_status("step 62 of")
+    chapter.until_status("after 62 of")
     chapter.press("ArrowDown", "ArrowLeft")
-    chapter.until_status("step 51 of")
+    chapter.until_status("after 51 of")
 
 
 def test_holding_a_key_loses_no_step(chapter):
     chapter.ask("setattr(explorer.step, 'value', 100)")
     chapter.press(*["ArrowRight"] * 30)
-    chapter.until_status("step 130 of")
+    chapter.until_status("after 130 of")
 
 
 def test_a_click_on_the_curve_goes_to_its_step_and_a_drag_follows(chapter):
@@ -45,11 +45,11 @@ def test_a_guess_with_the_mouse_is_judged_and_the_recording_goes_on(chapter):
     chapter.ask("setattr(explorer.step, 'value', 100)")
     asked = int(chapter.ask("explorer.asked"))
     chapter.page.get_by_label("ends in NaN").check()
-    chapter.until_status("step 150 of")
+    chapter.until_status("after 150 of")
     chapter.page.get_by_text("the recording: it").first.wait_for(timeout=10_000)
     assert int(chapter.ask("explorer.asked")) == asked + 1
     chapter.page.get_by_label("stays where it is").check()  # the same question can be asked again
-    chapter.until_status("step 200 of")
+    chapter.until_status("after 200 of")
 
 
 def test_another_way_to_start_shows_its_start_of_the_same_seed(chapter):
