@@ -43,6 +43,15 @@ class Explorer(ipywidgets.VBox):
         right.text(0, 1, "\n".join(self.summary()), va="top", fontsize=10, linespacing=1.5, wrap=True)
         return figure
 
+    def stacked(self) -> Figure:
+        """A still picture for wide boards: the summary below."""
+        figure = Figure(figsize=(9, 6.2), layout="constrained")
+        upper, lower = figure.subplots(2, 1, height_ratios=(3, 1))
+        self.board.on(upper)
+        lower.set_axis_off()
+        lower.text(0, 1, "\n".join(self.summary()), va="top", fontsize=10)
+        return figure
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.state()})"
 

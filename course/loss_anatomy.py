@@ -247,12 +247,7 @@ class LossAnatomy(Explorer):
         return f"<table style='line-height:1.45'><tr>{rows}</tr></table>"
 
     def still(self) -> Figure:
-        figure = Figure(figsize=(9, 6.2), layout="constrained")
-        upper, lower = figure.subplots(2, 1, height_ratios=(3, 1))
-        self.board.on(upper)
-        lower.set_axis_off()
-        lower.text(0, 1, "\n".join(self.summary()), va="top", fontsize=10)
-        return figure
+        return self.stacked()
 
     def state(self) -> str:
         rule = f"{self.network.value}, ratio {self.ratio.value:g} per {self.mining.value}"

@@ -227,12 +227,7 @@ class Replay(Explorer):
         ]
 
     def still(self) -> Figure:
-        figure = Figure(figsize=(9.5, 6.0), layout="constrained")
-        upper, lower = figure.subplots(2, 1, height_ratios=(3, 1))
-        self.board.on(upper)
-        lower.set_axis_off()
-        lower.text(0, 1, "\n".join(self.summary()), va="top", fontsize=10)
-        return figure
+        return self.stacked()
 
     def state(self) -> str:
         fate = f"{len(self.start)} steps" + (", NaN" if self.start.broke else "")
