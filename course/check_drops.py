@@ -1,10 +1,11 @@
-"""Checks of chapter 08: rates, images, the floor, resuming across a drop, two kinds of momentum, when to drop."""
+"""Checks of chapter 08: rates, images, the floor, resuming, two kinds of momentum. 8.7 is in `check_plateau`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 
+from course.check_plateau import when as when  # 8.7
 from course.checking import Case, Exercise, Mistake
 from course.noisy_quadratic import floor
 from ssdlib.plots import BLACK, ORANGE, RED
@@ -98,6 +99,7 @@ images = Exercise(
             [80_000.0 * 32 / 16, 100_000.0 * 32 / 16, 120_000.0 * 32 / 16],
         ),
         Mistake("those are epochs; steps were asked for", [155, 193, 232]),
+        Mistake("in thousands, yes; write the steps out", [320, 400, 480]),
     ],
     praise="Four steps for each of the paper's. In epochs it is the same schedule: 155, 193, 232.",
 )
@@ -173,6 +175,15 @@ def _fixed(saved: dict[str, float], noise: Sequence[float], base: float, drops: 
     return _go_on(saved, noise, base, drops, schedule=lambda *_: at)
 
 
+def _w_first(saved: dict[str, float], noise: Sequence[float], base: float, drops: Sequence[int]) -> Any:
+    w, v, step = saved["w"], saved["v"], saved["step"]
+    for error in noise:
+        gradient = w + error
+        w = w - _rate(step, base, drops) * v
+        v, step = MOMENTUM * v + gradient, step + 1
+    return {"w": w, "v": v, "step": step}
+
+
 def _numbers_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     """w after each of the steps that the case asks for: the right loop's way, and where yours ended."""
     saved, noise, base, drops = case.arguments
@@ -230,6 +241,11 @@ go_on = Exercise(
             _instead(damped=0.1),
         ),
         Mistake("v is the last gradient alone: .9 of the old v belongs to it", _instead(momentum=0.0)),
+        Mistake("w goes first in your loop: change v first, then w with the new v", _w_first),
+        Mistake(
+            "step counts all updates of the run, not those of this session alone",
+            lambda saved, noise, base, drops: _go_on(saved, noise, base, drops) | {"step": len(noise)},
+        ),
     ],
     praise="Stop it where you like: weights, momentum and step are all it has to know, and the rate follows.",
     draw=_numbers_on,
@@ -330,114 +346,4 @@ coasting = Exercise(
     ],
     praise="9 + .1. Step n after the drop is 1 + 9 · .9ⁿ times as long: 4.1 at the tenth, 2.1 at the twentieth.",
     tolerance=1e-3,
-)
-
-# ---- 8.7 when to drop
-
-
-def _when(
-    losses: Sequence[float],
-    patience: int,
-    least: float,
-    creeping: bool = False,
-    total: bool = False,
-    late: int = 0,
-) -> int:
-    """The rule. `creeping`: any lower loss is the new best; `total`: bad checks needn't be in a row."""
-    best, bad = losses[0], 0
-    for i, loss in enumerate(losses[1:], 1):
-        good = loss < best - least
-        bad = bad * (total or not good) + (not good)
-        if good or creeping:
-            best = min(best, loss)
-        if bad == patience + late:
-            return i
-    return -1
-
-
-def _against_the_last(losses: Sequence[float], patience: int, least: float) -> int:
-    bad = 0
-    for i in range(1, len(losses)):
-        bad = 0 if losses[i] < losses[i - 1] - least else bad + 1
-        if bad == patience:
-            return i
-    return -1
-
-
-def _place_of_best(losses: Sequence[float], patience: int, least: float) -> int:
-    found = _when(losses, patience, least)
-    return found - patience if found >= 0 else -1
-
-
-def _curve_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    losses, patience, least = case.arguments
-    ax.plot(losses, "o-", color=BLACK, linewidth=1)
-    for at, color, style in ((wanted, ORANGE, "-"), (found, RED, "--")):
-        if at is not None and float(at) >= 0:
-            ax.axvline(float(at), color=color, linestyle=style, linewidth=3)
-    ax.set(xlabel="check", ylabel="validation loss", title=f"patience {patience}; orange: wanted; red: yours")
-    ax.title.set_fontsize(9)
-
-
-when = Exercise(
-    "8.7 when to drop",
-    _when,
-    cases=[
-        Case("a plateau", ([8.0, 6.0, 5.0, 5.0, 5.0, 5.0, 5.0], 3, 0.25)),
-        Case(
-            "a noisy fall",
-            ([8.0, 7.0, 7.5, 6.0, 6.5, 6.25, 5.0, 5.5, 4.0, 4.5, 4.25, 4.125, 4.5], 3, 0.25),
-        ),
-        Case("a slow fall", ([6.0, 5.875, 5.75, 5.625, 5.5, 5.375, 5.25], 3, 0.25)),
-        Case("up and down", ([8.0, 6.0, 7.0, 6.5, 7.0, 6.5, 7.0, 6.5], 3, 0.25)),
-        Case("it falls to the end", ([8.0, 7.0, 6.0, 5.0, 4.0], 2, 0.25)),
-        Case("a dip that is only noise", ([5.0, 4.9375, 4.875, 4.8125, 4.875, 4.9375], 4, 0.25)),
-        Case("a gain of exactly `least`", ([5.0, 4.75, 4.75], 2, 0.25)),
-    ],
-    mistakes=[
-        Mistake(
-            "compare with the best so far, not with the check before: after one bad check the next looks good",
-            _against_the_last,
-        ),
-        Mistake(
-            "the bad checks have to come in a row: a good one sets the count back to 0",
-            lambda *given: _when(*given, total=True),
-        ),
-        Mistake(
-            "one check too late: at the `patience`-th bad one it is time",
-            lambda *given: _when(*given, late=1),
-        ),
-        Mistake(
-            "`least` isn't used: a gain of a thousandth is no reason to wait",
-            lambda losses, patience, least: _when(losses, patience, 0.0),
-        ),
-        Mistake(
-            "the best is moved by gains that are too small, so a slow fall never counts as good: it moves at a good "
-            "check only",
-            lambda *given: _when(*given, creeping=True),
-        ),
-        Mistake("that is the best check; the drop comes `patience` checks after it", _place_of_best),
-        Mistake(
-            "checks are counted from 0",
-            lambda *given: _when(*given) + 1 if _when(*given) >= 0 else -1,
-        ),
-        Mistake(
-            "where the plateau never comes the answer is -1",
-            lambda *given: _when(*given) if _when(*given) >= 0 else None,
-        ),
-        Mistake(
-            "where the plateau never comes the answer is -1, not the last check",
-            lambda *given: _when(*given) if _when(*given) >= 0 else len(given[0]) - 1,
-        ),
-        Mistake(
-            "a gain of exactly `least` isn't *more* than `least`: `<`, not `<=`",
-            lambda losses, patience, least: _when(losses, patience, least - 1e-9),
-        ),
-        Mistake(
-            "that is the loss at that check; its number was asked for",
-            lambda *given: given[0][_when(*given)] if _when(*given) >= 0 else -1,
-        ),
-    ],
-    praise="PyTorch's ReduceLROnPlateau is this rule (its `patience` is one less, its `threshold` your `least`).",
-    draw=_curve_on,
 )

@@ -20,9 +20,10 @@ PENS = {
     "at_1500": dict(color=GREEN, linestyle="--"),
     "at_2000": dict(color=BLUE, linestyle=(0, (6, 2))),
     "seed": dict(color=PURPLE, linestyle="-."),
-    "paper": dict(color=SKY, linestyle="-"),
+    "paper": dict(color=SKY, linestyle=(0, (3, 1))),
     "cosine": dict(color="#707070", linestyle=":"),
 }
+EPOCH = 1000  # steps, of the published run: a point of its curve stands for so many
 SINGLE = ("never", "at_500", "at_1000", "at_1500", "at_2000")  # those with one drop at most
 
 
@@ -30,8 +31,12 @@ def published_drawn(curve: Published, begin: int = 10_000) -> Figure:
     """Training and validation loss of the published run from step `begin`, its drops and its mAP."""
     at = curve.steps.index(begin)
     figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
-    ax.plot(curve.steps[at:], curve.train[at:], color=BLUE, linewidth=2, label="training")
-    ax.plot(curve.steps[at:], curve.val[at:], color=ORANGE, linewidth=2, linestyle="--", label="validation")
+    middles = [
+        step + EPOCH / 2 for step in curve.steps[at:]
+    ]  # a mean over the thousand steps that begin there
+    ends = [step + EPOCH for step in curve.steps[at:]]
+    ax.plot(middles, curve.train[at:], color=BLUE, linewidth=2, label="training")
+    ax.plot(ends, curve.val[at:], color=ORANGE, linewidth=2, linestyle="--", label="validation")
     ax.text(12_000, 5.2, f"rate {curve.rate(0):.0e}", fontsize=9)
     for drop in curve.drops:
         ax.axvline(drop, color="0.5", linestyle=":")
@@ -49,8 +54,11 @@ def toy_and_recorded(found: Mapping[str, Schedule]) -> Figure:
     """The same schedules in the toy valley and in the recorded runs, above each other on one axis of steps."""
     shown = [found[name] for name in SINGLE if name in found]
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(8, 7), sharex=True, layout="constrained")
+    for name in SINGLE:
+        drops = tuple(int(part) for part in name.split("_")[1:])  # "at_500"
+        label = f"drop at {drops[0]}" if drops else "no drop"
+        upper.plot(valley(drops, shown[0].steps), linewidth=2, label=label, **PENS[name])
     for one in shown:
-        upper.plot(valley(one.drops, one.steps), linewidth=2, label=one.label, **PENS[one.name])
         lower.plot(*joined(found["never"], one), linewidth=2, **PENS[one.name])
     upper.set(
         ylabel="loss", title="toy: a valley, steep and noisy across, flat along (computed)", ylim=(0, None)
@@ -129,5 +137,6 @@ def weights_part(found: Mapping[str, Schedule], names: Sequence[str]) -> Figure:
         xlabel="step",
         ylim=(middle - span / 2, middle + span / 2),
     )
-    axes[1].legend(frameon=False)
+    for ax in axes:
+        ax.legend(frameon=False)
     return figure
