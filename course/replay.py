@@ -82,10 +82,8 @@ class Replay(Explorer):
             widget.observe(self._show, "value")
         self.guess.observe(self._guessed, "value")
         self.board.observe(self._pointed, "pointer")
-        question = ipywidgets.VBox(
-            [words(f"<b>The confidence loss in the next {AHEAD} steps</b>"), self.guess]
-        )
-        below = row(self.text, question, self.said)
+        heading = words(f"<b>The confidence loss in the next {AHEAD} steps</b>")
+        below = row(self.text, ipywidgets.VBox([heading, self.guess, self.said]))
         super().__init__([row(self.arm, self.which, self.step, self.future), self.board, below])
         self._load()
 
@@ -116,17 +114,17 @@ class Replay(Explorer):
             )
 
     def _guessed(self, change: object = None) -> None:
-        if self.guess.value is None:
+        said = self.guess.value
+        if said is None:
             return
+        self.guess.value = None  # first: who reads the verdict can answer again at once
         truth = what_next(self.start, self.step.value)
         if truth is None:
             self.verdict = f"the recording doesn't say: {WINDOW} steps before and {AHEAD} after are needed"
         else:
-            self.asked, self.right = self.asked + 1, self.right + (truth == self.guess.value)
-            mark = "✓" if truth == self.guess.value else "✗"
-            self.verdict = f"{mark} you: {self.guess.value}; the recording: it {truth}"
+            self.asked, self.right = self.asked + 1, self.right + (truth == said)
+            self.verdict = f"{'✓' if truth == said else '✗'} you: {said}; the recording: it {truth}"
             self.step.value = min(self.step.value + AHEAD, self.step.max)
-        self.guess.value = None
         self._show()
 
     # ---- what is shown
