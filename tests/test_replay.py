@@ -161,3 +161,20 @@ def test_the_still_picture_travels_along(explorer):
     data, extra = explorer._repr_mimebundle_()
     assert len(data["image/png"]) > 1000 and len(extra["image/png"]["alt"]) > 50
     assert torch.tensor(explorer.board.view).isfinite().all()
+
+
+def test_what_the_page_says_in_its_folded_answers_is_what_the_recordings_say():
+    edge = [what_next(start, 14) for start in starts.arm("edge")]
+    assert (edge.count(BREAKS), edge.count(FALLS)) == (5, 5)
+    assert sum(start.broke is not None for start in starts.arm("edge")) == 6
+    assert [what_next(starts.arm("paper")[0], step) for step in (60, 100, 130)] == [STAYS, FALLS, FALLS]
+    one, nine = (starts.arm("edge")[i] for i in (1, 9))
+    assert one.broke and one["gradient"][13] < 5 and not nine.broke and nine["gradient"][13] > 120
+    long = [float((s["gradient"][:200] > 10).double().mean()) for s in starts.arm("clipped")]
+    assert 0.3 <= min(long) and max(long) < 0.5
+    below = [
+        int((starts.running_mean(s["confidence"]) < starts.LEFT * starts.NO_OPINION).nonzero()[0, 0])
+        for s in starts.arm("warmup")
+        if not s.broke
+    ]
+    assert (len(below), min(below), max(below)) == (8, 55, 94)

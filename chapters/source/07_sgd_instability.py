@@ -405,13 +405,13 @@ for name in ("beyond", "warmup", "clipped", "batch_norm", "adam", "safe", "paper
 # the body.)
 #
 # - **Warm-up** saves eight of ten. The other two break after 156 and 176 steps, when the rate has passed .015;
-#   presumably the valley is steep there for the second time, but the curvature was not measured on these starts.
-#   Most of the eight were below the first level much earlier, and jumped back above it.
+#   presumably the valley is steep there for the second time, but the curvature was not measured on these starts. All
+#   eight were below the first level for the first time after 55 to 94 steps, and jumped back above it.
 # - **Clipping** loses none. A gradient of 239 does no more than one of 10.
 # - **Batch norm** loses none, and at step 190 has no dead channel. It is not only a remedy but another way to write
 #   the network.
-# - **Adam** loses none. All ten have left the first level after 17 to 24 steps; no other in the table has its slowest start
-#   so early.
+# - **Adam** loses none. All ten have left the first level after 17 to 24 steps; no other in the table has its
+#   slowest start so early.
 # - **A smaller rate**, .003, loses none, and at step 190 is as far as clipping at .02. At .001 it takes longer.
 #
 # *To survive is not to learn.* Look at the last column. Dead channels come with the rate: a tenth at .001, a quarter
@@ -451,9 +451,10 @@ for name in ("paper", "adam"):
 # <details><summary>What the recordings say</summary>
 #
 # - Start 0 at .001: it stays after 60 steps and falls after 100 and 130. The picture tells little; the curve bends.
-# - At .012, in the next 50 steps, some rise, some fall and two end in NaN; neither loss nor gradient tells them
-#   apart at that time. The alarm comes a few steps before the end and not sooner.
-# - With clipping the gradient is cut to 10 before the step, not in the picture. It is often longer.
+# - At .012, in the 50 steps after step 14, five end in NaN and five fall, of which one breaks later. Neither loss
+#   nor gradient tells them apart: start 1 has a gradient of 4 and breaks, start 9 one of 123 and lives. The alarm
+#   comes a few steps before the end and not sooner. (Start 7 has exploded already.)
+# - With clipping the curve shows the gradient before it is cut. It is longer than 10 in about four steps of ten.
 # - After 20 steps Adam's starts differ more, because they are on their way down while the others all rest. After 190
 #   it is the other way round.
 #
