@@ -25,7 +25,7 @@ from record_run import ROOT, git, processor
 from restarts import short
 from tqdm import tqdm
 
-from ssdlib import engine, voc
+from ssdlib import engine, inference, voc
 from ssdlib.runs import RECIPES
 from ssdlib.store import Jpegs, open_store
 
@@ -72,7 +72,7 @@ def main() -> None:
         "commit": git("rev-parse", "HEAD"),
         "date": datetime.date.today().isoformat(),
         "device": processor(),
-        "precision": engine.precision_on(torch.device("cpu"), config.precision),
+        "precision": inference.precision_on(torch.device("cpu"), config.precision),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
     examples = voc.read_sets(options.data, config.train_sets)
@@ -122,11 +122,11 @@ def run(
             row = [step, short(losses.localisation), short(losses.confidence)]
             print(json.dumps(row, separators=(",", ":")), file=file, flush=True)
             if (step + 1) % VALIDATE_EVERY == 0 or step + 1 == begin + 10:
-                found = engine.validation_loss(model, few, anchors, config)
+                found = inference.validation_loss(model, few, anchors, config)
                 line = {"step": step + 1, "rate": rate(step)} | {k: short(v) for k, v in found.items()}
                 print(json.dumps(line), file=file, flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            table = engine.evaluate_on(model, test, anchors, config, Path(folder))
+            table = inference.evaluate_on(model, test, anchors, config, Path(folder))
         print(json.dumps({"step": config.steps, "map": short(table.mean)}), file=file)
     os.replace(part, path)
 

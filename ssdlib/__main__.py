@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from ssdlib import anchors, distributed, engine, evaluate, plots, store, voc, weights
+from ssdlib import anchors, distributed, engine, evaluate, inference, plots, store, voc, weights
 from ssdlib.checkpoint import CheckpointError
 from ssdlib.doctor import examine
 from ssdlib.options import parser
@@ -76,7 +76,7 @@ def train(options: argparse.Namespace) -> None:
     train_data = _data(options.data, config.train_sets, options.store, out)
     test_data = _data(options.data, config.test_sets, options.store, out)
     _say(f"{len(train_data[0])} photographs to train on, {len(test_data[0])} to test on; writing to {out}")
-    precision = engine.precision_on(device, config.precision)
+    precision = inference.precision_on(device, config.precision)
     _say(f"width {config.width:g}, {config.steps} steps of {config.batch_size} images, {precision}")
     if config.width == 1 and initial is None and not config.batch_norm:
         _say(
@@ -93,12 +93,12 @@ def train(options: argparse.Namespace) -> None:
         print(f"devkit files in {out / 'results'}; took {time.monotonic() - started:.0f} s")
 
 
-def draw_run(out: Path, table: evaluate.Table, data: engine.Data, count: int = 12) -> list[Path]:
+def draw_run(out: Path, table: evaluate.Table, data: inference.Data, count: int = 12) -> list[Path]:
     """Loss curve, precision-recall curves, table and a sheet of detections beside the truth, as files."""
     model, config, _ = load_run(out, distributed.start())
     chosen = range(0, len(data[0]), max(1, len(data[0]) // count))[:count]
     few = [data[0][i] for i in chosen], [data[1][i] for i in chosen]
-    found = engine.detect_in(model, few[1], config)
+    found = inference.detect_in(model, few[1], config)
     table.write_csv(out / "ap.csv")
     return [
         out / "ap.csv",
@@ -124,7 +124,7 @@ def _vgg16(path: str) -> dict[str, Tensor]:
         raise weights.WeightsError(f"{path}: {error}") from None
 
 
-def _data(devkit: str, sets: Sequence[str], folder: str | None, out: Path) -> engine.Data:
+def _data(devkit: str, sets: Sequence[str], folder: str | None, out: Path) -> inference.Data:
     examples = voc.read_sets(Path(devkit), sets, tqdm)
     place = Path(folder) if folder else _beside(Path(devkit), out)
     if distributed.is_first():
@@ -150,7 +150,7 @@ def detect(options: argparse.Namespace) -> None:
     everything = []
     for path in tqdm(options.images, desc="detecting", unit="image", disable=len(options.images) < 2):
         photograph = voc.read_photograph(Path(path), upright=True)
-        [found] = engine.detect_in(model, [photograph], config)
+        [found] = inference.detect_in(model, [photograph], config)
         found = found.above(options.score)
         # numbered: two folders may hold pictures of one name
         picture = out / f"{len(everything):04d}_{Path(path).stem}.png"
@@ -171,7 +171,7 @@ def evaluate_(options: argparse.Namespace) -> None:
         _say(f"{options.checkpoint}: {kind}")
         data, grid = (examples, store.Jpegs(examples)), anchors.default_boxes().to(device)
         folder = Path(options.out or f"{str(options.checkpoint).rstrip('/')}.evaluated")
-        table = engine.evaluate_on(model, data, grid, config, folder, options.sets, options.metric)
+        table = inference.evaluate_on(model, data, grid, config, folder, options.sets, options.metric)
         _say(f"wrote the development kit's files to {folder}")
     else:
         results = evaluate.read_results(Path(options.detections), evaluate.result_name(options.sets))

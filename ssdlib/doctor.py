@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ssdlib.anchors import default_boxes
-from ssdlib.engine import precision_on
+from ssdlib.inference import precision_on
 from ssdlib.model import SSD300, count_parameters
 from ssdlib.voc import COUNTS
 

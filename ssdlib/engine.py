@@ -1,7 +1,6 @@
-"""The training loop, on one screen, and what it calls: update, schedule, validation, evaluation."""
+"""The training loop, on one screen, and what it calls: network and optimiser, batches, update, schedule."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -9,21 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssdlib import augment, distributed, evaluate
+from ssdlib import distributed, evaluate
 from ssdlib.anchors import default_boxes
-from ssdlib.batches import BatchMaker, in_order, without_difficult
-from ssdlib.detect import detect
+from ssdlib.batches import BatchMaker
+from ssdlib.inference import Data, autocast, evaluate_on, validation_loss
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.model import SSD300
-from ssdlib.records import Batch, Detections, Example, Losses, Predictions, Targets
-from ssdlib.runlog import RunLog, loss_row, read_log
+from ssdlib.records import Batch, Losses, Targets
+from ssdlib.runlog import RunLog, read_log
 from ssdlib.runs import RESULTS, Progress, RunConfig, RunError, open_run, save_run
-from ssdlib.store import Jpegs, Store
-
-VALIDATION_BATCH = 16
-
-Data = tuple[Sequence[Example], Store | Jpegs]
 
 
 def train(
@@ -161,98 +155,6 @@ def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMak
         device=device,
         share=(distributed.rank(), distributed.processes()),
     )
-
-
-def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
-    """The context in which the network computes. "auto": bfloat16 where the device has units for it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision_on(device, precision) == "bfloat16")
-
-
-def precision_on(device: torch.device, precision: str = "auto") -> str:
-    """What a setting of `precision` comes to on a device: "bfloat16" or "float32".
-
-    A CPU with AMX or AVX512-BF16 or a GPU of capability 8 has units for bfloat16; elsewhere it is emulated, slower.
-    """
-    if precision != "auto":
-        return precision
-    return "bfloat16" if _has_bfloat16_units(device) else "float32"
-
-
-def _has_bfloat16_units(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    known = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in known)
-
-
-def validation_loss(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> dict[str, float]:
-    """Mean over batches of the loss without augmentation and, like the seed's, without difficult objects."""
-    rows = []
-    for batch, predictions in _predict(model, data, anchors, config):
-        targets = make_targets(batch.boxes, batch.labels, anchors)
-        losses = multibox_loss(predictions, targets, config.mining)
-        rows.append([float(losses.localisation), float(losses.confidence)])
-    rows = [row for share in distributed.gather(rows) for row in share]
-    localisation, confidence = (math.fsum(column) / len(rows) for column in zip(*rows, strict=True))
-    return loss_row(localisation, confidence, model)
-
-
-def evaluate_on(
-    model: SSD300,
-    data: Data,
-    anchors: Tensor,
-    config: RunConfig,
-    files: Path,
-    sets: Sequence[str] | None = None,
-    metric: str = "11point",
-) -> evaluate.Table:
-    """Detect in every photograph of the data, write the devkit's files for `sets` (else the run's test sets) into
-    the folder `files`, and judge."""
-    results = evaluate.collect([e.image_id for e in data[0]], detect_all(model, data, anchors, config))
-    if distributed.is_first():
-        evaluate.write_results(files, evaluate.result_name(sets or config.test_sets), results)
-    return evaluate.evaluate(results, data[0], metric)
-
-
-def detect_all(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> list[Detections]:
-    """Detections in every example, in their order. Each process looks at its share."""
-    sizes = iter([e.size for e in data[0][distributed.rank() :: distributed.processes()]])
-    mine = []
-    for batch, predictions in _predict(model, data, anchors, config):
-        mine += detect(predictions, anchors, [next(sizes) for _ in batch.labels])
-    shares = distributed.gather(mine)
-    return [shares[i % len(shares)][i // len(shares)] for i in range(len(data[0]))]
-
-
-def detect_in(
-    model: SSD300, photographs: Sequence[Tensor], config: RunConfig, **limits: float
-) -> list[Detections]:
-    """Detections in photographs (H, W, 3) uint8 of any size; `limits` are those of `detect.detect`."""
-    device = next(model.parameters()).device
-    sizes = [(photograph.shape[1], photograph.shape[0]) for photograph in photographs]
-    drawn = augment.draw(
-        torch.tensor(sizes), torch.zeros(len(sizes), 0, 4), torch.zeros(len(sizes), 0).long(), steps=()
-    )
-    images = augment.warp(photographs, drawn, device).contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode(), autocast(device, config.precision):
-        predictions = model(images)
-    return detect(predictions, default_boxes().to(device), sizes, **limits)
-
-
-def _predict(
-    model: SSD300, data: Data, anchors: Tensor, config: RunConfig
-) -> Iterator[tuple[Batch, Predictions]]:
-    """Batches of this process's share of the data, and what the network in eval mode says about them."""
-    examples, photographs = data
-    mine = range(distributed.rank(), len(examples), distributed.processes())
-    was_training = model.training
-    model.eval()
-    for batch in in_order(
-        [without_difficult(e) for e in examples], photographs, VALIDATION_BATCH, anchors.device, mine
-    ):
-        with torch.inference_mode(), autocast(anchors.device, config.precision):
-            yield batch, model(batch.images.contiguous(memory_format=torch.channels_last))
-    model.train(was_training)
 
 
 def _load(model: SSD300, weights: dict[str, Tensor]) -> None:

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from ssdlib import engine, runs
+from ssdlib import engine, inference, runs
 from ssdlib.anchors import default_boxes
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
@@ -184,7 +184,7 @@ def test_the_log_tells_losses_and_rate_and_can_be_read_alone(data, tmp_path):
 
 def test_validation_loss_is_that_of_a_plain_loop(data):
     model, _, anchors = engine.build(TINY, CPU)
-    found = engine.validation_loss(model, data, anchors, TINY)
+    found = inference.validation_loss(model, data, anchors, TINY)
     model.eval()
     batch = Batch(*_plain(data))
     losses = multibox_loss(model(batch.images), make_targets(batch.boxes, batch.labels, anchors))
@@ -283,8 +283,8 @@ def test_a_run_can_be_loaded_to_detect(data, tmp_path):
     engine.train(dataclasses.replace(TINY, steps=2), data, data, tmp_path)
     model, config, step = runs.load_run(tmp_path)
     assert (step, config.width, model.training) == (2, 1 / 16, False)
-    whole = engine.detect_all(model, data, default_boxes(), config)
-    alone = engine.detect_in(model, data[1][2:3], config)[0]
+    whole = inference.detect_all(model, data, default_boxes(), config)
+    alone = inference.detect_in(model, data[1][2:3], config)[0]
     torch.testing.assert_close(alone.scores, whole[2].scores, rtol=1e-4, atol=1e-5)
     assert len(whole) == 8
 

@@ -18,7 +18,7 @@ ORDER = """
     anchors coding matching loss model weights keras_file
     voc store augment batches
     detect evaluate
-    distributed checkpoint runs published runlog engine
+    distributed checkpoint runs published runlog inference engine
     plots doctor options __main__
 """.split()
 

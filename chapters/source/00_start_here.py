@@ -27,7 +27,7 @@ import torch
 from tqdm.auto import tqdm
 
 from course import pictures
-from ssdlib import anchors, engine, plots, runlog, runs, store, voc
+from ssdlib import anchors, engine, inference, plots, runlog, runs, store, voc
 
 # %% [markdown]
 # ## The pictures
@@ -76,7 +76,7 @@ for box, label in zip(example.boxes.tolist(), example.labels.tolist()):
 # %% alt="The same eight scenes: blue boxes with class and score where the trained network found something, annotations in orange"
 recording = Path("recordings/mini")
 model, config, step = runs.load_run(recording)
-found = engine.detect_in(model, photographs, config)
+found = inference.detect_in(model, photographs, config)
 figure = plots.detections(few, photographs, found)
 
 # %% [markdown]
@@ -147,7 +147,7 @@ figure = plots.loss_curve(log)
 
 # %% alt="The scenes with what your network found after a minute: few boxes, low scores"
 mine, _, _ = runs.load_run(run)
-found = engine.detect_in(mine, photographs, short)
+found = inference.detect_in(mine, photographs, short)
 figure = plots.detections(few, photographs, found, score=0.2)
 
 # %%

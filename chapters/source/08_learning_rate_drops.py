@@ -30,7 +30,7 @@ import torch
 from course import check_drops as check
 from course import drop_figures, drop_planner, noisy_quadratic, pictures, schedules
 from course.self_test import SelfTest
-from ssdlib import engine, runs, store, voc
+from ssdlib import engine, inference, runs, store, voc
 
 # %% [markdown]
 # ## The picture
@@ -433,7 +433,7 @@ def stretch(state, momentum, steps, high):
     model.train()
     for step in steps:
         engine.update(model, optimizer, batch_of(step), grid, high, config)
-    after = engine.validation_loss(model, (few, store.Jpegs(few)), grid, config)
+    after = inference.validation_loss(model, (few, store.Jpegs(few)), grid, config)
     return model.state_dict(), optimizer.state_dict(), after["multibox"]
 
 

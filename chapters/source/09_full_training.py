@@ -36,7 +36,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from tqdm.auto import tqdm
 
-from ssdlib import engine, plots, runlog, runs, store, voc, weights
+from ssdlib import engine, inference, plots, runlog, runs, store, voc, weights
 
 # %% [markdown]
 # ## The data
@@ -172,7 +172,7 @@ figure = plots.precision_recall(table)
 model, _, _ = runs.load_run(out)
 some = [test[0][i] for i in range(5, 200, 25)]
 photographs = [voc.read_photograph(example.path) for example in some]
-figure = plots.detections(some, photographs, engine.detect_in(model, photographs, config))
+figure = plots.detections(some, photographs, inference.detect_in(model, photographs, config))
 
 # %% [markdown]
 # If the data is the mini VOC: *glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0.*
