@@ -12,9 +12,10 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from ssdlib import anchors, distributed, engine, evaluate, inference, plots, store, voc, weights
+from ssdlib import anchors, distributed, engine, estimate, evaluate, inference, plots, store, voc, weights
 from ssdlib.checkpoint import CheckpointError
 from ssdlib.doctor import examine
+from ssdlib.memory import OutOfMemory
 from ssdlib.options import parser
 from ssdlib.published import load_detector
 from ssdlib.records import Detections, Example
@@ -29,6 +30,7 @@ EXPECTED = (
     CheckpointError,
     RunError,
     Diverged,
+    OutOfMemory,
     OSError,
 )
 
@@ -73,8 +75,8 @@ def train(options: argparse.Namespace) -> None:
     out = Path(options.out)
     device = distributed.start()
     initial = _vgg16(options.init) if options.init else None
-    train_data = _data(options.data, config.train_sets, options.store, out)
-    test_data = _data(options.data, config.test_sets, options.store, out)
+    train_data = _data(options.data, config.train_sets, config, options.store, out)
+    test_data = _data(options.data, config.test_sets, config, options.store, out)
     _say(f"{len(train_data[0])} photographs to train on, {len(test_data[0])} to test on; writing to {out}")
     precision = inference.precision_on(device, config.precision)
     _say(f"width {config.width:g}, {config.steps} steps of {config.batch_size} images, {precision}")
@@ -82,6 +84,10 @@ def train(options: argparse.Namespace) -> None:
         _say(
             "starting from random weights: the paper starts from VGG16's (--init), and its rate is made for them"
         )
+    if options.estimate or (config.steps >= WORTH_AN_ESTIMATE and not (out / runs.CHECKPOINT).exists()):
+        _estimate(config, train_data, test_data, initial)
+    if options.estimate:
+        return
     bar = tqdm if distributed.is_first() else None
     table = engine.train(config, train_data, test_data, out, options.resume, initial, bar, options.stop_after)
     if table is None:
@@ -91,6 +97,13 @@ def train(options: argparse.Namespace) -> None:
         for path in draw_run(out, table, test_data):
             print(f"wrote {path}")
         print(f"devkit files in {out / 'results'}; took {time.monotonic() - started:.0f} s")
+
+
+def _estimate(config: RunConfig, train_data: Data, test_data: Data, initial: dict[str, Tensor] | None) -> None:
+    """Print how long the run will take. A process among several is silent: their steps can't be taken by one."""
+    if distributed.processes() == 1:
+        pace = estimate.measure(config, train_data, test_data, initial)
+        print(estimate.report(config, pace, train_data, test_data), flush=True)
 
 
 def draw_run(out: Path, table: evaluate.Table, data: inference.Data, count: int = 12) -> list[Path]:
@@ -104,7 +117,7 @@ def draw_run(out: Path, table: evaluate.Table, data: inference.Data, count: int 
         out / "ap.csv",
         plots.save(plots.loss_curve(read_log(out)), out / "loss.png"),
         plots.save(plots.precision_recall(table), out / "precision_recall.png"),
-        plots.save(plots.detections(*few, found), out / "detections.png"),
+        plots.save(plots.detections(*few, found, classes=config.classes), out / "detections.png"),
     ]
 
 
@@ -124,8 +137,10 @@ def _vgg16(path: str) -> dict[str, Tensor]:
         raise weights.WeightsError(f"{path}: {error}") from None
 
 
-def _data(devkit: str, sets: Sequence[str], folder: str | None, out: Path) -> inference.Data:
-    examples = voc.read_sets(Path(devkit), sets, tqdm)
+def _data(
+    devkit: str, sets: Sequence[str], config: RunConfig, folder: str | None, out: Path
+) -> inference.Data:
+    examples = voc.read_sets(Path(devkit), sets, tqdm, config.classes)
     place = Path(folder) if folder else _beside(Path(devkit), out)
     if distributed.is_first():
         photographs = store.open_store(place / "+".join(sets), examples, tqdm)
@@ -154,8 +169,10 @@ def detect(options: argparse.Namespace) -> None:
         found = found.above(options.score)
         # numbered: two folders may hold pictures of one name
         picture = out / f"{len(everything):04d}_{Path(path).stem}.png"
-        plots.save(plots.picture(photograph, found), picture)
-        everything.append({"image": str(path), "picture": picture.name, "detections": _rows(found)})
+        plots.save(plots.picture(photograph, found, config.classes), picture)
+        everything.append(
+            {"image": str(path), "picture": picture.name, "detections": _rows(found, config.classes)}
+        )
     (out / "detections.json").write_text(json.dumps(everything, indent=1) + "\n")
     total = sum(len(one["detections"]) for one in everything)
     print(f"{total} detections with a score of {options.score} or more in {len(everything)} pictures: {out}")
@@ -198,10 +215,10 @@ def _only(examples: list[Example], path: Path) -> list[Example]:
     return [e for e in examples if e.image_id in ids]
 
 
-def _rows(found: Detections) -> list[dict]:
+def _rows(found: Detections, classes: Sequence[str]) -> list[dict]:
     columns = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
     return [
-        {"class": voc.CLASSES[label], "score": round(score, 6), "box": [round(x, 2) for x in box]}
+        {"class": classes[label - 1], "score": round(score, 6), "box": [round(x, 2) for x in box]}
         for label, score, box in columns
     ]
 

@@ -17,7 +17,7 @@ from ssdlib.matching import make_targets
 from ssdlib.model import SSD300
 from ssdlib.records import Batch, Losses, Targets
 from ssdlib.runlog import RunLog, read_log
-from ssdlib.runs import RESULTS, Progress, RunConfig, RunError, open_run, save_run
+from ssdlib.runs import RESULTS, Progress, RunConfig, RunError, network_of, open_run, save_run
 
 
 def train(
@@ -117,7 +117,7 @@ def build(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = SSD300(width=config.width, batch_norm=config.batch_norm, strided_stem=config.strided_stem)
+        model = network_of(config)
     if weights is not None:
         _load(model, weights)
     model = model.to(device, memory_format=torch.channels_last)

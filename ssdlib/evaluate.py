@@ -15,7 +15,7 @@ import torch
 
 from ssdlib import boxes as geometry
 from ssdlib.records import Detections, Example
-from ssdlib.voc import CLASSES, LABELS
+from ssdlib.voc import CLASSES
 
 METRICS = ("11point", "area")
 HIT = 0.5
@@ -71,7 +71,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Table:
-    """AP per class, in the order of `voc.CLASSES`, and the curves it was read from."""
+    """AP per class, in the order of the class list, and the curves it was read from."""
 
     metric: str
     ap: dict[str, float]
@@ -82,7 +82,8 @@ class Table:
         return float(np.mean(list(self.ap.values())))
 
     def __str__(self) -> str:
-        cells = [f"{name:<12} {100 * ap:5.1f}" for name, ap in self.ap.items()]
+        wide = max(12, *map(len, self.ap))
+        cells = [f"{name:<{wide}} {100 * ap:5.1f}" for name, ap in self.ap.items()]
         rows = -(-len(cells) // 4)
         lines = ["   ".join(cells[i::rows]) for i in range(rows)]
         return "\n".join([*lines, f"mAP ({self.metric}) {100 * self.mean:.2f}"])
@@ -93,8 +94,13 @@ class Table:
         Path(path).write_text("class,ap\n" + "".join(f"{name},{ap:.12f}\n" for name, ap in rows))
 
 
-def evaluate(results: dict[str, Results], truth: Sequence[Example], metric: str = "11point") -> Table:
-    """Judge detections of every class in `results` against the annotated examples.
+def evaluate(
+    results: dict[str, Results],
+    truth: Sequence[Example],
+    metric: str = "11point",
+    classes: Sequence[str] = CLASSES[1:],
+) -> Table:
+    """Judge detections of every class against the annotated examples. `classes` are the names of labels 1, 2, ...
 
     Raises ResultError if a detection names an image that isn't among the examples, and ValueError for an
     unknown metric ("11point" is VOC2007's, "area" that of VOC2010 and later).
@@ -102,11 +108,11 @@ def evaluate(results: dict[str, Results], truth: Sequence[Example], metric: str 
     if metric not in METRICS:
         raise ValueError(f"metric is {metric!r}; it has to be one of {', '.join(METRICS)}")
     objects = Objects.of(truth)
-    curves = {name: judge(results[name], objects, LABELS[name]) for name in CLASSES[1:]}
+    curves = {name: judge(results[name], objects, label, classes) for label, name in enumerate(classes, 1)}
     return Table(metric, {name: c.average_precision(metric) for name, c in curves.items()}, curves)
 
 
-def judge(results: Results, objects: Objects, label: int) -> Curve:
+def judge(results: Results, objects: Objects, label: int, classes: Sequence[str] = CLASSES[1:]) -> Curve:
     """Precision and recall of the detections of one class."""
     mine = objects.labels == label
     images, boxes, difficult = objects.images[mine], objects.boxes[mine], objects.difficult[mine]
@@ -114,7 +120,7 @@ def judge(results: Results, objects: Objects, label: int) -> Curve:
     try:
         image = np.array([objects.image_of[i] for i in results.image_ids], dtype=np.int64)[order]
     except KeyError as unknown:
-        raise ResultError(f"{CLASSES[label]}: image {unknown} isn't in the set that is judged") from None
+        raise ResultError(f"{classes[label - 1]}: image {unknown} isn't in the set that is judged") from None
 
     # every pair of a detection and an object of its image, detection by detection
     first = np.searchsorted(images, image)
@@ -162,7 +168,9 @@ def average_precision(recall: np.ndarray, precision: np.ndarray, metric: str = "
     return float(np.sum(np.diff(recall) * envelope[1:]))
 
 
-def collect(image_ids: Sequence[str], detections: Sequence[Detections]) -> dict[str, Results]:
+def collect(
+    image_ids: Sequence[str], detections: Sequence[Detections], classes: Sequence[str] = CLASSES[1:]
+) -> dict[str, Results]:
     """Detections of many photographs as the devkit keeps them: class by class, boxes counted from 1."""
     where = np.repeat(np.arange(len(detections)), [len(d) for d in detections])
     labels = torch.cat([d.labels for d in detections]).numpy()
@@ -171,8 +179,7 @@ def collect(image_ids: Sequence[str], detections: Sequence[Detections]) -> dict[
     ids = np.array(image_ids, dtype=object)[where]
     return {
         name: Results(ids[labels == label].tolist(), scores[labels == label], boxes[labels == label])
-        for name, label in LABELS.items()
-        if label
+        for label, name in enumerate(classes, 1)
     }
 
 
@@ -205,9 +212,9 @@ def result_name(sets: Sequence[str]) -> str:
     return "+".join(sets) if len(sets) > 1 else sets[0].split("-")[-1]
 
 
-def read_results(folder: Path, set_name: str) -> dict[str, Results]:
-    """The files `write_results` writes, for all 20 classes. Raises ResultError naming file and line."""
-    return {name: _read_file(Path(folder) / f"comp4_det_{set_name}_{name}.txt") for name in CLASSES[1:]}
+def read_results(folder: Path, set_name: str, classes: Sequence[str] = CLASSES[1:]) -> dict[str, Results]:
+    """The files `write_results` writes, for all classes. Raises ResultError naming file and line."""
+    return {name: _read_file(Path(folder) / f"comp4_det_{set_name}_{name}.txt") for name in classes}
 
 
 def _read_file(path: Path) -> Results:

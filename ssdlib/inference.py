@@ -69,10 +69,11 @@ def evaluate_on(
 ) -> evaluate.Table:
     """Detect in every photograph of the data, write the devkit's files for `sets` (else the run's test sets) into
     the folder `files`, and judge."""
-    results = evaluate.collect([e.image_id for e in data[0]], detect_all(model, data, anchors, config))
+    found = detect_all(model, data, anchors, config)
+    results = evaluate.collect([e.image_id for e in data[0]], found, config.classes)
     if distributed.is_first():
         evaluate.write_results(files, evaluate.result_name(sets or config.test_sets), results)
-    return evaluate.evaluate(results, data[0], metric)
+    return evaluate.evaluate(results, data[0], metric, config.classes)
 
 
 def detect_all(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> list[Detections]:

@@ -1,6 +1,7 @@
 """Pictures from records and logs: boxes on photographs, loss curves, precision-recall curves.
 
 Every function returns a matplotlib Figure and draws on nothing else, so it works in a chapter and in a script.
+`classes` are the names of labels 1, 2, ... where other words than VOC's are wanted.
 Colours are those of Okabe and Ito, which people who see colours differently can tell apart.
 """
 
@@ -50,23 +51,28 @@ def photograph_on(ax: Axes, photograph: Tensor) -> None:
     ax.set_axis_off()
 
 
-def examples(chosen: Sequence[Example], photographs: Sequence[Tensor], columns: int = 4) -> Figure:
+def examples(
+    chosen: Sequence[Example],
+    photographs: Sequence[Tensor],
+    columns: int = 4,
+    classes: Sequence[str] = CLASSES[1:],
+) -> Figure:
     """Photographs with what is annotated: solid boxes, dashed where the object is marked difficult."""
     figure, axes = _grid(len(chosen), columns)
     for ax, example, photograph in zip(axes, chosen, photographs, strict=False):
         photograph_on(ax, photograph)
-        _truth_on(ax, example, captions=True)
+        _truth_on(ax, example, classes)
     return figure
 
 
-def batch(shown: Batch, count: int = 8, columns: int = 4) -> Figure:
+def batch(shown: Batch, count: int = 8, columns: int = 4, classes: Sequence[str] = CLASSES[1:]) -> Figure:
     """The first pictures of a batch as the network gets them, the mean added back, with their boxes."""
     figure, axes = _grid(min(count, len(shown.images)), columns, size=(2.4, 2.5))
     for ax, image, boxes, labels in zip(axes, shown.images, shown.boxes, shown.labels, strict=False):
         pixels = (image.permute(1, 2, 0).cpu() + torch.tensor(MEAN)).clamp(0, 255).to(torch.uint8)
         photograph_on(ax, pixels)
         there = labels > 0
-        boxes_on(ax, boxes[there], [CLASSES[label] for label in labels[there].tolist()])
+        boxes_on(ax, boxes[there], [classes[label - 1] for label in labels[there].tolist()])
     return figure
 
 
@@ -76,29 +82,30 @@ def detections(
     found: Sequence[Detections],
     score: float = 0.5,
     columns: int = 4,
+    classes: Sequence[str] = CLASSES[1:],
 ) -> Figure:
     """What was found (blue, class and score) beside what is there (orange; dashed = difficult)."""
     figure, axes = _grid(len(chosen), columns)
     for ax, example, photograph, d in zip(axes, chosen, photographs, found, strict=False):
         photograph_on(ax, photograph)
         _truth_on(ax, example)
-        detections_on(ax, d.above(score))
+        detections_on(ax, d.above(score), classes)
     return figure
 
 
-def picture(photograph: Tensor, found: Detections) -> Figure:
+def picture(photograph: Tensor, found: Detections, classes: Sequence[str] = CLASSES[1:]) -> Figure:
     """One photograph with its detections, as large as itself."""
     height, width, _ = photograph.shape
     figure = plt.figure(figsize=(width / 100, height / 100))
     ax = figure.add_axes((0, 0, 1, 1))
     photograph_on(ax, photograph)
-    detections_on(ax, found)
+    detections_on(ax, found, classes)
     return figure
 
 
-def detections_on(ax: Axes, found: Detections) -> None:
+def detections_on(ax: Axes, found: Detections, classes: Sequence[str] = CLASSES[1:]) -> None:
     """Boxes of detections with class and score."""
-    names = [CLASSES[label] for label in found.labels.tolist()]
+    names = [classes[label - 1] for label in found.labels.tolist()]
     captions = [f"{name} {score:.2f}" for name, score in zip(names, found.scores.tolist(), strict=True)]
     boxes_on(ax, found.boxes, captions, color=BLUE)
 
@@ -148,10 +155,10 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def _truth_on(ax: Axes, example: Example, captions: bool = False) -> None:
+def _truth_on(ax: Axes, example: Example, classes: Sequence[str] = ()) -> None:
     for dashed in (False, True):
         mine = example.difficult == dashed
-        names = [CLASSES[label] for label in example.labels[mine].tolist()] if captions else ()
+        names = [classes[label - 1] for label in example.labels[mine].tolist()] if classes else ()
         boxes_on(ax, example.boxes[mine], names, dashed=dashed)
 
 

@@ -17,6 +17,7 @@ from ssdlib import checkpoint, distributed
 from ssdlib.augment import STEPS
 from ssdlib.loss import MININGS
 from ssdlib.model import SSD300
+from ssdlib.voc import CLASSES
 
 CHECKPOINT, CONFIG, RESULTS = "checkpoint.pt", "config.json", "results"
 MAY_CHANGE = ("steps", "microbatch", "log_every", "val_every", "map_every", "checkpoint_every")  # on resuming
@@ -31,12 +32,26 @@ class Diverged(RuntimeError):
     """The loss isn't a number any more. The checkpoint before it is kept."""
 
 
+def _refuse_names(classes: Sequence[str]) -> None:
+    """Names of classes become names of files, and two that differ in case alone are nearly always a slip."""
+    seen: dict[str, str] = {}
+    for name in classes:
+        if name != name.strip() or not name.isprintable() or set(name) & set("/\\:") or not name:
+            raise RunError(f"classes has {name!r}; wanted a name without / \\ : and spaces around it")
+        if name.casefold() == "background":
+            raise RunError("classes has 'background'; it is class 0 always, wanted the objects' names only")
+        if name.casefold() in seen:
+            raise RunError(f"classes has {seen[name.casefold()]!r} and {name!r}; wanted each name once")
+        seen[name.casefold()] = name
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Every choice of a run; the defaults are those of the paper and the released Caffe code."""
 
     train_sets: tuple[str, ...] = ("2007-trainval", "2012-trainval")  # trained on, one after the other
     test_sets: tuple[str, ...] = ("2007-test",)  # for validation loss and mAP, never trained on
+    classes: tuple[str, ...] = CLASSES[1:]  # names of labels 1, 2, ...; 0 is background
     difficult: bool = True  # train on difficult objects too
     augment: tuple[str, ...] = STEPS  # steps of the augmentation: distort expand crop flip
     width: float = 1.0  # channels of the network, relative to VGG16's
@@ -66,6 +81,7 @@ class RunConfig:
         for name in (
             "train_sets",
             "test_sets",
+            "classes",
             "width",
             "steps",
             "batch_size",
@@ -75,6 +91,7 @@ class RunConfig:
             value = getattr(self, name)
             if not (value if isinstance(value, tuple) else value > 0):
                 raise RunError(f"{name} is {value!r}; it needs at least one, or a positive number")
+        _refuse_names(self.classes)
         unknown = set(self.augment) - set(STEPS)
         if unknown:
             raise RunError(f"augment has {min(unknown)!r}; wanted some of {', '.join(STEPS)}")
@@ -169,13 +186,18 @@ def load_run(path: Path, device: torch.device | str = "cpu") -> tuple[SSD300, Ru
     state = checkpoint.load(path / CHECKPOINT if path.is_dir() else path)
     try:
         config = config_from(state["config"])
-        model = SSD300(width=config.width, batch_norm=config.batch_norm, strided_stem=config.strided_stem)
+        model = network_of(config)
         model.load_state_dict(state["model"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(
             f"{path}: a checkpoint of another version ({type(error).__name__}); wanted one of this"
         ) from error
     return model.to(device, memory_format=torch.channels_last).eval(), config, state["step"]
+
+
+def network_of(config: RunConfig) -> SSD300:
+    """The network that these settings describe, with random weights."""
+    return SSD300(len(config.classes) + 1, config.width, config.batch_norm, config.strided_stem)
 
 
 def config_from(values: dict[str, Any]) -> RunConfig:

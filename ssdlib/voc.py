@@ -57,32 +57,39 @@ def image_ids(devkit: Path, name: str) -> list[str]:
     return ids
 
 
-def read_sets(devkit: Path, names: Sequence[str], progress: Callable = lambda ids, **_: ids) -> list[Example]:
-    """All examples of the named sets, one after the other. `progress` may be tqdm."""
+def read_sets(
+    devkit: Path,
+    names: Sequence[str],
+    progress: Callable = lambda ids, **_: ids,
+    classes: Sequence[str] = CLASSES[1:],
+) -> list[Example]:
+    """All examples of the named sets, one after the other. `progress` may be tqdm; see `read_example`."""
     wanted = [(devkit, name, image_id) for name in names for image_id in image_ids(devkit, name)]
-    return [read_listed(*one) for one in progress(wanted, desc="annotations")]
+    return [read_listed(*one, classes) for one in progress(wanted, desc="annotations")]
 
 
-def read_listed(devkit: Path, name: str, image_id: str) -> Example:
+def read_listed(devkit: Path, name: str, image_id: str, classes: Sequence[str] = CLASSES[1:]) -> Example:
     """One example of set `name`; raises as `read_example`."""
     folder = Path(devkit) / f"VOC{split_name(name)[0]}"
     annotation = folder / "Annotations" / f"{image_id}.xml"
-    return read_example(annotation, folder / "JPEGImages" / f"{image_id}.jpg", image_id)
+    return read_example(annotation, folder / "JPEGImages" / f"{image_id}.jpg", image_id, classes)
 
 
-def read_example(annotation: Path, photograph: Path, image_id: str) -> Example:
-    """One XML file as an `Example`; the photograph is not opened.
+def read_example(
+    annotation: Path, photograph: Path, image_id: str, classes: Sequence[str] = CLASSES[1:]
+) -> Example:
+    """One XML file as an `Example`; the photograph is not opened. `classes` are the names of labels 1, 2, ...
 
     Raises VOCError if the XML is broken, a class is unknown, or a box has no area or leaves the image. The
     parts of persons (heads, hands) that VOC nests inside some objects are not objects.
     """
-    root = _parse(annotation)
+    root, label_of = _parse(annotation), {known: label for label, known in enumerate(classes, 1)}
     width, height = (int(_number(root, f"size/{side}", annotation)) for side in ("width", "height"))
     boxes, labels, difficult = [], [], []
     for node in root.findall("object"):
         name = (node.findtext("name") or "").strip()
-        if LABELS.get(name, 0) == 0:
-            raise VOCError(f"{annotation}: class {name!r}; wanted one of {', '.join(CLASSES[1:])}")
+        if name not in label_of:
+            raise VOCError(f"{annotation}: class {name!r}; wanted one of {', '.join(classes)}")
         corners = [_number(node, f"bndbox/{side}", annotation) for side in ("xmin", "ymin", "xmax", "ymax")]
         x1, y1, x2, y2 = corners[0] - 1, corners[1] - 1, corners[2], corners[3]
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
@@ -92,7 +99,7 @@ def read_example(annotation: Path, photograph: Path, image_id: str) -> Example:
                 f"and 1 <= ymin <= ymax <= {height}"
             )
         boxes.append((x1, y1, x2, y2))
-        labels.append(LABELS[name])
+        labels.append(label_of[name])
         difficult.append((node.findtext("difficult") or "0").strip() == "1")
     return Example(
         image_id=image_id,
