@@ -12,10 +12,9 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from ssdlib import anchors, distributed, engine, estimate, evaluate, inference, plots, store, voc, weights
+from ssdlib import anchors, distributed, engine, evaluate, inference, plots, store, voc, weights
 from ssdlib.checkpoint import CheckpointError
 from ssdlib.doctor import examine
-from ssdlib.memory import OutOfMemory
 from ssdlib.options import parser
 from ssdlib.published import load_detector
 from ssdlib.records import Detections, Example
@@ -30,7 +29,6 @@ EXPECTED = (
     CheckpointError,
     RunError,
     Diverged,
-    OutOfMemory,
     OSError,
 )
 
@@ -84,10 +82,6 @@ def train(options: argparse.Namespace) -> None:
         _say(
             "starting from random weights: the paper starts from VGG16's (--init), and its rate is made for them"
         )
-    if options.estimate or (config.steps >= WORTH_AN_ESTIMATE and not (out / runs.CHECKPOINT).exists()):
-        _estimate(config, train_data, test_data, initial)
-    if options.estimate:
-        return
     bar = tqdm if distributed.is_first() else None
     table = engine.train(config, train_data, test_data, out, options.resume, initial, bar, options.stop_after)
     if table is None:
@@ -97,13 +91,6 @@ def train(options: argparse.Namespace) -> None:
         for path in draw_run(out, table, test_data):
             print(f"wrote {path}")
         print(f"devkit files in {out / 'results'}; took {time.monotonic() - started:.0f} s")
-
-
-def _estimate(config: RunConfig, train_data: Data, test_data: Data, initial: dict[str, Tensor] | None) -> None:
-    """Print how long the run will take. A process among several is silent: their steps can't be taken by one."""
-    if distributed.processes() == 1:
-        pace = estimate.measure(config, train_data, test_data, initial)
-        print(estimate.report(config, pace, train_data, test_data), flush=True)
 
 
 def draw_run(out: Path, table: evaluate.Table, data: inference.Data, count: int = 12) -> list[Path]:
