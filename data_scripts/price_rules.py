@@ -1,0 +1,75 @@
+"""Judge real detections by every rule of chapter 11, name their errors, and write course/facts/real_detections.json.
+
+    python data_scripts/price_rules.py --detections DIR --data VOCdevkit --official CSV --what "a sentence"
+
+DIR holds the devkit's result files (comp4_det_test_<class>.txt), VOCdevkit the annotations and lists of VOC2007;
+photographs aren't needed. CSV, with columns class and ap11, is what the official VOCevaldet.m says of the same files.
+Only numbers are written, no detection and no annotation. Refuses a tree with uncommitted changes in course or ssdlib.
+"""
+
+import argparse
+import csv
+import datetime
+import json
+from pathlib import Path
+
+from record_run import git, processor
+
+from course import errors, judging, rules, sizes
+from ssdlib.evaluate import ResultError
+from ssdlib.voc import VOCError
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--detections", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--official", type=Path, required=True)
+    parser.add_argument(
+        "--what", required=True, help="what these detections are, for the pages that show them"
+    )
+    options = parser.parse_args()
+    if changes := git("status", "--porcelain", "course/*.py", "ssdlib", "data_scripts/price_rules.py"):
+        raise SystemExit(f"uncommitted changes; commit them first:\n{changes}")
+    try:
+        subject = judging.from_files(options.detections, options.data)
+    except (ResultError, VOCError) as error:
+        raise SystemExit(f"price_rules: {error}") from None
+    with open(options.official, encoding="utf-8", newline="") as file:
+        official = {row["class"]: float(row["ap11"]) for row in csv.DictReader(file)}
+    anatomy = errors.anatomy(subject)
+    gains = errors.gains(subject, anatomy)
+    facts = dict(
+        detections=options.what,
+        count=subject.count,
+        images=len(subject.examples),
+        date=datetime.date.today().isoformat(),
+        commit=git("rev-parse", "HEAD"),
+        device=processor(),
+        seed="none: nothing here is drawn by chance",
+        official=official,
+        prices=shortened(rules.prices(subject), 12),
+        errors=errors.counts(anatomy),
+        false=sum(int((a.kinds != "").sum()) for a in anatomy.values()),
+        objects=sum(a.judged.total for a in anatomy.values()),
+        gains=shortened(gains, 4),
+        sizes={size: list(row) for size, row in sizes.means(sizes.by_size(subject)).items()},
+    )
+    lines = json.dumps(facts, indent=1).replace("\n   ", " ").replace("\n  }", " }").replace("\n  ]", " ]")
+    rules.RECORDED.write_text(lines + "\n", encoding="utf-8")
+    off = max(abs(facts["prices"][rules.DEVKIT][name] - official[name]) for name in subject.results)
+    print(f"{rules.RECORDED.name}: {subject.count:,} detections, at most {off:.1g} from the official AP")
+
+
+def shortened(table: dict[str, dict[str, float]], digits: int) -> dict[str, dict[str, float]]:
+    """Twelve digits for the devkit's own rule, six for the others."""
+    return {
+        name: {c: round(v, digits if name == rules.DEVKIT else min(digits, 6)) for c, v in row.items()}
+        for name, row in table.items()
+    }
+
+
+if __name__ == "__main__":
+    main()
