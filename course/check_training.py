@@ -1,0 +1,374 @@
+"""Checks of chapter 09: one batch for many processes, the parts of a batch, the time left. Values: `check_runs`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+
+from course.check_runs import fit as fit  # 9.2
+from course.check_runs import may_change as may_change  # 9.1
+from course.check_runs import saving as saving  # 9.5
+from course.checking import Case, Exercise, Mistake
+from ssdlib.plots import BLACK, BLUE, ORANGE, RED
+
+GREY = "#777777"
+
+# ---- 9.3 one batch, many processes
+
+Orders = Sequence[Sequence[int]]
+
+
+def _at(positions: Sequence[int], orders: Orders) -> list[int]:
+    """The images at some positions of the endless row."""
+    return [orders[p // len(orders[0])][p % len(orders[0])] for p in positions]
+
+
+def _part(step: int, rank: int, processes: int, batch: int) -> range:
+    size = batch // processes
+    return range(step * batch + rank * size, step * batch + (rank + 1) * size)
+
+
+def _mine(step: int, rank: int, processes: int, batch: int, orders: Orders) -> list[int]:
+    return _at(_part(step, rank, processes, batch), orders)
+
+
+def _growing(step: int, rank: int, processes: int, batch: int, orders: Orders) -> list[int]:
+    first = (step * processes + rank) * batch
+    return _at(range(first, first + batch), orders)
+
+
+def _whole_batches_only(step: int, rank: int, processes: int, batch: int, orders: Orders) -> list[int]:
+    """Each epoch begins with a batch of its own; what is left of the epoch before is thrown away."""
+    epoch, inside = divmod(step, len(orders[0]) // batch)
+    return [orders[epoch][p] for p in _part(inside, rank, processes, batch)]
+
+
+def _own_piece(step: int, rank: int, processes: int, batch: int, orders: Orders) -> list[int]:
+    """Each process goes through a piece of the data set of its own."""
+    size, piece = batch // processes, len(orders[0]) // processes
+    epoch, inside = divmod(step * size, piece)
+    return list(orders[epoch][rank * piece + inside : rank * piece + inside + size])
+
+
+def _cut_at_the_epoch(step: int, rank: int, processes: int, batch: int, orders: Orders) -> list[int]:
+    part, count = _part(step, rank, processes, batch), len(orders[0])
+    return _at([p for p in part if p // count == part[0] // count], orders)
+
+
+def _row_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """The row, an epoch a line: thick frames for what was wanted, crosses for yours."""
+    orders = case.arguments[-1]
+    places = {(e, p): image for e, order in enumerate(orders) for p, image in enumerate(order)}
+    part = list(_part(*case.arguments[:4]))
+    mine = [int(image) for image in found]
+    for (epoch, place), image in places.items():
+        ax.text(place, epoch, str(image), ha="center", va="center", color=BLACK)
+        if epoch * len(orders[0]) + place in part:
+            ax.plot(place, epoch, "s", markersize=19, markerfacecolor="none", color=ORANGE, markeredgewidth=3)
+        if image in mine and any(epoch == p // len(orders[0]) for p in part):
+            ax.plot(place, epoch, "x", markersize=15, color=RED, markeredgewidth=2)
+    ax.set(xlim=(-0.7, len(orders[0]) - 0.3), ylim=(len(orders) - 0.4, -0.6), xlabel="place in the epoch")
+    ax.set(yticks=range(len(orders)), ylabel="epoch", title="frames: wanted; x: yours")
+    ax.title.set_fontsize(9)
+
+
+ROW = [[7, 2, 9, 0, 5, 1, 8, 3, 6, 4], [3, 8, 0, 6, 1, 4, 9, 7, 2, 5], [5, 0, 4, 8, 2, 7, 1, 6, 9, 3]]
+my_images = Exercise(
+    "9.3 one batch, many processes",
+    _mine,
+    cases=[
+        Case("one process, step 0", (0, 0, 1, 4, ROW)),
+        Case("step 1, rank 1 of 2", (1, 1, 2, 4, ROW)),
+        Case("step 2, rank 1 of 2, in the second epoch already", (2, 1, 2, 4, ROW)),
+        Case("one process, step 2, across the end of the epoch", (2, 0, 1, 4, ROW)),
+        Case("step 1, rank 1 of 2, a batch of 6, across the end", (1, 1, 2, 6, ROW)),
+        Case("step 1, rank 2 of 4", (1, 2, 4, 4, ROW)),
+    ],
+    mistakes=[
+        Mistake(
+            "those are the images of the whole batch; this process computes its part, batch // processes of them",
+            lambda step, rank, processes, batch, orders: _mine(step, 0, 1, batch, orders),
+        ),
+        Mistake(
+            "each process takes a whole batch of its own, so the update sees `processes` times as many images",
+            _growing,
+        ),
+        Mistake(
+            "a step moves on by the whole batch, whoever computes it: step · batch, not step · (batch // processes)",
+            lambda s, r, p, b, orders: _at(range((s + r) * (b // p), (s + r + 1) * (b // p)), orders),
+        ),
+        Mistake(
+            "`rank` isn't used: every process computes the same images",
+            lambda step, rank, processes, batch, orders: _mine(step, 0, processes, batch, orders),
+        ),
+        Mistake(
+            "you take every `processes`-th image of the batch; the parts were to lie one after the other",
+            lambda s, r, p, b, orders: _at(range(s * b + r, (s + 1) * b, p), orders),
+        ),
+        Mistake(
+            "what is left at the end of an epoch is thrown away; here a batch may reach into the next epoch",
+            _whole_batches_only,
+        ),
+        Mistake(
+            "each process has a piece of the data set of its own; then another number of processes is another run",
+            _own_piece,
+        ),
+        Mistake(
+            "the second epoch has an order of its own: orders[1]; you began the first one again",
+            lambda s, r, p, b, orders: _at(_part(s, r, p, b), [orders[0]] * len(orders)),
+        ),
+        Mistake(
+            "images are missing where the batch reaches into the next epoch: ask for each position by itself",
+            _cut_at_the_epoch,
+        ),
+        Mistake(
+            "those are positions in the row; look up which images lie there",
+            lambda s, r, p, b, orders: list(_part(s, r, p, b)),
+        ),
+        Mistake(
+            "those are positions in an epoch; look up which images lie there",
+            lambda s, r, p, b, orders: [i % len(orders[0]) for i in _part(s, r, p, b)],
+        ),
+        Mistake(
+            "steps count from 0: step 0 begins at position 0, yours one batch later",
+            lambda s, r, p, b, orders: _mine(s + 1, r, p, b, orders),
+        ),
+        Mistake(
+            "ranks count from 0: rank 0 has the first part of the batch",
+            lambda s, r, p, b, orders: _mine(s, (r - 1) % p, p, b, orders),
+        ),
+        Mistake(
+            "right images in another order; as they lie in the row, please",
+            lambda *given: sorted(_mine(*given)),
+        ),
+    ],
+    praise="Nothing remembered: step and rank say which images. All parts together are the same batch for 1, 2 or 4.",
+    draw=_row_on,
+    size=(5.2, 2.2),
+)
+
+# ---- 9.4 the parts of a batch
+
+Parts = Sequence[tuple[int, Sequence[float]]]
+
+
+def _weighted(parts: Parts, weight: Callable[[int], float], whole: Callable[[int], float]) -> list[float]:
+    """Sum of weight(n) · g over the parts, divided by whole(N)."""
+    total = whole(sum(n for n, _ in parts))
+    return [sum(weight(n) * g[i] for n, g in parts) / total for i in range(len(parts[0][1]))]
+
+
+def _whole(parts: Parts) -> list[float]:
+    return _weighted(parts, lambda n: n, lambda total: max(1, total))
+
+
+def _arrows_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """The gradients of the parts, of the whole batch, and yours, as arrows."""
+    (parts,) = case.arguments
+    arrows = [(g, GREY, f"part, N = {n}") for n, g in parts]
+    arrows += [(wanted, ORANGE, "wanted"), ([float(v) for v in found], RED, "yours")]
+    for (x, y), color, name in arrows:
+        ax.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2.5})
+        ax.annotate(name, (x, y), (3, 3), textcoords="offset points", fontsize=9)
+    reach = 1.25 * max(1.0, *(abs(v) for g, _, _ in arrows for v in g))
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="weight 1", ylabel="weight 2")
+    ax.axhline(0, color=GREY, lw=0.5)
+    ax.axvline(0, color=GREY, lw=0.5)
+
+
+whole_gradient = Exercise(
+    "9.4 the parts of a batch",
+    _whole,
+    cases=[
+        Case("two parts, 10 and 40 matches", ([(10, [4.0, 1.0]), (40, [-1.0, 2.0])],)),
+        Case("one of three parts holds no object", ([(12, [2.0, 0.0]), (0, [0.0, 0.0]), (4, [-2.0, 4.0])],)),
+        Case("a single part", ([(7, [0.5, -1.0])],)),
+        Case("no object in the whole batch", ([(0, [0.0, 0.0]), (0, [0.0, 0.0])],)),
+    ],
+    mistakes=[
+        Mistake(
+            "that is the mean of the parts: 10 matches count as much as 40. Each match has to count alike",
+            lambda parts: _weighted(parts, lambda n: 1, lambda total: len(parts)),
+        ),
+        Mistake(
+            "you added the parts up as they are: each was divided by its own N, not by the N of the whole batch",
+            lambda parts: _weighted(parts, lambda n: 1, lambda total: 1),
+        ),
+        Mistake(
+            "n · g undoes the division by the part's own N; now divide by the N of the whole batch",
+            lambda parts: _weighted(parts, lambda n: n, lambda total: 1),
+        ),
+        Mistake(
+            "you divided by the number of parts; the N of the whole batch is the sum of all matches",
+            lambda parts: _weighted(parts, lambda n: n, lambda total: len(parts)),
+        ),
+        Mistake(
+            "you divided by the whole N, but each part is still divided by its own N, too: multiply that back first",
+            lambda parts: _weighted(parts, lambda n: 1, lambda total: max(1, total)),
+        ),
+        Mistake(
+            "only the last part is left; in a program that is `zero_grad` inside the loop over the parts",
+            lambda parts: list(parts[-1][1]),
+        ),
+        Mistake("only the first part is used", lambda parts: list(parts[0][1])),
+        Mistake(
+            "a part without objects adds 0 to N, not 1: max(1, N) is for the whole batch",
+            lambda parts: _weighted(parts, lambda n: max(1, n), lambda _: sum(max(1, n) for n, _ in parts)),
+        ),
+        Mistake(
+            "that is the mean of the parts that hold objects; each match has to count alike, not each part",
+            lambda parts: _weighted(parts, lambda n: 1, lambda _: max(1, sum(n > 0 for n, _ in parts))),
+        ),
+        Mistake(
+            "a batch without any object has N = 0, and 0 / 0 is NaN: divide by max(1, N)",
+            lambda parts: [
+                (torch.tensor(v) / torch.tensor(float(sum(n for n, _ in parts)))).item()
+                for v in _weighted(parts, lambda n: n, lambda _: 1)
+            ],
+        ),
+        Mistake(
+            "the part with the most matches isn't the whole batch",
+            lambda parts: list(max(parts, key=lambda part: part[0])[1]),
+        ),
+        Mistake(
+            "N isn't the largest of the parts' matches, but their sum",
+            lambda parts: _weighted(parts, lambda n: n, lambda _: max(1, *(n for n, _ in parts), 1)),
+        ),
+        Mistake(
+            "that is the N of the whole batch; the gradient was asked for",
+            lambda parts: sum(n for n, _ in parts),
+        ),
+    ],
+    praise="Each match counts alike, whichever part it lies in. `engine.update` counts N before the first part.",
+    draw=_arrows_on,
+)
+
+# ---- 9.6 the time that is left
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def _validations(rows: Rows) -> list[float]:
+    """How long each validation of a log took: its line's time less that of the line before."""
+    return [now["seconds"] - was["seconds"] for was, now in zip(rows, rows[1:], strict=False) if "val" in now]
+
+
+def _time_left(
+    rows: Rows,
+    steps: int,
+    val_every: int,
+    to_come: Callable[[int, int, int], int] = lambda step, steps, every: steps // every - step // every,
+    each: Callable[[list[float]], float] = lambda took: sum(took) / max(1, len(took)),
+    pace_with: bool = False,
+) -> float:
+    """`to_come`: of step, steps, val_every; `each`: length of one, from those seen; `pace_with` validations in it."""
+    step, seconds, took = rows[-1]["step"], rows[-1]["seconds"], _validations(rows)
+    pace = (seconds - (0 if pace_with else sum(took))) / step
+    return pace * (steps - step) + to_come(step, steps, val_every) * each(took)
+
+
+def _last_pace(rows: Rows, steps: int, val_every: int) -> float:
+    was, now = ([{"step": 0, "seconds": 0.0}, *(row for row in rows if "val" not in row)])[-2:]
+    pace = (now["seconds"] - was["seconds"]) / (now["step"] - was["step"])
+    return _time_left(rows, steps, val_every) + (pace - _time_left(rows, rows[-1]["step"] + 1, steps + 1)) * (
+        steps - rows[-1]["step"]
+    )
+
+
+def _bars_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """What is done, then what is left, wanted and yours, on one axis of seconds."""
+    done = case.arguments[0][-1]["seconds"]
+    for y, left, color, hatch in ((1, wanted, ORANGE, ""), (0, float(found), RED, "//")):
+        ax.barh(y, done, color=BLUE, height=0.5)
+        ax.barh(y, left, left=done, color=color, hatch=hatch, edgecolor="white", height=0.5)
+    ax.set(yticks=[0, 1], yticklabels=["yours", "wanted"], xlabel="seconds; first bar: done, second: left")
+
+
+def _log(*rows: tuple) -> list[dict]:
+    """Lines of a log from (step, seconds) and (step, seconds, validation loss)."""
+    return [
+        {"step": step, "seconds": seconds}
+        | ({"val": {"multibox": loss[0]}} if loss else {"multibox": 4.0 + 100 / step})
+        for step, seconds, *loss in rows
+    ]
+
+
+EARLY = _log((200, 20.0), (400, 40.0))
+HALF = _log((500, 60.0), (1000, 110.0), (1000, 130.0, 5.5), (1500, 190.0))
+UNEVEN = _log((1000, 100.0), (1000, 118.0, 5.5), (2000, 218.0), (2000, 240.0, 5.1))
+time_left = Exercise(
+    "9.6 the time that is left",
+    _time_left,
+    cases=[
+        Case("half of 3,000 steps", (HALF, 3000, 1000)),
+        Case("no validation yet", (EARLY, 900, 1000)),
+        Case("step 1,900 of 3,000", ([*HALF, *_log((1900, 238.0))], 3000, 1000)),
+        Case("just validated, 900 steps to go", (UNEVEN, 2900, 1000)),
+        Case("two validations of unequal length", ([*UNEVEN, *_log((2500, 290.0))], 4000, 1000)),
+        Case("the run is done", (UNEVEN, 2000, 1000)),
+    ],
+    mistakes=[
+        Mistake(
+            "no validation is in it: the training alone is right, but each validation to come takes its time, too",
+            lambda *given: _time_left(*given, each=lambda took: 0),
+        ),
+        Mistake(
+            "validations are counted twice: they are in your seconds a step, and you add them again",
+            lambda *given: _time_left(*given, pace_with=True),
+        ),
+        Mistake(
+            "that is seconds a step, validations included, times the steps left. It is right only where the "
+            "validations to come are as dense as those seen",
+            lambda *given: _time_left(*given, pace_with=True, each=lambda took: 0),
+        ),
+        Mistake(
+            "from 1,900 to 3,000 there are two validations, at 2,000 and at 3,000, though only 1,100 steps are left: "
+            "steps // val_every less those due by now",
+            lambda *given: _time_left(*given, to_come=lambda step, steps, every: (steps - step) // every),
+        ),
+        Mistake(
+            "from 2,000 to 2,900 no validation is due: don't round up",
+            lambda *given: _time_left(*given, to_come=lambda step, steps, every: -(-(steps - step) // every)),
+        ),
+        Mistake(
+            "you count the validations of the whole run; those that are done take no time any more",
+            lambda *given: _time_left(*given, to_come=lambda step, steps, every: steps // every),
+        ),
+        Mistake(
+            "`seconds` in a line is the clock of the run; a validation took the difference from the line before",
+            lambda rows, steps, every: _time_left(
+                rows,
+                steps,
+                every,
+                each=lambda _: (v := [r["seconds"] for r in rows if "val" in r]) and sum(v) / len(v) or 0,
+            ),
+        ),
+        Mistake(
+            "that is the time of the whole run; take off what is done",
+            lambda rows, *rest: _time_left(rows, *rest) + rows[-1]["seconds"],
+        ),
+        Mistake(
+            "a validation takes as long as those so far *on average*; you took their sum",
+            lambda *given: _time_left(*given, each=sum),
+        ),
+        Mistake(
+            "a validation takes as long as those so far on average; you took the last one",
+            lambda *given: _time_left(*given, each=lambda took: took[-1] if took else 0),
+        ),
+        Mistake(
+            "a validation takes as long as those so far *on average*: yours is the first one",
+            lambda *given: _time_left(*given, each=lambda took: took[0] if took else 0),
+        ),
+        Mistake(
+            "the mean pace of the run so far was asked for; you took that of the last two lines", _last_pace
+        ),
+        Mistake(
+            "those are steps; seconds were asked for", lambda rows, steps, every: steps - rows[-1]["step"]
+        ),
+        Mistake("those are minutes; seconds were asked for", lambda *given: _time_left(*given) / 60),
+    ],
+    praise="Two paces, measured apart: a step's and a validation's. (Evaluations of mAP would be a third one.)",
+    draw=_bars_on,
+    size=(5.2, 2.0),
+)
