@@ -6,6 +6,7 @@ killed can go on with the very same batches, and why several processes can each 
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -123,11 +124,6 @@ def generator(*key: int) -> torch.Generator:
 
 def without_difficult(example: Example) -> Example:
     easy = ~example.difficult
-    return Example(
-        example.image_id,
-        example.path,
-        example.size,
-        example.boxes[easy],
-        example.labels[easy],
-        example.difficult[easy],
+    return replace(
+        example, boxes=example.boxes[easy], labels=example.labels[easy], difficult=example.difficult[easy]
     )

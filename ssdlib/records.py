@@ -28,6 +28,7 @@ class Example:
     boxes: Tensor  # (R, 4) float32, px of the photograph
     labels: Tensor  # (R,) int64, 1..20
     difficult: Tensor  # (R,) bool: judged by nobody, see `evaluate`
+    upright: bool = False  # the pixels are to be turned as the camera noted (EXIF); VOC counts them as stored
 
 
 @dataclass(frozen=True)

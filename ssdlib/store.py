@@ -34,13 +34,13 @@ class Jpegs:
     """Photographs straight from disk, for small sets and for looking around: `Jpegs(examples)[i]`."""
 
     def __init__(self, examples: Sequence[Example]):
-        self.paths = [example.path for example in examples]
+        self.paths = [(example.path, example.upright) for example in examples]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, i: int) -> Tensor:
-        return read_photograph(self.paths[i])
+        return read_photograph(*self.paths[i])
 
 
 class Store:
@@ -134,7 +134,7 @@ def require_space(wanted: dict[Path, Sequence[Example]]) -> None:
 
 def checked_photograph(example: Example) -> Tensor:
     """Decode (H, W, 3) uint8 RGB. Raises VOCError, or StoreError if it hasn't the size its annotation states."""
-    photograph = read_photograph(example.path)
+    photograph = read_photograph(example.path, example.upright)
     height, width, _ = photograph.shape
     if (width, height) != example.size:
         wanted = "x".join(map(str, example.size))
@@ -144,7 +144,9 @@ def checked_photograph(example: Example) -> Tensor:
 
 def fingerprint(examples: Sequence[Example]) -> str:
     """Changes when a photograph comes, goes, moves in the order or is replaced by one of another length."""
-    text = "\n".join(f"{e.path.parent.parent.name} {e.image_id} {_bytes(e.path)}" for e in examples)
+    text = "\n".join(
+        f"{e.path.parent.parent.name} {e.image_id} {_bytes(e.path)}{' upright' * e.upright}" for e in examples
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -83,7 +83,7 @@ def read_example(
     Raises VOCError if the XML is broken, a class is unknown, or a box has no area or leaves the image. The
     parts of persons (heads, hands) that VOC nests inside some objects are not objects.
     """
-    root, label_of = _parse(annotation), {known: label for label, known in enumerate(classes, 1)}
+    root, label_of = parse(annotation), {known: label for label, known in enumerate(classes, 1)}
     width, height = (int(_number(root, f"size/{side}", annotation)) for side in ("width", "height"))
     boxes, labels, difficult = [], [], []
     for node in root.findall("object"):
@@ -124,7 +124,8 @@ def read_photograph(path: Path, upright: bool = False) -> torch.Tensor:
         raise VOCError(f"{path}: {error or 'unreadable'}; wanted a complete picture") from error
 
 
-def _parse(path: Path) -> ET.Element:
+def parse(path: Path) -> ET.Element:
+    """The root of an XML file. Raises VOCError that names it."""
     try:
         return ET.parse(path).getroot()
     except FileNotFoundError:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
     records boxes
     anchors coding matching loss model weights keras_file
-    voc store augment batches
+    voc formats own store augment batches
     detect evaluate
     distributed checkpoint runs published runlog inference engine
     plots doctor options __main__

@@ -1,0 +1,228 @@
+"""Paint the zoo: a small set of one's own, with six animals that Pascal VOC doesn't know.
+
+    python data_scripts/make_zoo.py [--out data/zoo] [--kind xml | coco | yolo] [--seed 0]
+
+It plays the folder that somebody brings along, in chapter 12: 360 pictures of three sizes, annotated in one of the
+three usual formats. The classes are as unequal as in real life: of ten animals four are penguins, and of crabs there
+are few. Butterflies are small. Every twelfth picture is without animals. And as in real life some files are not as
+they should be:
+
+    a picture without annotation, an annotation without picture, a picture that breaks off,
+    a picture that the camera held upright and stored lying (EXIF), a grey one, a PNG,
+    a box that reaches out of its picture
+
+The painter is that of the mini VOC (`make_mini_voc`), and so are its rules: same seed, same pictures everywhere.
+The glyphs: OpenMoji, licence CC BY-SA 4.0, https://openmoji.org.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from make_mini_voc import Pose, Stage, background, draw_glyph, film_grain, random_corner, write_text
+from PIL import Image
+from tqdm import tqdm
+
+VERSION = 1
+NAME = "The zoo of this course"
+STAMP = "zoo.json.stamp"
+KINDS = ("xml", "coco", "yolo")
+
+# name: (code points of OpenMoji, share of the animals, shortest and longest side in px before turning)
+ANIMALS = {
+    "butterfly": ("1F98B", 0.16, (18, 46)),
+    "crab": ("1F980", 0.04, (50, 140)),
+    "elephant": ("1F418", 0.12, (90, 280)),
+    "octopus": ("1F419", 0.12, (50, 180)),
+    "penguin": ("1F427", 0.40, (40, 160)),
+    "turtle": ("1F422", 0.16, (40, 150)),
+}
+# Glyphs of no class, none of them an animal
+OTHERS = "1F332 1F333 1F344 1F341 1F340 2600 26C5 1F308 26FA 1F6A9 1F388 1F3E0 1F331 1F335".split()
+
+SIZES = ((480, 360), (360, 480), (400, 400))  # width, height in px
+COUNT = 360
+EMPTY_EVERY = 12
+MOST = 5  # animals in a picture
+STICKS_OUT = 0.15
+
+# what isn't as it should be: picture number -> what is wrong with it
+UNLABELLED, NO_PICTURE, BROKEN, TURNED, GREY, PNG, BEYOND = 10, 20, 30, 40, 50, 60, 70
+
+
+@dataclass(frozen=True)
+class Painted:
+    """One picture as somebody sees it and what they would note about it: px from 0, right and bottom exclusive."""
+
+    pixels: np.ndarray
+    animals: tuple[tuple[str, tuple[int, int, int, int]], ...]
+
+
+def paint(seed: int, index: int) -> Painted:
+    """Picture number `index`, from 1. It depends on these two numbers and nothing else."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 2000, index]))
+    width, height = SIZES[rng.integers(len(SIZES))]
+    stage = Stage(background(rng, width, height))
+    names, shares = list(ANIMALS), [share for _, share, _ in ANIMALS.values()]
+    count = 0 if index % EMPTY_EVERY == 0 else int(rng.integers(1, MOST + 1))
+    cast = [str(rng.choice(names, p=shares)) for _ in range(count)] + [None] * int(rng.integers(0, 4))
+    for i in rng.permutation(len(cast)):
+        put(rng, stage, cast[i], name_on_stage=cast[i] or (None if count else "thing"))
+    animals = tuple((item.name, item.box) for item in stage.items if item.name not in (None, "thing"))
+    return Painted(film_grain(rng, stage.pixels), animals)
+
+
+def put(rng: np.random.Generator, stage: Stage, name: str | None, name_on_stage: str | None) -> None:
+    """Draw one glyph at a random free place; leave it out when none is found.
+
+    The stage wants an object in every picture. Where there are no animals, the things on it count as objects.
+    """
+    code = ANIMALS[name][0] if name else OTHERS[rng.integers(len(OTHERS))]
+    low, high = ANIMALS[name][2] if name else (30, 120)
+    pose = Pose(
+        code=code,
+        side=round(low * (high / low) ** rng.random()),
+        angle=round(rng.uniform(-20, 20), 1),
+        mirrored=bool(rng.integers(2)),
+        brightness=int(rng.integers(190, 291)),
+        saturation=int(rng.integers(150, 311)),
+    )
+    glyph = draw_glyph(pose)
+    sticks_out = name is not None and rng.random() < STICKS_OUT
+    for _ in range(40):
+        left, top = random_corner(rng, glyph.shape[1::-1], (stage.width, stage.height), sticks_out)
+        if stage.try_to_place(name_on_stage, pose, glyph, left, top):
+            return
+
+
+def make_zoo(out: Path, kind: str = "xml", seed: int = 0, count: int = COUNT) -> None:
+    """Paint the set into the folder `out`, in one of the three formats. A set that is there already is left alone.
+
+    Raises FileExistsError if `out` holds anything else.
+    """
+    out = Path(out).resolve()
+    stamp = f"{NAME}, version {VERSION}, {kind}, seed {seed}, {count} pictures; OpenMoji, CC BY-SA 4.0\n"
+    if out.exists() and any(out.iterdir()):
+        note = out / STAMP
+        if not note.is_file() or not note.read_text().startswith(NAME):
+            raise FileExistsError(f"{out} is there already and is not a zoo; nothing was changed.")
+        if note.read_text() == stamp:
+            return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        noted = []
+        (part / "images").mkdir()
+        for index in tqdm(range(1, count + 1), desc="the zoo", unit="picture"):
+            painted = paint(seed, index)
+            name = write_picture(part / "images", index, painted.pixels)
+            if index != UNLABELLED:
+                noted.append((name, *as_noted(index, painted)))
+        {"xml": write_xml, "coco": write_coco, "yolo": write_yolo}[kind](part, noted)
+        write_text(part / STAMP, stamp)
+        part.chmod(0o755)  # a temporary folder is its owner's alone
+        if out.exists():
+            shutil.rmtree(out)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_picture(folder: Path, index: int, pixels: np.ndarray) -> str:
+    """Write picture number `index` with what is special about it. -> the name of its file."""
+    picture, suffix, more = Image.fromarray(pixels), "jpg", {"quality": 88}
+    if index == GREY:
+        picture = picture.convert("L")
+    if index == PNG:
+        suffix, more = "png", {}
+    if index == TURNED:  # stored lying on its side; 6 tells the reader to turn it a quarter clockwise
+        picture = picture.transpose(Image.Transpose.ROTATE_90)
+        exif = Image.Exif()
+        exif[274] = 6
+        more["exif"] = exif
+    path = folder / f"zoo_{index:04d}.{suffix}"
+    if index != NO_PICTURE:
+        picture.save(path, **more)
+    if index == BROKEN:
+        path.write_bytes(path.read_bytes()[:20])
+    return path.name
+
+
+def as_noted(index: int, painted: Painted) -> tuple[tuple[int, int], list[tuple[str, tuple[int, ...]]]]:
+    """Size of the picture and what was noted about it, by someone who sees it upright."""
+    animals = list(painted.animals)
+    if index == BEYOND and animals:
+        name, (left, top, right, bottom) = animals[0]
+        animals[0] = name, (left, top, painted.pixels.shape[1] + 9, bottom)
+    return painted.pixels.shape[1::-1], animals
+
+
+def write_xml(folder: Path, noted: list) -> None:
+    """Pascal XML, as many tools write it: corners counted from 0, a <path> that leads nowhere."""
+    (folder / "annotations").mkdir()
+    for name, (width, height), animals in noted:
+        lines = ["<annotation>", f"\t<filename>{name}</filename>", f"\t<path>C:\\zoo\\{name}</path>"]
+        lines += [f"\t<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"]
+        for animal, corners in animals:
+            sides = zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+            box = "".join(f"<{tag}>{value}</{tag}>" for tag, value in sides)
+            lines.append(f"\t<object><name>{animal}</name><bndbox>{box}</bndbox></object>")
+        write_text(
+            folder / "annotations" / f"{Path(name).stem}.xml", "\n".join([*lines, "</annotation>", ""])
+        )
+
+
+def write_coco(folder: Path, noted: list) -> None:
+    """COCO's JSON. Its first category has no objects, as in the exports of some web sites."""
+    numbers = {name: i for i, name in enumerate(("animals", *ANIMALS))}
+    images, annotations = [], []
+    for i, (name, (width, height), animals) in enumerate(noted, 1):
+        images.append({"id": i, "file_name": name, "width": width, "height": height})
+        for animal, (left, top, right, bottom) in animals:
+            box = [left, top, right - left, bottom - top]
+            entry = {"id": len(annotations) + 1, "image_id": i, "category_id": numbers[animal], "bbox": box}
+            annotations.append(entry | {"area": box[2] * box[3], "iscrowd": 0})
+    categories = [{"id": number, "name": name} for name, number in numbers.items()]
+    whole = {"images": images, "annotations": annotations, "categories": categories}
+    write_text(folder / "annotations.json", json.dumps(whole) + "\n")
+
+
+def write_yolo(folder: Path, noted: list) -> None:
+    """YOLO's text and data.yaml. An empty picture has no text."""
+    (folder / "labels").mkdir()
+    numbers = {name: i for i, name in enumerate(ANIMALS)}
+    for name, (width, height), animals in noted:
+        lines = []
+        for animal, (left, top, right, bottom) in animals:
+            middle = (left + right) / 2 / width, (top + bottom) / 2 / height
+            size = (right - left) / width, (bottom - top) / height
+            lines.append(" ".join([str(numbers[animal]), *(f"{x:.6f}" for x in (*middle, *size))]))
+        if lines:
+            write_text(folder / "labels" / f"{Path(name).stem}.txt", "\n".join([*lines, ""]))
+    names = "".join(f"  {i}: {name}\n" for name, i in numbers.items())
+    write_text(folder / "data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{names}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Paint the zoo: a small set of one's own.")
+    parser.add_argument("--out", type=Path, default=Path("data/zoo"), help="default: %(default)s")
+    parser.add_argument("--kind", choices=KINDS, default="xml", help="format (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    try:
+        make_zoo(options.out, options.kind, options.seed)
+    except (OSError, ModuleNotFoundError) as error:
+        sys.exit(str(error))
+    print(f"{options.out}: the zoo, {options.kind}")
+
+
+if __name__ == "__main__":
+    main()
