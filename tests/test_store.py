@@ -238,9 +238,9 @@ def decoded(monkeypatch) -> list[str]:
     """Names of the photographs decoded since; how far a build has come is noted after every second one."""
     names = []
 
-    def read(path):
+    def read(path, upright=False):
         names.append(path.name)
-        return voc.read_photograph(path)
+        return voc.read_photograph(path, upright)
 
     monkeypatch.setattr(store, "read_photograph", read)
     monkeypatch.setattr(store, "KEPT_EVERY", 2)
