@@ -161,6 +161,30 @@ def _enough(share: float, rule: Rule) -> bool:
     return share > rule.hit if rule.strict else share >= rule.hit
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where one stands after the best n detections of a class."""
+
+    true: int
+    false: int  # second hits among them
+    again: int
+    ignored: int
+    recall: float
+    precision: float  # NaN before anything counts
+
+
+def standing(judged: Judged, n: int) -> Standing:
+    """What the best `n` detections have found."""
+    said = judged.said[:n]
+    true, ignored, again = (int((said == verdict).sum()) for verdict in (TRUE, IGNORED, TWICE))
+    false = n - true - ignored
+    return Standing(
+        *(true, false, again, ignored),
+        true / judged.total if judged.total else float("nan"),
+        true / (true + false) if true + false else float("nan"),
+    )
+
+
 def overlap(a: Sequence[float], b: Sequence[float], extent: float = 1.0) -> float:
     """IoU of two boxes of pixel numbers, without a tensor for each pair."""
     width = min(a[2], b[2]) - max(a[0], b[0]) + extent

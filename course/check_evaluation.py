@@ -1,0 +1,318 @@
+"""Checks of chapter 11, first part: the exercises on overlap, verdicts, recall and precision."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from course import devkit_rule
+from course.checking import Case, Exercise, Mistake
+from course.devkit_rule import OBJECTS, TEN
+from ssdlib.plots import BLACK, BLUE, ORANGE, RED
+
+T, F, I = "true", "false", "ignored"  # noqa: E741
+SHORT = {devkit_rule.TRUE: T, devkit_rule.FALSE: F, devkit_rule.TWICE: F, devkit_rule.IGNORED: I}
+
+
+# ---- 11.1 overlap
+
+
+def _overlap(a: tuple, b: tuple) -> float:
+    return devkit_rule.overlap(a, b)
+
+
+def _iou(a: tuple, b: tuple, shared: float, own: float, clamp: bool = True) -> float:
+    """With `shared` added to the sides of the intersection and `own` to those of the boxes."""
+    width = min(a[2], b[2]) - max(a[0], b[0]) + shared
+    height = min(a[3], b[3]) - max(a[1], b[1]) + shared
+    if clamp:
+        width, height = max(width, 0), max(height, 0)
+    one, other = ((x2 - x1 + own) * (y2 - y1 + own) for x1, y1, x2, y2 in (a, b))
+    return width * height / (one + other - width * height)
+
+
+def _two_boxes_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    for box, color, style in zip(case.arguments, (ORANGE, BLUE), ("-", "--"), strict=True):
+        x1, y1, x2, y2 = (float(v) for v in box)
+        ax.add_patch(
+            Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linestyle=style, linewidth=2)
+        )
+    every = np.array(case.arguments, dtype=float)
+    low, high = every[:, :2].min() - 5, every[:, 2:].max() + 5
+    ax.set(xlim=(low, high), ylim=(high, low), aspect="equal")
+    ax.set_title("solid: the first box; dashed: the second", fontsize=8)
+
+
+def _inside(box: tuple, own: float) -> float:
+    return (box[2] - box[0] + own) * (box[3] - box[1] + own)
+
+
+def _shared(a: tuple, b: tuple) -> float:
+    width, height = (max(min(a[i + 2], b[i + 2]) - max(a[i], b[i]) + 1, 0) for i in (0, 1))
+    return width * height
+
+
+HALF = ((11, 11, 20, 20), (11, 11, 20, 15))
+overlap = Exercise(
+    "11.1 overlap",
+    _overlap,
+    cases=[
+        Case("ten columns against ten columns, one row each", ((1, 1, 10, 1), (6, 1, 15, 1))),
+        Case("the upper half of a box", HALF),
+        Case("boxes that only touch: one shared column", ((1, 1, 10, 10), (10, 1, 19, 10))),
+        Case("boxes far from each other, both ways", ((1, 1, 10, 10), (31, 41, 40, 50))),
+        Case("the same box", ((5, 5, 9, 9), (5, 5, 9, 9))),
+        Case("corners that are no whole numbers", ((10.5, 20.25, 30.5, 60.0), (15.0, 20.25, 35.0, 50.75))),
+    ],
+    mistakes=[
+        Mistake(
+            "the + 1 is missing: columns 1 to 10 are ten columns, and 10 - 1 is nine",
+            lambda a, b: _iou(a, b, 0, 0) if _inside(a, 0) + _inside(b, 0) else 0.0,
+        ),
+        Mistake(
+            "the intersection has its + 1, the areas of the two boxes lack it", lambda a, b: _iou(a, b, 1, 0)
+        ),
+        Mistake(
+            "the areas of the two boxes have their + 1, the intersection lacks it",
+            lambda a, b: _iou(a, b, 0, 1),
+        ),
+        Mistake(
+            "boxes far from each other share something in yours: two negative sides make a positive area",
+            lambda a, b: _iou(a, b, 1, 1, clamp=False),
+        ),
+        Mistake(
+            "that is the intersection over both areas; what is shared has to be taken off once",
+            lambda a, b: _shared(a, b) / (_inside(a, 1) + _inside(b, 1)),
+        ),
+        Mistake(
+            "that is the share of the first box that is covered; divide by what both cover together",
+            lambda a, b: _shared(a, b) / _inside(a, 1),
+        ),
+    ],
+    praise="The + 1 belongs to every width and height: those of the boxes and that of what they share.",
+    draw=_two_boxes_on,
+)
+
+
+# ---- 11.2 verdicts
+
+
+def _verdicts(detections: list, objects: list) -> list[str]:
+    return [SHORT[v] for v in devkit_rule.verdicts(detections, objects)]
+
+
+def _judged(
+    detections: list,
+    objects: list,
+    order: Callable = lambda rows: sorted(rows, key=lambda d: -d[1]),
+    strict: bool = False,
+    same_picture: bool = True,
+    first: bool = False,
+    free_only: bool = False,
+    again: str = F,
+    difficult: str = I,
+    once: bool = False,
+) -> list[str]:
+    """The loop with one thing done differently."""
+    said, found = [], set()
+    for image, _, box in order(list(detections)):
+        pairs = [
+            (devkit_rule.overlap(box, there), number)
+            for number, (where, there, hard) in enumerate(objects)
+            if (where == image or not same_picture)
+            and not (free_only and number in found)
+            and not (difficult == "unseen" and hard)
+        ]
+        if first:
+            pairs = [pair for pair in pairs if pair[0] >= 0.5][:1]
+        most, best = max(pairs, key=lambda pair: pair[0], default=(-math.inf, None))
+        if most < 0.5 or (strict and most == 0.5):
+            said.append(F)
+        elif objects[best][2] and difficult == I and not (once and best in found):
+            said.append(I)
+            found |= {best} if once else set()
+        elif objects[best][2] and difficult == F:
+            said.append(F)
+        elif best in found:
+            said.append(again)
+        else:
+            said.append(T)
+            found.add(best)
+    return said
+
+
+def _verdicts_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """The picture of the first detection that is judged wrongly: it, and the objects there."""
+    rows = sorted(case.arguments[0], key=lambda d: -d[1])
+    wrong = next((i for i in range(len(rows)) if i >= len(found) or found[i] != wanted[i]), 0)
+    image, score, box = rows[wrong]
+    shown = [(box, BLUE, "-", f"{score:g}")]
+    shown += [
+        (there, ORANGE, ":" if hard else "-", "difficult" if hard else "object")
+        for where, there, hard in case.arguments[1]
+        if where == image
+    ]
+    for (x1, y1, x2, y2), color, style, name in reversed(shown):
+        width = 2 if color == BLUE else 4
+        ax.add_patch(
+            Rectangle(
+                (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linestyle=style, linewidth=width
+            )
+        )
+        ax.text(x1, y1 - 3, name, fontsize=8, color=BLACK)
+    every = np.array([corners for corners, *_ in shown], dtype=float)
+    ax.set(xlim=(every[:, 0].min() - 15, every[:, 2].max() + 15), aspect="equal")
+    ax.set(ylim=(every[:, 3].max() + 15, every[:, 1].min() - 25))
+    ax.set_title(f"picture {image}: wanted {wanted[wrong]}", fontsize=9)
+
+
+DOG = (11, 11, 110, 110)
+# neighbours: the second box lies nearer to the object that is found already
+NEIGHBOURS = (
+    [("a", 0.9, (11, 11, 110, 110)), ("a", 0.8, (21, 11, 120, 110))],
+    [("a", (11, 11, 110, 110), False), ("a", (41, 11, 140, 110), False)],
+)
+# the second object of the list is overlapped more
+LATER = (
+    [("a", 0.9, (41, 11, 140, 110)), ("a", 0.6, (11, 11, 110, 110))],
+    [("a", (11, 11, 110, 110), False), ("a", (36, 11, 135, 110), True)],
+)
+HARD = (
+    [("a", 0.9, DOG), ("a", 0.8, (12, 11, 111, 110)), ("b", 0.7, DOG), ("b", 0.3, (300, 300, 350, 350))],
+    [("a", DOG, True), ("b", DOG, False)],
+)
+verdicts = Exercise(
+    "11.2 verdicts",
+    _verdicts,
+    cases=[
+        Case("the ten of the page", (list(TEN), list(OBJECTS))),
+        Case("the ten in another order", (list(TEN[::-1]), list(OBJECTS))),
+        Case("two objects side by side", NEIGHBOURS),
+        Case("an easy and a difficult object side by side", LATER),
+        Case("two hits on a difficult object", HARD),
+        Case("an overlap of exactly .5", ([("a", 0.9, (11, 11, 110, 60))], [("a", DOG, False)])),
+        Case("no objects at all", ([("a", 0.9, DOG), ("b", 0.2, DOG)], [])),
+        Case("no detections", ([], [("a", DOG, False)])),
+    ],
+    mistakes=[
+        Mistake(
+            "you went through the detections as they came; the best score comes first",
+            lambda d, o: _judged(d, o, order=lambda rows: rows),
+        ),
+        Mistake(
+            "the worst score came first; sort descending",
+            lambda d, o: _judged(d, o, order=lambda rows: sorted(rows, key=lambda r: r[1])),
+        ),
+        Mistake(
+            "an overlap of exactly .5 is enough: the rule is >= .5", lambda d, o: _judged(d, o, strict=True)
+        ),
+        Mistake(
+            "a second hit on an object is false: only the best detection of an object is true",
+            lambda d, o: _judged(d, o, again=T),
+        ),
+        Mistake(
+            "a second hit on an object is false, not ignored; ignored is what hits a difficult object",
+            lambda d, o: _judged(d, o, again=I),
+        ),
+        Mistake(
+            "a found object is no longer seen in yours, so the detection takes a neighbour; the devkit looks for the "
+            "best object, found or not",
+            lambda d, o: _judged(d, o, free_only=True),
+        ),
+        Mistake(
+            "a hit on a difficult object is neither true nor false: ignored",
+            lambda d, o: _judged(d, o, difficult=T),
+        ),
+        Mistake(
+            "a hit on a difficult object isn't false: ignored, the detector was right after all",
+            lambda d, o: _judged(d, o, difficult=F),
+        ),
+        Mistake(
+            "difficult objects are unseen in yours; they take part in the search, and a hit on one is ignored",
+            lambda d, o: _judged(d, o, difficult="unseen"),
+        ),
+        Mistake(
+            "every hit on a difficult object is ignored, also the second one",
+            lambda d, o: _judged(d, o, once=True),
+        ),
+        Mistake(
+            "objects of other pictures were hit: compare only within one picture",
+            lambda d, o: _judged(d, o, same_picture=False),
+        ),
+        Mistake(
+            "you took the first object with .5 or more; take the one that is overlapped most",
+            lambda d, o: _judged(d, o, first=True),
+        ),
+    ],
+    praise="Best score first, best object of its picture, .5 or more, once: VOCevaldet.m in a dozen lines.",
+    draw=_verdicts_on,
+)
+
+
+# ---- 11.3 recall and precision
+
+
+def _curve(said: list[str], total: int) -> tuple[list[float], list[float]]:
+    return _counted(said, total, lambda t, f, i: (t / total, t / (t + f) if t + f else 0.0))
+
+
+def _counted(said: list[str], total: int, point: Callable) -> tuple[list[float], list[float]]:
+    counts, points = {T: 0, F: 0, I: 0}, []
+    for verdict in said:
+        counts[verdict] += 1
+        points.append(point(*counts.values()))
+    return [float(r) for r, _ in points], [float(p) for _, p in points]
+
+
+def _both_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    ax.plot(wanted[0], wanted[1], "o-", color=ORANGE, linewidth=3, markersize=9)
+    ax.plot(found[0], found[1], "x--", color=RED, markersize=8)
+    ax.set(xlim=(-0.03, 1.05), ylim=(0, 1.08), xlabel="recall", ylabel="precision")
+    ax.set_title("orange: wanted; dashed red: yours", fontsize=8)
+
+
+curve = Exercise(
+    "11.3 recall and precision",
+    _curve,
+    cases=[
+        Case("true, false, true", ([T, F, T], 4)),
+        Case("an ignored one between", ([T, I, F, I, T], 4)),
+        Case("ignored ones at the beginning", ([I, I, T, F], 2)),
+        Case("false ones only", ([F, F], 3)),
+        Case("no detections", ([], 3)),
+    ],
+    mistakes=[
+        Mistake(
+            "ignored ones don't count for precision either: they are neither true nor false",
+            lambda s, n: _counted(s, n, lambda t, f, i: (t / n, t / (t + f + i))),
+        ),
+        Mistake(
+            "an ignored one counts as true in yours; it counts for nothing",
+            lambda s, n: _counted(s, n, lambda t, f, i: ((t + i) / n, (t + i) / (t + f + i))),
+        ),
+        Mistake(
+            "recall is the share of the objects, `total`, that are found; yours divides by the number of detections",
+            lambda s, n: _counted(s, n, lambda t, f, i: (t / len(s), t / (t + f) if t + f else 0.0)),
+        ),
+        Mistake(
+            "recall ends at 1 in yours: divide by all objects, `total`, not by those that are found in the end",
+            lambda s, n: _counted(
+                s, n, lambda t, f, i: (t / max(s.count(T), 1), t / (t + f) if t + f else 0.0)
+            ),
+        ),
+        Mistake("recall and precision have changed places", lambda s, n: _curve(s, n)[::-1]),
+        Mistake(
+            "one point after each detection was asked for; an ignored one repeats the point before it",
+            lambda s, n: _curve([v for v in s if v != I], n),
+        ),
+        Mistake(
+            "before anything counts precision is 0 / 0; give 0 there, yours has 1",
+            lambda s, n: _counted(s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else 1.0)),
+        ),
+    ],
+    praise="Recall never falls. Precision falls with every false one and rises with every true one.",
+    draw=_both_on,
+)
