@@ -166,12 +166,18 @@ def _whole(parts: Parts) -> list[float]:
 def _arrows_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     """The gradients of the parts, of the whole batch, and yours, as arrows."""
     (parts,) = case.arguments
-    arrows = [(g, GREY, f"part, N = {n}") for n, g in parts]
-    arrows += [(wanted, ORANGE, "wanted"), ([float(v) for v in found], RED, "yours")]
+    arrows = [(g, GREY, f"part, N = {n}") for n, g in parts] + [(wanted, ORANGE, "wanted")]
+    reach = 1.6 * max(1.0, *(abs(v) for g, _, _ in arrows for v in g))
+    x, y = (float(value) for value in found)
+    longer = max(abs(x), abs(y)) / reach * 1.2
+    yours = "yours" if longer <= 1 else "yours, much longer"
+    arrows.append(((x / max(1, longer), y / max(1, longer)), RED, yours))
     for (x, y), color, name in arrows:
         ax.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2.5})
-        ax.annotate(name, (x, y), (3, 3), textcoords="offset points", fontsize=9)
-    reach = 1.25 * max(1.0, *(abs(v) for g, _, _ in arrows for v in g))
+        side = "right" if x < 0 else "left"
+        ax.annotate(
+            name, (x, y), (3, -11 if name == yours else 3), textcoords="offset points", fontsize=9, ha=side
+        )
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="weight 1", ylabel="weight 2")
     ax.axhline(0, color=GREY, lw=0.5)
     ax.axvline(0, color=GREY, lw=0.5)
@@ -184,6 +190,7 @@ whole_gradient = Exercise(
         Case("two parts, 10 and 40 matches", ([(10, [4.0, 1.0]), (40, [-1.0, 2.0])],)),
         Case("one of three parts holds no object", ([(12, [2.0, 0.0]), (0, [0.0, 0.0]), (4, [-2.0, 4.0])],)),
         Case("a single part", ([(7, [0.5, -1.0])],)),
+        Case("a single match in the whole batch", ([(0, [0.0, 0.0]), (1, [3.0, -1.0])],)),
         Case("no object in the whole batch", ([(0, [0.0, 0.0]), (0, [0.0, 0.0])],)),
     ],
     mistakes=[
@@ -296,16 +303,18 @@ def _log(*rows: tuple) -> list[dict]:
 
 EARLY = _log((200, 20.0), (400, 40.0))
 HALF = _log((500, 60.0), (1000, 110.0), (1000, 130.0, 5.5), (1500, 190.0))
-UNEVEN = _log((1000, 100.0), (1000, 118.0, 5.5), (2000, 218.0), (2000, 240.0, 5.1))
+UNEVEN = _log((1000, 100.0), (1000, 118.0, 5.5), (2000, 218.0), (2000, 240.5, 5.1))
+SLOW = _log((20, 8.0), (20, 38.0, 6.0), (30, 42.0))
 time_left = Exercise(
     "9.6 the time that is left",
     _time_left,
     cases=[
         Case("half of 3,000 steps", (HALF, 3000, 1000)),
-        Case("no validation yet", (EARLY, 900, 1000)),
+        Case("no validation yet", (EARLY, 2100, 1000)),
         Case("step 1,900 of 3,000", ([*HALF, *_log((1900, 238.0))], 3000, 1000)),
         Case("just validated, 900 steps to go", (UNEVEN, 2900, 1000)),
-        Case("two validations of unequal length", ([*UNEVEN, *_log((2500, 290.0))], 4000, 1000)),
+        Case("two validations of unequal length", ([*UNEVEN, *_log((2500, 290.5))], 4000, 1000)),
+        Case("validating takes longer than training", (SLOW, 100, 20)),
         Case("the run is done", (UNEVEN, 2000, 1000)),
     ],
     mistakes=[
