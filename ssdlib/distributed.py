@@ -63,6 +63,16 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
+def concatenated(value: Tensor) -> Tensor:
+    """The tensors (n, ...) of all processes, one below the other in order of rank."""
+    if processes() == 1:
+        return value
+    value = value.contiguous()
+    everyone = [torch.empty_like(value) for _ in range(processes())]
+    dist.all_gather(everyone, value)
+    return torch.cat(everyone)
+
+
 def gather(value: Any) -> list[Any]:
     """What each process passed, in order of rank, for all of them. Any object that can be pickled."""
     if processes() == 1:

@@ -1,23 +1,25 @@
 """The training loop, on one screen, and what it calls: network and optimiser, batches, update, schedule."""
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssdlib import distributed, evaluate
+from ssdlib import distributed, evaluate, memory
 from ssdlib.anchors import default_boxes
 from ssdlib.batches import BatchMaker
 from ssdlib.inference import Data, autocast, evaluate_on, validation_loss
-from ssdlib.loss import multibox_loss
+from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.model import SSD300
 from ssdlib.records import Batch, Losses, Targets
 from ssdlib.runlog import RunLog, read_log
-from ssdlib.runs import RESULTS, Progress, RunConfig, RunError, network_of, open_run, save_run
+from ssdlib.runs import RESULTS, Progress, RunConfig, RunError, network_of, open_run, save_best, save_run
 
 
 def train(
@@ -34,7 +36,8 @@ def train(
 
     `weights` is a state of the network to start from (see `weights`), `bar` tqdm or nothing. `stop_after` ends
     the session after that many steps of the run, with a checkpoint to resume from; the table is None then.
-    Raises Diverged if the loss is no number any more, RunError if `out` can't be used.
+    Raises Diverged if the loss is no number any more, OutOfMemory if a step doesn't fit, RunError if `out` can't be
+    used.
     """
     device = distributed.start()
     model, optimizer, anchors = build(config, device, weights)
@@ -42,6 +45,7 @@ def train(
     first = begin.step
     last = config.steps if stop_after is None else min(stop_after, config.steps)
     log = RunLog(out, begin, config.log_every)
+    best = min((row["val"]["multibox"] for row in read_log(out) if "val" in row), default=math.inf)
     network = distributed.wrap(model)
     maker = batch_maker(config, train_data, device)
     # beside a GPU the processor makes the next batch; alone, it would only take the cores from itself
@@ -50,13 +54,17 @@ def train(
 
     for done, batch in enumerate(batches, start=first + 1):
         rate = learning_rate(config, done - 1)
-        losses = update(network, optimizer, batch, anchors, rate, config)
+        losses = update_or_advise(network, optimizer, batch, anchors, rate, config)
         log.add(done, rate, losses, model)
         if progress is not None:
             progress.set_postfix_str(log.summary, refresh=False)
             progress.update()
         if _due(done, config.val_every):
-            log.write(step=done, val=validation_loss(model, test_data, anchors, config))
+            val = validation_loss(model, test_data, anchors, config)
+            log.write(step=done, val=val)
+            if val["multibox"] < best:
+                best = val["multibox"]
+                save_best(out, done, config, model)
         if _due(done, config.map_every) and done < config.steps:
             table = evaluate_on(model, test_data, anchors, config, Path(out) / RESULTS)
             log.write(step=done, map=table.mean, ap=table.ap)
@@ -88,10 +96,11 @@ def update(
     matched = distributed.total((targets.labels > 0).sum())
     parts = []
     optimizer.zero_grad(set_to_none=True)
-    for images, goal in _microbatches(batch.images, targets, config.microbatch):
+    mined = _mined_from_all(network, batch.images, targets, config)
+    for images, goal, chosen in _microbatches(batch.images, targets, mined, config.microbatch):
         with autocast(images.device, config.precision):
             predictions = network(images.contiguous(memory_format=torch.channels_last))
-        losses = multibox_loss(predictions, goal, config.mining, num_matched=matched)
+        losses = multibox_loss(predictions, goal, config.mining, num_matched=matched, negative=chosen)
         # several processes average their gradients; dividing by the N of all of them asks for the sum
         (losses.multibox * distributed.processes()).backward()
         parts.append(losses)
@@ -100,6 +109,31 @@ def update(
     optimizer.step()
     names = [field.name for field in fields(Losses)]
     return Losses(*(torch.stack([getattr(part, name).detach() for part in parts]).sum() for name in names))
+
+
+def update_or_advise(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    anchors: Tensor,
+    rate: float,
+    config: RunConfig,
+) -> Losses:
+    """`update`, or OutOfMemory: where memory doesn't suffice, smaller parts of the batch are tried first, so that the
+    sentence can say what does fit. The weights are spoiled then; the run goes on from its checkpoint."""
+    try:
+        return update(network, optimizer, batch, anchors, rate, config)
+    except (RuntimeError, MemoryError) as error:
+        if not memory.ran_out(error):
+            raise
+    images, norm = config.microbatch or len(batch.images), config.batch_norm
+
+    def attempt(size: int) -> Losses:
+        return update(network, optimizer, batch, anchors, rate, replace(config, microbatch=size))
+
+    alone = distributed.processes() == 1  # several would wait for each other
+    fits = memory.fitting(attempt, images, least=2 if norm else 1) if alone else None
+    raise memory.OutOfMemory(memory.advice(images, fits, batch.images.device, norm))
 
 
 def learning_rate(config: RunConfig, step: int) -> float:
@@ -113,7 +147,8 @@ def build(
 ) -> tuple[SSD300, torch.optim.Optimizer, Tensor]:
     """Network, optimiser and anchors of a run as they are before the first step.
 
-    Biases learn at twice the rate and aren't decayed, as in Caffe (ssd_pascal.py 223-389, model_libs.py).
+    Biases learn at `bias_rate` times the rate, twice in Caffe, and aren't decayed (ssd_pascal.py 223-389,
+    model_libs.py).
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -123,9 +158,9 @@ def build(
     model = model.to(device, memory_format=torch.channels_last)
     groups = {"kernels": [], "biases": [], "norms": []}
     for name, parameter in model.named_parameters():
-        decayed = parameter.ndim == 4 or name == "conv4_3_norm.weight"
+        decayed = parameter.ndim == 4 or (name == "conv4_3_norm.weight" and config.decay_scale)
         groups["kernels" if decayed else "biases" if name.endswith("bias") else "norms"].append(parameter)
-    rules = {"kernels": (config.weight_decay, 1.0), "biases": (0.0, 2.0), "norms": (0.0, 1.0)}
+    rules = {"kernels": (config.weight_decay, 1.0), "biases": (0.0, config.bias_rate), "norms": (0.0, 1.0)}
     optimizer = torch.optim.SGD(
         [
             {"params": groups[name], "weight_decay": decay, "rate_factor": factor}
@@ -140,8 +175,6 @@ def build(
 
 def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMaker:
     """The training batches of a run, or this process's share of them."""
-    if distributed.processes() > 1 and config.mining == "batch":
-        raise RunError("mining 'batch' ranks a whole batch; it can't be shared by several processes")
     if config.batch_size % distributed.processes():
         raise RunError(
             f"a batch of {config.batch_size} can't be shared by {distributed.processes()} processes"
@@ -167,10 +200,29 @@ def _load(model: SSD300, weights: dict[str, Tensor]) -> None:
     model.load_state_dict(weights, strict=False)
 
 
-def _microbatches(images: Tensor, targets: Targets, size: int) -> Iterator[tuple[Tensor, Targets]]:
-    parts = (images, targets.offsets, targets.labels, targets.matched)
-    for pixels, *rest in zip(*(x.split(size or len(images)) for x in parts), strict=True):
-        yield pixels, Targets(*rest)
+def _microbatches(
+    images: Tensor, targets: Targets, mined: Tensor | None, size: int
+) -> Iterator[tuple[Tensor, Targets, Tensor | None]]:
+    size = size or len(images)
+    chosen = iter(mined.split(size)) if mined is not None else repeat(None)
+    parts = (x.split(size) for x in (images, targets.offsets, targets.labels, targets.matched))
+    for pixels, *goal in zip(*parts, strict=True):
+        yield pixels, Targets(*goal), next(chosen)
+
+
+def _mined_from_all(network: nn.Module, images: Tensor, targets: Targets, config: RunConfig) -> Tensor | None:
+    """(B, K) bool, the negatives of this process's images, where they compete with those of images that are computed
+    in another part or by another process: mining "batch" has to see all of them first, for a third more work."""
+    if config.mining != "batch" or (distributed.processes() == 1 and config.microbatch in (0, len(images))):
+        return None
+    bare, logits = getattr(network, "module", network), []
+    with torch.no_grad(), autocast(images.device, config.precision):
+        for pixels in images.split(config.microbatch or len(images)):
+            logits.append(bare(pixels.contiguous(memory_format=torch.channels_last)).logits)
+    everyone = distributed.concatenated(torch.cat(logits).float())
+    positive = distributed.concatenated(targets.labels > 0)
+    chosen = hard_negatives(everyone, positive, "batch", NEGATIVE_RATIO)
+    return chosen[distributed.rank() * len(images) :][: len(images)]
 
 
 def _due(done: int, every: int) -> bool:

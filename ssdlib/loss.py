@@ -23,16 +23,19 @@ def multibox_loss(
     mining: str = "image",
     negative_ratio: float = NEGATIVE_RATIO,
     num_matched: Tensor | None = None,
+    negative: Tensor | None = None,
 ) -> Losses:
     """Both parts of the loss of a batch, computed in float32 whatever the network computes in.
 
     `mining`: "image" ranks the negatives of each image by themselves (Caffe and the paper), "batch" ranks
-    all together (ssd_keras, the seed). `num_matched` replaces N where the batch is one share of a larger
-    one: the loss of a share has to be divided by the matches of the whole.
+    all together (ssd_keras, the seed). Where the batch is one share of a larger one, `num_matched` replaces N (the
+    loss of a share has to be divided by the matches of the whole), and `negative` (B, K) bool says which negatives
+    were mined from the whole.
     """
     positive = targets.labels > 0
     logits = predictions.logits.float()
-    negative = hard_negatives(logits.detach(), positive, mining, negative_ratio)
+    if negative is None:
+        negative = hard_negatives(logits.detach(), positive, mining, negative_ratio)
     count = positive.sum()
     n = (count if num_matched is None else num_matched).clamp(min=1)
 

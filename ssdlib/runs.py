@@ -1,7 +1,8 @@
 """A run: its settings, and the folder that keeps it.
 
-The folder holds `config.json`, `log.jsonl` (see `runlog`), `checkpoint.pt`, and `results/` with the devkit files
-of the last evaluation. Whatever a kill interrupts, the folder is a run that can be resumed.
+The folder holds `config.json`, `log.jsonl` (see `runlog`), `checkpoint.pt`, `best.pt` with the weights of the least
+validation loss so far, and `results/` with the devkit files of the last evaluation. Whatever a kill interrupts, the
+folder is a run that can be resumed.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from ssdlib.loss import MININGS
 from ssdlib.model import SSD300
 from ssdlib.voc import CLASSES
 
-CHECKPOINT, CONFIG, RESULTS = "checkpoint.pt", "config.json", "results"
+CHECKPOINT, BEST, CONFIG, RESULTS = "checkpoint.pt", "best.pt", "config.json", "results"
 MAY_CHANGE = ("steps", "microbatch", "log_every", "val_every", "map_every", "checkpoint_every")  # on resuming
 CHOICES = {"mining": MININGS, "precision": ("auto", "float32", "bfloat16")}
 
@@ -60,11 +61,13 @@ class RunConfig:
     steps: int = 120_000  # updates of the weights
     batch_size: int = 32  # images an update, over all processes together
     microbatch: int = 0  # images computed at a time; fewer than batch_size saves memory; 0 = all
-    learning_rate: float = 1e-3  # of weights; biases learn twice as fast
+    learning_rate: float = 1e-3  # of kernels
+    bias_rate: float = 2.0  # rate of the biases, as a multiple of that
     drops: tuple[int, ...] = (80_000, 100_000)  # steps after which the rate falls to a tenth
     warmup: int = 0  # steps over which the rate rises to its value
     momentum: float = 0.9  # of SGD
-    weight_decay: float = 5e-4  # on kernels and the L2Norm scale, not on biases and batch norm
+    weight_decay: float = 5e-4  # on kernels, not on biases and batch norm
+    decay_scale: bool = True  # on the L2Norm scale too
     mining: str = "image"  # hard negatives ranked within each image, or within the batch
     precision: str = "auto"  # float32, bfloat16, or auto: bfloat16 where the device has units for it
     seed: int = 0  # of the weights, the order of the photographs and the augmentation
@@ -95,14 +98,28 @@ class RunConfig:
         unknown = set(self.augment) - set(STEPS)
         if unknown:
             raise RunError(f"augment has {min(unknown)!r}; wanted some of {', '.join(STEPS)}")
-        if self.microbatch < 0 or (self.microbatch and self.mining == "batch"):
+        if self.microbatch < 0:
+            raise RunError(f"microbatch is {self.microbatch}; it has to be 0 or more")
+        last_part = self.batch_size % (self.microbatch or self.batch_size)
+        if self.batch_norm and 1 in (self.batch_size, self.microbatch, last_part):
             raise RunError(
-                "microbatch has to be 0 or more, and 0 if mining is 'batch', which ranks a whole batch"
+                f"a part of the batch is 1 image (batch_size {self.batch_size}, microbatch {self.microbatch}); "
+                "batch norm needs two to compare"
             )
 
 
 RECIPES = {
     "paper": RunConfig(),
+    # the published run that the course retraces (ssd_keras). Its program adds 5e-4 w² to the loss, whose gradient is
+    # that of a decay of 1e-3; it had room for 31 images only, `microbatch` makes room for 32
+    "seed": RunConfig(
+        steps=102_000,
+        drops=(56_000, 76_000),
+        bias_rate=1.0,
+        weight_decay=1e-3,
+        decay_scale=False,
+        mining="batch",
+    ),
     "mini": RunConfig(
         augment=("flip",),
         width=1 / 8,
@@ -178,6 +195,13 @@ def save_run(
         }
         checkpoint.save(Path(out) / CHECKPOINT, state | dataclasses.asdict(progress))
     distributed.wait()
+
+
+def save_best(out: Path, step: int, config: RunConfig, model: SSD300) -> None:
+    """Keep the weights as `best.pt`: enough to detect with, not to go on from."""
+    if distributed.is_first():
+        values = {"model": model.state_dict(), "optimizer": {}, "config": dataclasses.asdict(config)}
+        checkpoint.save(Path(out) / BEST, values | dataclasses.asdict(Progress(step)))
 
 
 def load_run(path: Path, device: torch.device | str = "cpu") -> tuple[SSD300, RunConfig, int]:

@@ -42,10 +42,13 @@ def run(folder: Path, processes: int, config: runs.RunConfig) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_weights_log_and_table_of_one(tmp_path):
+@pytest.mark.parametrize("mining", ["image", "batch"])
+def test_two_processes_give_the_weights_log_and_table_of_one(tmp_path, mining):
     # Batch norm would see half a batch in each process, so this claim is made without it. In eight photographs
     # matches are spread unevenly over the halves, so dividing by a process's own count would show.
-    config = dataclasses.replace(TINY, batch_norm=False, learning_rate=1e-6, steps=4, batch_size=4)
+    config = dataclasses.replace(
+        TINY, batch_norm=False, learning_rate=1e-6, steps=4, batch_size=4, mining=mining
+    )
     for processes in (1, 2):
         run(tmp_path, processes, config)
     one, two = (weights_of(tmp_path / f"run{n}") for n in (1, 2))

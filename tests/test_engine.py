@@ -104,10 +104,24 @@ def test_one_update_is_caffes_sgd_written_out_by_hand(data):
         torch.testing.assert_close(parameter.detach(), by_hand[name].detach(), rtol=1e-5, atol=1e-6, msg=name)
 
 
-def test_microbatches_give_the_gradient_of_the_whole_batch(data):
+def test_the_recipe_of_the_published_run_is_that_of_its_program():
+    """drops, end and batch of the published run; decay by its penalty's own gradient; Keras has one rate for all."""
+    seed = runs.RECIPES["seed"]
+    assert (seed.drops, seed.steps, seed.batch_size, seed.mining) == ((56_000, 76_000), 102_000, 32, "batch")
+    model, optimizer, _ = engine.build(dataclasses.replace(seed, width=1 / 16), CPU)
+    kernel = model.body["fc7"][0].weight
+    (gradient,) = torch.autograd.grad(5e-4 * kernel.square().sum(), kernel)
+    decays = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert all(group["rate_factor"] == 1 for group in optimizer.param_groups)
+    torch.testing.assert_close(decays[kernel] * kernel.detach(), gradient)
+    assert decays[model.conv4_3_norm.weight] == decays[model.body["fc7"][0].bias] == 0
+
+
+@pytest.mark.parametrize("mining", ["image", "batch"])
+def test_microbatches_give_the_gradient_of_the_whole_batch(data, mining):
     outcomes = []
     for microbatch in (0, 1, 3):
-        config = dataclasses.replace(TINY, batch_norm=False, microbatch=microbatch)
+        config = dataclasses.replace(TINY, batch_norm=False, microbatch=microbatch, mining=mining)
         model, optimizer, anchors = engine.build(config, CPU)
         losses = engine.update(
             model, optimizer, engine.batch_maker(config, data, CPU)(0), anchors, 1e-3, config
@@ -149,6 +163,20 @@ def test_a_killed_run_goes_on_to_the_same_bits(data, tmp_path):
         for n in ("whole", "killed")
     ]
     assert logs[0] == logs[1]
+
+
+def test_the_weights_of_the_least_validation_loss_are_kept_through_a_stop(data, tmp_path, monkeypatch):
+    """Losses as told below, whatever the network says: the best of them is at step 3, of what is left at step 5."""
+    told = {1: 5.0, 2: 4.0, 3: 2.0, 4: 3.0, 5: 2.5, 6: float("nan")}
+    seen = iter(told.values())
+    monkeypatch.setattr(engine, "validation_loss", lambda *_: {"multibox": next(seen)})
+    config = dataclasses.replace(TINY, val_every=1, checkpoint_every=1)
+    engine.train(config, data, data, tmp_path, stop_after=3)
+    kept = (tmp_path / runs.BEST).read_bytes()
+    model, _, step = runs.load_run(tmp_path / runs.BEST)
+    assert step == 3 and same(model.state_dict(), weights_of(tmp_path)["model"])
+    engine.train(config, data, data, tmp_path, resume=True)
+    assert (tmp_path / runs.BEST).read_bytes() == kept and weights_of(tmp_path)["step"] == 6
 
 
 def test_another_seed_gives_other_weights(data, tmp_path):
@@ -314,7 +342,10 @@ def test_weights_of_another_network_are_refused_by_name(name, shape):
         ({"log_every": 0}, "log_every is 0"),
         ({"width": 0.0}, "width is 0.0"),
         ({"test_sets": ()}, "test_sets is"),
-        ({"microbatch": 2, "mining": "batch"}, "microbatch has to be"),
+        ({"microbatch": -1}, "microbatch is -1"),
+        ({"microbatch": 1}, "a part of the batch is 1 image"),
+        ({"microbatch": 3}, "a part of the batch is 1 image"),
+        ({"batch_size": 1}, "batch norm needs two"),
     ],
 )
 def test_settings_that_cannot_be_trained_are_refused_at_once(wrong, sentence):

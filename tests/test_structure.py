@@ -18,7 +18,7 @@ ORDER = """
     anchors coding matching loss model weights keras_file
     voc formats own store augment batches
     detect evaluate
-    distributed checkpoint runs published runlog inference engine
+    distributed checkpoint runs published runlog inference memory engine estimate
     plots doctor options __main__
 """.split()
 
