@@ -1,4 +1,4 @@
-"""Checks of chapter 11, second part: the exercises on the two APs, on kinds of errors, and the one on paper."""
+"""Checks of chapter 11, continued: eleven points, area, kinds of errors, and the exercise on paper."""
 
 from collections.abc import Callable
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Checks of chapter 11, first part: the exercises on overlap, verdicts, recall and precision."""
+"""Checks of chapter 11: overlap, verdicts, recall and precision. Exercises 11.4 to 11.7 are in `check_average`."""
 
 import math
 from collections.abc import Callable
@@ -9,6 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from course import devkit_rule
+from course.check_average import area as area  # 11.5
+from course.check_average import best_ap as best_ap  # 11.7
+from course.check_average import eleven_points as eleven_points  # 11.4
+from course.check_average import kind as kind  # 11.6
 from course.checking import Case, Exercise, Mistake
 from course.devkit_rule import OBJECTS, TEN
 from ssdlib.plots import BLACK, BLUE, ORANGE, RED

@@ -217,10 +217,10 @@ class CurveExplorer(Explorer):
         if not n:
             return ["no detection: the threshold is above every score", *lines]
         near = judged.nearest[n - 1] != NOTHING
-        with_ = f"overlap {judged.overlap[n - 1]:.2f}" if near else "no object of the class below it"
-        score = judged.scores[n - 1]
+        with_ = f"overlap {judged.overlap[n - 1]:.2f}" if near else "overlaps no object of its class"
+        score, said = judged.scores[n - 1], judged.said[n - 1]
         return [
-            f"detection {n} of {len(judged.scores)}, score {score:.2f}, {with_}: {judged.said[n - 1]}",
+            f"threshold {score:.2f}: detection {n} of {len(judged.scores)} comes in, {with_}: {said}",
             *lines,
         ]
 

@@ -15,7 +15,7 @@ from course.devkit_rule import FALSE, IGNORED, TRUE, TWICE
 from course.judging import NOTHING, Judged, Subject, average_precision, overlap
 from ssdlib.evaluate import HIT
 from ssdlib.plots import BLACK, ORANGE, PURPLE, RED, SKY, YELLOW
-from ssdlib.voc import LABELS
+from ssdlib.voc import CLASSES, LABELS
 
 NEAR = 0.1  # below it a box has nothing to do with an object
 DUPLICATE, CONFUSION, PLACE, BOTH, BACKGROUND = (
@@ -151,14 +151,26 @@ def first_false(found: dict[str, Anatomy], name: str, count: int = 3) -> list[tu
     return [(c, p) for _, c, p in sorted(rows, key=lambda row: -row[0])[:count]]
 
 
-def table(numbers: dict[str, int], gained: dict[str, float], there: dict | None = None) -> str:
-    """Number of errors and points of mAP, kind by kind; `there` is what was recorded on real detections."""
-    head = f"{'':<14}{'errors':>8}{'points':>8}" + ("" if there is None else f"{'errors':>12}{'points':>8}")
-    lines = [head]
+def confused(subject: Subject, found: dict[str, Anatomy], score: float = 0.5) -> list[tuple[int, str, str]]:
+    """Which class is taken for which, by detections with at least this score: how often, said, is. Frequent first."""
+    pairs: dict[tuple[str, str], int] = {}
+    for name, a in found.items():
+        for place in np.flatnonzero((a.kinds == CONFUSION) & (a.judged.scores >= score)):
+            pair = name, CLASSES[subject.objects.labels[a.targets[place]]]
+            pairs[pair] = pairs.get(pair, 0) + 1
+    return sorted(((n, *pair) for pair, n in pairs.items()), key=lambda row: (-row[0], row[1:]))
+
+
+def table(*columns: tuple[str, dict[str, int], dict[str, float], int]) -> str:
+    """Kinds of errors, a pair of columns for each (title, `counts`, mean of the `gains`, objects that count): share
+    of the false detections (for the missed ones of the objects), and the points of mAP they cost."""
+    lines = [f"{'':<14}" + "".join(f"{title:>26}" for title, *_ in columns)]
+    lines.append(f"{'':<14}" + f"{'share':>16}{'points':>10}" * len(columns))
     for name in ALL:
-        line = f"{name:<14}{numbers[name]:>8,}{round(gained[name], 1) + 0.0:>+8.1f}"
-        if there is not None:
-            line += f"{there['counts'][name]:>12,}{round(there['gains'][name], 1) + 0.0:>+8.1f}"
+        line = f"{name:<14}"
+        for _, numbers, gained, objects in columns:
+            of = objects if name == MISSED else sum(numbers[k] for k in KINDS)
+            line += f"{numbers[name] / max(of, 1):>16.0%}{round(gained[name], 1) + 0.0:>+10.1f}"
         lines.append(line)
     return "\n".join(lines)
 

@@ -67,6 +67,17 @@ def from_files(folder: Path | str, devkit: Path | str, sets: Sequence[str] = ("2
     return Subject(f"{folder}", results, examples)
 
 
+def rows(subject: Subject, name: str) -> tuple[list[tuple], list[tuple]]:
+    """One class as `devkit_rule` takes it: (image, score, box) and (image, box, difficult)."""
+    r, objects = subject.results[name], subject.objects
+    mine = np.flatnonzero(objects.labels == voc.LABELS[name])
+    ids = [subject.examples[image].image_id for image in objects.images[mine].tolist()]
+    return (
+        list(zip(r.image_ids, r.scores.tolist(), r.boxes.tolist(), strict=True)),
+        list(zip(ids, objects.boxes[mine].tolist(), objects.difficult[mine].tolist(), strict=True)),
+    )
+
+
 @dataclass(frozen=True)
 class Rule:
     """How detections are judged. The defaults are the devkit's."""

@@ -202,6 +202,8 @@ def steps_drawn(steps: Mapping[int, Column], title: str) -> Figure:
 def published_lines(rows: Sequence[Mapping[str, str]] | None = None) -> str:
     """What others published, best first; a question mark where the number wasn't read in the place named."""
     rows = sorted(rows or published(), key=lambda row: -float(row["map"]))
-    return "\n".join(
-        f"{float(r['map']):6.2f}  {r['trained on']:<6} {r['who']:<32} {r['place']}" for r in rows
-    )
+    lines = []
+    for r in rows:
+        sure = " " if r["checked"] == "read" else "?"
+        lines.append(f"{float(r['map']):6.2f}{sure} {r['trained on']:<6} {r['who']:<32} {r['place']}")
+    return "\n".join(lines)

@@ -166,7 +166,10 @@ def price_list(here: dict[str, dict[str, float]], there: dict[str, dict[str, flo
     """Points of mAP above or below the devkit's rule, a line for each variant: `here`, `there`, and the class of
     `there` that it changes most."""
     groups = {v.name: v.group for v in VARIANTS} | {POOLED: "pictures and classes"}
-    lines = [f"{DEVKIT:<44}{mean(here[DEVKIT]):>8.1f}{mean(there[DEVKIT]):>10.2f}"]
+    lines = [
+        f"{'':<44}{'here':>8}{'VOC2007':>10}   the class that changes most",
+        f"{DEVKIT:<44}{mean(here[DEVKIT]):>8.1f}{mean(there[DEVKIT]):>10.2f}",
+    ]
     before = ""
     for name, group in groups.items():
         if group != before:
@@ -175,7 +178,8 @@ def price_list(here: dict[str, dict[str, float]], there: dict[str, dict[str, flo
         points = [mean(c[name]) - mean(c[DEVKIT]) for c in (here, there)]
         most, worst = extreme(there, name)
         line = f"  {name:<42}{_points(points[0], 1):>8}{_points(points[1], 2):>10}"
-        lines.append(line if name == POOLED else f"{line}   {_points(most, 2):>7} {worst}")
+        alone = name == POOLED or not round(most, 2)  # no class of its own, or no change at all
+        lines.append(line if alone else f"{line}   {_points(most, 2):>7} {worst}")
     return "\n".join(lines)
 
 
@@ -188,3 +192,11 @@ def extreme(found: dict[str, dict[str, float]], name: str) -> tuple[float, str]:
 
 def _points(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def origin(facts: dict[str, Any]) -> str:
+    """What a recording was made of, when, where, with which code."""
+    return (
+        f"{facts['count']:,} detections in {facts['images']:,} pictures: {facts['detections']}; recorded "
+        f"{facts['date']} on {facts['device']}, commit {facts['commit'][:10]}, seed: {facts['seed']}"
+    )

@@ -50,13 +50,15 @@ def record(run: Path, out: Path) -> dict:
 
 
 def processor() -> str:
+    count = torch.get_num_threads()
+    threads = f"{count} thread" + "s" * (count != 1)
     info = Path("/proc/cpuinfo")
     if not info.exists():
-        return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+        return f"{platform.processor() or platform.machine()}, {threads}"
     names = [
         line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
     ]
-    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{names[0] if names else platform.machine()}, {threads}"
 
 
 def git(*arguments: str) -> str:
