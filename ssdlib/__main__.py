@@ -1,4 +1,4 @@
-"""The doors: `python -m ssdlib doctor | train | detect | evaluate`, and `torchrun -m ssdlib train`."""
+"""The doors: `python -m ssdlib doctor | look | train | ...` (see `options`), and `torchrun -m ssdlib train`."""
 
 import argparse
 import dataclasses
@@ -12,31 +12,59 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from ssdlib import anchors, distributed, engine, evaluate, inference, plots, store, voc, weights
+from ssdlib import (
+    anchors,
+    distributed,
+    engine,
+    estimate,
+    evaluate,
+    inference,
+    own,
+    store,
+    survey,
+    voc,
+    weights,
+)
 from ssdlib.checkpoint import CheckpointError
 from ssdlib.doctor import examine
+from ssdlib.export import ExportError, export
+from ssdlib.formats import FormatError
+from ssdlib.memory import OutOfMemory
 from ssdlib.options import parser
 from ssdlib.published import load_detector
-from ssdlib.records import Detections, Example
-from ssdlib.runlog import read_log
-from ssdlib.runs import RECIPES, Diverged, RunConfig, RunError, load_run
+from ssdlib.records import Example
+from ssdlib.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError
+from ssdlib.show import draw_run, show
+from ssdlib.transfer import starting_weights
+from ssdlib.video import VideoError
 
 EXPECTED = (
     voc.VOCError,
+    FormatError,
+    VideoError,
+    ExportError,
     store.StoreError,
     evaluate.ResultError,
     weights.WeightsError,
     CheckpointError,
     RunError,
     Diverged,
+    OutOfMemory,
     OSError,
 )
+
+
+WORTH_AN_ESTIMATE = 200  # steps; a shorter run is over before one has thought about it
+
+
+SETS = {"test": ["2007-test"], "own": ["test"]}  # judged unless said otherwise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. -> 0 done, 1 something isn't as it has to be (one sentence said what), 2 wrong usage."""
     options = parser().parse_args(arguments)
-    commands = {"doctor": doctor, "train": train, "detect": detect, "evaluate": evaluate_}
+    commands = {"doctor": doctor, "look": look, "train": train, "detect": detect, "evaluate": evaluate_}
+    commands["export"] = export_
     try:
         commands[options.command](options)
         distributed.stop()
@@ -66,22 +94,40 @@ def doctor(options: argparse.Namespace) -> None:
         print(f"missing: {what}\n    {command}")
 
 
+def look(options: argparse.Namespace) -> None:
+    """Say what a folder holds, what would be left out, and which of its boxes an anchor can answer for."""
+    if own.is_own(options.data):
+        found = own.read(options.data, options.classes, progress=tqdm)
+        print(f"{options.data}: {found}\n")
+        examples = list(found.examples)
+    else:
+        classes = tuple(options.classes or voc.CLASSES[1:])
+        examples = voc.read_sets(Path(options.data), options.sets or SETS["test"], tqdm, classes)
+    print(survey.advice(examples))
+
+
 def train(options: argparse.Namespace) -> None:
     """Train a run, then print the table and say where everything was written."""
-    config = _config(options)
     started = time.monotonic()
+    found = _own(options.data, options.classes)
+    config = _config(options, found)
     out = Path(options.out)
     device = distributed.start()
-    initial = _vgg16(options.init) if options.init else None
-    train_data = _data(options.data, config.train_sets, config, options.store, out)
-    test_data = _data(options.data, config.test_sets, config, options.store, out)
+    initial, source = starting_weights(options.init, config) if options.init else (None, "")
+    _say(f"starting from {source}" if source else "starting from random weights")
+    train_data = _data(options, config.train_sets, config, found)
+    test_data = _data(options, config.test_sets, config, found)
     _say(f"{len(train_data[0])} photographs to train on, {len(test_data[0])} to test on; writing to {out}")
     precision = inference.precision_on(device, config.precision)
     _say(f"width {config.width:g}, {config.steps} steps of {config.batch_size} images, {precision}")
     if config.width == 1 and initial is None and not config.batch_norm:
         _say(
-            "starting from random weights: the paper starts from VGG16's (--init), and its rate is made for them"
+            "the paper starts from VGG16's weights (--init), and its rate is made for them, not for random ones"
         )
+    if options.estimate or (config.steps >= WORTH_AN_ESTIMATE and not (out / CHECKPOINT).exists()):
+        _estimate(config, train_data, test_data, initial)
+    if options.estimate:
+        return
     bar = tqdm if distributed.is_first() else None
     table = engine.train(config, train_data, test_data, out, options.resume, initial, bar, options.stop_after)
     if table is None:
@@ -93,48 +139,56 @@ def train(options: argparse.Namespace) -> None:
         print(f"devkit files in {out / 'results'}; took {time.monotonic() - started:.0f} s")
 
 
-def draw_run(out: Path, table: evaluate.Table, data: inference.Data, count: int = 12) -> list[Path]:
-    """Loss curve, precision-recall curves, table and a sheet of detections beside the truth, as files."""
-    model, config, _ = load_run(out, distributed.start())
-    chosen = range(0, len(data[0]), max(1, len(data[0]) // count))[:count]
-    few = [data[0][i] for i in chosen], [data[1][i] for i in chosen]
-    found = inference.detect_in(model, few[1], config)
-    table.write_csv(out / "ap.csv")
-    return [
-        out / "ap.csv",
-        plots.save(plots.loss_curve(read_log(out)), out / "loss.png"),
-        plots.save(plots.precision_recall(table), out / "precision_recall.png"),
-        plots.save(plots.detections(*few, found, classes=config.classes), out / "detections.png"),
-    ]
+def _estimate(
+    config: RunConfig,
+    train_data: inference.Data,
+    test_data: inference.Data,
+    initial: dict[str, Tensor] | None,
+) -> None:
+    """Print how long the run will take. A process among several is silent: their steps can't be taken by one."""
+    if distributed.processes() == 1:
+        pace = estimate.measure(config, train_data, test_data, initial)
+        print(estimate.report(config, pace, train_data, test_data), flush=True)
 
 
-def _config(options: argparse.Namespace) -> RunConfig:
-    """The recipe with those fields replaced that were given as flags."""
+def _own(folder: str, classes: Sequence[str] | None = None) -> own.Found | None:
+    """What is in a folder that isn't VOC's, said aloud; None for a VOCdevkit."""
+    if not own.is_own(Path(folder)):
+        return None
+    found = own.read(Path(folder), classes, progress=tqdm)
+    _say(f"{folder}: {found}")
+    return found
+
+
+def _config(options: argparse.Namespace, found: own.Found | None = None) -> RunConfig:
+    """The recipe with those fields replaced that were given as flags, or that a folder of one's own brings along."""
     given = {f.name: getattr(options, f.name) for f in dataclasses.fields(RunConfig)}
+    if found:
+        brought = {"classes": found.classes, "train_sets": ("train",), "test_sets": ("test",)}
+        given |= {k: v for k, v in brought.items() if given[k] is None}
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None}
     return dataclasses.replace(RECIPES[options.recipe], **given)
 
 
-def _vgg16(path: str) -> dict[str, Tensor]:
-    """State to start from; whatever is wrong with the file, its name is said."""
-    state = weights.read_file(Path(path))
-    try:
-        return weights.from_vgg16(state)
-    except weights.WeightsError as error:
-        raise weights.WeightsError(f"{path}: {error}") from None
-
-
 def _data(
-    devkit: str, sets: Sequence[str], config: RunConfig, folder: str | None, out: Path
+    options: argparse.Namespace, sets: Sequence[str], config: RunConfig, found: own.Found | None
 ) -> inference.Data:
-    examples = voc.read_sets(Path(devkit), sets, tqdm, config.classes)
-    place = Path(folder) if folder else _beside(Path(devkit), out)
+    examples = _examples(options.data, sets, config.classes, found)
+    place = Path(options.store) if options.store else _beside(Path(options.data), Path(options.out))
     if distributed.is_first():
         photographs = store.open_store(place / "+".join(sets), examples, tqdm)
     distributed.wait()
     if not distributed.is_first():
         photographs = store.Store(place / "+".join(sets), examples)
     return examples, photographs
+
+
+def _examples(
+    folder: str, sets: Sequence[str], classes: Sequence[str], found: own.Found | None
+) -> list[Example]:
+    if found:
+        return [example for name in sets for example in found.part(name)]
+    return voc.read_sets(Path(folder), sets, tqdm, classes)
 
 
 def _beside(devkit: Path, out: Path) -> Path:
@@ -144,45 +198,49 @@ def _beside(devkit: Path, out: Path) -> Path:
 
 
 def detect(options: argparse.Namespace) -> None:
-    """Detect in pictures: one PNG with boxes for each, and all detections in detections.json."""
+    """Detect in pictures, folders and videos; write what was found and pictures of it."""
     model, config, kind = load_detector(options.checkpoint, distributed.start())
     _say(f"{options.checkpoint}: {kind}")
     out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
-    everything = []
-    for path in tqdm(options.images, desc="detecting", unit="image", disable=len(options.images) < 2):
-        photograph = voc.read_photograph(Path(path), upright=True)
-        [found] = inference.detect_in(model, [photograph], config)
-        found = found.above(options.score)
-        # numbered: two folders may hold pictures of one name
-        picture = out / f"{len(everything):04d}_{Path(path).stem}.png"
-        plots.save(plots.picture(photograph, found, config.classes), picture)
-        everything.append(
-            {"image": str(path), "picture": picture.name, "detections": _rows(found, config.classes)}
-        )
-    (out / "detections.json").write_text(json.dumps(everything, indent=1) + "\n")
-    total = sum(len(one["detections"]) for one in everything)
-    print(f"{total} detections with a score of {options.score} or more in {len(everything)} pictures: {out}")
+    found = show(model, config, options.images, out, options.score, not options.json_only, tqdm)
+    pictures = [one["detections"] for one in found if "image" in one]
+    frames = [frame["detections"] for one in found if "video" in one for frame in one["frames"]]
+    total = sum(map(len, pictures + frames))
+    where = f"{len(pictures)} pictures" + (f" and {len(frames)} frames" if frames else "")
+    print(f"{total} detections with a score of {options.score} or more in {where}: {out}")
+
+
+def export_(options: argparse.Namespace) -> None:
+    """Write a network as ONNX, and check that the file answers as the network does."""
+    model, config, kind = load_detector(options.checkpoint)
+    _say(f"{options.checkpoint}: {kind}")
+    boxes, scores = export(model, config.classes, Path(options.out))
+    print(f"{options.out}: answers as the network does, to {boxes:.1e} px and {scores:.1e} of a score")
 
 
 def evaluate_(options: argparse.Namespace) -> None:
     """Print the table of AP of devkit result files, or of a checkpoint on a data set."""
-    everything = voc.read_sets(Path(options.data), options.sets, tqdm)
-    examples = _only(everything, Path(options.ids)) if options.ids else everything
+    sets = options.sets or SETS["own" if own.is_own(Path(options.data)) else "test"]
     if options.checkpoint:
         device = distributed.start()
         model, config, kind = load_detector(options.checkpoint, device)
         _say(f"{options.checkpoint}: {kind}")
+    wanted = config.classes if options.checkpoint else options.classes
+    found = _own(options.data, wanted)
+    classes = tuple(wanted or (found.classes if found else voc.CLASSES[1:]))
+    everything = _examples(options.data, sets, classes, found)
+    examples = _only(everything, Path(options.ids)) if options.ids else everything
+    if options.checkpoint:
         data, grid = (examples, store.Jpegs(examples)), anchors.default_boxes().to(device)
         folder = Path(options.out or f"{str(options.checkpoint).rstrip('/')}.evaluated")
-        table = inference.evaluate_on(model, data, grid, config, folder, options.sets, options.metric)
+        table = inference.evaluate_on(model, data, grid, config, folder, sets, options.metric)
         _say(f"wrote the development kit's files to {folder}")
     else:
-        results = evaluate.read_results(Path(options.detections), evaluate.result_name(options.sets))
+        results = evaluate.read_results(Path(options.detections), evaluate.result_name(sets), classes)
         if options.ids:  # an image outside the set is a mistake, one outside the list is left out
-            evaluate.evaluate(results, everything)
+            evaluate.evaluate(results, everything, classes=classes)
             results = evaluate.only(results, {e.image_id for e in examples})
-        table = evaluate.evaluate(results, examples, options.metric)
+        table = evaluate.evaluate(results, examples, options.metric, classes)
     _say(str(table))
     if options.csv and distributed.is_first():
         table.write_csv(options.csv)
@@ -200,14 +258,6 @@ def _only(examples: list[Example], path: Path) -> list[Example]:
     if unknown:
         raise voc.VOCError(f"{path}: image {min(unknown)} isn't in the set; {len(unknown)} ids like it")
     return [e for e in examples if e.image_id in ids]
-
-
-def _rows(found: Detections, classes: Sequence[str]) -> list[dict]:
-    columns = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
-    return [
-        {"class": classes[label - 1], "score": round(score, 6), "box": [round(x, 2) for x in box]}
-        for label, score, box in columns
-    ]
 
 
 def _say(text: str) -> None:

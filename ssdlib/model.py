@@ -155,4 +155,5 @@ def _layer(inputs: int, outputs: int, kernel: int, batch_norm: bool, **kwargs) -
 
 def _per_anchor(x: Tensor, numbers: int) -> Tensor:
     """(B, boxes * numbers, side, side) -> (B, side * side * boxes, numbers): row by row, as `anchors` does."""
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, numbers)
+    # asks for no size, so that an export can leave the number of images open
+    return x.permute(0, 2, 3, 1).flatten(1, 2).unflatten(2, (-1, numbers)).flatten(1, 2)

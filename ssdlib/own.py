@@ -85,6 +85,17 @@ def is_devkit(folder: Path) -> bool:
     return any(re.fullmatch(r"VOC\d{4}", p.name) and p.is_dir() for p in Path(folder).glob("VOC*"))
 
 
+def is_own(folder: Path) -> bool:
+    """Is there something to read: no devkit, but a picture or an annotation somewhere?"""
+    folder = Path(folder)
+    wanted = (*PICTURES, ".xml", ".json", ".yaml", ".txt")
+    return (
+        folder.is_dir()
+        and not is_devkit(folder)
+        and any(p.suffix.lower() in wanted for p in folder.rglob("*"))
+    )
+
+
 def read(
     folder: Path,
     classes: Sequence[str] | None = None,
@@ -230,7 +241,9 @@ def _example(
         if kind not in classes:
             note(f"objects of other classes, left out ({kind})", name)
             continue
-        box = _corners(box, first, (width, height), parts_of_1)
+        # counted from 1, corners are inclusive: the minima lose one, the maxima nothing
+        scale, shift = ((width, height) * 2, 0) if parts_of_1 else ((1, 1, 1, 1), first)
+        box = tuple(x * k - d for x, k, d in zip(box, scale, (shift, shift, 0, 0), strict=True))
         inside = tuple(min(max(x, 0.0), side) for x, side in zip(box, (width, height) * 2, strict=True))
         if inside[0] >= inside[2] or inside[1] >= inside[3]:
             note("boxes without area inside the picture, left out", name)
@@ -249,15 +262,6 @@ def _example(
         difficult=torch.tensor(difficult, dtype=torch.bool),
         upright=upright,
     )
-
-
-def _corners(
-    box: tuple[float, ...], first: int, size: tuple[int, int], parts_of_1: bool
-) -> tuple[float, ...]:
-    """px, counted from 0. Counted from 1, corners are inclusive: the minima lose one, the maxima nothing."""
-    if parts_of_1:
-        return tuple(x * side for x, side in zip(box, size * 2, strict=True))
-    return (box[0] - first, box[1] - first, box[2], box[3])
 
 
 def _told_part(annotation: Annotation) -> str:

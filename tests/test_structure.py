@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
     records boxes
     anchors coding matching loss model weights keras_file
-    voc formats own store augment batches
+    voc formats own survey store augment batches
     detect evaluate
-    distributed checkpoint runs published runlog inference memory engine estimate
-    plots doctor options __main__
+    distributed checkpoint runs published transfer runlog inference memory engine estimate
+    plots video show export exported doctor options __main__
 """.split()
 
 

@@ -1,0 +1,109 @@
+"""An exported detector at work: numpy, Pillow and onnxruntime, no PyTorch and nothing else of this library.
+
+This file can be copied beside a model.onnx and used alone:
+
+    python exported.py model.onnx picture.jpg
+
+It does what `inference.detect_in` and `detect` do, in the same order: stretch, run, threshold, top-k, suppress,
+keep, cut off, scale.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SCORE, TOP_K, NMS_IOU, KEEP = 0.01, 400, 0.45, 200
+
+
+class Exported:
+    """`Exported(path)(picture)` -> (D, 4) boxes in px of the picture, (D,) scores, (D,) labels, best first.
+
+    `picture` is (H, W, 3) uint8 RGB. `classes[label - 1]` is the name of a label.
+    """
+
+    def __init__(self, path: Path, threads: int = 0):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads  # 0: as many as it likes
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        facts = self.session.get_modelmeta().custom_metadata_map
+        if "classes" not in facts:
+            raise ValueError(f"{path}: no list of classes in it; wanted a file that `ssdlib export` wrote")
+        self.classes, self.canvas = tuple(json.loads(facts["classes"])), int(facts["canvas"])
+
+    def __call__(
+        self,
+        picture: np.ndarray,
+        score: float = SCORE,
+        top_k: int = TOP_K,
+        nms_iou: float = NMS_IOU,
+        keep: int = KEEP,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        image = stretched(picture, self.canvas).transpose(2, 0, 1)[None]
+        boxes, scores = (x[0] for x in self.session.run(["boxes", "scores"], {"images": image}))
+        kept = []
+        for label in range(1, scores.shape[1]):
+            mine = np.flatnonzero(scores[:, label] > score)
+            mine = mine[np.argsort(-scores[mine, label], kind="stable")][:top_k]
+            kept += [(float(scores[i, label]), label, i) for i in mine[suppressed(boxes[mine], nms_iou)]]
+        kept = sorted(kept, key=lambda one: -one[0])[:keep]  # stable: equals stay class by class
+        labels = np.array([label for _, label, _ in kept], dtype=np.int64)
+        anchors = np.array([anchor for *_, anchor in kept], dtype=np.int64)
+        height, width, _ = picture.shape
+        factor = np.array([width, height, width, height], dtype=np.float32) / self.canvas
+        return boxes[anchors].clip(0, self.canvas) * factor, scores[anchors, labels], labels
+
+
+def stretched(picture: np.ndarray, side: int) -> np.ndarray:
+    """(H, W, 3) uint8 -> (side, side, 3) float32, by straight lines between the four nearest pixels.
+
+    Nothing is smoothed before it shrinks: the network was trained on pictures made so (see `augment.warp`).
+    """
+    for axis in (0, 1):
+        length = picture.shape[axis]
+        where = ((np.arange(side, dtype=np.float32) + 0.5) * (length / side) - 0.5).clip(0, length - 1)
+        low = np.floor(where).astype(np.int64)
+        part = (where - low).reshape([-1, 1, 1] if axis == 0 else [1, -1, 1]).astype(np.float32)
+        low_, high = picture.take(low, axis), picture.take((low + 1).clip(max=length - 1), axis)
+        picture = low_ * (1 - part) + high * part
+    return picture.astype(np.float32)
+
+
+def suppressed(boxes: np.ndarray, max_iou: float) -> list[int]:
+    """Greedy suppression of (n, 4) boxes, best first -> the places of those that stay."""
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    stay: list[int] = []
+    for i, box in enumerate(boxes):
+        low, high = np.maximum(boxes[stay, :2], box[:2]), np.minimum(boxes[stay, 2:], box[2:])
+        both = (high - low).clip(min=0).prod(axis=1)
+        if not (both > max_iou * (area[stay] + area[i] - both)).any():
+            stay.append(i)
+    return stay
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print what an exported detector finds in pictures, one JSON line each."""
+    model, *pictures = arguments if arguments is not None else sys.argv[1:]
+    detector = Exported(Path(model))
+    for path in pictures:
+        with Image.open(path) as image:
+            found = detector(np.array(ImageOps.exif_transpose(image).convert("RGB")), score=0.5)
+        rows: list[dict[str, Any]] = [
+            {
+                "class": detector.classes[label - 1],
+                "score": round(float(score), 6),
+                "box": box.round(2).tolist(),
+            }
+            for box, score, label in zip(*found, strict=True)
+        ]
+        print(json.dumps({"image": path, "detections": rows}))
+
+
+if __name__ == "__main__":
+    main()
