@@ -1,6 +1,8 @@
 # make setup   the environment in .venv (every target below does this by itself)
 # make lab     JupyterLab at chapter 00
-# make train   the training job of chapter 09: genuine VOC if data/VOCdevkit holds it, else the mini VOC
+# make train   the training job of chapter 09: genuine VOC if data/VOCdevkit holds it (RECIPE=paper or seed), else the
+#              mini VOC
+# make headless   chapter 09 itself, executed without a browser; the page with its outputs is written to runs
 # make voc     the genuine VOC into data/VOCdevkit: downloads 2.9 GB, verifies, decodes once; 18 GB of disk in all
 # make test    all tests: pytest, then every chapter from top to bottom with its outputs compared
 # make chapters   execute the chapters from their sources and write the notebooks
@@ -13,6 +15,8 @@ BIN := .venv/bin
 MINI := data/mini/VOCdevkit
 GENUINE := data/VOCdevkit
 VGG16 := data/vgg16.pth
+RECIPE ?= paper
+GENUINE_RUN := runs/voc0712$(if $(filter paper,$(RECIPE)),,_$(RECIPE))
 # On few cores one thread a process is faster than threads that wait for each other.
 QUIET := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # Linux's allocator gives large blocks back at once and has to clear them anew for every tensor: a tenth of the time
@@ -22,7 +26,7 @@ FAST := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 # Small messages at once: without this an explorer answers in 50 ms instead of 20, half of the time.
 PROMPT := --ServerApp.kernel_websocket_connection_class=course.prompt_server.PromptConnection
 
-.PHONY: setup lab train voc test chapters mini browser book bench clean
+.PHONY: setup lab train headless voc test chapters mini browser book bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(BIN)/ready
@@ -42,11 +46,14 @@ lab: mini
 
 train: mini
 	@if [ -d $(GENUINE)/VOC2007 ] && [ -d $(GENUINE)/VOC2012 ]; then \
-	  $(FAST) $(BIN)/python -m ssdlib train --recipe paper --data $(GENUINE) --out runs/voc0712 --resume \
+	  $(FAST) $(BIN)/python -m ssdlib train --recipe $(RECIPE) --data $(GENUINE) --out $(GENUINE_RUN) --resume \
 	    $(if $(wildcard $(VGG16)),--init $(VGG16)); \
 	else \
 	  $(FAST) $(BIN)/python -m ssdlib train --recipe mini --data $(MINI) --out runs/mini --resume; \
 	fi
+
+headless: mini
+	$(FAST) $(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocessor.timeout=-1 --output-dir runs chapters/09_full_training.ipynb
 
 voc: setup
 	@$(BIN)/python data_scripts/download_voc.py --out $(GENUINE)

@@ -2,7 +2,8 @@
 
 Copies settings, log and table, the weights without the optimiser's state, and writes `recording.json`: device,
 date, commit, versions and seed. Refuses a run that isn't finished, and a working tree with uncommitted changes
-in ssdlib, whose commit would not be the code that ran.
+in ssdlib, whose commit would not be the code that ran. `--log-only` keeps no weights, and takes a run that was stopped
+or that broke; `--note` says what the log doesn't.
 """
 
 import argparse
@@ -17,15 +18,16 @@ from pathlib import Path
 import torch
 
 from ssdlib import checkpoint
+from ssdlib.runlog import LOG
 from ssdlib.runs import CHECKPOINT, CONFIG, load_run
 
 ROOT = Path(__file__).parents[1]
 
 
-def record(run: Path, out: Path) -> dict:
+def record(run: Path, out: Path, log_only: bool = False, note: str = "") -> dict:
     """Copy the run into `out` and return what `recording.json` says of it."""
     _, config, step = load_run(run)
-    if step != config.steps:
+    if step != config.steps and not log_only:
         raise SystemExit(f"{run}: at step {step} of {config.steps}; wanted a finished run")
     if changes := git("status", "--porcelain", "ssdlib"):
         raise SystemExit(f"ssdlib has uncommitted changes; commit them first:\n{changes}")
@@ -40,11 +42,13 @@ def record(run: Path, out: Path) -> dict:
         "seconds": round(state["seconds"], 1),
         "config": dataclasses.asdict(config),
     }
+    facts |= {"note": note} if note else {}
     out.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, "log.jsonl", "ap.csv"):
+    for name in (CONFIG, LOG) if log_only else (CONFIG, LOG, "ap.csv"):
         shutil.copyfile(run / name, out / name)
-    state["optimizer"], state["seen"] = {}, ()
-    checkpoint.save(out / CHECKPOINT, {key: value for key, value in state.items() if key != "format"})
+    if not log_only:
+        state["optimizer"], state["seen"] = {}, ()
+        checkpoint.save(out / CHECKPOINT, {key: value for key, value in state.items() if key != "format"})
     (out / "recording.json").write_text(json.dumps(facts, indent=1) + "\n")
     return facts
 
@@ -73,6 +77,8 @@ if __name__ == "__main__":
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--log-only", action="store_true", help="no weights; the run needn't be finished")
+    parser.add_argument("--note", default="", help="what the log doesn't say, such as that it was killed")
     options = parser.parse_args()
-    facts = record(options.run, options.out)
+    facts = record(options.run, options.out, options.log_only, options.note)
     print(f"recorded {options.run} of {facts['date']} at commit {facts['commit'][:10]} in {options.out}")
