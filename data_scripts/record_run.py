@@ -2,8 +2,8 @@
 
 Copies settings, log and table, the weights without the optimiser's state, and writes `recording.json`: device,
 date, commit, versions and seed. Refuses a run that isn't finished, and a working tree with uncommitted changes
-in ssdlib, whose commit would not be the code that ran. `--log-only` keeps no weights, and takes a run that was stopped
-or that broke; `--note` says what the log doesn't.
+in ssdlib, whose commit would not be the code that ran. `--log-only` keeps no weights, and takes a run that was
+stopped or that broke; `--note` says what the log doesn't.
 """
 
 import argparse
