@@ -66,10 +66,10 @@ def run_of(folder: Path, devkit: Path, name: str = "this run") -> Run:
     rows = [row for row in read_log(folder) if "ap" in row]
     if not rows:
         raise RunError(f"{path}: no mAP in it; wanted a run that is finished, or one with --map-every")
-    steps = {row["step"]: _column(row["ap"]) for row in rows}
-    for column in steps.values():
-        if missing := [c for c in voc.CLASSES[1:] if c not in column]:
+    for row in rows:
+        if missing := [c for c in voc.CLASSES[1:] if c not in row["ap"]]:
             raise RunError(f"{path}: no AP of {missing[0]}; wanted the {len(voc.CLASSES) - 1} classes of VOC")
+    steps = {row["step"]: _column(row["ap"]) for row in rows}
     return Run(name, steps, len(voc.image_ids(devkit, TEST)))
 
 

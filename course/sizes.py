@@ -42,8 +42,8 @@ def within(subject: Subject, name: str, low: float, high: float) -> tuple[np.nda
     box_size = on_canvas(results.boxes[judged.order], pictures[image])
     fits = (low <= object_size) & (object_size < high)
     said = judged.said.copy()
-    hit = (said != FALSE) & (said != IGNORED)  # true, or a second hit
-    said[hit & ~fits[judged.nearest]] = IGNORED
+    hit = np.flatnonzero((said != FALSE) & (said != IGNORED))  # true, or a second hit
+    said[hit[~fits[judged.nearest[hit]]]] = IGNORED
     said[(said == FALSE) & ~((low <= box_size) & (box_size < high))] = IGNORED
     mine = (objects.labels == LABELS[name]) & ~objects.difficult
     return said, int((mine & fits).sum())
