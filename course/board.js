@@ -315,6 +315,10 @@ function render({ model, el }) {
   say();
   load();
   draw();
+  if (model.get("heard") >= 0) {
+    model.set("heard", model.get("heard") + 1);
+    model.save_changes();
+  }
   return () => {
     redraw.forEach((name) => model.off(`change:${name}`, draw));
     model.off("change:boxes", onBoxes);

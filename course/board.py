@@ -51,6 +51,9 @@ class Board(anywidget.AnyWidget):
     # with less than two boxes, n has nothing to choose from: it raises this counter, Shift+n lowers it
     steps = traitlets.Int(0).tag(sync=True)
     key_step = traitlets.Float(5.0).tag(sync=True)
+    # say something as soon as it is on the page: JupyterLab opens its side door to a busy kernel (a subshell) with a
+    # widget's first word, which an idle kernel has to hear; after it, keys are heard while a cell runs
+    heard = traitlets.Int(-1).tag(sync=True)  # how often it did; -1: it doesn't
 
     def __repr__(self) -> str:
         return f"Board({self.label!r}, {len(self.boxes)} boxes)"
