@@ -14,7 +14,6 @@ from torch import Tensor
 from ssdlib import published, weights
 from ssdlib.anchors import SSD300 as SPEC
 from ssdlib.anchors import default_boxes
-from ssdlib.checkpoint import CheckpointError
 from ssdlib.runs import RunConfig, RunError, load_run, network_of
 
 
@@ -25,21 +24,16 @@ def starting_weights(path: Path, config: RunConfig) -> tuple[dict[str, Tensor], 
     WeightsError, RunError or CheckpointError in one sentence if it is none of these or doesn't fit.
     """
     path = Path(path)
-    if path.is_dir() or _is_run(path):
+    theirs = {} if path.is_dir() or _is_hdf5(path) else weights.read_file(path)
+    if path.is_dir() or "conv4_3_norm.weight" in theirs:
         model, old, step = load_run(path)
         return _from(model.state_dict(), old.classes, config, f"{path}, step {step}")
-    try:
-        found = published.read(path)
-    except weights.WeightsError as no_detector:
-        if published.is_hdf5(path):
-            raise
-        state = weights.read_file(path)
-        if any(mark in state for mark, _ in weights.SOURCES.values()):
-            raise no_detector from None
+    if theirs and not any(mark in theirs for mark, _ in weights.SOURCES.values()):
         try:
-            return weights.from_vgg16(state), f"{path}: conv1_1 ... fc7 of a VGG16"
+            return weights.from_vgg16(theirs), f"{path}: conv1_1 ... fc7 of a VGG16"
         except weights.WeightsError as error:
             raise weights.WeightsError(f"{path}: {error}, an SSD300 or a run of this library") from None
+    found = published.read(path)
     state = found.state
     if not torch.equal(default_boxes(found.spec, found.clip_anchors), default_boxes()):
         # offsets from other anchors: what they learned about positions would be wrong here
@@ -97,10 +91,5 @@ def _from(
     return take(state, old, config.classes, fresh), f"{where}: body, {heads}"
 
 
-def _is_run(path: Path) -> bool:
-    if published.is_hdf5(path):
-        return False
-    try:
-        return "conv4_3_norm.weight" in weights.read_file(path)
-    except (weights.WeightsError, CheckpointError):
-        return False
+def _is_hdf5(path: Path) -> bool:
+    return path.is_file() and published.is_hdf5(path)
