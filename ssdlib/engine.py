@@ -14,6 +14,7 @@ from ssdlib import distributed, evaluate, memory
 from ssdlib.anchors import default_boxes
 from ssdlib.batches import BatchMaker
 from ssdlib.inference import Data, autocast, evaluate_on, validation_loss
+from ssdlib.lock import alone
 from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.model import SSD300
@@ -22,6 +23,7 @@ from ssdlib.runlog import RunLog, read_log
 from ssdlib.runs import RESULTS, Progress, RunConfig, RunError, network_of, open_run, save_best, save_run
 
 
+@alone
 def train(
     config: RunConfig,
     train_data: Data,
@@ -37,7 +39,7 @@ def train(
     `weights` is a state of the network to start from (see `weights`), `bar` tqdm or nothing. `stop_after` ends
     the session after that many steps of the run, with a checkpoint to resume from; the table is None then.
     Raises Diverged if the loss is no number any more, OutOfMemory if a step doesn't fit, RunError if `out` can't be
-    used.
+    used or another process trains there.
     """
     device = distributed.start()
     model, optimizer, anchors = build(config, device, weights)

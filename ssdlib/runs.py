@@ -21,6 +21,7 @@ from ssdlib.model import SSD300
 from ssdlib.voc import CLASSES
 
 CHECKPOINT, BEST, CONFIG, RESULTS = "checkpoint.pt", "best.pt", "config.json", "results"
+LOCK = "lock"  # there while somebody trains, see `lock`
 MAY_CHANGE = ("steps", "microbatch", "log_every", "val_every", "map_every", "checkpoint_every")  # on resuming
 CHOICES = {"mining": MININGS, "precision": ("auto", "float32", "bfloat16")}
 
@@ -170,7 +171,7 @@ def open_run(
         progress = Progress(*(state[field.name] for field in fields(Progress)))
         if config.steps < progress.step:
             raise RunError(f"{out}: its run is at step {progress.step}, asked for are {config.steps}")
-    elif out.exists() and any(out.iterdir()) and not (out / CONFIG).exists():
+    elif out.exists() and {path.name for path in out.iterdir()} - {LOCK} and not (out / CONFIG).exists():
         raise RunError(f"{out}: holds files that aren't a run; name another folder")
     if distributed.is_first():
         out.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ ORDER = """
     anchors coding matching loss model weights keras_file
     voc formats own survey store augment batches
     detect evaluate
-    distributed checkpoint runs published transfer runlog inference memory engine estimate
+    distributed checkpoint runs lock published transfer runlog inference memory engine estimate
     plots video show export exported doctor options __main__
 """.split()
 

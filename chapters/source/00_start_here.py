@@ -186,7 +186,7 @@ figure = plots.loss_curve(runlog.read_log(recording))
 # | `augment` `batches` | pictures distorted on purpose, and who comes next | 06 |
 # | `detect` | from answers to boxes | 10 |
 # | `evaluate` | average precision, by the official rules | 11 |
-# | `distributed` `checkpoint` `runs` `runlog` `engine` | training that can be stopped, resumed and trusted | 07, 08, 09 |
+# | `distributed` `checkpoint` `runs` `lock` `runlog` `engine` | training that can be stopped, resumed and trusted | 07, 08, 09 |
 # | `plots` `doctor` `options` `__main__` | pictures, a look at your machine, the commands | everywhere |
 #
 # No room is longer than a few screens. This is the heart of the one that the loss of this page came from:
