@@ -105,7 +105,7 @@ class CurveExplorer(Explorer):
                 self.place.value = nearest_point(self.judged, recall, precision)
             self.board.pointer = [AWAY, AWAY]
         elif old_x < AWAY / 2:
-            self._go(round(self.place.value + x - old_x - 10 * (y - old_y)))
+            self._go(round(self.place.value + x - old_x + 10 * (y - old_y)))
 
     def _next(self, change: dict) -> None:
         """The n key: to the next detection that isn't true."""
