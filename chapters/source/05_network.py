@@ -406,7 +406,10 @@ for source, (mark, clip) in weights.SOURCES.items():
     print(f"{source:<12} {mark:<24} anchors: clip={clip!r}")
 
 # %% [markdown]
-# And if it knows none of the names, it says so in a sentence:
+# A fourth kind, the HDF5 files of ssd_keras, has a room of its own, `keras_file`, which reads the arrays and nothing
+# else. `python -m ssdlib evaluate --checkpoint ssd300.h5` takes such a file as it takes the others, or a run of yours.
+#
+# And if `from_state` knows none of the names, it says so in a sentence:
 
 # %%
 try:
