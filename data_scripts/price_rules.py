@@ -13,9 +13,11 @@ import datetime
 import json
 from pathlib import Path
 
+import numpy as np
 from record_run import git, processor
 
 from course import errors, judging, rules, sizes
+from course.devkit_rule import TRUE
 from ssdlib.evaluate import ResultError
 from ssdlib.voc import VOCError
 
@@ -55,12 +57,19 @@ def main() -> None:
         false=sum(int((a.kinds != "").sum()) for a in anatomy.values()),
         objects=sum(a.judged.total for a in anatomy.values()),
         gains=shortened(gains, 4),
+        ends={name: end(judged) for name, judged in subject.judged.items()},
         sizes={size: list(row) for size, row in sizes.means(sizes.by_size(subject)).items()},
     )
     lines = json.dumps(facts, indent=1).replace("\n   ", " ").replace("\n  }", " }").replace("\n  ]", " ]")
     rules.RECORDED.write_text(lines + "\n", encoding="utf-8")
     off = max(abs(facts["prices"][rules.DEVKIT][name] - official[name]) for name in subject.results)
     print(f"{rules.RECORDED.name}: {subject.count:,} detections, at most {off:.1g} from the official AP")
+
+
+def end(judged: judging.Judged) -> list[float]:
+    """How many objects are found in the end, of how many, and the precision at the last of them."""
+    hits = np.flatnonzero(judged.said == TRUE)
+    return [len(hits), judged.total, round(float(judged.precision[hits[-1]]), 6) if len(hits) else 0.0]
 
 
 def shortened(table: dict[str, dict[str, float]], digits: int) -> dict[str, dict[str, float]]:
