@@ -11,10 +11,10 @@ from course.run_plan import Plan
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
 from ssdlib.runs import RunConfig
 
-VIEW = (-62.0, -26.0, 668.0, 386.0)  # the staircase, its axis, two bars of time and their clock
+VIEW = (-62.0, -26.0, 668.0, 392.0)  # the staircase, its axis, two bars of time and their clock
 WIDE, TOP, BOTTOM = 640.0, 0.0, 178.0  # px of the staircase
 HANDLE = 196.0  # the height of the handles, below it
-BARS = ((262.0, 280.0), (292.0, 324.0))  # top and bottom of the recipe's and the plan's
+BARS = ((268.0, 286.0), (298.0, 330.0))  # top and bottom of the recipe's and the plan's
 RATES = (1e-7, 1.0)  # that the staircase shows
 PENS = ((RED, ()), (PURPLE, (8, 4)), (BLACK, (2, 3)))  # of the first drop, the second, the end
 PARTS = (
@@ -49,14 +49,14 @@ def _axes(most: float, times: float) -> list[dict]:
     lines = [[0.0, height(rate), WIDE, height(rate)] for rate in rates]
     marks = [(VIEW[0] + 4, height(rate) + 8, f"{rate:.0e}") for rate in rates]
     steps = [0, *run_plan.marks(most * times, ROUND)]
-    marks += [(place(step / times, most) - 4, BOTTOM + 62, _thousands(step)) for step in steps]
+    marks += [(place(step / times, most) - 4, BOTTOM + 66, _thousands(step)) for step in steps]
     ticks = [
-        [place(step / times, most), BOTTOM + 42, place(step / times, most), BOTTOM + 48] for step in steps
+        [place(step / times, most), BOTTOM + 46, place(step / times, most), BOTTOM + 52] for step in steps
     ]
     return [
         layer(ground, PALE, line=0, fill=1),
         layer(color=GREY, line=0.5, curves=[*lines, *ticks]),
-        layer(color=PALE, texts=[*marks, (VIEW[0] + 4, TOP - 4, "rate"), (VIEW[0] + 4, BOTTOM + 62, "step")]),
+        layer(color=PALE, texts=[*marks, (VIEW[0] + 4, TOP - 4, "rate"), (VIEW[0] + 4, BOTTOM + 66, "step")]),
     ]
 
 

@@ -16,7 +16,7 @@ from course import run_plan
 from course.board import Board
 from course.explorer import Explorer, row, words
 from course.plan_drawing import BOTTOM, HANDLE, TOP, VIEW, WIDE, place, scene
-from course.run_plan import Plan, many, often
+from course.run_plan import Plan, many
 from ssdlib import estimate
 from ssdlib.estimate import Pace
 from ssdlib.runs import RECIPES, RunConfig
@@ -27,7 +27,9 @@ THIS, OTHER = "this machine, measured", "another, steps a second:"
 OWN = "yours"  # the name of settings that are no recipe's
 TITLES = {"paper": "paper", "seed": "seed (the published run)", "mini": "mini"}
 BATCHES, PROCESSES = (8, 16, 32, 64, 128, 256), (1, 2, 4, 8)
-EVERYS = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
+NONE = {"val_every": [("never", 0)], "map_every": [("at the end", 0)], "checkpoint_every": []}
+TIMES = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
+EVERY = {"val_every": "validate", "map_every": "evaluate", "checkpoint_every": "save"}
 NETWORK = ("width", "batch_norm", "strided_stem", "precision")  # settings of which a pace is one
 
 
@@ -46,9 +48,8 @@ class Planner(Explorer):
         self.data = dict(test_images=test_images, train_images=train_images)
         self.recipes = RECIPES if config in RECIPES.values() else {OWN: config} | RECIPES
         self.active, self.touched, self.taken, self._busy = 0, -math.inf, -math.inf, True
-        label = "Drops of the learning rate and the end of a run. Arrow keys move one, n takes the next one."
         self.board = Board(
-            label=label,
+            label="Drops of the learning rate and the end of a run. Arrow keys move one, n takes the next one.",
             view=list(VIEW),
             frame=[0.0, TOP, WIDE, BOTTOM],
             width=760,
@@ -66,10 +67,12 @@ class Planner(Explorer):
         self.batch = ipywidgets.Dropdown(options=BATCHES, value=32, description="batch")
         self.scaled = ipywidgets.Checkbox(True, description="rate and schedule scaled with it", indent=False)
         self.processes = ipywidgets.Dropdown(options=PROCESSES, description="processes")
-        every = {"val_every": "validate", "map_every": "evaluate", "checkpoint_every": "checkpoint"}
+        for menu in (self.batch, self.processes):
+            menu.layout.width = "170px"
+        style = dict(description_width="90px")
         self.every = {
-            field: ipywidgets.SelectionSlider(options=EVERYS, description=said)
-            for field, said in every.items()
+            field: ipywidgets.SelectionSlider(options=TIMES, description=f"{name} every", style=style)
+            for field, name in EVERY.items()
         }
         self.back = ipywidgets.Button(description="as in the recipe")
         self.card = words()
@@ -81,8 +84,8 @@ class Planner(Explorer):
         self.board.observe(self._pointed, "pointer")
         self.board.observe(self._taken, "steps")
         first = row(self.recipe, self.machine, self.speed)
-        second = row(self.batch, self.scaled, self.processes, self.back)
-        super().__init__([first, second, row(*self.every.values()), self.board, self.card])
+        more = row(self.batch, self.scaled, self.processes, self.back), row(*self.every.values())
+        super().__init__([first, *more, self.board, self.card])
         self._load()
 
     # ---- what moves
@@ -103,8 +106,7 @@ class Planner(Explorer):
             self.processes.options = fits
         for field, slider in self.every.items():
             value = getattr(base, field)
-            options = sorted({*EVERYS, value} - {0}) + ([] if field == "checkpoint_every" else [0])
-            slider.options = [(often(n).removesuffix(" steps"), n) for n in options]
+            slider.options = [(f"{n:,}", n) for n in sorted({*TIMES, value} - {0})] + NONE[field]
             slider.value = value
         machines = (THIS, OTHER) if self.known else (OTHER,)
         if self.machine.options != machines:  # else the choice stays
@@ -113,11 +115,18 @@ class Planner(Explorer):
         self._show()
 
     def _sped(self, change: object = None) -> None:
-        """Whoever moves the slider means another machine."""
-        if not self._busy:
+        """Whoever moves the slider means another machine; its own rounding of what it was told means nothing."""
+        told = self._measured_speed() if self.machine.value == THIS else 0.0
+        if not self._busy and abs(self.speed.value - told) > 1e-3 * told:
             self._busy, self.machine.value = True, OTHER
             self._busy = False
             self._show()
+
+    def _measured_speed(self) -> float:
+        """Steps a second where the slider can stand, for a pace that was measured."""
+        slider = self.speed
+        power = slider.step * round(-math.log10(self.pace.step) / slider.step)
+        return 10 ** min(max(power, slider.min), slider.max)
 
     def _moved(self, i: int, step: float) -> None:
         """Handle i is asked for at a step of the recipe. Drops keep their order; the end may come before them."""
@@ -242,7 +251,7 @@ class Planner(Explorer):
             if abs(self.board.pointer[0] - self._x(self.active)) > 1e-6:
                 self.board.pointer = [self._x(self.active), HANDLE]
         if self.machine.value == THIS:
-            self.speed.value = min(max(1 / self.pace.step, 0.01), 100)
+            self.speed.value = self._measured_speed()
         self.card.value = f"<div style='line-height:1.7'>{'<br>'.join(lines[1:])}</div>"
         self._busy = False
 
