@@ -61,7 +61,7 @@ class Dashboard(Explorer):
             label=label, view=list(run_curves.VIEW), frame=frame, width=760, key_step=1.0, heard=0, **keys
         )
         self.shown = ipywidgets.ToggleButtons(options=[WHOLE, TENTH], tooltips=["key n"] * 2)
-        self.follow = ipywidgets.ToggleButton(False, description="follow")
+        self.follow = ipywidgets.ToggleButton(False, description="follow again")
         self.detect = ipywidgets.Button(description="detect now")
         self.text, self.table, self.pictures = words(), words(), words()
         self.board.observe(self._pointed, "pointer")
@@ -99,6 +99,7 @@ class Dashboard(Explorer):
 
     def _followed(self, change: object = None) -> None:
         self._wake.set()  # a thread that waits sees at once that it isn't wanted any more
+        self.follow.description = "following" if self.follow.value else "follow again"
         if self.follow.value:
             self._wake = threading.Event()
             self._thread = threading.Thread(target=self._go_on, args=(self._wake,), daemon=True)

@@ -161,4 +161,6 @@ def table_as_html(view: View) -> str:
     earlier = any(math.isfinite(change) for *_, change in view.table())
     change = "; in brackets the change since the evaluation before" if earlier else ""
     head = f"AP in percent after step {view.evaluations[-1].step:,}{change}"
-    return f"<table><caption style='text-align:left'>{head}</caption>{''.join(rows)}</table>"
+    return (
+        f"<table><caption style='text-align:left;white-space:nowrap'>{head}</caption>{''.join(rows)}</table>"
+    )
