@@ -67,6 +67,12 @@ eleven_points = Exercise(
             lambda r, p: _points(r, p, LEVELS, lambda s: s[0] if s else 0.0, 11),
         ),
         Mistake(
+            "a recall of exactly .2 reaches the point at .2: >=, not >",
+            lambda r, p: sum(
+                max([q for x, q in zip(r, p, strict=True) if x > t], default=0.0) for t in LEVELS
+            ) / 11,
+        ),
+        Mistake(
             "ten points in yours: a recall of 0 is one of them, and so is 1",
             lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 10),
         ),
@@ -119,6 +125,12 @@ area = Exercise(
             "those are trapezoids under the curve as it is; make it fall first, then it consists of steps",
             lambda r, p: float(
                 sum((b - a) * (u + v) / 2 for a, b, u, v in zip([0.0, *r], r, [*p[:1], *p], p, strict=False))
+            ),
+        ),
+        Mistake(
+            "those are trapezoids, and what lies before the first recall is missing; the curve is made of steps",
+            lambda r, p: float(
+                sum((b - a) * (u + v) / 2 for (a, b), (u, v) in zip(pairwise(r), pairwise(p), strict=True))
             ),
         ),
         Mistake("those are the eleven points of VOC2007; the area under the whole curve was asked for", _eleven),
@@ -203,5 +215,6 @@ best_ap = Exercise(
         Mistake("divide by eleven points, not ten", 0.6),
         Mistake("a number between 0 and 1 was asked for: points divided by 11", 6),
     ],
+    tolerance=1e-3,
     praise="54.5 percent for one half of the objects: 11 points are generous at round recalls.",
 )

@@ -119,6 +119,7 @@ def _judged(
     again: str = F,
     difficult: str = I,
     once: bool = False,
+    last: bool = False,
 ) -> list[str]:
     """The loop with one thing done differently."""
     said, found = [], set()
@@ -132,6 +133,7 @@ def _judged(
         ]
         if first:
             pairs = [pair for pair in pairs if pair[0] >= 0.5][:1]
+        pairs = pairs[::-1] if last else pairs
         most, best = max(pairs, key=lambda pair: pair[0], default=(-math.inf, None))
         if most < 0.5 or (strict and most == 0.5):
             said.append(F)
@@ -184,6 +186,11 @@ LATER = (
     [("a", 0.9, (41, 11, 140, 110)), ("a", 0.6, (11, 11, 110, 110))],
     [("a", (11, 11, 110, 110), False), ("a", (36, 11, 135, 110), True)],
 )
+# both objects are overlapped alike, 90 columns of 110; the earlier one is difficult
+ALIKE = (
+    [("a", 0.9, (21, 11, 120, 110)), ("b", 0.4, (21, 11, 120, 110))],
+    [("a", (11, 11, 110, 110), True), ("a", (31, 11, 130, 110), False), ("b", DOG, False)],
+)
 HARD = (
     [("a", 0.9, DOG), ("a", 0.8, (12, 11, 111, 110)), ("b", 0.7, DOG), ("b", 0.3, (300, 300, 350, 350))],
     [("a", DOG, True), ("b", DOG, False)],
@@ -197,6 +204,7 @@ verdicts = Exercise(
         Case("two objects side by side", NEIGHBOURS),
         Case("an easy and a difficult object side by side", LATER),
         Case("two hits on a difficult object", HARD),
+        Case("two objects overlapped alike", ALIKE),
         Case("an overlap of exactly .5", ([("a", 0.9, (11, 11, 110, 60))], [("a", DOG, False)])),
         Case("no objects at all", ([("a", 0.9, DOG), ("b", 0.2, DOG)], [])),
         Case("no detections", ([], [("a", DOG, False)])),
@@ -249,6 +257,14 @@ verdicts = Exercise(
         Mistake(
             "you took the first object with .5 or more; take the one that is overlapped most",
             lambda d, o: _judged(d, o, first=True),
+        ),
+        Mistake(
+            "of two objects that are overlapped alike you took the later one; the earlier one counts",
+            lambda d, o: _judged(d, o, last=True),
+        ),
+        Mistake(
+            'right, but in words, please: "true", "false", "ignored"',
+            lambda d, o: [{T: True, F: False, I: None}[v] for v in _verdicts(d, o)],
         ),
     ],
     praise="Best score first, best object of its picture, .5 or more, once: VOCevaldet.m in a dozen lines.",
@@ -315,6 +331,10 @@ curve = Exercise(
         Mistake(
             "before anything counts precision is 0 / 0; give 0 there, yours has 1",
             lambda s, n: _counted(s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else 1.0)),
+        ),
+        Mistake(
+            "before anything counts precision is 0 / 0; the devkit has NaN there, here 0 was asked for",
+            lambda s, n: _counted(s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else math.nan)),
         ),
     ],
     praise="Recall never falls. Precision falls with every false one and rises with every true one.",

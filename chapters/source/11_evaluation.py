@@ -460,7 +460,7 @@ check.overlap(overlap)
 #
 # `detections` is a list of (picture, score, box), `objects` a list of (picture, box, difficult), all of one class.
 # Return a list of the words "true", "false" or "ignored", one for each detection, best score first. No two scores are
-# equal. (Use your `overlap`.)
+# equal. Of two objects that are overlapped alike the earlier one counts. (Use your `overlap`.)
 
 # %% tags=["exercise"]
 def verdicts(detections, objects):
