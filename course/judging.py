@@ -101,22 +101,22 @@ class Judged:
     overlap: np.ndarray  # (n,) with that object
     total: int  # objects that count
 
-    @property
+    @functools.cached_property
     def found(self) -> np.ndarray:
         """(n,) true ones so far."""
         return np.cumsum(self.said == TRUE)
 
-    @property
+    @functools.cached_property
     def wrong(self) -> np.ndarray:
         """(n,) false ones so far, second hits among them."""
         return np.cumsum((self.said == FALSE) | (self.said == TWICE))
 
-    @property
+    @functools.cached_property
     def recall(self) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.found / np.float64(self.total)
 
-    @property
+    @functools.cached_property
     def precision(self) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.found / (self.found + self.wrong)

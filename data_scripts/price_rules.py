@@ -57,6 +57,7 @@ def main() -> None:
         false=sum(int((a.kinds != "").sum()) for a in anatomy.values()),
         objects=sum(a.judged.total for a in anatomy.values()),
         gains=shortened(gains, 4),
+        confused=errors.confused(subject, anatomy)[:8],
         ends={name: end(judged) for name, judged in subject.judged.items()},
         sizes={size: list(row) for size, row in sizes.means(sizes.by_size(subject)).items()},
     )
