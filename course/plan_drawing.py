@@ -72,7 +72,7 @@ def _stairs(recipe: RunConfig, plan: Plan, active: int, most: float, times: floa
         layer(color=BLUE, line=4.5, curves=[_line(config, most, times)]),
         layer(color=GREEN, points=dots, radius=3.5 if len(stops) < 50 else 1.5),
     ]
-    handles = (*config.drops, config.steps)
+    handles, flags = (*config.drops, config.steps), []
     for i, step in enumerate(handles):
         color, dash = PENS[-1] if i == len(config.drops) else PENS[i % 2]
         late = i < len(config.drops) and step >= config.steps
@@ -81,8 +81,8 @@ def _stairs(recipe: RunConfig, plan: Plan, active: int, most: float, times: floa
         flag = (x + 4, HANDLE + (-2, 16, 34)[min(i, 2) if i < len(config.drops) else 2] - 8, name)
         upright = [[x, TOP, x, HANDLE + 6]]
         layers.append(layer(color=color, line=width, dash=dash, alpha=0.5 if late else 1, curves=upright))
-        layers.append(layer(color=color, texts=[flag]))
-    return layers
+        flags.append(layer(color=color, texts=[flag]))
+    return [*layers, *flags]  # no line crosses a name
 
 
 def _bars(recipe: Plan, plan: Plan) -> list[dict]:

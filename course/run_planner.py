@@ -24,7 +24,7 @@ from ssdlib.runs import RECIPES, RunConfig
 ROOM = 1.5  # how much longer than the recipe's a run can be made
 DRAG = 0.4  # s; a pointer that moves again within it still holds the same handle
 THIS, OTHER = "this machine, measured", "another, steps a second:"
-OWN = "yours"  # the name of settings that are no recipe's
+OWN = "of your own"  # the name of settings that are no recipe's
 TITLES = {"paper": "paper", "seed": "seed (the published run)", "mini": "mini"}
 BATCHES, PROCESSES = (8, 16, 32, 64, 128, 256), (1, 2, 4, 8)
 NONE = {"val_every": [("never", 0)], "map_every": [("at the end", 0)], "checkpoint_every": []}
@@ -47,7 +47,7 @@ class Planner(Explorer):
         self.given, self.measured = config, pace
         self.data = dict(test_images=test_images, train_images=train_images)
         self.recipes = RECIPES if config in RECIPES.values() else {OWN: config} | RECIPES
-        self.active, self.touched, self.taken, self._busy = 0, -math.inf, -math.inf, True
+        self._busy = True
         self.board = Board(
             label="Drops of the learning rate and the end of a run. Arrow keys move one, n takes the next one.",
             view=list(VIEW),
@@ -69,7 +69,7 @@ class Planner(Explorer):
         self.processes = ipywidgets.Dropdown(options=PROCESSES, description="processes")
         for menu in (self.batch, self.processes):
             menu.layout.width = "170px"
-        style = dict(description_width="90px")
+        style = dict(description_width="108px")
         self.every = {
             field: ipywidgets.SelectionSlider(options=TIMES, description=f"{name} every", style=style)
             for field, name in EVERY.items()
@@ -98,7 +98,8 @@ class Planner(Explorer):
         self.most = ROOM * base.steps
         self.snap = 1000 if base.steps >= 20_000 else 50 if base.steps >= 1000 else 1
         self.board.key_step = self.snap * WIDE / self.most
-        self.active, self.touched = 0, -math.inf  # a drag ends here
+        self.active = self.former = 0
+        self.touched = self.taken = -math.inf  # a drag ends here
         self.batch.options = sorted({*BATCHES, base.batch_size})
         self.batch.value, self.scaled.value = base.batch_size, True
         fits = tuple(n for n in PROCESSES if not any(batch % n for batch in self.batch.options))
@@ -140,12 +141,12 @@ class Planner(Explorer):
         x, now, here = self.board.pointer[0], monotonic(), self._x(self.active)
         if abs(x - here) < 1e-6:
             return  # Python put it there
-        keys = [(x - self._x(i)) / self.board.key_step for i in range(len(self.places))]
-        pressed = [abs(n - round(n)) < 1e-6 and abs(n) < 3.5 for n in keys]  # a hand is never as exact
-        stale = any(pressed[: self.active] + pressed[self.active + 1 :]) and now - self.taken < DRAG
-        if stale and abs(abs(keys[self.active]) - 1) > 1e-6:
+        mine, former = ((x - self._x(i)) / self.board.key_step for i in (self.active, self.former))
+        if now - self.taken < DRAG and _whole(former) and abs(former) < 3.5 and abs(abs(mine) - 1) > 1e-6:
             return self._show()  # a key that was pressed before the board knew of another handle
-        if not pressed[self.active] and now - self.touched > DRAG:
+        # a hand is never as exact as keys, of which a busy kernel sees several at once; but it can lean on an edge
+        key = _whole(mine) and (abs(mine) < 3.5 or 0 < x < WIDE)
+        if not key and now - self.touched > DRAG:
             side = -1 if x >= here else 1  # of handles in one place, the one that can go where the hand is
             self.active = min(range(len(self.places)), key=lambda i: (abs(x - self._x(i)), side * i))
         self.touched = now
@@ -153,8 +154,8 @@ class Planner(Explorer):
         self._show()
 
     def _taken(self, change: dict) -> None:
+        self.former, self.taken = self.active, monotonic()
         self.active = (self.active + change["new"] - change["old"]) % len(self.places)
-        self.taken = monotonic()
         self._show()
 
     # ---- what it comes to
@@ -200,11 +201,8 @@ class Planner(Explorer):
             self._place(plan),
             *run_plan.lines(plan),
             self._pace(plan),
-            f"against {self._whose()}: {changed}{self._advice(plan)}",
+            f"against the recipe {self.recipe.value}: {changed}{self._advice(plan)}",
         ]
-
-    def _name(self, i: int) -> str:
-        return "end" if i == len(self.places) - 1 else f"drop {i + 1}"
 
     def _place(self, plan: Plan) -> str:
         i, config = self.active, plan.config
@@ -214,7 +212,8 @@ class Planner(Explorer):
         else:
             after = plan.elapsed(step) if i < len(config.drops) else plan.time.total
             when = f"after {estimate.words(after)}"
-        return f"{self._name(i)} at step {step:,}, {when}; in your hand"
+        name = "end" if i == len(config.drops) else f"drop {i + 1}"
+        return f"{name} at step {step:,}, {when}; in your hand"
 
     def _pace(self, plan: Plan) -> str:
         step, batch, several = plan.pace.step, plan.config.batch_size, self.processes.value
@@ -230,9 +229,6 @@ class Planner(Explorer):
     def _advice(self, plan: Plan) -> str:
         rise = run_plan.warmup_advised(self.base, plan.config, plan.train_images)
         return f". Goyal et al. (2017) rise to a scaled rate over 5 epochs: --warmup {rise:,}" if rise else ""
-
-    def _whose(self) -> str:
-        return "your settings" if self.recipe.value == OWN else f"the recipe {self.recipe.value}"
 
     # ---- drawing
 
@@ -273,3 +269,7 @@ class Planner(Explorer):
             f"rate {config.learning_rate:.2g}, {every}, {many(self.processes.value, 'process')}, "
             f"{plan.pace.step:.3g} s a step: {estimate.words(plan.time.total)}"
         )
+
+
+def _whole(number: float) -> bool:
+    return abs(number - round(number)) < 1e-6

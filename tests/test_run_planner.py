@@ -266,6 +266,16 @@ def test_twenty_keys_pressed_at_once_are_twenty_thousand_steps(explorer):
     assert explorer.places[0] == 57_000
 
 
+def test_keys_that_a_busy_kernel_sees_at_once_stay_with_their_handle(explorer):
+    explorer.board.steps -= 1
+    explorer.taken = -math.inf
+    explorer.board.pointer = [explorer.board.pointer[0] - 18 * explorer.board.key_step, HANDLE]
+    assert explorer.places == [80_000, 100_000, 102_000] and explorer.active == 2
+    explorer.touched = -math.inf
+    explorer.board.pointer = [0.0, HANDLE]  # no keys: a press left of the staircase
+    assert explorer.places == [0, 100_000, 102_000] and explorer.active == 0
+
+
 def test_a_key_that_overtakes_n_moves_nothing(explorer):
     x, y = explorer.board.pointer
     explorer.board.steps += 1
@@ -407,7 +417,7 @@ def test_the_button_brings_the_recipe_back(explorer):
 def test_settings_of_ones_own_can_be_planned_too():
     own = dataclasses.replace(PAPER, batch_size=6, steps=700, drops=(333,))
     explorer = Planner(own, pace=PACE, **VOC)
-    assert explorer.config == own and explorer.recipe.value == "yours"
+    assert explorer.config == own and explorer.recipe.value == "of your own"
     assert explorer.processes.options == (1, 2) and explorer.batch.value == 6
     explorer.board.pointer = [explorer.board.pointer[0] + explorer.board.key_step, HANDLE]
     assert explorer.config.drops == (334,)
