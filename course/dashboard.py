@@ -90,11 +90,12 @@ class Dashboard(Explorer):
             return self.view.phase != FINISHED
 
     def stop(self) -> None:
-        """Look no more; the button takes it up again."""
+        """Look once more, then no more; the button takes it up again."""
         self.follow.value = False
+        self.look()
 
     def close(self) -> None:
-        self.stop()
+        self.follow.value = False
         super().close()
 
     def _followed(self, change: object = None) -> None:

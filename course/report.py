@@ -38,8 +38,8 @@ def _waiting(view: View) -> str:
         return (
             f"a run of {view.steps:,} steps; waiting for its first line, after {view.config.log_every} steps"
         )
-    where = f"{view.folder / LOG}" if view.folder.exists() else f"the folder {view.folder}"
-    return f"waiting for {where}"
+    name = "/".join(view.folder.parts[-2:])  # the whole path would differ from machine to machine
+    return f"waiting for {name}/{LOG}" if view.folder.exists() else f"waiting for the folder {name}"
 
 
 def lines(view: View) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from course.following import Check, Follower
 from course.starts import LEFT
 from ssdlib.loss import NEGATIVE_RATIO
 from ssdlib.runlog import LOG
-from ssdlib.runs import CHECKPOINT, RunConfig
+from ssdlib.runs import BEST, CHECKPOINT, RunConfig
 
 WINDOW = 10  # lines that a mean goes over
 PACED = 50  # lines that the speed is taken from
@@ -216,7 +216,8 @@ def _kept(found: Follower, step: int) -> str:
         return f"there is no {CHECKPOINT} in this folder"
     every = found.config.checkpoint_every if found.config else 0
     of = f", by the settings of step {(step - 1) // every * every:,}" if every else ""
-    return f"{CHECKPOINT} is kept{of}"
+    best = f"; so is {BEST}" if (found.folder / BEST).exists() else ""
+    return f"{CHECKPOINT} is kept{of}{best}"
 
 
 def _problems(found: Follower) -> list[str]:

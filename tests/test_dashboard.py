@@ -55,7 +55,7 @@ def until(true, seconds=10.0):
 def test_it_waits_follows_and_stops_by_itself_when_the_run_is_finished(tmp_path, board):
     out = tmp_path / "run"
     one = board(out, every=0.02)
-    assert one.state() == f"waiting for the folder {out}; whole run" and one.follow.value
+    assert one.state() == f"waiting for the folder {tmp_path.name}/run; whole run" and one.follow.value
     folder(out, *upto(100))
     until(lambda: "step 100 of 400" in repr(one))
     assert "25% done" in one.board.status and "40.0 images/s" in one.text.value
@@ -72,10 +72,13 @@ def test_it_waits_follows_and_stops_by_itself_when_the_run_is_finished(tmp_path,
 
 def test_stopping_and_closing_end_the_thread_and_the_button_starts_one(tmp_path, board):
     before = threading.active_count()
-    one = board(tmp_path / "run", every=0.01)
+    one = board(tmp_path / "run", every=1000.0)
+    folder(tmp_path / "run", *upto(100))
     one.stop()
     one._thread.join(5)
-    assert threading.active_count() == before
+    assert threading.active_count() == before and "step 100 of 400" in repr(
+        one
+    )  # the last word is on the page
     one.follow.value = True
     assert threading.active_count() == before + 1
     one.close()

@@ -179,7 +179,8 @@ def test_two_hundred_thousand_lines_are_read_once_and_thinned_to_a_screen(tmp_pa
 
 
 def test_before_anything_is_there_the_view_says_what_it_waits_for(tmp_path):
-    assert report.sentence(standing.read(tmp_path / "none")) == f"waiting for the folder {tmp_path / 'none'}"
+    said = report.sentence(standing.read(tmp_path / "none"))
+    assert said == f"waiting for the folder {tmp_path.name}/none"
     (tmp_path / "run").mkdir()
     assert report.sentence(standing.read(tmp_path / "run")).endswith("log.jsonl")
     out = folder(tmp_path / "run")
@@ -293,6 +294,8 @@ def test_divergence_names_step_rate_and_what_is_kept(tmp_path):
     )
     (out / "checkpoint.pt").write_bytes(b"")
     assert standing.read(out).watch.endswith("checkpoint.pt is kept, by the settings of step 200")
+    (out / "best.pt").write_bytes(b"")
+    assert standing.read(out).watch.endswith("of step 200; so is best.pt")
     folder(tmp_path / "run", *upto(240), broken, line(250))  # it went on after all
     assert standing.read(out).mood == standing.FINE
 
