@@ -316,15 +316,16 @@ print(errors.table(("here", errors.counts(anatomy), points, counting), ("VOC2007
 #
 # The points don't add up to what is missing to 100, and they needn't: after one repair another error may be in the way.
 #
-# By class, here:
+# By class, here, and who is taken for whom:
 
 # %% alt="Six panels, one for each kind of error, with a bar for each class: confusion is long for nearly all classes, longest for bus and horse; the others are short"
 figure = errors.drawn(gains, subject.name)
 
 # %%
-print("a score of .5 or more, and the wrong name:")
-for times, wrong, right in errors.confused(subject, anatomy)[:5]:
-    print(f"{times:3} x  a {right} called {wrong}")
+print(f"{'a score of .5 or more, and the wrong name, here':<52}VOC2007")
+for mine, theirs in zip(errors.confused(subject, anatomy)[:5], real["confused"]):
+    line = [f"{times:3} x {right} called {wrong}" for times, wrong, right in (mine, theirs)]
+    print(f"{line[0]:<52}{line[1]}")
 
 # %% [markdown]
 # ## Small objects, large objects
