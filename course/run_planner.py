@@ -1,7 +1,7 @@
 """Explorer of chapter 09: plan a run before it starts. Drag its drops and its end, and read what it will take.
 
-Nothing in it is a recording: it is the arithmetic of `run_plan` on a pace measured on this machine, or on a number of
-steps a second that the reader names for another one.
+Nothing in it is a recording: it is the arithmetic of `run_plan` on a measured pace, or on a number of steps a second that
+the reader names for another machine.
 """
 
 import math
@@ -23,7 +23,7 @@ from ssdlib.runs import RECIPES, RunConfig
 
 ROOM = 1.5  # how much longer than the recipe's a run can be made
 DRAG = 0.4  # s; a pointer that moves again within it still holds the same handle
-THIS, OTHER = "this machine, measured", "another, steps a second:"
+THIS, OTHER = "as measured", "another, steps a second:"
 OWN = "of your own"  # the name of settings that are no recipe's
 TITLES = {"paper": "paper", "seed": "seed (the published run)", "mini": "mini"}
 BATCHES, PROCESSES = (8, 16, 32, 64, 128, 256), (1, 2, 4, 8)
@@ -228,7 +228,7 @@ class Planner(Explorer):
 
     def _advice(self, plan: Plan) -> str:
         rise = run_plan.warmup_advised(self.base, plan.config, plan.train_images)
-        return f". Goyal et al. (2017) rise to a scaled rate over 5 epochs: --warmup {rise:,}" if rise else ""
+        return f". Goyal et al. (2017) rise to a scaled rate over 5 epochs: --warmup {rise}" if rise else ""
 
     # ---- drawing
 

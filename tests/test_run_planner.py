@@ -330,7 +330,10 @@ def test_a_scaled_batch_leaves_the_picture_and_changes_what_its_axis_says(explor
     assert (
         explorer.board.pointer == before[0] and "3,840,000 pictures seen, 232 epochs" in explorer.summary()[2]
     )
-    assert "--warmup 324" in explorer.summary()[-1]
+    assert explorer.summary()[-1].endswith("--warmup 324")
+    explorer.batch.value = 64
+    assert explorer.summary()[-1].endswith("--warmup 1294")  # as the command line reads it
+    explorer.batch.value = 256
     explorer.board.pointer = [explorer.board.pointer[0] - explorer.board.key_step, HANDLE]
     assert explorer.config.drops == (9875, 12_500)  # 1,000 steps of the recipe
     explorer.scaled.value = False
