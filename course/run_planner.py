@@ -1,7 +1,7 @@
 """Explorer of chapter 09: plan a run before it starts. Drag its drops and its end, and read what it will take.
 
-Nothing in it is a recording: it is the arithmetic of `run_plan` on a measured pace, or on a number of steps a second that
-the reader names for another machine.
+Nothing in it is a recording: it is the arithmetic of `run_plan` on a measured pace, or on a number of steps a second
+that the reader names for another machine.
 """
 
 import math
