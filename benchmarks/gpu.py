@@ -1,0 +1,332 @@
+"""All that is worth measuring on a GPU, in under eight minutes, one table a question.
+
+    python benchmarks/gpu.py [--data DEVKIT --sets 2007-trainval]
+
+The photographs (the mini VOC, or those named) are put into the GPU's memory first, as a store would be. Sections come
+in the order of their weight; one that would begin after `--minutes` is left out and says so. `--device cpu --quick`
+runs the same code with tiny sizes, only to see that it works.
+"""
+
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import inputs
+import roofline
+import timing
+import torch
+from torch import Tensor
+
+from ssdlib import engine, inference, memory, store
+from ssdlib.anchors import default_boxes
+from ssdlib.detect import detect
+from ssdlib.estimate import words
+from ssdlib.loss import multibox_loss
+from ssdlib.matching import make_targets
+from ssdlib.records import Batch, Example
+from ssdlib.runlog import read_log
+from ssdlib.runs import RunConfig
+
+TEST_IMAGES, STEPS = 4952, 120_000  # of the full run
+GOALS = {"loop": "at least 1,500", "step": "at least 3x"}
+
+
+@dataclass
+class Bench:
+    """What all sections need."""
+
+    device: torch.device
+    batch: int
+    steps: int
+    rounds: int
+    config: RunConfig  # the network's; narrow if only the code is tried
+    examples: list[Example]
+    photographs: list[Tensor]  # on the device
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def rate(self, work: Callable[[], object], images: int, calls: int | None = None) -> float:
+        """Images a second of calls made without waiting in between, after two that aren't counted."""
+        calls = calls or self.steps
+        for _ in range(min(2, calls)):
+            work()
+        begun = self.now()
+        for _ in range(calls):
+            work()
+        return calls * images / (self.now() - begun)
+
+    def batch_here(self, size: int) -> Batch:
+        batch = inputs.training_batch(size)
+        return Batch(*(x.to(self.device) for x in (batch.images, batch.boxes, batch.labels)))
+
+    def peak(self, work: Callable[[], object]) -> str:
+        if self.device.type != "cuda":
+            work()
+            return "?"
+        memory.free()
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        return f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
+
+
+def our_step(bench: Bench, batch: Batch, precision: str = "auto") -> Callable[[], object]:
+    config = replace(bench.config, precision=precision, batch_size=len(batch.images))
+    model, optimizer, anchors = engine.build(config, bench.device)
+    return lambda: engine.update(model, optimizer, batch, anchors, 1e-6, config)
+
+
+def their_step(bench: Bench, batch: Batch) -> Callable[[], object]:
+    """torchvision's under autocast, as its reference training does with --amp, but in bfloat16."""
+    peer = inputs.networks()[1].to(bench.device).train()
+    optimizer = torch.optim.SGD(peer.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
+    images, targets = inputs.as_torchvision(batch)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(bench.device.type, torch.bfloat16):
+            losses = peer(images, targets)
+        sum(losses.values()).backward()
+        optimizer.step()
+
+    return step
+
+
+def same_loss(bench: Bench) -> str:
+    """The loss of one batch on this device, in bfloat16 and float32, against float32 on the processor."""
+    model = engine.build(bench.config, torch.device("cpu"))[0]
+    batch = inputs.training_batch(min(8, bench.batch))
+    anchors, losses = default_boxes(), {}
+    for device, precision in (("cpu", "float32"), (bench.device, "float32"), (bench.device, "auto")):
+        device = torch.device(device)
+        model.to(device)
+        with torch.no_grad(), inference.autocast(device, precision):
+            said = model(batch.images.to(device).contiguous(memory_format=torch.channels_last))
+        targets = make_targets(batch.boxes.to(device), batch.labels.to(device), anchors.to(device))
+        losses[device.type, precision] = float(multibox_loss(said, targets).multibox)
+    wanted = losses["cpu", "float32"]
+    rest = {f"{d} {p}": abs(loss - wanted) / wanted for (d, p), loss in losses.items()}
+    return "loss, relative to float32 on the CPU: " + ", ".join(f"{k} {v:.1e}" for k, v in rest.items())
+
+
+def real_loop(bench: Bench) -> str:
+    """Images a second of `engine.train` between two lines of its log, and what that makes of the whole run."""
+    every = max(1, bench.steps // 5)
+    config = replace(bench.config, batch_size=bench.batch, val_every=0, map_every=0, learning_rate=1e-5)
+    config = replace(config, log_every=every, checkpoint_every=10**6)
+    data = bench.examples, bench.photographs
+    with tempfile.TemporaryDirectory() as folder:
+        engine.train(config, data, data, Path(folder) / "run", stop_after=every + bench.steps)
+        rows = read_log(Path(folder) / "run")
+    first, last = rows[0], rows[-1]
+    images = bench.batch * (last["step"] - first["step"])
+    rate = images / max(last["seconds"] - first["seconds"], 0.1)  # the log's clock has tenths
+    model, _, anchors = engine.build(config, bench.device)
+    model.eval()
+    few = bench.examples[:256], bench.photographs
+    validated = bench.rate(lambda: inference.validation_loss(model, few, anchors, config), len(few[0]), 1)
+    detected = bench.rate(lambda: inference.detect_all(model, few, anchors, config), len(few[0]), 1)
+    training = STEPS * 32 / rate
+    others = TEST_IMAGES * (STEPS // 1000 / validated + STEPS // 20_000 / detected)
+    cells = [
+        [f"training, batch {bench.batch}", f"{rate:,.0f}", GOALS["loop"], words(training)],
+        ["validation loss", f"{validated:,.0f}", "", words(TEST_IMAGES * STEPS / 1000 / validated)],
+        ["detection, new network", f"{detected:,.0f}", "", words(TEST_IMAGES * STEPS / 20_000 / detected)],
+        ["all of it", f"{STEPS * 32 / (training + others):,.0f}", GOALS["loop"], words(training + others)],
+    ]
+    return timing.grid("The real loop", ["what", "images/s", "goal", "120,000 steps of 32"], cells)
+
+
+def beside_torchvision(bench: Bench) -> str:
+    """A training step and detection on a batch that is already there."""
+    batch = bench.batch_here(bench.batch)
+    rows = []
+    makers = (lambda: our_step(bench, batch)), (lambda: their_step(bench, batch))
+    ours, peer = (make() for make in makers)
+    rates = [(bench.rate(ours, bench.batch), bench.rate(peer, bench.batch)) for _ in range(bench.rounds)]
+    rows.append(_milliseconds("training step, an image", rates, GOALS["step"]))
+    model, peer = inputs.networks()
+    model, peer = model.to(bench.device).eval(), peer.to(bench.device).eval()
+    anchors, images = default_boxes().to(bench.device), inputs.as_torchvision(batch)[0]
+    sizes = [(300, 300)] * bench.batch
+
+    def ours_found() -> None:
+        with torch.inference_mode(), inference.autocast(bench.device):
+            said = model(batch.images.contiguous(memory_format=torch.channels_last))
+        detect(said, anchors, sizes)
+
+    def peer_found() -> None:
+        with torch.inference_mode(), torch.autocast(bench.device.type, torch.bfloat16):
+            peer(images)
+
+    few = max(1, bench.steps // 10)
+    rates = [
+        (bench.rate(ours_found, bench.batch, few), bench.rate(peer_found, bench.batch, few))
+        for _ in range(bench.rounds)
+    ]
+    rows.append(_milliseconds("detections, an image", rates, ""))
+    return timing.table(f"Beside torchvision under autocast, batch {bench.batch}", rows)
+
+
+def waits(bench: Bench) -> str:
+    """How often one step makes the processor wait for the device, and where."""
+    if bench.device.type != "cuda":
+        return "waits: only a GPU has them"
+    step = our_step(bench, bench.batch_here(bench.batch))
+    step()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        step()
+        torch.cuda.set_sync_debug_mode("default")
+    places = [f"{Path(w.filename).name}:{w.lineno}" for w in caught if "synchroniz" in str(w.message)]
+    counts = {place: places.count(place) for place in dict.fromkeys(places)}
+    where = ", ".join(f"{place} {count}x" for place, count in counts.items()) or "nowhere"
+    return f"waits of the processor in one step (goal: 0): {len(places)}; {where}"
+
+
+def batches(bench: Bench) -> str:
+    """Throughput and memory of larger batches, a step on a batch that is there."""
+    cells = []
+    for size in [bench.batch * times for times in (1, 2, 4, 8)]:
+        try:
+            step = our_step(bench, bench.batch_here(size))
+            rate = bench.rate(step, size, max(2, bench.steps * bench.batch // size // 2))
+            cells.append([str(size), f"{rate:,.0f}", bench.peak(step)])
+        except RuntimeError as error:
+            if not memory.ran_out(error):
+                raise
+            cells.append([str(size), "doesn't fit", ""])
+        memory.free()
+    return timing.grid("Larger batches", ["batch", "images/s", "memory"], cells)
+
+
+def compiled(bench: Bench) -> str:
+    """Forward and backward of the bare network, as it is and compiled."""
+    batch = bench.batch_here(bench.batch)
+    images = batch.images.contiguous(memory_format=torch.channels_last)
+    model = engine.build(bench.config, bench.device)[0]
+    cells = []
+    modes = (("as it is", None), ("compiled", "default"), ("compiled, CUDA graphs", "reduce-overhead"))
+    for name, mode in modes[: None if bench.device.type == "cuda" else 1]:
+        try:
+            network = torch.compile(model, mode=mode) if mode else model
+
+            def work(network: torch.nn.Module = network) -> None:
+                model.zero_grad(set_to_none=True)
+                with inference.autocast(bench.device):
+                    said = network(images)
+                (said.offsets.float().sum() + said.logits.float().sum()).backward()
+
+            cells.append([name, f"{bench.rate(work, bench.batch):,.0f}"])
+        except Exception as error:  # whatever a compiler may say; the other rows still count
+            cells.append([name, f"{type(error).__name__}: {str(error).splitlines()[0][:60]}"])
+    return timing.grid("The bare network, forward and backward", ["how", "images/s"], cells)
+
+
+def parts(bench: Bench) -> str:
+    """Roofs of this device, and every part of a step under them."""
+    roof = roofline.roofs(bench.device, torch.bfloat16, 8192 if bench.device.type == "cuda" else 256)
+    rounds, data = max(1, min(10, bench.steps // 10)), (bench.examples, bench.photographs)
+    found = roofline.step_parts(bench.batch, rounds, bench.device, bench.config, *data)
+    precision = inference.precision_on(bench.device)
+    return roofline.report(found, bench.batch, roof, precision)
+
+
+def profile(bench: Bench) -> str:
+    """The ten things a step spends most of the device's time on."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as watch
+
+    cuda = bench.device.type == "cuda"
+    step = our_step(bench, bench.batch_here(bench.batch))
+    step()
+    with watch(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as seen:
+        for _ in range(3 if cuda else 1):
+            step()
+        bench.now()
+    key = "self_device_time_total" if cuda else "self_cpu_time_total"
+    events = sorted(seen.key_averages(), key=lambda e: -getattr(e, key))
+    total = sum(getattr(e, key) for e in events) or 1
+    cells = [[e.key[:70], f"{getattr(e, key) / total:.1%}", str(e.count)] for e in events[:10]]
+    return timing.grid("Where a step's time goes", ["kernel", "share", "calls"], cells)
+
+
+def making(bench: Bench) -> str:
+    """Training batches alone: photographs in the device's memory against photographs in the host's."""
+    config = replace(bench.config, batch_size=bench.batch)
+    cells = []
+    for name, photographs in (
+        ("device's memory", bench.photographs),
+        ("host's memory", [p.cpu() for p in bench.photographs]),
+    ):
+        maker = engine.batch_maker(config, (bench.examples, photographs), bench.device)
+        steps = iter(range(10**9))
+        cells.append([name, f"{bench.rate(lambda m=maker, s=steps: m(next(s)), bench.batch):,.0f}"])
+    return timing.grid("Batches alone, one thread of the host", ["photographs in", "images/s"], cells)
+
+
+SECTIONS = (same_loss, real_loop, beside_torchvision, parts, waits, making, batches, profile, compiled)
+
+
+def run(bench: Bench, minutes: float, sections: Sequence[Callable[[Bench], str]] = SECTIONS) -> None:
+    begun = time.monotonic()
+    for section in sections:
+        name = section.__name__.replace("_", " ")
+        if time.monotonic() - begun > 60 * minutes:
+            timing.say(f"{name}: left out, {minutes:g} minutes were over")
+            continue
+        with telling(name):
+            timing.say(section(bench))
+        memory.free()
+
+
+@contextmanager
+def telling(name: str):
+    """A section that breaks says so, and the next one begins: there may be no second try."""
+    try:
+        yield
+    except Exception as error:
+        timing.say(f"{name}: broke, {type(error).__name__}: {error}\n")
+        if os.environ.get("BENCH_STOPS"):
+            raise
+
+
+def _milliseconds(what: str, rates: Sequence[tuple[float, float]], goal: str) -> timing.Row:
+    ours, peer = ([1000 / rate for rate in side] for side in zip(*rates, strict=True))
+    return timing.Row(what, ours, peer, goal, "ms")
+
+
+def main() -> None:
+    given = timing.arguments(
+        __doc__,
+        3,
+        device=dict(default="cuda"),
+        batch=dict(type=int, default=32),
+        minutes=dict(type=float, default=6.5, help="no section begins later (6.5)"),
+        data=dict(type=Path, default=timing.MINI),
+        sets=dict(nargs="+", default=["2007-trainval"]),
+    )
+    device = torch.device(given.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("no GPU that PyTorch can use; wanted one (--device cpu --quick only tries the code)")
+    examples = inputs.painted(given.data, given.sets, 8 if given.quick else 512)
+    photographs = [store.Jpegs(examples)[i].to(device) for i in range(len(examples))]
+    small = given.quick or device.type == "cpu"
+    config = replace(RunConfig(), width=1 / 16, strided_stem=True) if small else RunConfig()
+    size, steps = (2, 2) if small else (given.batch, 200)
+    bench = Bench(device, size, steps, given.rounds, config, examples, photographs)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    timing.say(f"{name}; {timing.head()}\n")
+    run(bench, given.minutes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""How long until there is something to see: importing the library, opening a chapter up to its first figure.
+
+    python benchmarks/opening.py
+
+Each import runs in a new process, after one that isn't counted (it fills the disk's cache). A chapter is opened as
+JupyterLab would: a new kernel, then its cells from the top; the clock stops when the first figure arrives.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import timing
+from jupyter_client.manager import start_new_kernel
+
+IMPORTS = ("ssdlib.boxes, ssdlib.anchors", "ssdlib.engine", "course.pictures")
+GOAL_IMPORT, GOAL_FIGURE = "under 2.5 s, torch the most", "under 6 s"
+
+
+def import_seconds(modules: str) -> float:
+    """A new Python that imports them, from start to exit."""
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", f"import {modules}"], check=True, cwd=timing.ROOT)
+    return time.perf_counter() - begun
+
+
+def first_figure(notebook: Path) -> tuple[float, float] | None:
+    """Seconds from asking for a kernel until it answers, and until a picture arrives; None if there is none."""
+    cells = [c.source for c in nbformat.read(notebook, 4).cells if c.cell_type == "code"]
+    environment = os.environ | {
+        "COURSE_VOC": str(timing.MINI),
+        "COURSE_RUNS": str(timing.ROOT / "runs/tested"),
+    }
+    begun = time.perf_counter()
+    manager, client = start_new_kernel(
+        kernel_name="python3", cwd=str(notebook.parent), env=environment, stderr=subprocess.DEVNULL
+    )
+    try:
+        there = time.perf_counter() - begun
+        for source in cells:
+            request = client.execute(source)
+            while True:
+                message = client.get_iopub_msg(timeout=300)
+                if message["parent_header"].get("msg_id") != request:
+                    continue
+                kind, content = message["msg_type"], message["content"]
+                if kind in ("display_data", "execute_result") and "image/png" in content["data"]:
+                    return there, time.perf_counter() - begun
+                if kind == "error":
+                    raise SystemExit(f"{notebook.name}: {content['ename']}: {content['evalue']}")
+                if kind == "status" and content["execution_state"] == "idle":
+                    break
+        return None
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def main() -> None:
+    given = timing.arguments(__doc__, 3)
+    rows = []
+    for modules in IMPORTS[: 1 if given.quick else None]:
+        import_seconds(modules)
+        pairs = [(import_seconds(modules), import_seconds("torch")) for _ in range(given.rounds)]
+        goal = GOAL_IMPORT if modules == IMPORTS[0] else ""
+        rows.append(timing.Row(f"import {modules} (peer: torch)", *zip(*pairs, strict=True), goal=goal))
+    timing.say(timing.table("Importing, a new process", rows))
+
+    chapters = sorted((timing.ROOT / "chapters").glob("*.ipynb"))[: 1 if given.quick else None]
+    lines = []
+    for chapter in chapters:
+        taken = [first_figure(chapter) for _ in range(given.rounds)]
+        if None in taken:
+            lines.append([chapter.stem, "-", "no figure", "", ""])
+            continue
+        kernel, figure = zip(*taken, strict=True)
+        spread = f"{min(figure):.1f} to {max(figure):.1f}"
+        medians = [f"{statistics.median(times):.1f} s" for times in (kernel, figure)]
+        lines.append([chapter.stem, *medians, spread, GOAL_FIGURE])
+    names = ["chapter", "kernel answers", "first figure", "spread", "goal"]
+    timing.say(timing.grid("Opening a chapter, a new kernel", names, lines))
+
+
+if __name__ == "__main__":
+    main()
