@@ -108,12 +108,12 @@ class CurveExplorer(Explorer):
             self._go(round(self.place.value + x - old_x + 10 * (y - old_y)))
 
     def _next(self, change: dict) -> None:
-        """The n key: to the next detection that isn't true."""
-        step = 1 if change["new"] > change["old"] else -1
+        """The n key: to the next detection that isn't true; keys pressed quickly may come as one change."""
+        steps = change["new"] - change["old"]
         others = np.flatnonzero(self.judged.said != TRUE) + 1
-        beyond = others[others > self.place.value] if step > 0 else others[others < self.place.value][::-1]
+        beyond = others[others > self.place.value] if steps > 0 else others[others < self.place.value][::-1]
         if len(beyond):
-            self._go(int(beyond[0]))
+            self._go(int(beyond[min(abs(steps), len(beyond)) - 1]))
 
     def _go(self, place: int) -> None:
         self.place.value = min(max(place, 0), self.place.max)

@@ -75,6 +75,8 @@ def test_n_goes_to_the_next_that_is_not_true_and_back(ten):
     assert places == [2, 3, 5, 7, 8, 10, 10]
     ten.board.steps -= 1
     assert ten.place.value == 8
+    ten.board.steps -= 3  # three keys that came as one change
+    assert ten.place.value == 3
 
 
 def test_a_click_on_the_curve_goes_to_the_detection_whose_point_is_nearest(ten):
