@@ -23,7 +23,7 @@ def folder(kind: str = "xml") -> Path:
     """The zoo as "xml", "coco" or "yolo", painted first if it isn't there."""
     out = ROOT / "data/zoo" / kind
     if not out.exists():
-        painter = [sys.executable, ROOT / "data_scripts/make_zoo.py", "--out", out, "--kind", kind]
+        painter = [sys.executable, ROOT / "data_scripts/make_zoo.py", "--out", out.parent]
         done = subprocess.run(painter, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"painting the zoo failed: {done.stderr.strip().splitlines()[-1]}")

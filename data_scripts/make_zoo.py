@@ -1,8 +1,8 @@
 """Paint the zoo: a small set of one's own, with six animals that Pascal VOC doesn't know.
 
-    python data_scripts/make_zoo.py [--out data/zoo] [--kind xml | coco | yolo] [--seed 0]
+    python data_scripts/make_zoo.py [--out data/zoo] [--kinds xml coco yolo] [--seed 0]
 
-It plays the folder that somebody brings along, in chapter 12: 360 pictures of three sizes, annotated in one of the
+It plays the folder that somebody brings along, in chapter 12: 360 pictures of three sizes, annotated in each of the
 three usual formats. The classes are as unequal as in real life: of ten animals four are penguins, and of crabs there
 are few. Butterflies are small. Every twelfth picture is without animals. And as in real life some files are not as
 they should be:
@@ -22,6 +22,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,37 +103,49 @@ def put(rng: np.random.Generator, stage: Stage, name: str | None, name_on_stage:
             return
 
 
-def make_zoo(out: Path, kind: str = "xml", seed: int = 0, count: int = COUNT) -> None:
-    """Paint the set into the folder `out`, in one of the three formats. A set that is there already is left alone.
+def make_zoo(out: Path, kinds: Sequence[str] = ("xml",), seed: int = 0, count: int = COUNT) -> None:
+    """Paint the set once, into a folder `out/kind` for each of the kinds. What is there already is left alone.
 
-    Raises FileExistsError if `out` holds anything else.
+    Raises FileExistsError if one of the folders holds anything else.
     """
     out = Path(out).resolve()
-    stamp = f"{NAME}, version {VERSION}, {kind}, seed {seed}, {count} pictures; OpenMoji, CC BY-SA 4.0\n"
-    if out.exists() and any(out.iterdir()):
-        note = out / STAMP
-        if not note.is_file() or not note.read_text().startswith(NAME):
-            raise FileExistsError(f"{out} is there already and is not a zoo; nothing was changed.")
-        if note.read_text() == stamp:
-            return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    stamps = {
+        kind: f"{NAME}, version {VERSION}, {kind}, seed {seed}, {count} pictures; OpenMoji, CC BY-SA 4.0\n"
+        for kind in kinds
+    }
+    missing = [kind for kind in kinds if not _is_there(out / kind, stamps[kind])]
+    if not missing:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=".zoo.", dir=out))
     try:
         noted = []
-        (part / "images").mkdir()
         for index in tqdm(range(1, count + 1), desc="the zoo", unit="picture"):
             painted = paint(seed, index)
-            name = write_picture(part / "images", index, painted.pixels)
+            name = write_picture(part, index, painted.pixels)
             if index != UNLABELLED:
                 noted.append((name, *as_noted(index, painted)))
-        {"xml": write_xml, "coco": write_coco, "yolo": write_yolo}[kind](part, noted)
-        write_text(part / STAMP, stamp)
-        part.chmod(0o755)  # a temporary folder is its owner's alone
-        if out.exists():
-            shutil.rmtree(out)
-        part.rename(out)
+        for kind in missing:
+            made = part / f"{kind}.set"
+            shutil.copytree(part, made / "images", ignore=shutil.ignore_patterns("*.set"))
+            {"xml": write_xml, "coco": write_coco, "yolo": write_yolo}[kind](made, noted)
+            write_text(made / STAMP, stamps[kind])
+            made.chmod(0o755)  # a temporary folder is its owner's alone
+            if (out / kind).exists():
+                shutil.rmtree(out / kind)
+            made.rename(out / kind)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_there(folder: Path, stamp: str) -> bool:
+    """Whether this very set is there; False where there is none or an older one."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return False
+    note = folder / STAMP
+    if not note.is_file() or not note.read_text().startswith(NAME):
+        raise FileExistsError(f"{folder} is there already and is not a zoo; nothing was changed.")
+    return note.read_text() == stamp
 
 
 def write_picture(folder: Path, index: int, pixels: np.ndarray) -> str:
@@ -214,14 +227,14 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Paint the zoo: a small set of one's own.")
     parser.add_argument("--out", type=Path, default=Path("data/zoo"), help="default: %(default)s")
-    parser.add_argument("--kind", choices=KINDS, default="xml", help="format (default: %(default)s)")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="formats; default: all")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args(arguments)
     try:
-        make_zoo(options.out, options.kind, options.seed)
+        make_zoo(options.out, options.kinds, options.seed)
     except (OSError, ModuleNotFoundError) as error:
         sys.exit(str(error))
-    print(f"{options.out}: the zoo, {options.kind}")
+    print(f"{options.out}: the zoo as {', '.join(options.kinds)}")
 
 
 if __name__ == "__main__":

@@ -57,16 +57,16 @@ def export(model: nn.Module, classes: Sequence[str], path: Path) -> tuple[float,
     whole = Answering(plain).eval()
     part = path.with_name(f"{path.name}.part")
     names = {"input_names": ["images"], "output_names": ["boxes", "scores"]}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # that this exporter is old, and what it thinks of constants
-        torch.onnx.export(
-            *(whole, (torch.zeros(1, 3, SPEC.canvas, SPEC.canvas),), str(part)),
-            **names,
-            dynamic_axes={name: {0: "batch"} for names_ in names.values() for name in names_},
-            opset_version=OPSET,
-            dynamo=False,
-        )
     try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # that this exporter is old, and what it thinks of constants
+            torch.onnx.export(
+                *(whole, (torch.zeros(1, 3, SPEC.canvas, SPEC.canvas),), str(part)),
+                **names,
+                dynamic_axes={name: {0: "batch"} for names_ in names.values() for name in names_},
+                opset_version=OPSET,
+                dynamo=False,
+            )
         _note(part, classes)
         apart = difference(whole, part)
         if not (apart[0] <= MOST[0] and apart[1] <= MOST[1]):  # NaN isn't, either

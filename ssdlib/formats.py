@@ -20,7 +20,6 @@ from ssdlib.voc import VOCError, parse
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 NAMES = ("classes.txt", "obj.names", "names.txt")  # lists of classes, one a line
-NOT_LABELS = (*NAMES, "readme.txt", "train.txt", "val.txt", "test.txt")
 
 
 class FormatError(ValueError):

@@ -160,7 +160,7 @@ def _annotations(
     there = [name for name, found in (("xml", xml), ("coco", coco), ("yolo", yolo)) if found]
     if kind is None and len(there) != 1:
         what = " and ".join(there) if there else "neither XML, nor COCO's JSON, nor classes.txt or data.yaml"
-        raise FormatError(f"{folder}: {what} in it; wanted annotations of one kind")
+        raise FormatError(f"{folder}: {what} in it; wanted annotations of one kind, the others moved away")
     kind = kind or there[0]
     if kind not in there:
         raise FormatError(f"{folder}: no annotations of the kind {kind}; it has {', '.join(there) or 'none'}")

@@ -100,8 +100,8 @@ class Translated(nn.Module):
 def load_detector(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, RunConfig, str]:
     """Network in eval mode, settings and a description of any checkpoint: a run of ours, or what `read` reads.
 
-    Whatever wrote it, its predictions are about `default_boxes()` and `voc.CLASSES`. A foreign network computes in
-    float32, as it did at home. What a file is shows in its content; neither name nor suffix matters.
+    Its predictions are about `default_boxes()` and the classes of its settings, VOC's for others' files. A foreign
+    network computes in float32, as it did at home. What a file is shows in its content, not in name or suffix.
     """
     path = Path(path)
     if not path.is_file() or _is_ours(path):

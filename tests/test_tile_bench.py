@@ -84,8 +84,8 @@ def test_a_few_pictures_of_the_zoo_are_the_same_set_in_every_format(tmp_path, mo
     monkeypatch.setattr(make_zoo, "NO_PICTURE", 2)
     monkeypatch.setattr(make_zoo, "TURNED", 3)
     boxes = {}
+    make_zoo.make_zoo(tmp_path, make_zoo.KINDS, count=7)
     for kind in make_zoo.KINDS:
-        make_zoo.make_zoo(tmp_path / kind, kind, count=7)
         found = own.read(tmp_path / kind)
         boxes[kind] = {e.image_id: e for e in found.examples}
     assert len(boxes["xml"]) == 6 and any(e.upright for e in boxes["xml"].values())
@@ -100,7 +100,8 @@ def test_a_few_pictures_of_the_zoo_are_the_same_set_in_every_format(tmp_path, mo
 def test_what_stands_where_the_zoo_goes_is_left_alone(tmp_path):
     import make_zoo
 
-    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "xml").mkdir()
+    (tmp_path / "xml/mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="nothing was changed"):
         make_zoo.make_zoo(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    assert [p.name for p in (tmp_path / "xml").iterdir()] == ["mine.txt"]
