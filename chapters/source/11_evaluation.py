@@ -312,7 +312,7 @@ print(errors.table(("here", errors.counts(anatomy), points, counting), ("VOC2007
 # Two detectors whose mAPs lie six points apart, and two entirely different patients. The small network finds nearly
 # everything and calls it by the wrong name. The detector of photographs loses as much by boxes that don't fit as by
 # wrong names, and there are objects that it doesn't see at all. Half of its false detections lie on background, and
-# they are cheap, because their scores are low.
+# yet they cost little.
 #
 # The points don't add up to what is missing to 100, and they needn't: after one repair another error may be in the way.
 #
@@ -641,7 +641,7 @@ print(f"as it should be {rules.mean(here[rules.DEVKIT]):.1f}")
 print(f"one class off   {100 * evaluate.evaluate(shifted, subject.examples).mean:.1f}")
 
 # %% [markdown]
-# The boxes are perfect, the scores too, and the loss of training was fine. Only a picture with names on it shows the
+# Boxes and scores are as good as before, and so was the loss of training. Only a picture with names on it shows the
 # mistake at once.
 #
 # **The pictures have another order.** The detections of each picture are judged with the annotations of the next one
@@ -680,8 +680,8 @@ SelfTest("11")
 #   more and not yet found is true, difficult is ignored, all else is false.
 # - Recall = found / objects that count. Precision = found / (found + false). AP = the mean of the best precisions at
 #   eleven recalls, or the area. mAP = the mean over the classes.
-# - Two numbers may be compared if the rules are the same. Counting difficult objects costs 7 points, a threshold of
-#   .5 more than 8, area gives 3, the + 1 a tenth.
+# - Two numbers may be compared if the rules are the same. On real detections counting difficult objects costs 7 points,
+#   throwing away scores below .5 more than 8; area gives 3, the + 1 a tenth.
 # - Eleven points are stairs: one object may be worth .3 points of mAP.
 # - mAP says how much; the kinds of errors say what.
 #
