@@ -10,7 +10,6 @@ annotations and holds the totals, too. `--any-counts` is for other sets in VOC's
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -67,8 +66,6 @@ def read_set(devkit: Path, name: str, num_images: int | None, problems: Problems
         return []
     if num_images not in (None, len(ids)):
         problems["image lists"].append(f"{name}: lists {len(ids)} images, wanted {num_images}")
-    repeated = {image_id: times for image_id, times in Counter(ids).items() if times > 1}
-    problems["image lists"] += [f"{name}: lists {i} {times} times" for i, times in repeated.items()]
     examples = []
     for image_id in tqdm(ids, desc=name, unit="annotation"):
         try:

@@ -248,13 +248,8 @@ def evaluate_(options: argparse.Namespace) -> None:
 
 def _only(examples: list[Example], path: Path) -> list[Example]:
     """The examples whose ids the file lists."""
-    try:
-        ids = set(path.read_text().split())
-    except OSError as error:
-        raise voc.VOCError(f"{path}: {error.strerror}; wanted one image id a line") from None
+    ids = set(voc.read_ids(path))
     unknown = ids - {e.image_id for e in examples}
-    if not ids:
-        raise voc.VOCError(f"{path}: empty; wanted one image id a line")
     if unknown:
         raise voc.VOCError(f"{path}: image {min(unknown)} isn't in the set; {len(unknown)} ids like it")
     return [e for e in examples if e.image_id in ids]

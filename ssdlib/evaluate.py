@@ -219,7 +219,7 @@ def read_results(folder: Path, set_name: str, classes: Sequence[str] = CLASSES[1
 
 def _read_file(path: Path) -> Results:
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ResultError(f"{path}: {error}; wanted one detection a line") from None
     rows = [line.split() for line in lines]

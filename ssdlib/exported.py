@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 SCORE, TOP_K, NMS_IOU, KEEP = 0.01, 400, 0.45, 200
+PICTURES = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")  # other kinds Pillow would hand to other programs
 
 
 class Exported:
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model, *pictures = arguments if arguments is not None else sys.argv[1:]
     detector = Exported(Path(model))
     for path in pictures:
-        with Image.open(path) as image:
+        with Image.open(path, formats=PICTURES) as image:
             found = detector(np.array(ImageOps.exif_transpose(image).convert("RGB")), score=0.5)
         rows: list[dict[str, Any]] = [
             {

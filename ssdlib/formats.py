@@ -100,7 +100,7 @@ def read_coco(folder: Path, file: Path, pictures: dict[str, Path]) -> tuple[list
     there once. "iscrowd" becomes difficult: trained on or not as the run says, judged by nobody.
     """
     try:
-        whole = json.loads(file.read_text(encoding="utf-8"))
+        whole = json.loads(file.read_text(encoding="utf-8-sig"))
         names = {int(c["id"]): str(c["name"]).strip() for c in whole["categories"]}
         entries = {e["id"]: e for e in whole["images"]}
         boxes: dict[Any, list] = {number: [] for number in entries}
@@ -167,8 +167,8 @@ def read_yolo(folder: Path, pictures: dict[str, Path], names: Sequence[str]) -> 
             yield Annotation(path, (), None, name)
             continue
         try:
-            lines = text.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
+            lines = _lines(text)
+        except FormatError:
             yield Annotation(path, (), None, name, "its text can't be read")
             continue
         yield Annotation(path, tuple(_yolo_objects(lines, names, text)), None, name)
@@ -203,8 +203,7 @@ def yolo_names(folder: Path) -> tuple[list[str], Path] | None:
     """
     for name in NAMES:
         if (folder / name).is_file():
-            lines = (folder / name).read_text(encoding="utf-8").splitlines()
-            return [line.strip() for line in lines if line.strip()], folder / name
+            return [line.strip() for line in _lines(folder / name) if line.strip()], folder / name
     for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         names = _yaml_names(file)
         if names is not None:
@@ -213,7 +212,7 @@ def yolo_names(folder: Path) -> tuple[list[str], Path] | None:
 
 
 def _yaml_names(file: Path) -> list[str] | None:
-    lines = [re.sub(r"(^|\s)#.*", "", line).rstrip() for line in file.read_text("utf-8").splitlines()]
+    lines = [re.sub(r"(^|\s)#.*", "", line).rstrip() for line in _lines(file)]
     start = next((i for i, line in enumerate(lines) if re.match(r"names\s*:", line)), None)
     if start is None:
         return None
@@ -248,6 +247,13 @@ def safe_path(text: str, said: Path) -> PurePosixPath:
     if not text.strip() or place.is_absolute() or ".." in place.parts or re.match(r"[A-Za-z]:", text):
         raise FormatError(f"{said}: names the picture {text!r}; wanted a path below the folder")
     return place
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(f"{file}: {error}; wanted text in UTF-8") from None
 
 
 def _unquoted(word: str) -> str:

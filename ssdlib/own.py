@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from ssdlib import voc
 from ssdlib.formats import (
     PICTURES,
     Annotation,
@@ -216,7 +217,7 @@ def _example(
         return None
     name = annotation.path.relative_to(folder).as_posix()
     try:
-        with Image.open(annotation.path) as picture:
+        with Image.open(annotation.path, formats=voc.PICTURES) as picture:
             width, height = picture.size
             turned = picture.getexif().get(ORIENTATION, 1)
             deep = picture.mode.startswith("I")

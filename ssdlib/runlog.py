@@ -81,11 +81,12 @@ class RunLog:
                 file.write(json.dumps({**row, "seconds": round(self.seconds, 1)}) + "\n")
 
     def _go_on(self, step: int) -> None:
-        """Keep the whole old log aside if it says more than the checkpoint knows: what a killed session wrote
-        after its checkpoint will be written again, but how a run broke shouldn't be lost."""
+        """Keep the whole old log aside if it holds more than the checkpoint knows: what a killed session wrote
+        after its checkpoint will be written again, but how a run broke shouldn't be lost, nor a line that can't be
+        read."""
         rows = read_log(self.out)
         known = [row for row in rows if row["step"] <= step and "diverged" not in row]
-        if len(known) < len(rows):
+        if len(known) < len(_lines(self.out / LOG)):
             number = 1 + len(list(self.out.glob("log.old-*.jsonl")))
             shutil.copyfile(self.out / LOG, self.out / f"log.old-{number}.jsonl")
         part = self.out / f"{LOG}.part"
@@ -101,15 +102,21 @@ class RunLog:
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log. A last line that a crash cut short is left out."""
+    """The lines of a run's log, up to the first that isn't one: a crash may have cut the last one short."""
     rows = []
-    path = Path(out) / LOG
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in _lines(Path(out) / LOG):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             break
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            break
+        rows.append(row)
     return rows
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []
 
 
 def loss_row(localisation: float, confidence: float, model: SSD300) -> dict[str, float]:

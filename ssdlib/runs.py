@@ -5,9 +5,10 @@ validation loss so far, and `results/` with the devkit files of the last evaluat
 folder is a run that can be resumed.
 """
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -159,22 +160,27 @@ def open_run(
     progress = Progress()
     if (out / CHECKPOINT).exists():
         state = checkpoint.load(out / CHECKPOINT)
-        if not resume:
-            raise RunError(f"{out}: holds a run at step {state['step']}; resume it, or name another folder")
-        _refuse_other_config(out, config_from(state["config"]), config)
-        if not state["optimizer"]:
-            raise RunError(
-                f"{out}: a recording, kept without what it takes to go on; train in another folder"
-            )
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        progress = Progress(*(state[field.name] for field in fields(Progress)))
+        with _of_this_version(out / CHECKPOINT):
+            if not resume:
+                raise RunError(
+                    f"{out}: holds a run at step {state['step']}; resume it, or name another folder"
+                )
+            _refuse_other_config(out, config_from(state["config"]), config)
+            if not state["optimizer"]:
+                raise RunError(
+                    f"{out}: a recording, kept without what it takes to go on; train in another folder"
+                )
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            progress = Progress(*(state[field.name] for field in fields(Progress)))
         if config.steps < progress.step:
             raise RunError(f"{out}: its run is at step {progress.step}, asked for are {config.steps}")
     elif out.exists() and {path.name for path in out.iterdir()} - {LOCK} and not (out / CONFIG).exists():
         raise RunError(f"{out}: holds files that aren't a run; name another folder")
     if distributed.is_first():
         out.mkdir(parents=True, exist_ok=True)
+        for left in out.glob("*.pt.part-*"):  # by one killed while it wrote; nobody else writes here now
+            left.unlink()
         (out / CONFIG).write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
     distributed.wait()
     return progress
@@ -209,15 +215,11 @@ def load_run(path: Path, device: torch.device | str = "cpu") -> tuple[SSD300, Ru
     """Network in eval mode, settings and step of a run folder or of a checkpoint file."""
     path = Path(path)
     state = checkpoint.load(path / CHECKPOINT if path.is_dir() else path)
-    try:
+    with _of_this_version(path):
         config = config_from(state["config"])
-        model = network_of(config)
+        model, step = network_of(config), state["step"]
         model.load_state_dict(state["model"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise RunError(
-            f"{path}: a checkpoint of another version ({type(error).__name__}); wanted one of this"
-        ) from error
-    return model.to(device, memory_format=torch.channels_last).eval(), config, state["step"]
+    return model.to(device, memory_format=torch.channels_last).eval(), config, step
 
 
 def network_of(config: RunConfig) -> SSD300:
@@ -234,6 +236,19 @@ def kept(out: Path) -> str:
     """A half sentence on what is left of a run that broke."""
     path = Path(out) / CHECKPOINT
     return f"the checkpoint before it is kept in {path}" if path.exists() else "no checkpoint was written yet"
+
+
+@contextlib.contextmanager
+def _of_this_version(path: Path) -> Iterator[None]:
+    """For reading a checkpoint that needn't hold what one of ours does."""
+    try:
+        yield
+    except RunError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise RunError(
+            f"{path}: a checkpoint of another version ({type(error).__name__}); wanted one of this"
+        ) from error
 
 
 def _refuse_other_config(out: Path, old: RunConfig, new: RunConfig) -> None:

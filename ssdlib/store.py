@@ -50,13 +50,12 @@ class Store:
     """
 
     def __init__(self, folder: Path, examples: Sequence[Example]):
-        index = _read_index(folder)
-        if index["fingerprint"] != fingerprint(examples):
+        self.sizes = [list(example.size) for example in examples]
+        if _read_index(folder) != (fingerprint(examples), self.sizes):
             raise StoreError(
-                f"{folder}: a store of {len(index['sizes'])} photographs that differ from the {len(examples)} "
-                "asked for (names, bytes on disk or order); delete the folder to have it built again"
+                f"{folder}: a store of photographs that differ from the {len(examples)} asked for "
+                "(names, sizes, bytes on disk or order); delete the folder to have it built again"
             )
-        self.sizes = index["sizes"]
         self.starts = _starts(self.sizes)
         pixels, wanted = folder / PIXELS, int(self.starts[-1])
         found = pixels.stat().st_size if pixels.is_file() else 0
@@ -188,7 +187,8 @@ def _keep(part: Path, file: BinaryIO, index: dict) -> None:
     note.replace(part / INDEX)
 
 
-def _read_index(folder: Path) -> dict:
+def _read_index(folder: Path) -> tuple[str, list]:
+    """-> fingerprint and sizes of the photographs in a store, whatever they are: who asks compares them."""
     path = Path(folder) / INDEX
     try:
         index = json.loads(path.read_text())
@@ -199,4 +199,4 @@ def _read_index(folder: Path) -> dict:
     complete = isinstance(index, dict) and {"fingerprint", "sizes"} <= index.keys()
     if not complete or index.get("format") != FORMAT:
         raise StoreError(f"{path}: not a store of format {FORMAT}; delete {folder} to have it built again")
-    return index
+    return index["fingerprint"], index["sizes"]

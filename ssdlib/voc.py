@@ -33,6 +33,11 @@ COUNTS = {
 }
 
 
+# What a picture may be, whatever its name says. Pillow would know more, and hand some of them to other programs: a
+# file called .jpg that is PostScript would be run.
+PICTURES = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
+
+
 class VOCError(ValueError):
     """Something on disk isn't as VOC promises. The message names the file, what was found, what was wanted."""
 
@@ -46,12 +51,38 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def image_ids(devkit: Path, name: str) -> list[str]:
-    """The ids in ImageSets/Main of set `name` ("2007-test"), in the order of the file."""
+    """The ids in ImageSets/Main of set `name` ("2007-test"), in the order of the file. Raises as `read_ids`."""
     year, part = split_name(name)
     path = Path(devkit) / f"VOC{year}" / "ImageSets" / "Main" / f"{part}.txt"
     if not path.is_file():
         raise VOCError(f"{path}: not there; wanted the image list of {name}. Is {devkit} a VOCdevkit folder?")
-    ids = path.read_text().split()
+    ids = read_ids(path)
+    for image_id, line in ids.items():
+        if set(image_id) & set("/\\:") or image_id[0] == ".":  # it becomes part of a path
+            raise VOCError(f"{path}, line {line}: {image_id!r}; wanted an image id, a name without / \\ :")
+    return list(ids)
+
+
+def read_ids(path: Path) -> dict[str, int]:
+    """The ids in a file, one a line -> the line of each. Blank lines, Windows line ends, a byte order mark do no
+    harm.
+
+    Raises VOCError naming the line if one holds more than an id, or one that was there before: it would count twice.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VOCError(f"{path}: {error}; wanted one image id a line") from None
+    ids: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if len(words) > 1 or not all(map(str.isprintable, words)):
+            raise VOCError(f"{path}, line {number}: {line!r}; wanted one image id")
+        if words and words[0] in ids:
+            raise VOCError(
+                f"{path}, line {number}: {words[0]} again, as in line {ids[words[0]]}; wanted each once"
+            )
+        ids |= {word: number for word in words}
     if not ids:
         raise VOCError(f"{path}: empty; wanted one image id a line")
     return ids
@@ -81,10 +112,13 @@ def read_example(
     """One XML file as an `Example`; the photograph is not opened. `classes` are the names of labels 1, 2, ...
 
     Raises VOCError if the XML is broken, a class is unknown, or a box has no area or leaves the image. The
-    parts of persons (heads, hands) that VOC nests inside some objects are not objects.
+    parts of persons (heads, hands) that VOC nests inside some objects are not objects; what says nothing of
+    `difficult` isn't.
     """
     root, label_of = parse(annotation), {known: label for label, known in enumerate(classes, 1)}
     width, height = (int(_number(root, f"size/{side}", annotation)) for side in ("width", "height"))
+    if min(width, height) < 1:
+        raise VOCError(f"{annotation}: <size> is {width}x{height}; wanted 1 px or more")
     boxes, labels, difficult = [], [], []
     for node in root.findall("object"):
         name = (node.findtext("name") or "").strip()
@@ -117,20 +151,30 @@ def read_photograph(path: Path, upright: bool = False) -> torch.Tensor:
     `upright` turns a picture as its camera noted (EXIF); annotations count pixels as they are stored.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=PICTURES) as image:
+            if image.mode[0] in "IF":  # Pillow would cut off all that is brighter than 255
+                raise ValueError("more than 8 bits a colour")
             image = ImageOps.exif_transpose(image) if upright else image
             return torch.from_numpy(np.array(image.convert("RGB")))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VOCError(f"{path}: {error or 'unreadable'}; wanted a complete picture") from error
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise VOCError(f"{path}: {said or 'unreadable'}; wanted a complete picture") from error
+
+
+class _Plain(ET.TreeBuilder):
+    """A document type may define words that grow a billion times as they are read; an annotation needs none."""
+
+    def doctype(self, *_: str) -> None:
+        raise ValueError("a document type")
 
 
 def parse(path: Path) -> ET.Element:
-    """The root of an XML file. Raises VOCError that names it."""
+    """The root of an XML file. Raises VOCError that names it, and the line where there is one."""
     try:
-        return ET.parse(path).getroot()
+        return ET.parse(path, ET.XMLParser(target=_Plain())).getroot()
     except FileNotFoundError:
         raise VOCError(f"{path}: not there; the image list names it") from None
-    except (ET.ParseError, UnicodeDecodeError, LookupError) as error:
+    except (ET.ParseError, OSError, ValueError, LookupError) as error:
         raise VOCError(f"{path}: {error}; wanted well-formed XML") from error
 
 

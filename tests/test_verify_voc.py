@@ -196,7 +196,7 @@ FAULTS = {
     "id twice": (
         lambda d: lists(d, "000002\n000004\n000002\n"),
         "image lists",
-        "2007-test: lists 000002 2 times",
+        "test.txt, line 3: 000002 again, as in line 1",
     ),
 }
 
