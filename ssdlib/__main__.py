@@ -22,6 +22,7 @@ from ssdlib import (
     own,
     store,
     survey,
+    usable,
     voc,
     weights,
 )
@@ -44,6 +45,7 @@ EXPECTED = (
     VideoError,
     ExportError,
     store.StoreError,
+    usable.TooManyBad,
     evaluate.ResultError,
     weights.WeightsError,
     CheckpointError,
@@ -110,6 +112,9 @@ def train(options: argparse.Namespace) -> None:
     """Train a run, then print the table and say where everything was written."""
     started = time.monotonic()
     found = _own(options.data, options.classes)
+    if found and options.skip_bad is None:
+        bad = usable.bad_of(found)
+        usable.within(bad, len(found.examples) + len(bad), usable.OWN_SHARE)
     config = _config(options, found)
     out = Path(options.out)
     device = distributed.start()
@@ -173,7 +178,10 @@ def _config(options: argparse.Namespace, found: own.Found | None = None) -> RunC
 def _data(
     options: argparse.Namespace, sets: Sequence[str], config: RunConfig, found: own.Found | None
 ) -> inference.Data:
-    examples = _examples(options.data, sets, config.classes, found)
+    source = (Path(options.data), sets, config.classes, found)
+    examples, words = usable.read(*source, options.skip_bad, tqdm)
+    if words:
+        _say(words)
     place = Path(options.store) if options.store else _beside(Path(options.data), Path(options.out))
     if distributed.is_first():
         photographs = store.open_store(place / "+".join(sets), examples, tqdm)
@@ -181,14 +189,6 @@ def _data(
     if not distributed.is_first():
         photographs = store.Store(place / "+".join(sets), examples)
     return examples, photographs
-
-
-def _examples(
-    folder: str, sets: Sequence[str], classes: Sequence[str], found: own.Found | None
-) -> list[Example]:
-    if found:
-        return [example for name in sets for example in found.part(name)]
-    return voc.read_sets(Path(folder), sets, tqdm, classes)
 
 
 def _beside(devkit: Path, out: Path) -> Path:
@@ -228,7 +228,7 @@ def evaluate_(options: argparse.Namespace) -> None:
     wanted = config.classes if options.checkpoint else options.classes
     found = _own(options.data, wanted)
     classes = tuple(wanted or (found.classes if found else voc.CLASSES[1:]))
-    everything = _examples(options.data, sets, classes, found)
+    everything, _ = usable.read(Path(options.data), sets, classes, found, progress=tqdm)
     examples = _only(everything, Path(options.ids)) if options.ids else everything
     if options.checkpoint:
         data, grid = (examples, store.Jpegs(examples)), anchors.default_boxes().to(device)

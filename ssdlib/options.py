@@ -44,6 +44,13 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--store", metavar="DIR", help="decoded photographs (default: beside the data)")
     command.add_argument(
+        "--skip-bad",
+        type=float,
+        metavar="SHARE",
+        help="decode all pictures first; leave out the bad ones, if they are no more than SHARE of all (default: VOC "
+        "has to be whole; of one's own pictures a tenth may have no annotation or header that can be read)",
+    )
+    command.add_argument(
         "--estimate",
         action="store_true",
         help="measure a few steps, say how long the run would take, and stop",
