@@ -214,10 +214,8 @@ print(inspect.getsource(loss.multibox_loss))
 # | 08 | [learning-rate drops](08_learning_rate_drops.ipynb) | decide when to drop, and when not to |
 # | 09 | [full training](09_full_training.ipynb) | train on VOC 07+12, stop and resume, on a GPU or here |
 # | 10 | [detection](10_detection.ipynb) | set thresholds knowing what they cost |
-# | 11 | VOC07 evaluation | compute AP by hand; explain why two people get different mAPs |
-# | 12 | your own images | train on a class list of your own |
-#
-# Chapters without a link are being written.
+# | 11 | [VOC07 evaluation](11_evaluation.ipynb) | compute AP by hand; explain why two people get different mAPs |
+# | 12 | [your own images](12_your_own_images.ipynb) | train on pictures and classes of your own, and hand the detector on |
 #
 # ## Does your machine have what it takes?
 #

@@ -217,7 +217,7 @@ for name, examples in (("the zoo", found.examples), ("tree crowns", crowns)):
 # <kbd>Shift</kbd> and an arrow resizes it. Dashed green is the nearest anchor, as large as it is on the photograph.
 # *Say before you look*:
 #
-# - Shrink the object in the first photograph until no anchor covers it. How large is it then on the canvas?
+# - Grow the object in the first photograph until an anchor covers it. How large is it then on the canvas?
 # - **phone, 4000 x 3000**: how many tiles a side does the object need?
 # - Drag it across a border of two tiles. What becomes of it?
 # - **panorama**: what does the stretching do to its shape? Which map's anchor is the nearest?
@@ -255,7 +255,7 @@ for mining in loss.MININGS:
 # ## Classes that are rare
 #
 # Of ten animals of the zoo four are penguins; of crabs there are few. What does the loss do about it? Nothing. Each
-# matched anchor counts the same, so penguins move the weights ten times as often as crabs.
+# matched anchor counts the same, and penguins move the weights more than ten times as often as crabs.
 
 # %%
 batch = [e for e in found.part("train")]
@@ -277,14 +277,14 @@ for name, count in zip(found.classes, counts.tolist()):
 print(inspect.getsource(transfer.take))
 
 # %%
-STEPS = 100
+STEPS = 80
 config = zoo.recipe(found, STEPS)
 state, said = zoo.started(config)
 print(said)
 
 # %% [markdown]
-# Now both are trained on the zoo for as many steps, one from these weights, one from random ones. (About a minute each
-# on two cores. 100 steps of eight pictures are not quite three looks at each: far too few to be good.)
+# Now both are trained on the zoo for as many steps, one from these weights, one from random ones. (Half a minute each on
+# two cores. 80 steps of eight pictures are little more than two looks at each: far too few to be good.)
 
 # %%
 tuned = zoo.train(config, found, folder, place / "tuned", state)
@@ -296,11 +296,11 @@ for name, table in (("from the mini VOC's weights", tuned), ("from random weight
     print(table, end="\n\n")
 
 # %%
-print("starting from other classes is better by 15 points or more:", 100 * (tuned.mean - scratch.mean) > 15)
+print("starting from other classes is better by 40 points or more:", 100 * (tuned.mean - scratch.mean) > 40)
 
 # %% [markdown]
-# (The table differs a little from machine to machine, since sums are rounded differently. The random network got the
-# higher rate, with which it does better.)
+# (The table differs a little from machine to machine, since sums are rounded differently. The random network got three
+# times the rate, that of the recorded mini run, which began at random, too.)
 #
 # The heads of the new classes began from chance. Everything else had a good start. This is the reason why people fine-tune, and on a small set
 # it is worth more than any trick. With VOC's full network it is the same command, with other weights.
@@ -346,7 +346,7 @@ apart = export.export(network, settings.classes, work / "zoo.onnx")
 print("boxes within .01 px:", apart[0] < 0.01, "  scores within a ten-thousandth:", apart[1] < 1e-4)
 
 # %% [markdown]
-# `exported` is a file of 120 lines that knows numpy, Pillow and onnxruntime and nothing else of this library. It does the six
+# `exported` is a file of some hundred lines that knows numpy, Pillow and onnxruntime and nothing else of this library. It does the six
 # steps of chapter 10 again. Does it find the same?
 
 # %%
@@ -358,7 +358,7 @@ for example, photograph, a in zip(test, Jpegs(test), everything):
     theirs = detector(photograph.numpy())
     agree += len(a) == len(theirs[1]) and bool((a.boxes - torch.from_numpy(theirs[0])).abs().max() < 0.1)
     count += len(a)
-print("pictures with the same detections:", agree, "of", len(test), "   detections, more than 500:", count > 500)
+print("the same detections in at least 39 of 40 pictures:", agree >= 39, "   more than 500 in all:", count > 500)
 
 # %% [markdown]
 # (If yours differ in the third digit: a run computes in bfloat16 where the processor has units for it, the file in float32.
@@ -375,7 +375,7 @@ print("pictures with the same detections:", agree, "of", len(test), "   detectio
 # ```
 #
 # On a GPU: the recipe `paper`, with `--init` naming VGG16's weights or a trained SSD300, and `--steps` and `--drops` for the
-# size of your set. The paper's run looks at each picture 230 times; with 2,000 pictures that is 15,000 steps of 32.
+# size of your set. The paper's run looks at each picture 230 times; with 2,000 pictures that is about 15,000 steps of 32.
 #
 # ## Exercises
 #
@@ -585,10 +585,9 @@ print(f"of these, overlapping the true one by .5 or more: {(overlap >= 0.5).floa
 
 # %%
 backwards = list(settings.classes)[::-1]
-best = [found_.above(0.4) for found_ in seen]
-names = [[settings.classes[i - 1] for i in f.labels.tolist()] for f in best]
-wrong = [[backwards[i - 1] for i in f.labels.tolist()] for f in best]
-print("pictures in which no name is right any more:", sum(not set(a) & set(b) for a, b in zip(names, wrong)), "of 4")
+every = torch.cat([detections.above(0.4).labels for detections in seen]).tolist()
+still = sum(settings.classes[i - 1] == backwards[i - 1] for i in every)
+print("some detections:", len(every) > 0, "   names that are still right:", still)
 
 # %% [markdown]
 # That is why a run keeps its class list in the checkpoint, an exported file carries its own, and a run can't be resumed with
@@ -615,7 +614,7 @@ SelfTest("12")
 # - Three formats, one kind of answer. The report says what was left out; read it first.
 # - The name of a picture, or of its video, decides for ever on which side of the split it is.
 # - For other classes six layers change their shape. Everything else can be taken over, and should be.
-# - What counts is the size on the canvas. Objects below 20 px have no anchor: cut large photographs into tiles.
+# - What counts is the size on the canvas. Below 21 px (30 · √½) nothing is covered: cut large photographs into tiles.
 # - With mining per image an empty picture teaches nothing.
 # - An exported network finds the same, to the last hundredth of a pixel.
 #
