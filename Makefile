@@ -7,7 +7,8 @@
 # make test    all tests: pytest, then every chapter from top to bottom with its outputs compared
 # make chapters   execute the chapters from their sources and write the notebooks
 # make book    all chapters as a static, searchable site in build/book, for reading without a kernel
-# make bench   speed, as ratios against a peer measured in the same run
+# make bench   speed, as ratios against a peer measured in the same run, ten minutes (RECORD=benchmarks/README.md puts the
+#              tables there)
 # make clean   remove .venv, build, data made here and runs (asks first)
 
 PYTHON ?= python3
@@ -71,7 +72,7 @@ book: setup
 	@rm -rf build/book && $(BIN)/python chapters/book/book.py build/book
 
 bench: mini browser
-	@$(BIN)/python benchmarks/explorers.py
+	@$(BIN)/python benchmarks/everything.py $(if $(RECORD),--record $(RECORD))
 
 chapters: mini
 	@COURSE_VOC=$(CURDIR)/$(MINI) COURSE_RUNS=$(CURDIR)/runs $(FAST) $(BIN)/python chapters/build.py

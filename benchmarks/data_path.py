@@ -108,7 +108,7 @@ def main() -> None:
             rows.append(timing.Row(name, *times, goal, "ms"))
     pixels = sum(e.size[0] * e.size[1] for e in examples) / len(examples)
     size = f"{len(examples)} photographs of {pixels / 1000:.0f} kilopixels on average"
-    timing.say(timing.table(f"Data path, {given.threads} thread{'s' * (given.threads > 1)}; {size}", rows))
+    timing.say(timing.table(f"Data path, {timing.threads(given.threads)}; {size}", rows))
 
 
 if __name__ == "__main__":

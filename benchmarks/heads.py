@@ -78,6 +78,7 @@ def main() -> None:
     given = timing.arguments(
         __doc__,
         9,
+        threads=1,
         batch=dict(type=int, default=32, help="images whose loss is computed"),
         images=dict(type=int, default=8, help="images detected in"),
         candidates=dict(type=int, default=23_000, help="scores over .01 in each of them"),
@@ -111,7 +112,7 @@ def main() -> None:
         what = f"decoding and suppression, batch {images}, {count:,} candidates an image"
         rows.append(timing.Row(what, *times, goal))
     timing.say("They would differ where two objects want one anchor, and where a box crosses the border.\n")
-    timing.say(timing.table(f"After the network, {given.threads} threads", rows))
+    timing.say(timing.table(f"After the network, {timing.threads(given.threads)}", rows))
 
 
 if __name__ == "__main__":

@@ -160,7 +160,9 @@ def main() -> None:
         rows.append(
             timing.Row(f"memory of a step, batch {images}", *most, "at most 0.8x", "GiB", inverse=True)
         )
-    timing.say(timing.table(f"The network, full width, {given.threads} threads; ours in {precision}", rows))
+    timing.say(
+        timing.table(f"The network, full width, {timing.threads(given.threads)}; ours in {precision}", rows)
+    )
 
 
 if __name__ == "__main__":

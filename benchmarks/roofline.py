@@ -3,9 +3,9 @@
     python benchmarks/roofline.py
 
 The roof is measured first: operations a second of a large matrix product or convolution, bytes a second of a large
-copy. For each part of a step, the operations are counted (two for a multiplication with its addition) and the bytes that have to
-move at least: everything read once and written once. `least` is the larger of operations / roof and bytes / roof;
-`of the roof` says which share of the time taken that is.
+copy. For each part of a step, the operations are counted (two for a multiplication with its addition) and the bytes
+that have to move at least: everything read once and written once. `least` is the larger of operations / roof and
+bytes / roof; `of the roof` says which share of the time taken that is.
 """
 
 import statistics
@@ -188,9 +188,7 @@ def report(parts: list[Part], images: int, roof: tuple[float, float, float], pre
     )
     names = ["part", "GFLOP", "MB", "least, ms", "bound by", "taken, ms", "share", "of the roof"]
     roofs_ = f"{float32 / 1e9:,.0f} GFLOP/s in float32, {low / 1e9:,.0f} in bfloat16, {memory / 1e9:.0f} GB/s"
-    return timing.grid(
-        f"A training step, full width in {precision}, per image. Roofs: {roofs_}", names, cells
-    )
+    return timing.grid(f"A training step in {precision}, per image. Roofs: {roofs_}", names, cells)
 
 
 def main() -> None:
@@ -201,7 +199,7 @@ def main() -> None:
     examples = inputs.painted(timing.MINI, most=size)
     roof = roofs(device, torch.bfloat16, 256 if given.quick else 2048)
     parts = step_parts(size, given.rounds, device, RunConfig(), examples, Jpegs(examples))
-    timing.say(report(parts, size, roof, f"{precision}, {given.threads} threads, batch {size}"))
+    timing.say(report(parts, size, roof, f"{precision}, {timing.threads(given.threads)}, batch {size}"))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 A ratio says how many times as fast as the peer ours is (or how many times as much memory it takes, where the goal
 says "at most"). It is the median of the ratios of single rounds, in which the two ran one right after the other, so
 that a machine which is slow for a minute is slow for both; `spread` is the lowest and the highest of those ratios.
+With one thread the clock is the processor's, with more it is the one on the wall.
 """
 
 import argparse
@@ -67,11 +68,13 @@ def in_turn(
 
 
 def took(work: Callable[[], object]) -> float:
-    """Seconds of one call, with the garbage of others collected before."""
+    """Seconds of one call, with the garbage of others collected before: of the processor where torch uses one thread,
+    since what else runs on the machine doesn't count then, else on the wall."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     gc.collect()
-    begun = time.perf_counter()
+    begun = clock()
     work()
-    return time.perf_counter() - begun
+    return clock() - begun
 
 
 def table(title: str, rows: Sequence[Row]) -> str:
@@ -103,12 +106,9 @@ def three(value: float) -> str:
 def head() -> str:
     """Where and with what a table was measured, in one line."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "numpy"))
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     date = datetime.datetime.now().isoformat(" ", "minutes")
-    return (
-        f"{processor()}, threads as said in the titles{load}; Python {platform.python_version()}, {versions}; "
-        f"commit {commit()}, {date}"
-    )
+    return f"{processor()}, {load}; Python {platform.python_version()}, {versions}; commit {commit()}, {date}"
 
 
 def processor() -> str:
@@ -116,6 +116,10 @@ def processor() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()} with {os.cpu_count()} cores"
+
+
+def threads(count: int) -> str:
+    return "one thread (processor's time)" if count == 1 else f"{count} threads"
 
 
 def commit() -> str:

@@ -13,6 +13,8 @@ import oracles
 from ssdlib.model import SSD300
 from ssdlib.records import Predictions
 
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # for test_benchmarks
+
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("quick")
 

@@ -1,0 +1,67 @@
+"""All benchmarks of a processor, one after the other: what `make bench` runs, in about ten minutes on two cores.
+
+    python benchmarks/everything.py [--record benchmarks/README.md] [--quick]
+
+`--record` puts what they print between the two marks of that page, under a line that says where and when. A benchmark
+that fails is named at the end, and nothing is recorded then.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import timing
+
+SCRIPTS = ("network", "heads", "data_path", "evaluation", "opening", "growth", "roofline", "explorers")
+# as `make train` sets them: blocks that stay with the process aren't cleared anew for every tensor
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
+BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
+
+
+def run(script: str, words: list[str]) -> tuple[str, int]:
+    """What a benchmark prints, shown as it comes, and how it ended."""
+    command = ["env", *(f"{name}={value}" for name, value in ALLOCATOR.items()), sys.executable]
+    command += [str(Path(__file__).with_name(f"{script}.py")), *words]
+    printed = []
+    with subprocess.Popen(command, cwd=timing.ROOT, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            printed.append(line)
+    return "".join(printed), process.returncode
+
+
+def record(page: Path, text: str) -> None:
+    """Put the text between the marks of a page. Raises SystemExit if it hasn't both."""
+    whole = page.read_text()
+    if BEGIN not in whole or END not in whole:
+        raise SystemExit(f"{page}: without {BEGIN} and {END}; wanted a page with both")
+    before, rest = whole.split(BEGIN, 1)
+    page.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{rest.split(END, 1)[1]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, one round: only to see that all run"
+    )
+    parser.add_argument("--record", type=Path, help="a page to put the tables into")
+    parser.add_argument("--only", nargs="+", default=SCRIPTS, choices=SCRIPTS)
+    given = parser.parse_args()
+    parts, broken = [timing.head()], []
+    timing.say(parts[0] + "\n")
+    for script in given.only:
+        words = ["--quick"] if given.quick and script != "explorers" else []
+        text, status = run(script, words)
+        parts.append(text.strip())
+        broken += [script] if status else []
+    if broken:
+        raise SystemExit(f"broke: {', '.join(broken)}; nothing is recorded")
+    if given.record:
+        record(given.record, "\n\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
