@@ -260,8 +260,10 @@ def _turn_hue(rgb: Tensor, degrees: Tensor) -> Tensor:
         torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
     )  # 0..6, sixths of the colour circle
     sector = (sector + degrees / 60).clamp(min=0)
-    k = (sector + torch.tensor([5.0, 3.0, 1.0], device=rgb.device)[:, None, None]) % 6
-    return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
+    # a channel is as large as the largest up to one sixth of the circle from its own hue, smallest from two on
+    own = torch.tensor([0.0, 2.0, 4.0], device=rgb.device)[:, None, None]
+    away = 3 - ((sector - own).abs() - 3).abs()  # either way round
+    return value - chroma * (away - 1).clamp(0, 1)
 
 
 def _value_and_chroma(rgb: Tensor) -> tuple[Tensor, Tensor]:
