@@ -36,7 +36,7 @@ def test_n_goes_to_the_next_detection_that_is_not_true(chapter):
 
 def test_a_click_on_the_curve_takes_the_nearest_point(chapter):
     recall, precision = eval(
-        chapter.ask("float(explorer.judged.recall[9]), float(explorer.judged.precision[9])")
+        chapter.ask("[float(explorer.judged.recall[9]), float(explorer.judged.precision[9])]")
     )
     place = (LEFT + (RIGHT - LEFT) * recall, BOTTOM - (BOTTOM - TOP) * precision)
     chapter.drag(place, place, VIEW)
