@@ -21,8 +21,11 @@ def chapter(reader):
 def test_dragging_the_object_takes_it_to_another_place_and_python_hears_of_it(chapter):
     chapter.until_status("not covered")
     chapter.drag((222, 160), (322, 260), VIEW)
-    chapter.page.wait_for_timeout(500)
-    x1, y1, x2, y2 = eval(chapter.ask("explorer.board.boxes[0]"))
+    for _ in range(40):  # a busy machine takes its time until the last move has arrived
+        chapter.page.wait_for_timeout(500)
+        x1, y1, x2, y2 = eval(chapter.ask("explorer.board.boxes[0]"))
+        if abs(x1 - 310) < 6 and abs(y1 - 250) < 6:
+            break
     assert abs(x1 - 310) < 6 and abs(y1 - 250) < 6
     assert abs(x2 - x1 - 24) < 1 and abs(y2 - y1 - 20) < 1
     assert chapter.status() in chapter.ask("explorer")
