@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ssdlib import boxes as geometry
 from ssdlib import coding
@@ -40,7 +41,7 @@ def detect(
         candidates = best_per_class(probabilities[image], score, top_k)
         labels, anchor = candidates.unbind(dim=1)
         scores, places = probabilities[image, anchor, labels], boxes[image, anchor]
-        kept = nms(places, scores, labels, nms_iou)[:keep]
+        kept = best_kept(places, scores, labels, nms_iou, keep)
         placed = geometry.clip(places[kept], SSD300.canvas, SSD300.canvas)
         placed = geometry.scale(placed, width / SSD300.canvas, height / SSD300.canvas)
         found.append(Detections(placed.cpu(), scores[kept].cpu(), labels[kept].cpu()))
@@ -67,19 +68,41 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor, max_iou: float = NMS_IOU)
 
     Greedy means: go from the best down, keep a box unless one already kept overlaps it by more than `max_iou`.
     Here all boxes decide at once, again and again, from what the others decided before; after round t the t
-    best are right for ever, and two or three rounds are usually enough for all.
+    best of every class are right for ever, and two or three rounds are usually enough for all.
     """
     order = scores.argsort(descending=True, stable=True)
+    if len(order) == 0:
+        return order
+    counts = labels.unique(return_counts=True)[1].tolist()
+    by_class = order[labels[order].argsort(stable=True)].split(counts)
+    # a row for each class, best first; -1 fills up its end, where it threatens nobody
+    rows = pad_sequence(by_class, batch_first=True, padding_value=-1)
+    # threatens[c, i, j]: i is better than j and too close
+    threatens = (geometry.iou(boxes[rows][:, :, None], boxes[rows][:, None]) > max_iou).triu(1)
+    stays = torch.ones_like(rows, dtype=torch.bool)
+    while True:
+        now = ~(threatens & stays[:, :, None]).any(dim=1)
+        if torch.equal(now, stays):
+            break
+        stays = now
     keep = torch.zeros(len(order), dtype=torch.bool, device=boxes.device)
-    for label in labels.unique().tolist():
-        mine = order[labels[order] == label]
-        # threatens[i, j]: i is better than j and too close
-        threatens = (geometry.iou(boxes[mine, None], boxes[mine]) > max_iou).triu(1)
-        stays = torch.ones(len(mine), dtype=torch.bool, device=boxes.device)
-        while True:
-            now = ~(threatens & stays[:, None]).any(dim=0)
-            if torch.equal(now, stays):
-                break
-            stays = now
-        keep[mine] = stays
+    keep[rows[stays & (rows >= 0)]] = True
     return order[keep[order]]
+
+
+def best_kept(
+    boxes: Tensor, scores: Tensor, labels: Tensor, max_iou: float = NMS_IOU, keep: int = KEEP
+) -> Tensor:
+    """The first `keep` of the indices that `nms` returns.
+
+    Whether a box stays depends on better ones alone. So the best few are judged by themselves first, and twice as
+    many only where too few of those stay: of thousands of candidates the last ones are seldom asked.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    few = 2 * keep
+    while True:
+        some = order[:few]
+        kept = some[nms(boxes[some], scores[some], labels[some], max_iou)]
+        if len(kept) >= keep or few >= len(order):
+            return kept[:keep]
+        few *= 2

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from ssdlib import detect as room
 from ssdlib.anchors import default_boxes
-from ssdlib.detect import best_per_class, detect, nms
+from ssdlib.detect import best_kept, best_per_class, detect, nms
 from ssdlib.records import Predictions
 
 
@@ -67,6 +67,17 @@ def test_nms_keeps_what_torchvision_keeps(seed):
     assert len(scores.unique()) == 1500  # torchvision promises nothing about equals
     wanted = torchvision.ops.batched_nms(boxes.double(), scores.double(), labels, 0.45)
     assert nms(boxes, scores, labels).tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("count, spread", [(0, 1), (1, 1), (300, 1), (1200, 1), (1200, 0)])
+@pytest.mark.parametrize("keep", [0, 1, 20, 200, 5000])
+def test_looking_at_the_best_first_keeps_the_same(count, spread, keep):
+    """Without spread all boxes lie upon each other, so that one of each class stays and all have to be asked."""
+    boxes = random_boxes(count, 3) * spread + torch.tensor([0.0, 0, 40, 40]) * (1 - spread)
+    labels = torch.randint(1, 6, (count,), generator=seeded(4))
+    scores = torch.rand(count, generator=seeded(5)).mul(50).round()  # many are equal
+    wanted = nms(boxes, scores, labels, 0.3)[:keep]
+    assert best_kept(boxes, scores, labels, 0.3, keep).tolist() == wanted.tolist()
 
 
 def test_a_long_chain_is_decided_from_the_best_down():
