@@ -128,7 +128,7 @@ def measure_peak(side: str, size: int, precision: str) -> float:
 def main() -> None:
     given = timing.arguments(
         __doc__,
-        5,
+        3,
         batch=dict(type=int, default=4),
         precision=dict(default="auto", choices=("auto", "float32", "bfloat16"), help="of ours"),
         peak=dict(choices=("ours", "peer"), help="only measure memory of this side"),

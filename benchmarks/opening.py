@@ -61,7 +61,7 @@ def first_figure(notebook: Path) -> tuple[float, float] | None:
 
 
 def main() -> None:
-    given = timing.arguments(__doc__, 3)
+    given = timing.arguments(__doc__, 2)
     rows = []
     for modules in IMPORTS[: 1 if given.quick else None]:
         import_seconds(modules)
