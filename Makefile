@@ -7,6 +7,7 @@
 # make test    all tests: pytest, then every chapter from top to bottom with its outputs compared
 # make chapters   execute the chapters from their sources and write the notebooks
 # make book    all chapters as a static, searchable site in build/book, for reading without a kernel
+# make test-matrix   the tests without a browser, with the oldest versions that are supported and with the newest
 # make bench   speed, as ratios against a peer measured in the same run, ten minutes (RECORD=benchmarks/README.md puts the
 #              tables there)
 # make clean   remove .venv, build, data made here and runs (asks first)
@@ -27,7 +28,7 @@ FAST := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 # Small messages at once: without this an explorer answers in 50 ms instead of 20, half of the time.
 PROMPT := --ServerApp.kernel_websocket_connection_class=course.prompt_server.PromptConnection
 
-.PHONY: setup lab train headless voc test chapters mini browser book bench clean
+.PHONY: setup lab train headless voc test test-matrix chapters mini browser book bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(BIN)/ready
@@ -47,8 +48,8 @@ lab: mini
 
 train: mini
 	@if [ -d $(GENUINE)/VOC2007 ] && [ -d $(GENUINE)/VOC2012 ]; then \
-	  $(FAST) $(BIN)/python -m ssdlib train --recipe $(RECIPE) --data $(GENUINE) --out $(GENUINE_RUN) --resume \
-	    $(if $(wildcard $(VGG16)),--init $(VGG16)); \
+	  test -f $(VGG16) || { echo "$(VGG16) is missing, and the recipe breaks without it; $(BIN)/python -m ssdlib doctor says how to get it"; exit 1; }; \
+	  $(FAST) $(BIN)/python -m ssdlib train --recipe $(RECIPE) --data $(GENUINE) --out $(GENUINE_RUN) --resume --init $(VGG16); \
 	else \
 	  $(FAST) $(BIN)/python -m ssdlib train --recipe mini --data $(MINI) --out runs/mini --resume; \
 	fi
@@ -67,6 +68,9 @@ test: mini browser
 	@rm -rf runs/tested
 	@COURSE_VOC=$(CURDIR)/$(MINI) COURSE_RUNS=$(CURDIR)/runs/tested $(FAST) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 1200 \
 	  --nbval-sanitize-with chapters/sanitize.cfg -p no:cacheprovider chapters
+
+test-matrix: mini
+	@$(BIN)/python tests/matrix.py
 
 book: setup
 	@rm -rf build/book && $(BIN)/python chapters/book/book.py build/book

@@ -1,0 +1,147 @@
+"""Tests of what happens when something breaks under the program: kill -9, a full disk, a read-only place, a clock
+that jumps, a process of several that dies. `python tests/faults.py --kills 100` does the first of these at length."""
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import corpus
+import faults
+from ssdlib import checkpoint, engine, runs, store
+from ssdlib.__main__ import main
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    home = faults.world(tmp_path_factory.mktemp("faults"))
+    faults.Downloads(home)
+    return home
+
+
+@pytest.mark.parametrize("name", faults.KINDS)
+def test_work_killed_at_random_moments_ends_as_if_nothing_had_happened(name, home):
+    tally = faults.torture(faults.KINDS[name], 3, home, random.Random(5))
+    assert tally.kills >= 3 and tally.lost == []
+
+
+# --- A full disk ----------------------------------------------------------------------------------------
+
+
+def work_with_little_room(kind: str, home: Path, out: Path, most: int) -> None:
+    """In a process of its own, in which no file may grow beyond `most` bytes."""
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    try:
+        faults.KINDS[kind].work(home, out)
+    except OSError:  # what the door prints as one sentence
+        os._exit(9)
+
+
+@linux
+@pytest.mark.parametrize("name, most", [("training", 100_000), ("store building", 100_000)])
+def test_a_full_disk_stops_the_work_which_ends_well_once_there_is_room(name, most, home, tmp_path):
+    kind, processes = faults.KINDS[name], multiprocessing.get_context("forkserver")
+    faults.KINDS[name].work(home, tmp_path / "undisturbed")
+    worker = processes.Process(target=work_with_little_room, args=(name, home, tmp_path / "full" / "x", most))
+    (tmp_path / "full").mkdir()
+    worker.start()
+    worker.join(120)
+    assert worker.exitcode == 9
+    assert kind.sound(tmp_path / "full" / "x") < kind.sound(tmp_path / "undisturbed")
+    kind.work(home, tmp_path / "full" / "x")
+    shutil.move(tmp_path / "full" / "x", tmp_path / "again")
+    assert kind.made(tmp_path / "again") == kind.made(tmp_path / "undisturbed")
+
+
+@linux
+@pytest.mark.parametrize(
+    "command",
+    ["train --recipe mini --data {mini} --out {place}", "detect --checkpoint {run} --out {place} {jpg}"],
+)
+def test_a_place_where_nobody_may_write_is_named_in_one_sentence(command, home, mini, capsys):
+    world, place = corpus.World(home), "/sys/kernel/ssd"  # where not even root can make a folder
+    assert main(command.format(mini=mini, place=place, run=world.run, jpg=world.jpg()).split()) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert place in last and "Error" in last and "Traceback" not in last
+
+
+# --- Time -----------------------------------------------------------------------------------------------
+
+
+def test_files_dated_in_the_past_or_the_future_change_nothing(home, tmp_path):
+    shutil.copytree(home, tmp_path / "world", ignore=shutil.ignore_patterns("tmp*"))
+    world, data = corpus.World(tmp_path / "world"), (tmp_path / "world").rglob("*")
+    for number, path in enumerate(data):
+        os.utime(path, (86_400, 86_400) if number % 2 else (4e9, 4e9))
+    before = {path: path.read_bytes() for path in world.store.iterdir()}
+    assert corpus.right_bytes(world) and world.train() == 2 and world.judge() == 1
+    assert before == {path: path.read_bytes() for path in world.store.iterdir()}
+
+
+def test_a_clock_that_jumps_back_and_forth_changes_no_weight(home, tmp_path, monkeypatch):
+    examples = corpus.World(home).examples()
+    data = examples, store.Jpegs(examples)
+    engine.train(corpus.TINY, data, data, tmp_path / "calm")
+    jumps = iter(range(10**9))
+    monkeypatch.setattr(time, "time", lambda: 1e9 * (-1) ** next(jumps))
+    engine.train(corpus.TINY, data, data, tmp_path / "jumping")
+    calm, jumping = (checkpoint.load(tmp_path / name / runs.CHECKPOINT) for name in ("calm", "jumping"))
+    assert all((calm["model"][key] == jumping["model"][key]).all() for key in calm["model"])
+    assert 0 <= jumping["seconds"] < 600
+
+
+# --- Several processes, much memory ---------------------------------------------------------------------
+
+DYING = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import corpus, faults
+from ssdlib import distributed, engine, store
+
+update, done = engine.update_or_advise, []
+def dies(*arguments):
+    done.append(1)
+    if len(done) == 3 and distributed.rank() == 1:
+        os.kill(os.getpid(), 9)
+    return update(*arguments)
+engine.update_or_advise = dies
+faults.train(Path(sys.argv[2]), Path(sys.argv[3]))
+"""
+
+
+@linux
+@pytest.mark.slow
+def test_a_process_of_two_that_dies_ends_both_with_the_reason_and_the_run_goes_on(home, tmp_path):
+    (tmp_path / "dying.py").write_text(DYING)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [
+        *launch,
+        str(tmp_path / "dying.py"),
+        str(Path(__file__).parent),
+        str(home),
+        str(tmp_path / "run"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode != 0 and "Signal 9 (SIGKILL)" in done.stderr
+    assert checkpoint.load(tmp_path / "run" / runs.CHECKPOINT)["step"] == 2
+    faults.train(home, tmp_path / "run")  # the folder isn't locked any more
+    assert checkpoint.load(tmp_path / "run" / runs.CHECKPOINT)["step"] == faults.STEPS
+
+
+@linux
+def test_memory_stops_growing(home):
+    """`python tests/faults.py --memory 2000` asks the same at length."""
+    assert faults.growth(home, 60, warm=20) < 50
