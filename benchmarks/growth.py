@@ -7,9 +7,11 @@ will cost. 1 means that twice the work takes twice as long. Memory is the most t
 had before.
 """
 
+import ctypes
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import inputs
@@ -30,6 +32,10 @@ BATCH = 8
 def cost(work: Callable[[], object], rounds: int) -> tuple[float, float | None]:
     """Least seconds of several calls, and MiB at most in one of them; None where the system doesn't tell."""
     memory.free()
+    with suppress(OSError, AttributeError):  # elsewhere than with glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(
+            0
+        )  # or what making the inputs freed would be counted as had before
     before = _start_counting(torch.device("cpu"))
     times = [timing.took(work)]
     most = _most(torch.device("cpu"), before)
