@@ -192,7 +192,7 @@ def report(parts: list[Part], images: int, roof: tuple[float, float, float], pre
 
 
 def main() -> None:
-    given = timing.arguments(__doc__, 5, batch=dict(type=int, default=4))
+    given = timing.arguments(__doc__, 3, threads=1, batch=dict(type=int, default=4))
     device = torch.device("cpu")
     precision = precision_on(device)
     size = 1 if given.quick else given.batch
