@@ -5,6 +5,14 @@ const HANDLE = 7; // half the side of a corner handle, screen px
 const GRAB = 12; // how far from a corner one may press and still hold it, screen px
 const CORNERS = [[0, 1], [2, 1], [2, 3], [0, 3]]; // which numbers of a box are x and y of its four corners
 
+// ipywidgets writes a slider's name beside it, where a screen reader doesn't look for it.
+function nameSliders() {
+  for (const handle of document.querySelectorAll(".widget-slider .noUi-handle:not([aria-label])")) {
+    const name = handle.closest(".widget-slider").querySelector(".widget-label")?.innerText;
+    if (name) handle.setAttribute("aria-label", name);
+  }
+}
+
 function render({ model, el }) {
   const root = document.createElement("div");
   const canvas = document.createElement("canvas");
@@ -20,6 +28,7 @@ function render({ model, el }) {
   canvas.setAttribute("aria-describedby", status.id); // read when the board gets the focus
   root.append(canvas, status);
   el.append(root);
+  for (const ms of [200, 1000, 4000]) setTimeout(nameSliders, ms); // they may come after the board
 
   let boxes = copy(model.get("boxes"));
   let pointer = model.get("pointer").slice();
