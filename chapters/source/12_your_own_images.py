@@ -182,7 +182,7 @@ print(survey.survey(*survey.on_canvas(found.examples)))
 # overlap. A covered one gets several. One anchor is little to learn from.
 #
 # Butterflies are a mild case. Here is a real one: four photographs taken from a plane, with 951 tree crowns. (The boxes
-# alone are part of this course. They come with the Python package [deepforest](https://pypi.org/project/deepforest), MIT
+# alone are part of this course. They come with the Python package `deepforest`, MIT
 # licence; photographs by the National Ecological Observatory Network. `data_scripts/get_crowns.py` gets the photographs.)
 
 # %%
