@@ -34,7 +34,7 @@ from ssdlib.memory import OutOfMemory
 from ssdlib.options import parser
 from ssdlib.published import load_detector
 from ssdlib.records import Example
-from ssdlib.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError
+from ssdlib.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, load_run
 from ssdlib.show import draw_run, show
 from ssdlib.transfer import starting_weights
 from ssdlib.video import VideoError
@@ -129,8 +129,9 @@ def train(options: argparse.Namespace) -> None:
         _say(
             "the paper starts from VGG16's weights (--init), and its rate is made for them, not for random ones"
         )
-    if options.estimate or (config.steps >= WORTH_AN_ESTIMATE and not (out / CHECKPOINT).exists()):
-        _estimate(config, train_data, test_data, initial)
+    begun = (out / CHECKPOINT).exists()
+    if options.estimate or (config.steps >= WORTH_AN_ESTIMATE and not begun):
+        _estimate(config, train_data, test_data, initial, load_run(out)[2] if begun else 0)
     if options.estimate:
         return
     bar = tqdm if distributed.is_first() else None
@@ -149,11 +150,14 @@ def _estimate(
     train_data: inference.Data,
     test_data: inference.Data,
     initial: dict[str, Tensor] | None,
+    done: int = 0,
 ) -> None:
-    """Print how long the run will take. A process among several is silent: their steps can't be taken by one."""
-    if distributed.processes() == 1:
-        pace = estimate.measure(config, train_data, test_data, initial)
-        print(estimate.report(config, pace, train_data, test_data), flush=True)
+    """Print how long the run will take, or what is left of it will."""
+    if distributed.processes() > 1:
+        _say("no estimate: a process among several can't take their steps; ask with one, by train --estimate")
+        return
+    pace = estimate.measure(config, train_data, test_data, initial)
+    print(estimate.report(config, pace, train_data, test_data, done), flush=True)
 
 
 def _own(folder: str, classes: Sequence[str] | None = None) -> own.Found | None:

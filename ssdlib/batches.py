@@ -4,6 +4,7 @@ A batch is a pure function of (seed, step): no random state is carried along. Th
 killed can go on with the very same batches, and why several processes can each make their share of one.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -114,6 +115,14 @@ def shuffled(count: int, start: int, length: int, seed: int) -> list[int]:
         indices += order[offset : offset + length - len(indices)].tolist()
         position = start + len(indices)
     return indices
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """Changes when a photograph, its order, its size or a box changes: what a run was trained on."""
+    state = hashlib.sha256()
+    for e in examples:
+        state.update(f"{e.image_id} {e.size} {e.labels.tolist()} {e.boxes.tolist()}\n".encode())
+    return state.hexdigest()
 
 
 def generator(*key: int) -> torch.Generator:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ssdlib import distributed, evaluate, memory
 from ssdlib.anchors import default_boxes
-from ssdlib.batches import BatchMaker
+from ssdlib.batches import BatchMaker, fingerprint
 from ssdlib.inference import Data, autocast, evaluate_on, validation_loss
 from ssdlib.lock import alone
 from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, multibox_loss
@@ -43,9 +43,11 @@ def train(
     """
     device = distributed.start()
     model, optimizer, anchors = build(config, device, weights)
-    begin = open_run(out, config, model, optimizer, resume)
+    begin = open_run(out, config, model, optimizer, resume, fingerprint(train_data[0]))
     first = begin.step
     last = config.steps if stop_after is None else min(stop_after, config.steps)
+    if last < max(first, 1):
+        raise RunError(f"{out}: to be stopped after step {last}, but it is at step {first} already")
     log = RunLog(out, begin, config.log_every)
     best = min((row["val"]["multibox"] for row in read_log(out) if "val" in row), default=math.inf)
     network = distributed.wrap(model)
@@ -72,7 +74,7 @@ def train(
             log.write(step=done, map=table.mean, ap=table.ap)
         if _due(done, config.checkpoint_every) or done == last:
             log.look()
-            save_run(out, Progress(done, log.seconds, log.seen), config, model, optimizer)
+            save_run(out, Progress(done, log.seconds, log.seen, begin.data), config, model, optimizer)
 
     if progress is not None:
         progress.close()
@@ -177,6 +179,10 @@ def build(
 
 def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMaker:
     """The training batches of a run, or this process's share of them."""
+    if distributed.processes() > 1 and config.batch_norm and config.mining == "batch":
+        raise RunError(
+            "several processes mine over a batch by looking twice, which batch norm's means would feel"
+        )
     if config.batch_size % distributed.processes():
         raise RunError(
             f"a batch of {config.batch_size} can't be shared by {distributed.processes()} processes"

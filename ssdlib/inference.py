@@ -78,12 +78,14 @@ def evaluate_on(
 
 def detect_all(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> list[Detections]:
     """Detections in every example, in their order. Each process looks at its share."""
-    sizes = iter([e.size for e in data[0][distributed.rank() :: distributed.processes()]])
-    mine = []
+    mine = _share(len(data[0]))
+    sizes, found = iter([data[0][i].size for i in mine]), []
     for batch, predictions in _predict(model, data, anchors, config):
-        mine += detect(predictions, anchors, [next(sizes) for _ in batch.labels])
-    shares = distributed.gather(mine)
-    return [shares[i % len(shares)][i // len(shares)] for i in range(len(data[0]))]
+        found += detect(predictions, anchors, [next(sizes) for _ in batch.labels])
+    by_example = {
+        i: one for share in distributed.gather(list(zip(mine, found, strict=True))) for i, one in share
+    }
+    return [by_example[i] for i in range(len(data[0]))]
 
 
 def detect_in(
@@ -106,7 +108,7 @@ def _predict(
 ) -> Iterator[tuple[Batch, Predictions]]:
     """Batches of this process's share of the data, and what the network in eval mode says about them."""
     examples, photographs = data
-    mine = range(distributed.rank(), len(examples), distributed.processes())
+    mine = _share(len(examples))
     was_training = model.training
     model.eval()
     for batch in in_order(
@@ -115,3 +117,10 @@ def _predict(
         with torch.inference_mode(), autocast(anchors.device, config.precision):
             yield batch, model(batch.images.contiguous(memory_format=torch.channels_last))
     model.train(was_training)
+
+
+def _share(count: int) -> list[int]:
+    """The examples that this process looks at: whole batches, so that a mean over batches is the same however many
+    processes there are."""
+    starts = range(0, count, VALIDATION_BATCH)[distributed.rank() :: distributed.processes()]
+    return [i for start in starts for i in range(start, min(start + VALIDATION_BATCH, count))]

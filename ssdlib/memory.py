@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import torch
 
-CPU_SAYS = "can't allocate memory"  # torch has a type of its own for a full GPU only
+# torch has a type of its own for its own allocator on a GPU only; what others say: CPU, Windows, CUDA, cuDNN, cuBLAS
+SAYS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 class OutOfMemory(RuntimeError):
@@ -14,7 +15,9 @@ class OutOfMemory(RuntimeError):
 
 def ran_out(error: Exception) -> bool:
     """Whether an error means that a device, or the machine itself, has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or CPU_SAYS in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        words in str(error) for words in SAYS
+    )
 
 
 def fitting(attempt: Callable[[int], object], size: int, least: int = 1) -> int:

@@ -179,6 +179,28 @@ def test_the_weights_of_the_least_validation_loss_are_kept_through_a_stop(data, 
     assert (tmp_path / runs.BEST).read_bytes() == kept and weights_of(tmp_path)["step"] == 6
 
 
+def test_a_run_is_not_resumed_with_other_pictures_or_boxes(data, tmp_path):
+    engine.train(TINY, data, data, tmp_path, stop_after=2)
+    before = (tmp_path / runs.CHECKPOINT).read_bytes()
+    moved = [dataclasses.replace(data[0][0], boxes=data[0][0].boxes + 1), *data[0][1:]]
+    for others in (data[0][:-1], data[0][::-1], moved):
+        with pytest.raises(runs.RunError, match="saw other pictures or boxes"):
+            engine.train(TINY, (others, data[1]), data, tmp_path, resume=True)
+    assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
+    assert engine.train(
+        TINY, data, (data[0][:4], data[1]), tmp_path, resume=True
+    )  # other test pictures may be
+
+
+def test_a_stop_before_the_first_step_or_behind_the_run_is_refused(data, tmp_path):
+    for stop in (0, -5):
+        with pytest.raises(runs.RunError, match="stopped after step"):
+            engine.train(TINY, data, data, tmp_path / "none", stop_after=stop)
+    engine.train(TINY, data, data, tmp_path / "run", stop_after=3)
+    with pytest.raises(runs.RunError, match="at step 3 already"):
+        engine.train(TINY, data, data, tmp_path / "run", resume=True, stop_after=2)
+
+
 def test_another_seed_gives_other_weights(data, tmp_path):
     for seed in (0, 1):
         engine.train(dataclasses.replace(TINY, seed=seed, steps=2), data, data, tmp_path / str(seed))
@@ -343,6 +365,16 @@ def test_weights_of_another_network_are_refused_by_name(name, shape):
         ({"width": 0.0}, "width is 0.0"),
         ({"test_sets": ()}, "test_sets is"),
         ({"microbatch": -1}, "microbatch is -1"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0; wanted a number that is 0 or more"),
+        ({"drops": (3, -5)}, "drops is"),
+        ({"warmup": -3}, "warmup is -3"),
+        ({"val_every": -1}, "val_every is -1"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan"),
+        ({"width": float("inf")}, "width is inf"),
+        ({"momentum": 2.0}, "momentum is 2.0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 10**23}, "seed is 1"),
+        ({"microbatch": 2, "mining": "batch"}, "batch norm's means would feel"),
         ({"microbatch": 1}, "a part of the batch is 1 image"),
         ({"microbatch": 3}, "a part of the batch is 1 image"),
         ({"batch_size": 1}, "batch norm needs two"),

@@ -42,6 +42,8 @@ def test_another_error_while_trying_is_not_hidden():
 def test_only_errors_about_memory_count_as_such():
     assert memory.ran_out(torch.OutOfMemoryError("CUDA out of memory")) and memory.ran_out(MemoryError())
     assert memory.ran_out(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))
+    for says in ("CUDA error: out of memory", "CUDNN_STATUS_ALLOC_FAILED", "not enough memory: you tried"):
+        assert memory.ran_out(RuntimeError(says))
     assert not memory.ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 

@@ -18,7 +18,7 @@ ORDER = """
     anchors coding matching loss model weights keras_file
     voc formats own survey store usable augment batches
     detect evaluate
-    distributed checkpoint runs lock published transfer runlog inference memory engine estimate
+    distributed checkpoint recipes runs lock published transfer runlog inference memory engine estimate
     plots video show export exported doctor options __main__
 """.split()
 
