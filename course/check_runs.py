@@ -96,6 +96,7 @@ fit = Exercise(
         Mistake("that is how many more than 16 would fit, if half an image could be computed", 11.5),
         Mistake("24 images take 10.6 GiB: they fit, but more do; it needn't be a multiple of 8", 24),
         Mistake("16 images take 7.4 GiB: they fit, but more do; it needn't be a power of two", 16),
+        Mistake("29 images take 12.6 GiB", 29),
         Mistake("32 images take 13.8 GiB", 32),
         Mistake("31 images take 13.4 GiB", 31),
     ],

@@ -304,6 +304,7 @@ def _log(*rows: tuple) -> list[dict]:
 EARLY = _log((200, 20.0), (400, 40.0))
 HALF = _log((500, 60.0), (1000, 110.0), (1000, 130.0, 5.5), (1500, 190.0))
 UNEVEN = _log((1000, 100.0), (1000, 118.0, 5.5), (2000, 218.0), (2000, 240.5, 5.1))
+THREE = [*UNEVEN, *_log((3000, 340.5), (3000, 370.5, 5.0))]
 SLOW = _log((20, 8.0), (20, 38.0, 6.0), (30, 42.0))
 time_left = Exercise(
     "9.6 the time that is left",
@@ -314,6 +315,7 @@ time_left = Exercise(
         Case("step 1,900 of 3,000", ([*HALF, *_log((1900, 238.0))], 3000, 1000)),
         Case("just validated, 900 steps to go", (UNEVEN, 2900, 1000)),
         Case("two validations of unequal length", ([*UNEVEN, *_log((2500, 290.5))], 4000, 1000)),
+        Case("three validations of unequal length", (THREE, 5000, 1000)),
         Case("validating takes longer than training", (SLOW, 100, 20)),
         Case("the run is done", (UNEVEN, 2000, 1000)),
     ],
@@ -368,6 +370,15 @@ time_left = Exercise(
         Mistake(
             "a validation takes as long as those so far *on average*: yours is the first one",
             lambda *given: _time_left(*given, each=lambda took: took[0] if took else 0),
+        ),
+        Mistake(
+            "a validation takes as long as those so far on *average*, that is the mean; yours is the median",
+            lambda *given: _time_left(
+                *given,
+                each=lambda took: (
+                    sorted(took)[len(took) // 2] if len(took) % 2 else sum(took) / (len(took) or 1)
+                ),
+            ),
         ),
         Mistake(
             "the mean pace of the run so far was asked for; you took that of the last two lines", _last_pace

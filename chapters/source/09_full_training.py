@@ -6,7 +6,7 @@
 #
 # | | |
 # |---|---|
-# | time | 95 minutes, 55 of them for the exercises, while the run goes on by itself: 6 minutes for the mini VOC on two CPU cores; VOC 07+12 wants a GPU, and hours |
+# | time | 95 minutes, 55 of them for the exercises, while the run goes on by itself: 6 minutes for the mini VOC on two CPU cores; VOC 07+12 wants a GPU |
 # | hardware | any laptop for the mini VOC |
 # | you need | chapters 04 and 08: the loss and its N, the drops of the learning rate |
 # | new rooms | `runs`, `runlog`, `engine`, `memory`, `estimate` |
@@ -48,8 +48,9 @@ dashboard.Dashboard(Path("recordings/mini"))
 # %% [markdown]
 # (Glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0.)
 #
-# Where the rate falls to a tenth, the loss makes a step down, and so does the validation loss: chapter 08. *Say before
-# you look it up with the keys:* at which step was the training loss half of what it was at the first line?
+# Where the rate falls to a tenth, the training loss makes a step down: chapter 08. (The validation loss was measured
+# twice only, once before the drops and once after.) *Say before you look it up with the keys:* at which step was the
+# training loss half of what it was at the first line?
 #
 # ## The words
 #
@@ -62,8 +63,9 @@ dashboard.Dashboard(Path("recordings/mini"))
 #
 # ## The recipes
 #
-# Every choice of a run is a field of `RunConfig`. There are three recipes: `paper`, the article's and its released
-# program's; `seed`, the published run that this course retraces; `mini`, for laptops. Only what they don't share:
+# Every choice of a run is a field of `RunConfig`, but for two: the pictures and the weights to begin with are given beside
+# it. (A run remembers its pictures by a fingerprint, and isn't resumed with others.) There are three recipes: `paper`, the article's and its
+# released program's; `seed`, the published run that this course retraces; `mini`, for laptops. Only what they don't share:
 
 # %%
 paper, published, mini = (runs.RECIPES[name] for name in ("paper", "seed", "mini"))
@@ -85,8 +87,11 @@ for field in dataclasses.fields(paper):
 # - `mining` over the whole batch instead of image by image: chapter 04.
 #
 # Its batch was 31 on the author's card, because 32 ran out of memory. Ours is 32 on any card; how is said below. What
-# this recipe doesn't copy: how the new layers begin (He's normal distribution there), its own augmentation (other
-# trials, box corners rounded to whole pixels), and that it left out pictures without objects.
+# this recipe doesn't copy: the VGG16 it starts from (there, and in the paper, Caffe's reduced one; the file that `doctor`
+# names is torchvision's, thinned out, and `--init` takes either), how the new layers begin (He's normal distribution
+# there), its momentum (it holds the rate, so it coasts some steps after a drop), an object that touches no anchor (gets
+# number 0 there), its own augmentation (other trials, contrast about 127.5, corners rounded to whole pixels), and that it
+# left out pictures without objects.
 #
 # The small recipe trains a narrow network from random weights, where the other two start from VGG16's. That is why it
 # normalises (`batch_norm`) and why its rate is so much higher. Its anchors and its loss are the paper's, to the last
@@ -110,16 +115,17 @@ for ax, (name, recipe) in zip(axes, runs.RECIPES.items()):
 # %%
 root = Path.cwd().parent
 place = Path(os.environ.get("COURSE_RUNS", root / "runs"))  # the course's own tests set it, and train on the mini VOC
-devkit, recipe, out = root / "data/mini/VOCdevkit", "mini", place / "mini"
+devkit, recipe = root / "data/mini/VOCdevkit", "mini"
 genuine = root / "data/VOCdevkit"
 if "COURSE_RUNS" not in os.environ and all((genuine / year).is_dir() for year in ("VOC2007", "VOC2012")):
-    devkit, recipe, out = genuine, "paper", place / "voc0712"
+    devkit, recipe = genuine, "paper"  # or "seed"
+out = place / {"mini": "mini", "paper": "voc0712", "seed": "voc0712_seed"}[recipe]
 config = runs.RECIPES[recipe]
 print("recipe:", recipe)
 
 # %% [markdown]
 # Reading the annotations, and decoding every picture once into one large file, the *store*. Training shows a picture
-# hundreds of times; opening the JPEG each time would take longer than everything else the processor does.
+# hundreds of times, and its JPEG needs to be decoded only once.
 
 # %% tags=["nbval-ignore-output"]
 def load(sets):
@@ -148,16 +154,18 @@ figure = plots.batch(maker(0), count=8)
 
 # %% tags=["nbval-ignore-output"]
 vgg16 = root / "data/vgg16.pth"
-start = weights.from_vgg16(weights.read_file(vgg16)) if recipe != "mini" and vgg16.exists() else None
+if recipe != "mini" and not vgg16.exists():
+    raise SystemExit("data/vgg16.pth is missing; `python -m ssdlib doctor` in the course's folder says how to get it")
+start = weights.from_vgg16(weights.read_file(vgg16)) if recipe != "mini" else None
 pace = estimate.measure(config, train, test, start)
 print(estimate.report(config, pace, train, test))
 
 # %% [markdown]
 # (In a terminal, `python -m ssdlib train --estimate ...` says the same and stops; without `--estimate` it is said before
-# the first step.)
+# the first step of a run with one process.)
 #
 # And the full network? This was measured once, on a processor without a GPU (the file says which), for the recipe
-# `paper` with its batch of 32 computed in parts:
+# `paper` with its batch of 32 computed in parts of 4, 8 and 16, and at once:
 
 # %%
 head, *sizes = map(json.loads, Path("recordings/pace/cpu.jsonl").read_text().splitlines())
@@ -168,8 +176,9 @@ for row in sizes:
 # %% [markdown]
 # (Other programs ran beside it, so the seconds are too many, by how much isn't known; the bytes don't mind.) From 4 to 32
 # images at a time it takes 2.2 GiB more, about 80 MB an image: the feature maps, which are kept for the backward pass.
-# What doesn't grow are weights, gradients and momentum, .3 GiB, and what the program needs anyhow. The time hardly
-# depends on the parts.
+# What doesn't grow is 1.1 GiB: weights, gradients and momentum are .3 of it, the rest is the batch of 32 itself and
+# working space of the convolutions, not measured apart. (What the program held before isn't counted.) The times differ by
+# less than a fifth, and smaller parts aren't slower.
 #
 # The same in a sentence, if you have this processor and no GPU:
 
@@ -180,8 +189,8 @@ for name in ("training", "validation", "evaluation", "total"):
     print(f"{name:<11} {estimate.words(getattr(taken, name))}")
 
 # %% [markdown]
-# That is why the full run wants a GPU. On this project's machines there was none, so no time on a GPU stands here: run
-# the cell above on yours.
+# That is why the full run wants a GPU. No machine at hand had one, so no time on a GPU stands here: ask `--estimate` on
+# yours.
 #
 # ### Plan it
 #
@@ -208,7 +217,8 @@ planner
 # long as every part is divided by the N of *all*. `microbatch` does that: 32 images count, 8 are in memory.
 #
 # Here is one update of a small network, whole and in parts of 2. (Without batch norm: that would take its means over
-# each part.)
+# each part. With mining over the whole batch, as in `seed`, all parts go through the network once before, for their
+# scores alone: a third more work.)
 
 
 # %%
@@ -224,8 +234,8 @@ print(f"loss {whole_loss:.3f} and {part_loss:.3f}")
 print("weights equal to a millionth:", torch.allclose(whole, parts, atol=1e-6))
 
 # %% [markdown]
-# If a step doesn't fit, the library tries halves until one does and tells you. On a machine with room for 8 you would
-# read:
+# If a step doesn't fit on a GPU, the library tries halves until one does and tells you. (Without a GPU, Linux mostly ends
+# the process without a word; there the estimate above is your warning.) Where there is room for 8 you would read:
 
 # %%
 print(memory.advice(images=32, fits=8, device=torch.device("cpu")))
@@ -264,7 +274,8 @@ window
 # %% [markdown]
 # Now the run. The paper's recipe starts from VGG16's weights, if `data/vgg16.pth` holds them (`python -m ssdlib doctor`
 # says how to get them). `resume=True` means: go on with the run in this folder if there is one. So you may interrupt the
-# cell (<kbd>I</kbd> <kbd>I</kbd>), close the laptop, and run it again tomorrow. While it trains the window above goes on
+# cell (<kbd>I</kbd> <kbd>I</kbd>), close the laptop, and run it again tomorrow. It goes on from the last checkpoint: up to
+# 1,000 steps are done again with `paper`, up to 200 with `mini`. While it trains the window above goes on
 # by itself; its keys usually work, too, and else wait until the cell is done.
 
 # %% tags=["nbval-ignore-output"]
@@ -280,15 +291,19 @@ print(table)
 # | where | command |
 # |---|---|
 # | a terminal, on whatever data is there | `make train`, or `make train RECIPE=seed` |
-# | with settings of your own | `python -m ssdlib train --recipe paper --microbatch 8 --data data/VOCdevkit --out runs/voc0712 --resume` |
+# | with settings of your own | `python -m ssdlib train --recipe paper --init data/vgg16.pth --microbatch 8 --data data/VOCdevkit --out runs/voc0712 --resume` |
 # | this page, without a browser | `make headless`: executes the chapter and writes `runs/09_full_training.ipynb` |
 # | watched over ssh | `python -m course.dashboard runs/voc0712` |
-# | four GPUs of one machine | `torchrun --nproc-per-node 4 -m ssdlib train --data data/VOCdevkit --out runs/voc0712 --resume` |
-# | two machines with four each | on both: `torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29400 -m ssdlib train ...`, with `--out` on a disk that both see |
+# | four GPUs of one machine | `torchrun --nproc-per-node 4 -m ssdlib train --init data/vgg16.pth --data data/VOCdevkit --out runs/voc0712 --resume` |
+# | two machines with four each | on both: `torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29400 -m ssdlib train` and the flags of the line above, with `--out` and `--data` on disks that both see, after `make voc` |
+#
+# (`source .venv/bin/activate` first: `python` and `torchrun` of this course lie in there. Without `--init` the network
+# begins with random weights, and the paper's rate breaks those; see below.)
 #
 # With P processes each computes its share of the *same* global batch: 32 images, 8 on each of four GPUs, not 4 x 32.
 # The batch of step t follows from the seed and t, whoever computes it; N and mined negatives are counted over all. So
-# the run is the same, to rounding, and may go on with another number of GPUs. (With batch norm, GPUs share their means;
+# the run is the same, to rounding, and may go on with another number of GPUs. Validation is shared out in whole batches,
+# so its mean is the same, too. (With batch norm, GPUs share their means;
 # processes on CPUs don't.) Tested with two processes on a CPU, against one; on GPUs it hasn't run yet.
 #
 # ## What came of it
@@ -354,21 +369,22 @@ print(f"no opinion: 4 ln 21 = {4 * torch.tensor(21.0).log():.2f}")
 # the way it was killed twice with `kill -9`, in step 33 and in step 58, and went on from the checkpoints of steps 30 and 55.
 # Nothing is to be seen of that in the curve. The mAP of such a network is 0.0, and so it should be.
 #
-# What this shows: the job runs at full width on photographs, in 3.5 GiB, killed and resumed. What it doesn't show: a
+# What this shows: the job runs at full width on photographs, killed and resumed. What it doesn't show: a
 # trained SSD300. That takes VGG16's weights and a GPU, and it is the one thing on this page that nobody has done yet with
 # this code.
 #
 # ## Kill it, and go on
 #
 # "Resumable" is easily said. Here is the proof, on a run of six steps. One goes through; the other one stops after
-# three and is started again. Then their weights are compared bit by bit.
+# three and is started again. Then their weights are compared bit by bit. (On a GPU this cell may print `False`: sums are
+# taken in another order each time there, and two runs agree to rounding.)
 
 # %%
 def learnt(folder):
     return runs.load_run(folder)[0].state_dict()
 
 
-tiny = dataclasses.replace(config, steps=6, batch_size=4, val_every=0, precision="float32")
+tiny = dataclasses.replace(mini, steps=6, batch_size=4, val_every=0, precision="float32")
 few = train[0][:12], store.Jpegs(train[0][:12])
 work = tempfile.TemporaryDirectory()
 through, stopped = Path(work.name) / "through", Path(work.name) / "stopped"
@@ -380,8 +396,7 @@ print("all weights equal to the last bit:", all(a.equal(b) for a, b in pairs))
 
 # %% [markdown]
 # It works because nothing is remembered but weights, momentum and the step: which pictures make up step *t* and how
-# they are distorted is computed from the seed and from *t* alone (room `batches`). (A GPU may take sums in another
-# order each time; there, two runs agree to rounding.)
+# they are distorted is computed from the seed and from *t* alone (room `batches`).
 #
 
 # %% [markdown]
@@ -533,7 +548,7 @@ check.whole_gradient(whole_gradient)
 # <!-- solution -->
 #
 # `loss / number_of_parts` and `backward()`, as one reads it in many programs, is the mean of the parts: right for a
-# loss that divides by the number of *images*, wrong for this one. Averaging over GPUs is the same mean. Caffe did that
+# loss that divides by the number of *images*, if the parts are equally large; wrong for this one. Averaging over GPUs is the same mean. Caffe did that
 # and reached its mAP; but its run on four GPUs isn't its run on one. The library counts N first and passes it on as
 # `num_matched`.
 #
