@@ -57,6 +57,7 @@ CURVES = [
     Case("no detections", ([], [])),
 ]
 LEVELS = [t * 0.1 for t in range(11)]
+TEN_POINTS = "ten points in yours: a recall of 0 is one of them, and so is 1"
 eleven_points = Exercise(
     "11.4 eleven points",
     _eleven,
@@ -72,10 +73,10 @@ eleven_points = Exercise(
                 max([q for x, q in zip(r, p, strict=True) if x > t], default=0.0) for t in LEVELS
             ) / 11,
         ),
-        Mistake(
-            "ten points in yours: a recall of 0 is one of them, and so is 1",
-            lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 10),
-        ),
+        Mistake(TEN_POINTS, lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 10)),
+        Mistake(TEN_POINTS, lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 11)),
+        Mistake(TEN_POINTS, lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 10)),
+        Mistake(TEN_POINTS, lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 11)),
         Mistake(
             "points that are never reached count as 0; yours divides by those that are reached",
             lambda r, p: _points(
@@ -116,6 +117,10 @@ area = Exercise(
             "each step has the height of its left end in yours, and nothing lies before the first recall; take the "
             "right end, from 0 on",
             lambda r, p: _left(sorted(set(r)), r, p),
+        ),
+        Mistake(
+            "the step's own precision belongs to it: the best from i on, not from i + 1 on",
+            lambda r, p: _steps(r, [max(p[i + 1 :], default=0.0) for i in range(len(p))]),
         ),
         Mistake(
             "the best precision so far is taken in yours; take the best from there on, up to the end",
@@ -213,8 +218,11 @@ best_ap = Exercise(
         Mistake("a recall of 0 is a point, too: 0, .1, .2, .3, .4, .5", 5 / 11),
         Mistake("a number between 0 and 1 was asked for, not percent", 600 / 11),
         Mistake("divide by eleven points, not ten", 0.6),
+        Mistake(
+            "that is the area, and in percent; a number between 0 and 1 from eleven points was asked for", 50
+        ),
         Mistake("a number between 0 and 1 was asked for: points divided by 11", 6),
     ],
     tolerance=1e-3,
-    praise="54.5 percent for one half of the objects: 11 points are generous at round recalls.",
+    praise="54.5 percent for one half of the objects: a recall of 0 is a point, too.",
 )

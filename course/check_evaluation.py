@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from course import devkit_rule
+from course import devkit_rule, judging
 from course.check_average import area as area  # 11.5
 from course.check_average import best_ap as best_ap  # 11.7
 from course.check_average import eleven_points as eleven_points  # 11.4
@@ -28,12 +28,15 @@ def _overlap(a: tuple, b: tuple) -> float:
     return devkit_rule.overlap(a, b)
 
 
-def _iou(a: tuple, b: tuple, shared: float, own: float, clamp: bool = True) -> float:
-    """With `shared` added to the sides of the intersection and `own` to those of the boxes."""
+def _iou(a: tuple, b: tuple, shared: float, own: float, tested: str = "each") -> float:
+    """With `shared` added to the sides of the intersection and `own` to those of the boxes. `tested` for nothing
+    shared: "each" side, "width", "height", "both" at once, "none"."""
     width = min(a[2], b[2]) - max(a[0], b[0]) + shared
     height = min(a[3], b[3]) - max(a[1], b[1]) + shared
-    if clamp:
-        width, height = max(width, 0), max(height, 0)
+    if tested == "both" and width <= 0 and height <= 0:
+        return 0.0
+    width = max(width, 0) if tested in ("each", "width") else width
+    height = max(height, 0) if tested in ("each", "height") else height
     one, other = ((x2 - x1 + own) * (y2 - y1 + own) for x1, y1, x2, y2 in (a, b))
     return width * height / (one + other - width * height)
 
@@ -60,6 +63,7 @@ def _shared(a: tuple, b: tuple) -> float:
 
 
 HALF = ((11, 11, 20, 20), (11, 11, 20, 15))
+ONE_SIDE = "one negative side is enough to share nothing; test width and height, each for itself"
 overlap = Exercise(
     "11.1 overlap",
     _overlap,
@@ -68,6 +72,8 @@ overlap = Exercise(
         Case("the upper half of a box", HALF),
         Case("boxes that only touch: one shared column", ((1, 1, 10, 10), (10, 1, 19, 10))),
         Case("boxes far from each other, both ways", ((1, 1, 10, 10), (31, 41, 40, 50))),
+        Case("one above the other", ((1, 1, 10, 10), (1, 31, 10, 40))),
+        Case("side by side", ((1, 1, 10, 10), (31, 1, 40, 10))),
         Case("the same box", ((5, 5, 9, 9), (5, 5, 9, 9))),
         Case("corners that are no whole numbers", ((10.5, 20.25, 30.5, 60.0), (15.0, 20.25, 35.0, 50.75))),
     ],
@@ -85,8 +91,11 @@ overlap = Exercise(
         ),
         Mistake(
             "boxes far from each other share something in yours: two negative sides make a positive area",
-            lambda a, b: _iou(a, b, 1, 1, clamp=False),
+            lambda a, b: _iou(a, b, 1, 1, tested="none"),
         ),
+        Mistake(ONE_SIDE, lambda a, b: _iou(a, b, 1, 1, tested="width")),
+        Mistake(ONE_SIDE, lambda a, b: _iou(a, b, 1, 1, tested="height")),
+        Mistake(ONE_SIDE, lambda a, b: _iou(a, b, 1, 1, tested="both")),
         Mistake(
             "that is the intersection over both areas; what is shared has to be taken off once",
             lambda a, b: _shared(a, b) / (_inside(a, 1) + _inside(b, 1)),
@@ -120,12 +129,14 @@ def _judged(
     difficult: str = I,
     once: bool = False,
     last: bool = False,
+    extent: float = 1.0,
+    easy_first: bool = False,
 ) -> list[str]:
     """The loop with one thing done differently."""
     said, found = [], set()
     for image, _, box in order(list(detections)):
         pairs = [
-            (devkit_rule.overlap(box, there), number)
+            (judging.overlap(box, there, extent), number)
             for number, (where, there, hard) in enumerate(objects)
             if (where == image or not same_picture)
             and not (free_only and number in found)
@@ -133,6 +144,8 @@ def _judged(
         ]
         if first:
             pairs = [pair for pair in pairs if pair[0] >= 0.5][:1]
+        if easy_first:
+            pairs = [pair for pair in pairs if pair[0] >= 0.5 and not objects[pair[1]][2]] or pairs
         pairs = pairs[::-1] if last else pairs
         most, best = max(pairs, key=lambda pair: pair[0], default=(-math.inf, None))
         if most < 0.5 or (strict and most == 0.5):
@@ -148,6 +161,31 @@ def _judged(
             said.append(T)
             found.add(best)
     return said
+
+
+def _true_to_the_best_overlap(detections: list, objects: list) -> list[str]:
+    """Of all hits on an object the one that overlaps it most is true."""
+    rows = sorted(detections, key=lambda d: -d[1])
+    said, hits = [F] * len(rows), {}
+    for place, (image, _, box) in enumerate(rows):
+        pairs = [
+            (devkit_rule.overlap(box, o[1]), -number) for number, o in enumerate(objects) if o[0] == image
+        ]
+        share, number = max(pairs, default=(0.0, 0))
+        if share >= 0.5 and objects[-number][2]:
+            said[place] = I
+        elif share >= 0.5:
+            hits.setdefault(number, []).append((share, -place))
+    for found in hits.values():
+        said[-max(found)[1]] = T
+    return said
+
+
+def _as_given(detections: list, objects: list) -> list[str]:
+    """The right verdicts, in the order of the input."""
+    order = sorted(range(len(detections)), key=lambda i: -detections[i][1])
+    there = dict(zip(order, _verdicts(detections, objects), strict=True))
+    return [there[i] for i in range(len(detections))]
 
 
 def _verdicts_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
@@ -205,6 +243,14 @@ verdicts = Exercise(
         Case("an easy and a difficult object side by side", LATER),
         Case("two hits on a difficult object", HARD),
         Case("two objects overlapped alike", ALIKE),
+        Case(
+            "the lower score fits better",
+            ([("a", 0.9, (31, 11, 130, 110)), ("a", 0.8, DOG)], [("a", DOG, False)]),
+        ),
+        Case(
+            "a small object: the + 1 decides",
+            ([("a", 0.9, (13, 12, 21, 20))], [("a", (11, 11, 19, 19), False)]),  # .528, without it .488
+        ),
         Case("an overlap of exactly .5", ([("a", 0.9, (11, 11, 110, 60))], [("a", DOG, False)])),
         Case("no objects at all", ([("a", 0.9, DOG), ("b", 0.2, DOG)], [])),
         Case("no detections", ([], [("a", DOG, False)])),
@@ -218,6 +264,8 @@ verdicts = Exercise(
             "the worst score came first; sort descending",
             lambda d, o: _judged(d, o, order=lambda rows: sorted(rows, key=lambda r: r[1])),
         ),
+        Mistake("right, but in the order of the input; the best score comes first", _as_given),
+        Mistake("the overlap in yours lacks the + 1; see 11.1", lambda d, o: _judged(d, o, extent=0)),
         Mistake(
             "an overlap of exactly .5 is enough: the rule is >= .5", lambda d, o: _judged(d, o, strict=True)
         ),
@@ -228,6 +276,11 @@ verdicts = Exercise(
         Mistake(
             "a second hit on an object is false, not ignored; ignored is what hits a difficult object",
             lambda d, o: _judged(d, o, again=I),
+        ),
+        Mistake(
+            "the detection that overlaps best is true in yours; the one with the best score is, the later one is a "
+            "second hit",
+            _true_to_the_best_overlap,
         ),
         Mistake(
             "a found object is no longer seen in yours, so the detection takes a neighbour; the devkit looks for the "
@@ -247,6 +300,10 @@ verdicts = Exercise(
             lambda d, o: _judged(d, o, difficult="unseen"),
         ),
         Mistake(
+            "yours prefers an easy object; the devkit takes the one overlapped most, and here that is difficult",
+            lambda d, o: _judged(d, o, easy_first=True),
+        ),
+        Mistake(
             "every hit on a difficult object is ignored, also the second one",
             lambda d, o: _judged(d, o, once=True),
         ),
@@ -262,6 +319,7 @@ verdicts = Exercise(
             "of two objects that are overlapped alike you took the later one; the earlier one counts",
             lambda d, o: _judged(d, o, last=True),
         ),
+        Mistake('right, but say just "false" for a second hit', lambda d, o: devkit_rule.verdicts(d, o)),
         Mistake(
             'right, but in words, please: "true", "false", "ignored"',
             lambda d, o: [{T: True, F: False, I: None}[v] for v in _verdicts(d, o)],
@@ -337,6 +395,6 @@ curve = Exercise(
             lambda s, n: _counted(s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else math.nan)),
         ),
     ],
-    praise="Recall never falls. Precision falls with every false one and rises with every true one.",
+    praise="Recall never falls. Precision never rises with a false one and never falls with a true one.",
     draw=_both_on,
 )

@@ -13,7 +13,7 @@ from course.devkit_rule import IGNORED, TRUE
 from course.explorer import Explorer, row, words
 from course.judging import NOTHING, Judged, Rule, Subject, judge, recorded, standing
 from ssdlib.evaluate import ONE_BASED
-from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, SKY
+from ssdlib.plots import BLACK, BLUE, ORANGE, SKY
 from ssdlib.records import Example
 from ssdlib.voc import LABELS
 
@@ -133,7 +133,7 @@ class CurveExplorer(Explorer):
         panel = torch.tensor([LEFT, TOP, RIGHT, BOTTOM])
         marks = [(LEFT - 26, _y(v) + 7, f"{v:g}") for v in (0.5, 1.0)]
         marks += [(_x(v) - 8, BOTTOM + 17, f"{v:g}") for v in (0.0, 0.5, 1.0)]
-        titles = [(LEFT, TOP, "precision"), (RIGHT - 44, BOTTOM + 34, "recall")]
+        titles = [(LEFT, TOP - 6, "precision"), (RIGHT - 44, BOTTOM + 34, "recall")]
         layers = [
             layer(panel, "#ffffff", line=0, fill=1),
             layer(panel, GREY, line=1),
@@ -243,7 +243,7 @@ def _y(precision: float) -> float:
 def _style(verdict: str) -> tuple[str, tuple[int, ...]]:
     color, style = LINES[verdict]
     dash = {"-": (), "--": (6, 4), "-.": (9, 3, 2, 3), ":": (2, 3)}[style]
-    return GREEN if verdict == TRUE else BLACK if verdict == IGNORED else color, dash
+    return BLACK if verdict == IGNORED else color, dash
 
 
 def _on_canvas(boxes: torch.Tensor, example: Example) -> torch.Tensor:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from course.judging import Subject
 from ssdlib import voc
-from ssdlib.plots import BLACK, BLUE, ORANGE, RED
+from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED
 from ssdlib.runlog import LOG, read_log
 
 FACTS = Path(__file__).parent / "facts"
@@ -22,6 +22,8 @@ TEST = "2007-test"
 CLEAR = 3.0  # points of AP of one class from which a difference is marked
 SEED = "ssd_keras"
 MEAN = "mAP"
+PAPER = "paper 07+12"
+TITLES = {PAPER: "paper 74.3", "amdegroot": "amdegroot", SEED: SEED}  # the columns that are shown
 Column = dict[str, float]  # class, and MEAN -> AP in percent
 
 
@@ -129,10 +131,11 @@ def table(*runs: Run) -> str:
     """AP by class of what is published and of runs; where a run may be compared, its difference from the published
     run of ssd_keras, marked from 3 points on."""
     columns = by_class()
-    shown = ["paper 07+12", "amdegroot", SEED]
-    lines = [f"{'':<12}" + "".join(f"{name:>14}" for name in shown) + "".join(f"{r.name:>26}" for r in runs)]
+    lines = [
+        f"{'':<12}" + "".join(f"{t:>14}" for t in TITLES.values()) + "".join(f"{r.name:>26}" for r in runs)
+    ]
     for name in (*voc.CLASSES[1:], MEAN):
-        line = f"{name:<12}" + "".join(f"{columns[c][name]:>14.1f}" for c in shown)
+        line = f"{name:<12}" + "".join(f"{columns[c][name]:>14.1f}" for c in TITLES)
         for run in runs:
             value, less = run.last[name], run.last[name] - columns[SEED][name]
             line += f"{value:>16.1f}" + (f"{less:>+8.1f} {mark(less)}" if run.comparable else f"{'–':>8}  ")
@@ -147,24 +150,21 @@ def drawn(*runs: Run) -> Figure:
     order = sorted(voc.CLASSES[1:], key=lambda c: columns[SEED][c])
     figure, ax = plt.subplots(figsize=(8.2, 5.2), layout="constrained")
     places = range(len(order))
-    for title, symbol, color in (
-        ("paper 07+12", "s", ORANGE),
-        ("amdegroot", "^", BLACK),
-        (SEED, "o", BLUE),
-    ):
+    for (name, title), symbol, color in zip(TITLES.items(), "s^o", (ORANGE, BLACK, BLUE), strict=True):
         hollow = dict(facecolor="white", edgecolor=color)
         ax.scatter(
-            [columns[title][c] for c in order], places, marker=symbol, s=34, label=title, zorder=3, **hollow
+            [columns[name][c] for c in order], places, marker=symbol, s=34, label=title, zorder=3, **hollow
         )
-    for run, symbol in zip(runs, "Dx*", strict=False):
+    for run, symbol, color in zip(runs, "Dx*", (GREEN, RED, BLACK), strict=False):
         label = run.name if run.comparable else f"{run.name} (other pictures)"
         ax.scatter(
-            [run.last[c] for c in order], places, marker=symbol, color=RED, s=34, label=label, zorder=4
+            [run.last[c] for c in order], places, marker=symbol, color=color, s=34, label=label, zorder=4
         )
         for place, c in zip(places, order, strict=True):
             if run.comparable and abs(run.last[c] - columns[SEED][c]) >= CLEAR:
-                ax.plot([columns[SEED][c], run.last[c]], [place, place], color=RED, linewidth=2.5, zorder=1)
-    ax.set(yticks=places, yticklabels=order, xlabel="AP, %", xlim=(30, 100))
+                ax.plot([columns[SEED][c], run.last[c]], [place, place], color="0.6", linewidth=2.5, zorder=1)
+    low = min([30.0, *(run.last[c] - 2 for run in runs for c in order)])
+    ax.set(yticks=places, yticklabels=order, xlabel="AP, %", xlim=(low, 100))
     ax.grid(color="0.92")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))

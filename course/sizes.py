@@ -32,8 +32,8 @@ def on_canvas(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def within(subject: Subject, name: str, low: float, high: float) -> tuple[np.ndarray, int]:
     """Verdicts on a class, best first, if only objects of low <= size < high count, and how many these are.
 
-    An object of another size is treated like a difficult one. A false detection that is about no object counts only
-    if its own size is in the range: a small box on background is no failure with large objects.
+    An object of another size is treated like a difficult one. A false detection that hits no object of its class
+    counts only if its own size is in the range: a small box on background is no failure with large objects.
     """
     judged, objects, results = subject.judged[name], subject.objects, subject.results[name]
     pictures = np.array([example.size for example in subject.examples], dtype=np.float64).reshape(-1, 2)
@@ -77,22 +77,23 @@ def means(found: dict[str, dict[str, tuple[float, int]]]) -> dict[str, tuple[flo
 
 
 def drawn(*shown: tuple[str, dict[str, tuple[float, int, int]]]) -> Figure:
-    """mAP against the size of objects, one panel for each (title, `means`); above each bar the number of objects."""
+    """mAP against the size of objects, one panel for each (title, `means`); above each bar how many
+    objects there are, of how many classes."""
     figure, axes = plt.subplots(
         1, len(shown), figsize=(4.8 * len(shown), 3.3), sharey=True, squeeze=False, layout="constrained"
     )
     for ax, (title, rows) in zip(axes[0], shown, strict=True):
         values = [row[0] for row in rows.values()]
         bars = ax.bar(range(len(rows)), values, color=BLUE)
-        for bar, (_, _, total) in zip(bars, rows.values(), strict=True):
+        for bar, (_, classes, total) in zip(bars, rows.values(), strict=True):
             place = bar.get_x() + bar.get_width() / 2, (bar.get_height() or 0) + 1
-            ax.text(*place, f"{total:,}", ha="center", fontsize=8)
+            ax.text(*place, f"{total:,} / {classes}", ha="center", fontsize=8)
         ax.set(xticks=range(len(rows)), xticklabels=list(rows), ylim=(0, 100))
         ax.tick_params(axis="x", labelsize=7.5)
         ax.set_title(title, fontsize=10)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("mAP, %")
     figure.supxlabel(
-        "root of the object's area, px of the canvas; above the bars: number of objects", fontsize=9
+        "root of the object's area, px of the canvas; above the bars: objects / classes", fontsize=9
     )
     return figure

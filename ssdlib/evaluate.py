@@ -220,6 +220,8 @@ def read_results(folder: Path, set_name: str, classes: Sequence[str] = CLASSES[1
 def _read_file(path: Path) -> Results:
     try:
         lines = path.read_text("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise ResultError(_missing(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ResultError(f"{path}: {error}; wanted one detection a line") from None
     rows = [line.split() for line in lines]
@@ -231,6 +233,18 @@ def _read_file(path: Path) -> Results:
     rows = [row for row in rows if row]
     numbers = np.array([row[1:] for row in rows], dtype=np.float64).reshape(-1, 5)
     return Results([row[0] for row in rows], numbers[:, 0], numbers[:, 1:])
+
+
+def _missing(path: Path) -> str:
+    if not path.parent.is_dir():
+        wanted = "a folder of result files (python -m ssdlib train writes RUN/results)"
+        return f"{path.parent}: no such folder; wanted {wanted}"
+    names = sorted(file.name for file in path.parent.glob("comp*_det_*"))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    there = f"there are {', '.join(names[:3])}{more}" if names else "nor any other comp4_det_ file"
+    return (
+        f"{path}: not there, {there}; wanted one file for every class, an empty one where nothing was found"
+    )
 
 
 def _is_finite(word: str) -> bool:

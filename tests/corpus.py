@@ -515,7 +515,7 @@ RESULTS = [
         unlink(World.table),
         World.judge,
         DOG,
-        ("wanted one detection a line",),
+        ("not there, there are comp4_det_test_", "wanted one file for every class"),
     ),
     Case("result file of no lines: nothing found", table(""), World.judge, answer=0.0),
     Case(

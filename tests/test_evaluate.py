@@ -460,7 +460,21 @@ def test_a_missing_or_unreadable_result_file_is_named(tmp_path):
     path.unlink()
     with pytest.raises(ResultError) as error:
         read_results(tmp_path, "test")
-    assert str(path) in str(error.value)
+    says = str(error.value)
+    assert says.startswith(f"{path}: not there, there are comp4_det_test_aeroplane.txt, ")
+    assert says.endswith("and 16 more; wanted one file for every class, an empty one where nothing was found")
+
+
+def test_a_missing_folder_and_a_folder_of_other_things_are_told_from_a_missing_file(tmp_path):
+    with pytest.raises(ResultError, match="no such folder; wanted a folder of result files") as error:
+        read_results(tmp_path / "resluts", "test")
+    assert str(error.value).startswith(f"{tmp_path / 'resluts'}: ")
+    (tmp_path / "notes.txt").write_text("dog")
+    with pytest.raises(ResultError, match="not there, nor any other comp4_det_ file; wanted one file"):
+        read_results(tmp_path, "test")
+    write_results(tmp_path, "val", results())  # written under another set's name
+    with pytest.raises(ResultError, match="there are comp4_det_val_aeroplane.txt"):
+        read_results(tmp_path, "test")
 
 
 def test_files_are_named_after_the_list_without_its_year():

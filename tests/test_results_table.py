@@ -110,6 +110,12 @@ def test_the_drawing_joins_only_what_may_be_compared_and_differs_clearly():
     assert len(results_table.drawn(far).axes[0].lines) - len(results_table.drawn(near).axes[0].lines) == 20
 
 
+def test_no_class_of_a_run_lies_outside_the_drawing():
+    for value, low in ((0.1, 8), (0.0, -2), (0.9, 30)):
+        run = results_table.run_from(ap(value), 4952, "mine")
+        assert results_table.drawn(run).axes[0].get_xlim() == pytest.approx((low, 100))
+
+
 # ---- the words of the chapter
 
 
