@@ -165,6 +165,7 @@ def drawn(*runs: Run) -> Figure:
                 ax.plot([columns[SEED][c], run.last[c]], [place, place], color="0.6", linewidth=2.5, zorder=1)
     low = min([30.0, *(run.last[c] - 2 for run in runs for c in order)])
     ax.set(yticks=places, yticklabels=order, xlabel="AP, %", xlim=(low, 100))
+    ax.set_axisbelow(True)
     ax.grid(color="0.92")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
