@@ -181,12 +181,15 @@ figure = plots.loss_curve(runlog.read_log(recording))
 # | `anchors` | where the 8,732 boxes come from | 02 |
 # | `coding` `matching` | what each anchor should have answered | 03 |
 # | `loss` | how wrong an answer is, in one number | 04 |
-# | `model` `weights` | the network, and weights that others published | 05 |
+# | `model` `weights` `keras_file` | the network, and weights that others published | 05 |
 # | `voc` `store` | the data set on disk, decoded once | 01 |
+# | `formats` `own` `survey` `usable` | pictures of your own, and what is broken in them | 12 |
 # | `augment` `batches` | pictures distorted on purpose, and who comes next | 06 |
 # | `detect` | from answers to boxes | 10 |
 # | `evaluate` | average precision, by the official rules | 11 |
-# | `distributed` `checkpoint` `runs` `lock` `runlog` `engine` | training that can be stopped, resumed and trusted | 07, 08, 09 |
+# | `distributed` `checkpoint` `recipes` `runs` `lock` `runlog` `inference` `memory` `engine` `estimate` | training that can be stopped, resumed and trusted | 07, 08, 09 |
+# | `published` `transfer` | detectors of others, and starting from them | 05, 12 |
+# | `show` `video` `export` `exported` | a detector at work, and handed on | 12 |
 # | `plots` `doctor` `options` `__main__` | pictures, a look at your machine, the commands | everywhere |
 #
 # No room is longer than a few screens. This is the heart of the one that the loss of this page came from:
