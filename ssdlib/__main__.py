@@ -98,7 +98,7 @@ def doctor(options: argparse.Namespace) -> None:
 
 def look(options: argparse.Namespace) -> None:
     """Say what a folder holds, what would be left out, and which of its boxes an anchor can answer for."""
-    if own.is_own(options.data):
+    if not own.is_devkit(options.data):
         found = own.read(options.data, options.classes, progress=tqdm)
         print(f"{options.data}: {found}\n")
         examples = list(found.examples)
@@ -207,11 +207,13 @@ def detect(options: argparse.Namespace) -> None:
     _say(f"{options.checkpoint}: {kind}")
     out = Path(options.out)
     found = show(model, config, options.images, out, options.score, not options.json_only, tqdm)
-    pictures = [one["detections"] for one in found if "image" in one]
-    frames = [frame["detections"] for one in found if "video" in one for frame in one["frames"]]
+    pictures = [one["detections"] for one in found if "detections" in one]
+    frames = [frame["detections"] for one in found if "frames" in one for frame in one["frames"]]
     total = sum(map(len, pictures + frames))
     where = f"{len(pictures)} pictures" + (f" and {len(frames)} frames" if frames else "")
     print(f"{total} detections with a score of {options.score} or more in {where}: {out}")
+    for bad in [one["error"] for one in found if "error" in one]:
+        _say(f"not read: {bad}")
 
 
 def export_(options: argparse.Namespace) -> None:

@@ -59,23 +59,21 @@ def read_xml(folder: Path, files: Sequence[Path], pictures: dict[str, Path]) -> 
     for file in files:
         candidates = by_stem.get(file.stem, [])
         near = [p for p in candidates if p.parent == file.parent] or candidates
+        near = [p for p in near if p.parent.name == file.parent.name] or near  # train/ beside train/
         try:
             root = parse(file)
             stated = re.split(r"[/\\]", (root.findtext("filename") or "").strip())[-1]
-            named = [p for p in near if p.name == stated]
-            chosen = (named or near)[0] if len(named or near) == 1 else None
-            if chosen is None:
+            near = [p for p in near if p.name == stated] or near
+            if len(near) != 1:
                 fault = "no picture of its name" if not near else "several pictures of its name"
                 yield Annotation(file.with_suffix(".jpg"), (), None, str(file.relative_to(folder)), fault)
                 continue
             objects = tuple(_xml_object(node, file) for node in root.findall("object"))
-            sides = [_whole(root.findtext(f"size/{side}")) for side in ("width", "height")]
-            size = (sides[0], sides[1]) if all(sides) else None
-            yield Annotation(chosen, objects, size, str(file.relative_to(folder)))
+            size = _size(root.findtext("size/width"), root.findtext("size/height"))
+            yield Annotation(near[0], objects, size, str(file.relative_to(folder)))
         except (VOCError, FormatError) as error:
-            fault = (
-                "XML that can't be read" if isinstance(error, VOCError) else "an object without name or box"
-            )
+            torn = isinstance(error, VOCError)
+            fault = "XML that can't be read" if torn else "an object without name or box"
             detail = str(error).split("; wanted")[0].replace(f"{file}: ", "")
             said = f"{file.relative_to(folder)} ({detail})"
             yield Annotation(near[0] if near else file.with_suffix(".jpg"), (), None, said, fault)
@@ -97,23 +95,22 @@ def read_coco(folder: Path, file: Path, pictures: dict[str, Path]) -> tuple[list
     """Annotations and class names of one JSON file, classes in the order of their numbers.
 
     `file_name` is looked for beside the JSON file, from `folder`, and at last anywhere below it if its own name is
-    there once. "iscrowd" becomes difficult: trained on or not as the run says, judged by nobody.
+    there once, or once in a folder that the JSON's name names. "iscrowd" becomes difficult: it isn't judged.
     """
     try:
         whole = json.loads(file.read_text(encoding="utf-8-sig"))
         names = {int(c["id"]): str(c["name"]).strip() for c in whole["categories"]}
-        entries = {e["id"]: e for e in whole["images"]}
+        entries = {_id(e["id"]): e for e in whole["images"]}
         boxes: dict[Any, list] = {number: [] for number in entries}
         for entry in whole["annotations"]:
-            boxes[entry["image_id"]].append(_coco_object(entry, names, file))
+            boxes[_id(entry["image_id"])].append(_coco_object(entry, names, file))
         plain = all(isinstance(e["file_name"], str) for e in entries.values())
     except FormatError:
         raise
     except KeyError as error:
-        raise FormatError(
-            f"{file}: {error} is missing or names nothing; wanted COCO's images, annotations and categories"
-        ) from None
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        words = "is missing or names nothing; wanted COCO's images, annotations and categories"
+        raise FormatError(f"{file}: {error} {words}") from None
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise FormatError(f"{file}: {type(error).__name__}; wanted COCO's JSON") from None
     if not plain or len(names) != len(set(names.values())):
         raise FormatError(f"{file}: a file_name that is no text or a class named twice; wanted COCO's JSON")
@@ -127,10 +124,11 @@ def read_coco(folder: Path, file: Path, pictures: dict[str, Path]) -> tuple[list
         spots = [(PurePosixPath(near) / place).as_posix(), place.as_posix()]
         path = next((pictures[spot] for spot in spots if spot in pictures), None)
         elsewhere = by_name.get(place.name, [])
+        words = re.split(r"[\W_]+", file.stem.lower())  # instances_train.json -> train/
+        elsewhere = [p for p in elsewhere if p.parent.name.lower() in words] or elsewhere
         path = path or (elsewhere[0] if len(elsewhere) == 1 else None)
-        fault = "" if path else "no picture of its name"
-        sides = [_whole(entry.get(side)) for side in ("width", "height")]
-        size = (sides[0], sides[1]) if all(sides) else None
+        fault = "" if path else f"{'several pictures' if elsewhere else 'no picture'} of its name"
+        size = _size(entry.get("width"), entry.get("height"))
         said = f"{file.relative_to(folder)}/{place}"
         found.append(Annotation(path or folder / place, tuple(boxes[number]), size, said, fault))
     return found, [names[number] for number in sorted(names)]
@@ -140,10 +138,11 @@ def _coco_object(entry: dict, names: dict[int, str], file: Path) -> tuple[str, t
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(_is_number(x) for x in box):
         raise FormatError(f"{file}: annotation {entry.get('id')} has bbox {box}; wanted x, y, width, height")
-    if entry["category_id"] not in names:
+    name = names.get(_id(entry["category_id"]))
+    if name is None:
         raise FormatError(f"{file}: category {entry['category_id']!r}; wanted one of {sorted(names)}")
     x, y, width, height = map(float, box)
-    return names[entry["category_id"]], (x, y, x + width, y + height), entry.get("iscrowd") == 1
+    return name, (x, y, x + width, y + height), entry.get("iscrowd") == 1
 
 
 # ---- YOLO text
@@ -155,23 +154,24 @@ def read_yolo(folder: Path, pictures: dict[str, Path], names: Sequence[str]) -> 
     The four numbers are corners as parts of the picture, 0 ... 1. No text means a picture without objects, as it
     does to the programs that write this format. A line of more numbers is an outline; its box is taken.
     """
+    used = set()
     for name, path in pictures.items():
         parts = name.split("/")
         if "images" in parts:
             last = len(parts) - 1 - parts[::-1].index("images")
             parts[last] = "labels"
-        text = (folder / "/".join(parts)).with_suffix(".txt")
-        if not text.is_file():
-            text = path.with_suffix(".txt")
-        if not text.is_file():
-            yield Annotation(path, (), None, name)
-            continue
+        spots = (folder / "/".join(parts)).with_suffix(".txt"), path.with_suffix(".txt")
+        text = next((spot for spot in spots if spot.is_file()), spots[0])
+        used.add(text)
         try:
-            lines = _lines(text)
+            lines, fault = _lines(text) if text.is_file() else [], ""
         except FormatError:
-            yield Annotation(path, (), None, name, "its text can't be read")
-            continue
-        yield Annotation(path, tuple(_yolo_objects(lines, names, text)), None, name)
+            lines, fault = [], "its text can't be read"
+        yield Annotation(path, tuple(_yolo_objects(lines, names, text)), None, name, fault)
+    for text in sorted(p for p in folder.rglob("*.txt") if p not in used and p.is_file()):
+        if re.match(r"\s*\d+(\s+[-+.e\d]+){4}", text.read_text(encoding="utf-8-sig", errors="replace")):
+            said = str(text.relative_to(folder))
+            yield Annotation(text.with_suffix(".jpg"), (), None, said, "no picture of its name")
 
 
 def _yolo_objects(lines: Sequence[str], names: Sequence[str], file: Path) -> Iterator[tuple]:
@@ -199,16 +199,14 @@ def _yolo_objects(lines: Sequence[str], names: Sequence[str], file: Path) -> Ite
 def yolo_names(folder: Path) -> tuple[list[str], Path] | None:
     """The class list of a YOLO folder and the file it stands in: classes.txt, or `names:` in a .yaml file.
 
-    Of YAML only what these files hold is read: names: [a, b], names: with "- a" lines or with "0: a" lines.
+    Of YAML only what these files hold is read: names: [a, b] or {0: a, 1: b}, or with "- a" or with "0: a" lines.
     """
-    for name in NAMES:
-        if (folder / name).is_file():
-            return [line.strip() for line in _lines(folder / name) if line.strip()], folder / name
-    for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
-        names = _yaml_names(file)
-        if names is not None:
-            return names, file
-    return None
+    for file in (place / name for place in (folder, folder / "labels") for name in NAMES):
+        if file.is_file():
+            return [line.strip() for line in _lines(file) if line.strip()], file
+    files = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    found = ((_yaml_names(file), file) for file in files)
+    return next((pair for pair in found if pair[0] is not None), None)
 
 
 def _yaml_names(file: Path) -> list[str] | None:
@@ -225,13 +223,12 @@ def _yaml_names(file: Path) -> list[str] | None:
     if flat.startswith("[") and flat.endswith("]"):
         names = [_unquoted(word) for word in flat[1:-1].split(",") if word.strip()]
     else:
-        rows = [row for row in block.split("\n") if row]
+        block = flat[1:-1].replace(",", "\n") if flat[:1] == "{" and flat[-1:] == "}" else block
+        rows = [row.strip() for row in block.split("\n") if row.strip()]
         items = [re.fullmatch(r"(?:-|(\d+)\s*:)\s+(.+)", row) for row in rows]
         numbers = [int(item[1]) for item in items if item and item[1]]
         if not rows or not all(items) or (numbers and numbers != list(range(len(items)))):
-            raise FormatError(
-                f"{file}: names that aren't a plain list; wanted names: [a, b], or a line for each"
-            )
+            raise FormatError(f"{file}: names aren't a plain list; wanted names: [a, b], or a line for each")
         names = [_unquoted(item[2]) for item in items]
     if not names or any(set(name) & set("{}[]&*!|>\"'") for name in names):
         raise FormatError(f"{file}: names {names}; wanted plain names, or a classes.txt with one a line")
@@ -268,6 +265,11 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _whole(value: Any) -> int:
-    """A size in px, or 0 where there is none."""
-    return int(float(value)) if _is_number(value) else 0
+def _size(*sides: Any) -> tuple[int, int] | None:
+    """Width and height in px, or None where one is missing."""
+    width, height = (int(float(side)) if _is_number(side) else 0 for side in sides)
+    return (width, height) if width and height else None
+
+
+def _id(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value

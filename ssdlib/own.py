@@ -6,10 +6,11 @@ The rules, which a report repeats with counts:
 - A picture that its camera noted as turned (EXIF) is read upright, as browsers and most tools show it, unless the
   annotation states the width and height of the pixels as they are stored.
 - A box that reaches out of its picture is cut off at the border; what has no area then is left out.
-- A picture that can't be read, or whose annotation can't, is left out. A picture without any annotation is used as
-  one without objects in YOLO's format only: there it means that.
+- A picture that can't be read is left out, and so is one whose XML can't. A wrong line of YOLO's text, or a wrong
+  entry of COCO's JSON, stops the reading and is named: what made it may have made others.
+- A picture without any annotation is used as one without objects in YOLO's format only: there it means that.
 - If the folders say train and val, valid or test, or COCO's files do, that decides what a picture is for; else a
-  hash of its name does, so that it stays where it is when others come or go.
+  hash of its path below the folder does, so that it stays where it is when others come or go.
 """
 
 import hashlib
@@ -22,17 +23,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from ssdlib import voc
-from ssdlib.formats import (
-    PICTURES,
-    Annotation,
-    FormatError,
-    pictures_below,
-    read_coco,
-    read_xml,
-    read_yolo,
-    yolo_names,
-)
+from ssdlib import formats, voc
+from ssdlib.formats import PICTURES, Annotation, FormatError, pictures_below
 from ssdlib.records import Example
 
 TEST_SHARE = 0.2
@@ -157,7 +149,8 @@ def _annotations(
     """Format, annotations and known classes of a folder."""
     xml = sorted(p for p in folder.rglob("*.xml") if p.is_file() and not p.name.startswith("."))
     coco = [p for p in sorted(folder.rglob("*.json")) if p.is_file() and _is_coco(p)]
-    yolo = yolo_names(folder)
+    coco = [p for p in coco if b'"categories"' in p.read_bytes()] or coco  # captions have none
+    yolo = formats.yolo_names(folder)
     there = [name for name, found in (("xml", xml), ("coco", coco), ("yolo", yolo)) if found]
     if kind is None and len(there) != 1:
         what = " and ".join(there) if there else "neither XML, nor COCO's JSON, nor classes.txt or data.yaml"
@@ -166,12 +159,12 @@ def _annotations(
     if kind not in there:
         raise FormatError(f"{folder}: no annotations of the kind {kind}; it has {', '.join(there) or 'none'}")
     if kind == "xml":
-        return "Pascal XML", list(read_xml(folder, xml, pictures)), []
+        return "Pascal XML", list(formats.read_xml(folder, xml, pictures)), []
     if kind == "yolo":
-        return "YOLO text", list(read_yolo(folder, pictures, yolo[0])), yolo[0]
+        return "YOLO text", list(formats.read_yolo(folder, pictures, yolo[0])), yolo[0]
     annotations, names = [], []
     for file in coco:
-        more, theirs = read_coco(folder, file, pictures)
+        more, theirs = formats.read_coco(folder, file, pictures)
         annotations += more
         names += [name for name in theirs if name not in names]
     return "COCO JSON", annotations, names
@@ -194,6 +187,9 @@ def _used(annotations: Sequence[Annotation], names: Sequence[str], note: Callabl
     for name in names:
         if name not in there:
             note("classes in the list that no object has, left out", name)
+    for name in sorted(there):
+        if name != name.lower() and name.lower() in map(str.lower, there - {name}):
+            note("classes that differ in case alone, which no run takes", name)
     return tuple(name for name in names if name in there)
 
 

@@ -27,27 +27,23 @@ def show(
 
     Writes `detections.json` into `out` and, with `draw`, a PNG for each picture and an MP4 for each video. Returns
     what the JSON holds: {"image", "picture", "detections"} for a picture, {"video", "picture", "frames"} for a video,
-    each frame with its number, its second and its detections.
+    each frame with its number, its second and its detections. What can't be read ends it, but not if it lies in a
+    folder that was named: then it becomes {"image" or "video", "error"}, and the next one follows.
     """
     sources = [source for path in paths for source in _sources(Path(path), str(path))]
+    named = {str(path) for path in paths}
     out.mkdir(parents=True, exist_ok=True)
     everything: list[dict[str, Any]] = []
     for name, path in progress(sources, desc="detecting", unit="image", disable=len(sources) < 2):
         # numbered: two folders may hold pictures of one name
-        target = out / f"{len(everything):04d}_{path.stem}"
-        if path.suffix.lower() in video.SUFFIXES:
-            target = target.with_name(f"{target.name}.mp4") if draw else None
-            everything.append(_video(model, config, name, path, target, score))
-            continue
-        photograph = voc.read_photograph(path, upright=True)
-        [found] = inference.detect_in(model, [photograph], config)
-        found = found.above(score)
-        entry: dict[str, Any] = {"image": name}
-        if draw:
-            picture = target.with_name(f"{target.name}.png")
-            plots.save(plots.picture(photograph, found, config.classes), picture)
-            entry["picture"] = picture.name
-        everything.append(entry | {"detections": rows(found, config.classes)})
+        target = out / f"{len(everything):04d}_{path.stem}" if draw else None
+        moves = path.suffix.lower() in video.SUFFIXES
+        try:
+            everything.append((_video if moves else _image)(model, config, name, path, target, score))
+        except (voc.VOCError, video.VideoError) as error:
+            if name in named:
+                raise
+            everything.append({"video" if moves else "image": name, "error": str(error)})
     (out / "detections.json").write_text(json.dumps(everything, indent=1) + "\n")
     return everything
 
@@ -87,10 +83,26 @@ def _sources(path: Path, name: str) -> list[tuple[str, Path]]:
     return [(str(p), p) for p in inside]
 
 
+def _image(
+    model: nn.Module, config: RunConfig, name: str, path: Path, target: Path | None, score: float
+) -> dict[str, Any]:
+    """One picture, drawn into `target` with .png behind it if there is one."""
+    photograph = voc.read_photograph(path, upright=True)
+    [found] = inference.detect_in(model, [photograph], config)
+    found = found.above(score)
+    entry: dict[str, Any] = {"image": name}
+    if target is not None:
+        picture = target.with_name(f"{target.name}.png")
+        plots.save(plots.picture(photograph, found, config.classes), picture)
+        entry["picture"] = picture.name
+    return entry | {"detections": rows(found, config.classes)}
+
+
 def _video(
     model: nn.Module, config: RunConfig, name: str, path: Path, target: Path | None, score: float
 ) -> dict[str, Any]:
-    """All frames of a video, drawn into `target` if there is one."""
+    """All frames of a video, drawn into `target` with .mp4 behind it if there is one."""
+    target = target.with_name(f"{target.name}.mp4") if target is not None else None
     frames, writer = [], None
     try:
         for number, (seconds, frame) in enumerate(video.frames(path)):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ssdlib import export, exported, formats, inference, runs, show, survey, transfer, video, weights
+from ssdlib import export, exported, formats, inference, runs, show, survey, transfer, video, voc, weights
 from ssdlib.__main__ import main
 from ssdlib.anchors import default_boxes
 from ssdlib.records import Detections, Example
@@ -189,6 +189,23 @@ def test_a_folder_with_pictures_and_a_video_is_shown_and_told(network, scenes, f
     assert [frame["frame"] for frame in told[1]["frames"]] == list(range(6))
     assert len(list(video.frames(tmp_path / "out" / told[1]["picture"]))) == 6
     assert (tmp_path / "out" / told[0]["picture"]).is_file()
+
+
+def test_a_broken_picture_in_a_folder_is_told_and_the_next_one_follows(network, scenes, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    text(folder / "a.jpg")
+    Image.fromarray(scenes[0].numpy()).save(folder / "b.png")
+    told = show.show(*network, [str(folder)], tmp_path / "out", draw=False)
+    assert [sorted(one) for one in told] == [["error", "image"], ["detections", "image"]]
+    assert "a.jpg" in told[0]["error"]
+    with pytest.raises(voc.VOCError, match="a.jpg"):
+        show.show(*network, [str(folder / "a.jpg")], tmp_path / "out")
+
+
+def test_looking_at_a_folder_that_is_not_there_says_so(tmp_path, capsys):
+    assert main(["look", "--data", str(tmp_path / "my_picures")]) == 1
+    assert "no such folder; wanted one with pictures and annotations" in capsys.readouterr().err
 
 
 def test_with_json_only_nothing_is_drawn(network, film, tmp_path):

@@ -107,6 +107,7 @@ def test_cocos_crowds_are_difficult_and_its_unused_categories_are_left_out_and_s
         "names:\n- cat\n- dog\ntrain: x\n",
         "path: .\nnames:\n  0: cat\n  1: dog\n",
         "names:\n  [cat,\n   dog]\n",
+        "names: {0: cat, 1: 'dog'}\n",
     ],
 )
 def test_names_are_read_in_the_usual_spellings_of_yaml(tmp_path, names):
@@ -221,6 +222,7 @@ def test_an_xml_that_swells_is_refused_before_it_does(tmp_path):
         (lambda f: yolo(f, names="names:\n  1: cat\n  2: dog\n"), "wanted names: "),
         (lambda f: coco(f, categories=[{"id": 9, "name": "dog"}]), "category 3; wanted one of \\[9\\]"),
         (lambda f: coco(f, images=[]), "7 is missing or names nothing"),
+        (lambda f: coco(f, categories=[{"id": float("inf"), "name": "dog"}]), "wanted COCO's JSON"),
         (lambda f: coco(f, categories={}), "wanted COCO's JSON|wanted one of"),
         (
             lambda f: coco(f, annotations=[{"id": 5, "image_id": 7, "category_id": 3, "bbox": [1, 2, 3]}]),
@@ -274,3 +276,65 @@ def test_folders_called_train_and_val_decide_if_both_are_there(tmp_path):
 def test_a_devkit_is_told_from_a_folder_of_ones_own(tmp_path, mini):
     assert own.is_devkit(mini) and not own.is_own(mini)
     assert own.is_own(as_xml(tmp_path)) and not own.is_own(tmp_path / "nowhere")
+
+
+def beside(found: own.Found) -> dict[str, list[int]]:
+    """The widths of a picture's boxes, by its path."""
+    return {e.image_id: [round(x2 - x1) for x1, _, x2, _ in e.boxes.tolist()] for e in found.examples}
+
+
+def test_a_text_without_its_picture_is_counted_and_a_readme_is_not(tmp_path):
+    yolo(tmp_path)
+    (tmp_path / "labels/train/gone.txt").write_text("0 .5 .5 .1 .1\n")
+    (tmp_path / "images/train/readme.txt").write_text("2 pictures of mine")
+    assert "no picture of its name: 1, first labels/train/gone.txt" in str(own.read(tmp_path))
+
+
+def test_pictures_of_one_name_are_told_apart_by_the_folder_that_both_sides_name(tmp_path):
+    """train and val each have an a.png; the box is 8 px wide in one and 5 in the other."""
+    for kind in ("xml", "coco"):
+        for part, width in (("train", 8), ("val", 5)):
+            picture(tmp_path / kind / "images" / part / "a.png", size=(20, 20))
+            if kind == "xml":
+                box = [("cat", (1, 1, 1 + width, 9))]
+                xml(tmp_path / kind / "annotations" / part / "a.xml", box, (20, 20), first=1)
+                continue
+            (tmp_path / kind / "annotations").mkdir(exist_ok=True)
+            whole = {
+                "images": [{"id": 1, "file_name": "a.png", "width": 20, "height": 20}],
+                "annotations": [{"image_id": 1, "category_id": 1, "bbox": [1, 1, width, 8]}],
+                "categories": [{"id": 1, "name": "cat"}],
+            }
+            (tmp_path / kind / "annotations" / f"instances_{part}.json").write_text(json.dumps(whole))
+        found = own.read(tmp_path / kind)
+        assert beside(found) == {"images/train/a.png": [8], "images/val/a.png": [5]}, kind
+        assert found.parts == ("train", "test")
+
+
+def test_a_picture_whose_name_is_there_twice_is_called_so_in_coco_too(tmp_path):
+    coco(tmp_path)
+    picture(tmp_path / "more/a.jpg")
+    with pytest.raises(FormatError, match="several pictures of its name"):
+        own.read(tmp_path)
+
+
+def test_coco_with_numbers_as_text_is_read_and_captions_beside_it_are_passed_over(tmp_path):
+    coco(tmp_path)
+    text = (tmp_path / "labels.json").read_text().replace('"image_id": 7', '"image_id": "7"')
+    (tmp_path / "labels.json").write_text(text.replace('"category_id": 3', '"category_id": "3"'))
+    (tmp_path / "captions.json").write_text('{"images": [], "annotations": []}')
+    assert one(own.read(tmp_path), "a").labels.tolist() == [1, 2]
+
+
+def test_a_class_list_is_found_where_labelimg_leaves_it(tmp_path):
+    yolo(tmp_path)
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "labels/classes.txt").write_text("cat\ndog\n")
+    assert own.read(tmp_path).classes == ("cat", "dog")
+
+
+def test_two_spellings_of_one_class_are_said(tmp_path):
+    as_xml(tmp_path)
+    picture(tmp_path / "b.jpg")
+    xml(tmp_path / "b.xml", [("Cat", TRUTH["cat"])])
+    assert "differ in case alone, which no run takes: 1, first Cat" in str(own.read(tmp_path))
