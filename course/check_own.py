@@ -1,6 +1,6 @@
 """Checks of chapter 12: formats, a split that stays, rows of a new head, coverage, tiles, rare classes."""
 
-from math import sqrt
+from math import prod, sqrt
 from typing import Any
 
 import torch
@@ -53,7 +53,7 @@ corners = Exercise(
     cases=[
         Case("Pascal XML", ("xml", (101, 51, 300, 250), (400, 300))),
         Case("COCO", ("coco", (100.0, 50.0, 200.0, 150.0), (400, 300))),
-        Case("YOLO", ("yolo", (0.5, 0.25, 0.5, 0.3), (400, 300))),
+        Case("YOLO", ("yolo", (0.5, 0.25, 0.5, 0.3), (640, 200))),
         Case("XML, the whole picture", ("xml", (1, 1, 400, 300), (400, 300))),
     ],
     mistakes=[
@@ -298,6 +298,7 @@ in_tile = Exercise(
         Case("one tile", (torch.tensor([100.0, 40, 200, 140]), (400, 200), 1)),
         Case("2 x 2, lower right", (torch.tensor([250.0, 120, 350, 180]), (400, 200), 2)),
         Case("across a border", (torch.tensor([150.0, 20, 280, 90]), (400, 200), 2)),
+        Case("across the other two borders", (torch.tensor([120.0, 70, 230, 120]), (400, 200), 2)),
         Case("4 x 4", (torch.tensor([310.0, 60, 330, 70]), (400, 200), 4)),
     ],
     mistakes=[
@@ -315,6 +316,10 @@ in_tile = Exercise(
         Mistake(
             "cut the box off at the border of its tile; the network won't see the rest",
             lambda b, s, c: (b - _tile_of(b, s, c).repeat(2)) * _stretch(torch.tensor(s) / c),
+        ),
+        Mistake(
+            "cut off at the right and lower border, too: a box ends where its tile ends",
+            lambda b, s, c: (b - _tile_of(b, s, c).repeat(2)).clamp(min=0) * _stretch(torch.tensor(s) / c),
         ),
         Mistake(
             "an object goes to the tile with its centre; you took the one with its upper left corner",
@@ -370,6 +375,17 @@ def _least_rare(pictures: list[list[str]], enough: float) -> list[float]:
     return [min([max(1.0, sqrt(enough / share[name])) for name in names], default=1.0) for names in pictures]
 
 
+def _product(pictures: list[list[str]], enough: float) -> list[float]:
+    share = _shares(pictures)
+    return [prod(max(1.0, sqrt(enough / share[name])) for name in set(names)) for names in pictures]
+
+
+def _last(pictures: list[list[str]], enough: float) -> list[float]:
+    share = _shares(pictures)
+    return [max([1.0, *(sqrt(enough / share[name]) for name in names[-1:])]) for names in pictures]
+
+
+TWO_RARE = [["a", "b", "c"], ["c"], ["c", "b"], *[["c"]] * 5]
 PARK = [["penguin", "penguin"], ["penguin", "crab"], ["penguin"], [], ["turtle"], ["penguin"], ["turtle"]]
 PARK += [["penguin", "penguin", "penguin"]] * 3
 repeats = Exercise(
@@ -379,6 +395,7 @@ repeats = Exercise(
         Case("ten pictures, enough is .4", (PARK, 0.4)),
         Case("the same, enough is .1", (PARK, 0.1)),
         Case("every picture has it", ([["a"], ["a", "a"]], 0.5)),
+        Case("two rare ones in one picture", (TWO_RARE, 0.5)),
     ],
     mistakes=[
         Mistake(
@@ -397,6 +414,8 @@ repeats = Exercise(
             "a picture counts for the rarest class in it; you took the most frequent one",
             _least_rare,
         ),
+        Mistake("a picture counts for the rarest class in it; you multiplied", _product),
+        Mistake("a picture counts for the rarest class in it; you took the last one", _last),
         Mistake(
             "these are the classes' numbers; one for each picture was asked for",
             lambda p, e: [max(1.0, sqrt(e / share)) for share in _shares(p).values()],

@@ -17,8 +17,9 @@ from ssdlib.matching import THRESHOLD
 from ssdlib.records import Example
 
 BANDS = (0, 15, 30, 60, 120, 300)  # px of the canvas, bounds of the root of the area
-# first_percent, lowest and highest percent of the others: the paper's for VOC, torchvision's, smaller ones
+# first_percent, lowest and highest percent of the others: the paper's for VOC, the paper's for COCO, smaller ones
 TRIED = ((10, 20, 90), (7, 15, 90), (5, 12, 60), (4, 8, 40), (3, 6, 30))
+CUTS = (1, 2, 3, 4, 6, 8)  # tiles a side
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def advice(examples: Sequence[Example]) -> str:
     """A survey of the examples in words: by size, with other anchors, and with the pictures cut into tiles."""
     boxes, labels = on_canvas(examples)
     lines = [str(survey(boxes, labels)), "covered, if the pictures were cut into tiles:"]
-    for cut in (1, 2, 3, 4):
+    for cut in CUTS:
         share = float(survey(*on_canvas(examples, cut)).covered.float().mean().nan_to_num())
         lines.append(f"  {cut} x {cut}{share:>8.0%}")
     lines.append("covered, if the anchors had other sizes (percent of the canvas):")
