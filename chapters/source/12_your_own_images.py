@@ -318,7 +318,8 @@ print("starting from other classes is better by 40 points or more:", 100 * (tune
 # %% alt="Four test pictures of the zoo with orange annotations and blue detections"
 network, settings = zoo.load(place / "tuned")
 several = [e for e in found.part("test") if len(e.labels) >= 3]
-shown = [e for e in several if (e.boxes[:, 0] < 0.6 * e.size[0]).all()][:4]  # room for the captions
+room = [(e.boxes[:, 1] > 24).all() and (e.boxes[:, 0] < 0.6 * e.size[0]).all() for e in several]  # for captions
+shown = [e for e, enough in zip(several, room) if enough][:4]
 pixels = [Jpegs(shown)[i] for i in range(4)]
 seen = inference.detect_in(network, pixels, settings)
 figure = plots.detections(shown, pixels, seen, score=0.4, classes=found.classes)
