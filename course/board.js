@@ -195,7 +195,10 @@ function render({ model, el }) {
     for (const i of order) {
       const box = boxes[i];
       if (!box) continue;
-      const corner = CORNERS.findIndex(([h, v]) => Math.abs(box[h] - x) < reach && Math.abs(box[v] - y) < reach);
+      // inside a small box the corners leave a middle to hold it by
+      const within = x > box[0] && x < box[2] && y > box[1] && y < box[3];
+      const [wide, high] = [box[2] - box[0], box[3] - box[1]].map((side) => (within ? Math.min(reach, side / 3) : reach));
+      const corner = CORNERS.findIndex(([h, v]) => Math.abs(box[h] - x) < wide && Math.abs(box[v] - y) < high);
       if (corner >= 0) return [i, corner];
     }
     return null;

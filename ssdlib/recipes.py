@@ -85,7 +85,7 @@ class RunConfig:
         for name in (*FROM_ZERO, "width"):
             value = getattr(self, name)
             for one in value if isinstance(value, tuple) else (value,):
-                if not (math.isfinite(one) and one >= 0):
+                if not (isinstance(one, int | float) and math.isfinite(one) and one >= 0):
                     raise RunError(f"{name} is {value!r}; wanted a number that is 0 or more")
         if not 0 <= self.momentum < 1:
             raise RunError(f"momentum is {self.momentum!r}; wanted 0 or more, and less than 1")

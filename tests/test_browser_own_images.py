@@ -60,5 +60,5 @@ def test_a_question_is_answered_and_nothing_on_the_page_is_an_error(chapter):
     radio.scroll_into_view_if_needed()
     radio.focus()
     chapter.page.keyboard.press("Space")
-    chapter.page.wait_for_selector("text=Five parts of the network")
+    chapter.page.wait_for_selector("text=Body and localisation heads don't know")
     assert chapter.errors() == 0

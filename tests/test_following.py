@@ -150,8 +150,8 @@ def test_a_folder_that_is_a_file_is_refused_in_a_sentence(tmp_path):
         ("[1]", "wanted a run's settings"),
         ('{"stepz": 1}', "stepz"),
         ('{"steps": "many"}', "wanted a run's settings"),
-        ('{"map_every": "often"}', "map_every is 'often', no whole number"),
-        ('{"drops": ["late"]}', "drops are"),
+        ('{"map_every": "often"}', "map_every is 'often'"),
+        ('{"drops": ["late"]}', "drops is ('late',)"),
         ('{"steps": 0}', "steps is 0"),
     ],
 )
