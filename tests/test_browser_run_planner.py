@@ -68,7 +68,9 @@ def test_arrow_keys_move_what_is_in_the_hand_and_n_goes_round(page):
     page.until_status("drop 2 at step 105,000")
     page.press("n")
     page.until_status("end at step 120,000")
-    page.page.wait_for_timeout(500)  # keys that follow n at once and pass the former handle count for that one
+    page.page.wait_for_timeout(
+        500
+    )  # keys that follow n at once and pass the former handle count for that one
     page.press(*["ArrowLeft"] * 18)
     page.until_status("end at step 102,000")
     page.press("n")

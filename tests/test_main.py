@@ -258,7 +258,10 @@ def test_a_run_stopped_and_resumed_through_the_door_is_the_run(run, mini, tmp_pa
         ),
         ("detect --checkpoint nowhere --out {out} a.jpg", "CheckpointError: nowhere: not there"),
         ("detect --checkpoint {run} --out {out} nothing.jpg", "nothing.jpg"),
-        ("evaluate --detections nowhere --data {mini}", "ResultError: nowhere: no such folder; wanted a folder"),
+        (
+            "evaluate --detections nowhere --data {mini}",
+            "ResultError: nowhere: no such folder; wanted a folder",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(command, sentence, run, mini, tmp_path, capsys):
