@@ -34,7 +34,7 @@ from ssdlib.memory import OutOfMemory
 from ssdlib.options import parser
 from ssdlib.published import load_detector
 from ssdlib.records import Example
-from ssdlib.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, load_run
+from ssdlib.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, load_run, refuse_folder
 from ssdlib.show import draw_run, show
 from ssdlib.transfer import starting_weights
 from ssdlib.video import VideoError
@@ -129,6 +129,7 @@ def train(options: argparse.Namespace) -> None:
         _say(
             "the paper starts from VGG16's weights (--init), and its rate is made for them, not for random ones"
         )
+    refuse_folder(out)
     begun = (out / CHECKPOINT).exists()
     if options.estimate or (config.steps >= WORTH_AN_ESTIMATE and not begun):
         _estimate(config, train_data, test_data, initial, load_run(out)[2] if begun else 0)

@@ -39,6 +39,15 @@ class Progress:
     data: str = ""  # fingerprint of what is trained on; "" in checkpoints of earlier versions
 
 
+def refuse_folder(out: Path) -> None:
+    """Raise RunError if `out` is no place for a run; asked before anything long begins."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out}: a file; wanted a folder for the run")
+    names = {path.name for path in out.iterdir()} - {LOCK} if out.exists() else set()
+    if names and not names & {CONFIG, CHECKPOINT}:
+        raise RunError(f"{out}: holds files that aren't a run; name another folder")
+
+
 def open_run(
     out: Path,
     config: RunConfig,
@@ -76,8 +85,7 @@ def open_run(
             progress = Progress(state["step"], state["seconds"], state["seen"], data)
         if config.steps < progress.step:
             raise RunError(f"{out}: its run is at step {progress.step}, asked for are {config.steps}")
-    elif out.exists() and {path.name for path in out.iterdir()} - {LOCK} and not (out / CONFIG).exists():
-        raise RunError(f"{out}: holds files that aren't a run; name another folder")
+    refuse_folder(out)
     if distributed.is_first():
         out.mkdir(parents=True, exist_ok=True)
         for left in out.glob("*.pt.part-*"):  # by one killed while it wrote; nobody else writes here now

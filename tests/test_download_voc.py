@@ -444,7 +444,8 @@ def test_what_is_no_archive_is_refused_by_name(out, tmp_path, content):
 # --- Killed ---------------------------------------------------------------------------------------------
 
 COMMAND = """
-import sys, tarfile, time
+import signal, sys, tarfile, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would this
 sys.path.insert(0, {scripts!r})
 import download_voc, fetching
 fetching.PAUSE = 0
