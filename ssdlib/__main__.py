@@ -65,8 +65,8 @@ SETS = {"test": ["2007-test"], "own": ["test"]}  # judged unless said otherwise
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. -> 0 done, 1 something isn't as it has to be (one sentence said what), 2 wrong usage."""
     options = parser().parse_args(arguments)
-    commands = {"doctor": doctor, "look": look, "train": train, "detect": detect, "evaluate": evaluate_}
-    commands["export"] = export_
+    commands = {"doctor": doctor, "look": look, "train": train}
+    commands |= {"detect": detect, "evaluate": evaluate_, "export": export_}
     try:
         commands[options.command](options)
         distributed.stop()
@@ -111,13 +111,13 @@ def look(options: argparse.Namespace) -> None:
 def train(options: argparse.Namespace) -> None:
     """Train a run, then print the table and say where everything was written."""
     started = time.monotonic()
+    device = distributed.start()  # first: of several processes only one is to report
     found = _own(options.data, options.classes)
     if found and options.skip_bad is None:
         bad = usable.bad_of(found)
         usable.within(bad, len(found.examples) + len(bad), usable.OWN_SHARE)
     config = _config(options, found)
     out = Path(options.out)
-    device = distributed.start()
     initial, source = starting_weights(options.init, config) if options.init else (None, "")
     _say(f"starting from {source}" if source else "starting from random weights")
     train_data = _data(options, config.train_sets, config, found)
