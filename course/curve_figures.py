@@ -1,5 +1,6 @@
 """Figures of chapter 11: ten detections on paper, a ranking as pictures, a curve with its points and its area."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -8,7 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from course import errors
+from course import errors, rules
 from course.devkit_rule import FALSE, IGNORED, OBJECTS, TEN, TRUE, TWICE
 from course.judging import Judged, Subject
 from ssdlib import voc
@@ -78,6 +79,43 @@ def ranking_drawn(subject: Subject, name: str, count: int = 12) -> Figure:
             _box_on(ax, example.boxes[k].numpy(), ORANGE, ":" if example.difficult[k] else "-", width=1.5)
         _look_at(ax, box, example.size)
         ax.set_title(f"{place + 1}: {judged.scores[place]:.2f} {judged.said[place]}", fontsize=9)
+    return figure
+
+
+def prices_drawn(found: dict[str, dict[str, float]], names: Sequence[str]) -> Figure:
+    """mAP of the same detections with one rule changed, a line for each of these variants of `rules`, highest first;
+    the upright line is the devkit's own."""
+    group = {v.name: v.group for v in rules.VARIANTS}
+    official = rules.mean(found[rules.DEVKIT])
+    order = sorted(names, key=lambda name: rules.mean(found[name]))
+    figure, ax = plt.subplots(figsize=(9, 0.32 * len(order) + 1), layout="constrained")
+    for y, name in enumerate(order):
+        value = rules.mean(found[name])
+        ax.plot(
+            [official, value],
+            [y, y],
+            color=BLUE if value > official else RED,
+            linewidth=2,
+            marker="o",
+            markevery=[1],
+        )
+        side = 1 if value > official else -1
+        ax.annotate(
+            f"{value:.1f}",
+            (value, y),
+            (8 * side, 0),
+            textcoords="offset points",
+            va="center",
+            ha="left" if side > 0 else "right",
+        )
+    ax.vlines(official, -0.5, len(order) - 0.5, color=BLACK)
+    ax.text(official, len(order) - 0.4, f"{rules.DEVKIT}: {official:.1f}", ha="center", va="bottom")
+    ax.set(
+        yticks=range(len(order)), yticklabels=[f"{group[name]}: {name}" for name in order], xlabel="mAP, %"
+    )
+    ax.margins(x=0.2)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
     return figure
 
 

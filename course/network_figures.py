@@ -33,24 +33,31 @@ class Step:
 
 
 def trace(**arguments: object) -> list[Step]:
-    """Every convolution of `SSD300(**arguments)` in order, heads last. Shapes alone: nothing is computed."""
+    """Every convolution of `SSD300(**arguments)` in order, heads last. The sides of its maps are those of a sister
+    with the fewest channels, which answers in no time; its own weights are only counted."""
     with torch.device("meta"):
-        network, image = SSD300(**arguments).eval(), torch.zeros(1, 3, SPEC.canvas, SPEC.canvas)
-    found = []
+        network = SSD300(**arguments)
+    sides: dict[str, int] = {}
 
     def note(name: str, module: nn.Module) -> None:
-        kernel = (module if isinstance(module, nn.Conv2d) else module[0]).weight
-        module.register_forward_hook(
-            lambda _, __, out: found.append(
-                Step(*(name, *out.shape[1:3]), count_parameters(module), kernel.numel() * out.shape[2] ** 2)
-            )
-        )
+        module.register_forward_hook(lambda _, __, out: sides.update({name: out.shape[2]}))
 
-    for part, modules in (("", network.body), ("loc ", network.loc), ("conf ", network.conf)):
-        for name, module in modules.items():
-            note(part + name, module)
-    network(image)
+    with torch.random.fork_rng(devices=[]):  # takes nothing from the page's chance
+        sister = SSD300(**(arguments | {"width": 0.0})).eval()
+    for name, module in _convolutions(sister).items():
+        note(name, module)
+    with torch.no_grad():
+        sister(torch.zeros(1, 3, SPEC.canvas, SPEC.canvas))
+    found, own = [], _convolutions(network)
+    for name, side in sides.items():  # in the order of the computation
+        kernel = (own[name] if isinstance(own[name], nn.Conv2d) else own[name][0]).weight
+        found.append(Step(name, len(kernel), side, count_parameters(own[name]), kernel.numel() * side**2))
     return found
+
+
+def _convolutions(network: SSD300) -> dict[str, nn.Module]:
+    parts = (("", network.body), ("loc ", network.loc), ("conf ", network.conf))
+    return {part + name: module for part, modules in parts for name, module in modules.items()}
 
 
 # ---- the network as a picture

@@ -300,6 +300,22 @@ def test_what_is_recorded_has_every_rule_and_the_official_ap():
     assert facts["date"] and len(facts["commit"]) == 40 and facts["device"] and "chance" in facts["seed"]
 
 
+def test_the_picture_of_prices_places_the_recorded_means():
+    found = rules.recorded_prices()["prices"]
+    means = {name: 100 * np.mean(list(found[name].values())) for name in found}
+    shown = [
+        "no + 1",
+        "only scores above .5",
+        "area under the curve (VOC2010 and later)",
+    ]  # lowest: the second
+    ax = curve_figures.prices_drawn(found, shown).axes[0]
+    drawn = [line.get_xydata()[1].tolist() for line in ax.lines]
+    assert [place for _, place in drawn] == [0, 1, 2]
+    assert [x for x, _ in drawn] == pytest.approx([means[shown[i]] for i in (1, 0, 2)])
+    assert all(line.get_xdata()[0] == pytest.approx(means[rules.DEVKIT]) for line in ax.lines)
+    assert "cut off: only scores above .5" == ax.get_yticklabels()[0].get_text()
+
+
 @pytest.mark.slow
 def test_what_is_recorded_is_what_the_reference_detections_give(shared, genuine, tmp_path):
     from course import errors, sizes

@@ -5,7 +5,7 @@ import torch
 import torchvision
 
 from course import check_detection as check
-from course import checking, detecting
+from course import checking, detecting, pictures
 from course.detecting import FIVE, HANDS
 from course.nms_bench import ACROSS, ALL, NmsBench
 from ssdlib import boxes as geometry
@@ -84,6 +84,32 @@ def test_the_stages_one_by_one_give_what_the_library_detects(seen):
         assert torch.equal(ours.labels, found[i].labels)
         torch.testing.assert_close(ours.boxes, found[i].boxes)
         torch.testing.assert_close(ours.scores, found[i].scores)
+
+
+def test_a_scene_says_the_same_to_the_last_bit_asked_alone_or_with_all_others(seen):
+    alone = detecting.Recorded(seen.examples, seen.network, seen.anchors)
+    for i in (21, 199, 0):
+        assert torch.equal(alone.of(i).logits[0], seen.predictions.logits[i])
+        assert torch.equal(alone.of(i).offsets[0], seen.predictions.offsets[i])
+        assert torch.equal(seen.of(i).logits[0], seen.predictions.logits[i])
+        with torch.no_grad():  # the network itself, on this scene
+            said = seen.network(pictures.scene(seen.examples[i]).image)
+        torch.testing.assert_close(alone.of(i).logits, said.logits, rtol=1e-3, atol=1e-3)
+    assert len(seen.predictions.logits) == len(seen.examples) == 200
+
+
+def test_who_asks_about_one_scene_does_not_wait_for_two_hundred(seen):
+    looked = []
+
+    def network(images):
+        looked.append(len(images))
+        return seen.network(images)
+
+    few = detecting.Recorded(seen.examples, network, seen.anchors)
+    for i in (21, 22, 21):
+        few.of(i)
+    assert looked == [detecting.AT_A_TIME]
+    assert few.predictions.logits.shape[0] == sum(looked) == 200
 
 
 def test_limits_reach_every_stage(seen):
