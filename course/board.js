@@ -31,6 +31,7 @@ function render({ model, el }) {
   for (const ms of [200, 1000, 4000]) setTimeout(nameSliders, ms); // they may come after the board
 
   let boxes = copy(model.get("boxes"));
+  let handles = copy(model.get("handles"));
   let pointer = model.get("pointer").slice();
   let held = null; // {finger, box, corner: -1 for the whole box, dx, dy}
   let picture = null;
@@ -142,8 +143,9 @@ function render({ model, el }) {
   }
 
   function drawPointer(pen, x0, y0, k) {
-    const x = (pointer[0] - x0) * k;
-    const y = (pointer[1] - y0) * k;
+    const [px, py] = point();
+    const x = (px - x0) * k;
+    const y = (py - y0) * k;
     for (const [color, width] of [["#ffffff", 4], ["#000000", 1.5]]) {
       pen.strokeStyle = color;
       pen.lineWidth = width;
@@ -164,12 +166,32 @@ function render({ model, el }) {
     draw();
   }
 
-  function sendPointer(x, y) {
+  // Where the point is that the reader moves: of several handles the one in the hand
+  const point = () => handles[model.get("active")] || pointer;
+
+  function within(x, y) {
     const [x0, y0, x1, y1] = model.get("pointer_limits").length ? model.get("pointer_limits") : view();
-    pointer = [Math.min(x1, Math.max(x0, x)), Math.min(y1, Math.max(y0, y))];
-    model.set("pointer", pointer.slice());
+    return [Math.min(x1, Math.max(x0, x)), Math.min(y1, Math.max(y0, y))];
+  }
+
+  function sendPointer(x, y) {
+    if (handles.length) {
+      handles[model.get("active")] = within(x, y);
+      model.set("handles", copy(handles));
+    } else {
+      pointer = within(x, y);
+      model.set("pointer", pointer.slice());
+    }
     model.save_changes();
     draw();
+  }
+
+  // A press takes the nearest handle; of those in one place the last if it goes right, else the first.
+  function takeHandle(x, y) {
+    const [px, py] = within(x, y);
+    const away = handles.map(([hx, hy]) => Math.hypot(px - hx, py - hy));
+    const near = [...handles.keys()].filter((i) => away[i] - Math.min(...away) < 1e-6);
+    if (near.length) model.set("active", px >= handles[near[0]][0] ? near.at(-1) : near[0]);
   }
 
   function choose(i) {
@@ -214,7 +236,10 @@ function render({ model, el }) {
     if (event.button !== 0 || !event.isPrimary) return; // the right button, a second finger
     canvas.focus({ preventScroll: true });
     const [x, y] = fromEvent(event);
-    if (model.get("pointer_mode") === "click") sendPointer(x, y);
+    if (model.get("pointer_mode") === "click") {
+      takeHandle(x, y);
+      sendPointer(x, y);
+    }
     const corner = cornerAt(x, y);
     const i = corner ? corner[0] : boxAt(x, y);
     if (i < 0) return;
@@ -258,9 +283,9 @@ function render({ model, el }) {
     if (event.ctrlKey || event.metaKey) return; // the browser's and JupyterLab's
     const step = event.altKey ? 1 : model.get("key_step");
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    const many = boxes.length;
-    if (way && many) {
-      const i = Math.min(model.get("active"), many - 1);
+    const many = boxes.length || handles.length;
+    if (way && boxes.length) {
+      const i = Math.min(model.get("active"), boxes.length - 1);
       const [dx, dy] = [way[0] * step, way[1] * step];
       const [a, b, c, d] = boxes[i];
       boxes[i] = event.shiftKey
@@ -268,7 +293,7 @@ function render({ model, el }) {
         : moved(boxes[i], dx, dy);
       sendBoxes();
     } else if (way && model.get("pointer_mode") !== "none") {
-      sendPointer(pointer[0] + way[0] * step, pointer[1] + way[1] * step);
+      sendPointer(point()[0] + way[0] * step, point()[1] + way[1] * step);
     } else if (event.key.toLowerCase() === "n" && !event.altKey) {
       const next = event.shiftKey ? -1 : 1;
       if (many > 1) choose((model.get("active") + next + many) % many);
@@ -312,12 +337,13 @@ function render({ model, el }) {
     draw();
   };
   const onPointer = () => {
+    handles = copy(model.get("handles"));
     pointer = model.get("pointer").slice();
     draw();
   };
   redraw.forEach((name) => model.on(`change:${name}`, draw));
   model.on("change:boxes", onBoxes);
-  model.on("change:pointer", onPointer);
+  model.on("change:pointer change:handles", onPointer);
   model.on("change:picture", load);
   model.on("change:status", say);
   model.on("change:label", name);
@@ -334,7 +360,7 @@ function render({ model, el }) {
   return () => {
     redraw.forEach((name) => model.off(`change:${name}`, draw));
     model.off("change:boxes", onBoxes);
-    model.off("change:pointer", onPointer);
+    model.off("change:pointer change:handles", onPointer);
     model.off("change:picture", load);
     model.off("change:status", say);
     model.off("change:label", name);

@@ -48,7 +48,9 @@ class Board(anywidget.AnyWidget):
     pointer_mode = traitlets.Enum(("none", "move", "click"), "none").tag(sync=True)
     pointer = traitlets.List(traitlets.Float(), [150.0, 150.0]).tag(sync=True)
     pointer_limits = traitlets.List(traitlets.Float(), []).tag(sync=True)
-    # with less than two boxes, n has nothing to choose from: it raises this counter, Shift+n lowers it
+    # or several such points, of which `active` is in the hand: a press takes the nearest, n the next
+    handles = traitlets.List(traitlets.List(traitlets.Float()), []).tag(sync=True)
+    # with less than two of either, n has nothing to choose from: it raises this counter, Shift+n lowers it
     steps = traitlets.Int(0).tag(sync=True)
     key_step = traitlets.Float(5.0).tag(sync=True)
     # say something as soon as it is on the page: JupyterLab opens its side door to a busy kernel (a subshell) with a
@@ -57,6 +59,12 @@ class Board(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"Board({self.label!r}, {len(self.boxes)} boxes)"
+
+    def put(self, places: Sequence[Sequence[float]], near: float = 1e-6) -> None:
+        """Handles to where they belong. If all are as `near`, they stay: the next key may be on its way."""
+        there = np.array(places)
+        if there.shape != np.shape(self.handles) or np.abs(there - self.handles).max() >= near:
+            self.handles = there.tolist()
 
     def on(self, ax: Axes) -> None:
         """The same picture in matplotlib, for pages without a kernel."""
@@ -79,8 +87,9 @@ class Board(anywidget.AnyWidget):
             if i < len(self.box_names):
                 _caption_on(ax, a, b, self.box_names[i], color)
         if self.pointer_mode != "none":
-            ax.plot(*self.pointer, "+", color="white", markersize=13, markeredgewidth=4)
-            ax.plot(*self.pointer, "+", color="black", markersize=12, markeredgewidth=1.5)
+            point = self.handles[self.active] if self.handles else self.pointer
+            ax.plot(*point, "+", color="white", markersize=13, markeredgewidth=4)
+            ax.plot(*point, "+", color="black", markersize=12, markeredgewidth=1.5)
 
 
 def layer(

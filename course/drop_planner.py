@@ -6,7 +6,6 @@ with the most similar ones and says how far away that is.
 
 import math
 from collections.abc import Mapping, Sequence
-from time import monotonic
 
 import ipywidgets
 import torch
@@ -22,7 +21,7 @@ VIEW = (-52.0, -26.0, 690.0, 470.0)  # the two diagrams and their numbers
 WIDE, UPPER, LOWER = 640.0, (0.0, 196.0), (250.0, 446.0)  # both diagrams are WIDE px; their top and bottom
 HANDLE = 223.0  # the height of the two handles, between the diagrams
 KEY = WIDE / 200  # an arrow key: half a percent of the run
-DRAG = 0.4  # s; a pointer that moves again within it still holds the same drop
+NEAR = 0.5  # px; shares are rounded, and a handle is where the hand put it
 SHOWN = (3.6, 6.6)  # losses of the published run that the upper diagram shows
 GREY, PALE = "#5a5a5a", "#e8e8e8"
 
@@ -45,7 +44,6 @@ class DropPlanner(Explorer):
 
     def __init__(self, found: Mapping[str, Schedule] | None = None, curve: Published | None = None):
         self.found, self.curve = dict(found or recorded()), curve or published()
-        self.active, self.touched, self.taken = 0, -math.inf, -math.inf
         label = "Two drops of the learning rate over a run. Arrow keys move a drop, n takes the other one."
         limits = [0.0, HANDLE, WIDE, HANDLE]
         self.board = Board(
@@ -54,7 +52,6 @@ class DropPlanner(Explorer):
             frame=[0.0, UPPER[0], WIDE, LOWER[1]],
             width=760,
             pointer_mode="click",
-            pointer=[0.0, HANDLE],
             pointer_limits=limits,
             key_step=KEY,
         )
@@ -67,12 +64,11 @@ class DropPlanner(Explorer):
         self.preset.layout.width = "400px"
         self.card = words()
         for i, slider in enumerate(self.drops):
-            slider.observe(lambda change, i=i: self._moved(i, change["new"] / 100), "value")
+            slider.observe(lambda change, i=i: self._slid(i, change["new"] / 100), "value")
         for widget in (self.steps, self.batch):
             widget.observe(self._show, "value")
         self.preset.observe(self._load, "value")
-        self.board.observe(self._pointed, "pointer")
-        self.board.observe(self._taken, "steps")
+        self.board.observe(self._dragged, ("handles", "active"))
         self._low, self._high = self._range()
         super().__init__([row(self.preset, self.steps, self.batch), row(*self.drops), self.board, self.card])
         self.shares = [1.0, 1.0]
@@ -84,37 +80,30 @@ class DropPlanner(Explorer):
         if self.preset.value is None:
             return
         first, second, length, batch = PRESETS[self.preset.value]
-        self.steps.value, self.batch.value, self.active = 1000 * length, batch, 0
-        self.shares, self.touched = [first / length, second / length], -math.inf  # a drag ends here
+        self.steps.value, self.batch.value, self.board.active = 1000 * length, batch, 0
+        self.shares = [first / length, second / length]
         self._show()
 
     def _moved(self, i: int, share: float) -> None:
         """Drop i is asked for at a share of the run; the second never comes before the first."""
-        if abs(share - self.shares[i]) < 0.00051:
-            return  # a slider that was told where the drop is
         low, high = (0.0, self.shares[1]) if i == 0 else (self.shares[0], 1.0)
-        self.shares[i], self.active = min(max(round(share, 3), low), high), i
+        self.shares[i] = min(max(round(share, 3), low), high)
         self.preset.value = None
-        self._show()
 
-    def _pointed(self, change: object = None) -> None:
-        """A key or a drag goes on with the drop it holds; a fresh press takes the nearer one."""
-        x, now = self.board.pointer[0], monotonic()
-        if abs(x - WIDE * self.shares[self.active]) < 0.5:
-            return  # Python put it there
-        here, there = (abs(x - WIDE * self.shares[i]) for i in (self.active, 1 - self.active))
-        far = here > KEY + 0.1 and there < here
-        if far and now - self.taken < DRAG:
-            return self._show()  # a key that was pressed before the board knew of the other drop
-        if far and now - self.touched > DRAG:
-            self.active = 1 - self.active
-        self.touched = now
-        self._moved(self.active, x / WIDE)
-        self._show()
+    def _slid(self, i: int, share: float) -> None:
+        if abs(share - self.shares[i]) >= 0.00051:  # else the slider was told where the drop is
+            self.board.active = i
+            self._moved(i, share)
+            self._show()
 
-    def _taken(self, change: object = None) -> None:
-        self.active, self.taken = 1 - self.active, monotonic()
-        self._show()
+    def _dragged(self, change: dict) -> None:
+        """The reader moved a handle or took another, or both at once."""
+        asked = {i: x / WIDE for i, (x, _) in enumerate(self.board.handles)}
+        moved = [i for i, share in asked.items() if abs(share - self.shares[i]) * WIDE >= NEAR]
+        for i in moved:
+            self._moved(i, asked[i])
+        if moved or change["name"] == "active":
+            self._show()
 
     # ---- what is known
 
@@ -132,9 +121,9 @@ class DropPlanner(Explorer):
         )
         whole = f"{plan.images / 1e6:.2f} million images, {plan.epochs(plan.steps):.0f} epochs"
         return [
-            f"{', '.join(places)}; drop {self.active + 1} is in your hand",
+            f"{', '.join(places)}; drop {self.board.active + 1} is in your hand",
             f"{rates}. In all {whole}",
-            f"published run there: {self._published(self.shares[self.active])}",
+            f"published run there: {self._published(self.shares[self.board.active])}",
             f"recorded: {self._nearest(best, away)}",
         ]
 
@@ -226,16 +215,14 @@ class DropPlanner(Explorer):
         with self.board.hold_sync():
             self.board.scene = {"layers": layers}
             self.board.status = lines[0]
-            at = WIDE * self.shares[self.active]
-            if abs(self.board.pointer[0] - at) >= 0.5:  # else the hand knows better, a key may be on its way
-                self.board.pointer = [at, HANDLE]
+            self.board.put([(WIDE * share, HANDLE) for share in self.shares], NEAR)
         for slider, share in zip(self.drops, self.shares, strict=True):
             slider.value = round(100 * share, 1)
         self.card.value = f"<div style='line-height:1.7'>{'<br>'.join(lines[1:])}</div>"
 
     def _pen(self, i: int) -> dict:
         color, dash = ((RED, ()), (PURPLE, (8, 4)))[i]
-        return dict(color=color, line=3.5 if i == self.active else 1.8, dash=dash)
+        return dict(color=color, line=3.5 if i == self.board.active else 1.8, dash=dash)
 
     def _upright(self, i: int) -> list[list[float]]:
         x = WIDE * self.shares[i]

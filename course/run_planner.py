@@ -7,7 +7,6 @@ that the reader names for another machine.
 import math
 from dataclasses import replace
 from textwrap import wrap
-from time import monotonic
 
 import ipywidgets
 from matplotlib.figure import Figure
@@ -22,7 +21,6 @@ from ssdlib.estimate import Pace
 from ssdlib.runs import RECIPES, RunConfig
 
 ROOM = 1.5  # how much longer than the recipe's a run can be made
-DRAG = 0.4  # s; a pointer that moves again within it still holds the same handle
 THIS, OTHER = "as measured", "another, steps a second:"
 OWN = "of your own"  # the name of settings that are no recipe's
 TITLES = {"paper": "paper", "seed": "seed (the published run)", "mini": "mini"}
@@ -54,7 +52,6 @@ class Planner(Explorer):
             frame=[0.0, TOP, WIDE, BOTTOM],
             width=760,
             pointer_mode="click",
-            pointer=[0.0, HANDLE],
             pointer_limits=[0.0, HANDLE, WIDE, HANDLE],
         )
         name = next(name for name, recipe in self.recipes.items() if recipe == config)
@@ -81,8 +78,7 @@ class Planner(Explorer):
         self.speed.observe(self._sped, "value")
         for widget in (self.machine, self.batch, self.scaled, self.processes, *self.every.values()):
             widget.observe(self._show, "value")
-        self.board.observe(self._pointed, "pointer")
-        self.board.observe(self._taken, "steps")
+        self.board.observe(self._dragged, ("handles", "active"))
         first = row(self.recipe, self.machine, self.speed)
         more = row(self.batch, self.scaled, self.processes, self.back), row(*self.every.values())
         super().__init__([first, *more, self.board, self.card])
@@ -98,8 +94,7 @@ class Planner(Explorer):
         self.most = ROOM * base.steps
         self.snap = 1000 if base.steps >= 20_000 else 50 if base.steps >= 1000 else 1
         self.board.key_step = self.snap * WIDE / self.most
-        self.active = self.former = 0
-        self.touched = self.taken = -math.inf  # a drag ends here
+        self.board.active = 0
         self.batch.options = sorted({*BATCHES, base.batch_size})
         self.batch.value, self.scaled.value = base.batch_size, True
         fits = tuple(n for n in PROCESSES if not any(batch % n for batch in self.batch.options))
@@ -134,28 +129,14 @@ class Planner(Explorer):
         places, last = self.places, len(self.places) - 1
         low = self.snap if i == last else places[i - 1] if i else 0
         high = places[i + 1] if i < last - 1 else self.most
-        places[i], self.active = int(min(max(self.snap * round(step / self.snap), low), high)), i
+        places[i] = int(min(max(self.snap * round(step / self.snap), low), high))
 
-    def _pointed(self, change: object = None) -> None:
-        """A key moves the handle in the hand; a fresh press takes the nearest one; a drag goes on with it."""
-        x, now, here = self.board.pointer[0], monotonic(), self._x(self.active)
-        if abs(x - here) < 1e-6:
-            return  # Python put it there
-        mine, former = ((x - self._x(i)) / self.board.key_step for i in (self.active, self.former))
-        if now - self.taken < DRAG and _whole(former) and abs(former) < 3.5 and abs(abs(mine) - 1) > 1e-6:
-            return self._show()  # a key that was pressed before the board knew of another handle
-        # a hand is never as exact as keys, of which a busy kernel sees several at once; but it can lean on an edge
-        key = _whole(mine) and (abs(mine) < 3.5 or 0 < x < WIDE)
-        if not key and now - self.touched > DRAG:
-            side = -1 if x >= here else 1  # of handles in one place, the one that can go where the hand is
-            self.active = min(range(len(self.places)), key=lambda i: (abs(x - self._x(i)), side * i))
-        self.touched = now
-        self._moved(self.active, x / WIDE * self.most)
-        self._show()
-
-    def _taken(self, change: dict) -> None:
-        self.former, self.taken = self.active, monotonic()
-        self.active = (self.active + change["new"] - change["old"]) % len(self.places)
+    def _dragged(self, change: object = None) -> None:
+        if self._busy:
+            return  # Python put them there
+        for i, (x, _) in enumerate(self.board.handles):
+            if abs(x - self._x(i)) > 1e-6:
+                self._moved(i, x / WIDE * self.most)
         self._show()
 
     # ---- what it comes to
@@ -205,7 +186,7 @@ class Planner(Explorer):
         ]
 
     def _place(self, plan: Plan) -> str:
-        i, config = self.active, plan.config
+        i, config = self.board.active, plan.config
         step = (*config.drops, config.steps)[i]
         if i < len(config.drops) and step >= config.steps:
             when = f"never reached, the run ends at {config.steps:,}"
@@ -242,10 +223,9 @@ class Planner(Explorer):
         recipe, plan = self.plans()
         lines = self._said(plan)
         with self.board.hold_sync():  # one message, so that picture and words change together
-            self.board.scene = {"layers": scene(recipe, plan, self.active, self.most, self.times)}
+            self.board.scene = {"layers": scene(recipe, plan, self.board.active, self.most, self.times)}
             self.board.status = lines[0]
-            if abs(self.board.pointer[0] - self._x(self.active)) > 1e-6:
-                self.board.pointer = [self._x(self.active), HANDLE]
+            self.board.put([(self._x(i), HANDLE) for i in range(len(self.places))])
         if self.machine.value == THIS:
             self.speed.value = self._measured_speed()
         self.card.value = f"<div style='line-height:1.7'>{'<br>'.join(lines[1:])}</div>"
@@ -269,7 +249,3 @@ class Planner(Explorer):
             f"rate {config.learning_rate:.2g}, {every}, {many(self.processes.value, 'process')}, "
             f"{plan.pace.step:.3g} s a step: {estimate.words(plan.time.total)}"
         )
-
-
-def _whole(number: float) -> bool:
-    return abs(number - round(number)) < 1e-6

@@ -138,8 +138,11 @@ class Reader:
         )
         return self.status(nth)
 
-    def drag(self, start: tuple, end: tuple, view: tuple, nth: int = 0, steps: int = 12) -> None:
-        """Press at `start`, move to `end`, let go: px of the picture; `view` is the board's."""
+    def drag(
+        self, start: tuple, end: tuple, view: tuple, nth: int = 0, steps: int = 12, stall: float = 0
+    ) -> None:
+        """Press at `start`, move to `end`, let go: px of the picture; `view` is the board's. `stall`: s of
+        rest before the last bit of the way."""
         canvas = self.board(nth)
         frame = canvas.bounding_box()
         k = frame["width"] / (view[2] - view[0])
@@ -149,6 +152,9 @@ class Reader:
         mouse = self.page.mouse
         mouse.move(x0, y0)
         mouse.down()
+        if stall:
+            mouse.move(x1 - 0.02 * (x1 - x0), y1, steps=steps)
+            self.page.wait_for_timeout(1000 * stall)
         mouse.move(x1, y1, steps=steps)
         mouse.up()
 

@@ -46,8 +46,27 @@ def test_a_drop_follows_the_mouse_and_snaps_to_thousands(page):
     page.drag((at(80), 90), (at(40.3), 120), VIEW)
     page.until_status("drop 1 at step 40,000, after 6 h")
     assert places(page) == [40_000, 100_000, 120_000]
-    pointer = eval(page.ask("planner.board.pointer"))
-    assert pointer == pytest.approx([at(40), HANDLE])
+    assert eval(page.ask("planner.board.handles[0]")) == pytest.approx([at(40), HANDLE])
+
+
+def test_a_drag_that_stalls_keeps_its_handle_and_the_next_press_takes_the_nearest(page):
+    page.drag((at(100), 90), (at(60), 90), VIEW, stall=1.0)  # drop 2 leans on drop 1, which could go on
+    page.until_status("drop 2 at step 80,000")
+    page.drag((at(145), 90), (at(145.2), 90), VIEW, steps=1)  # at once
+    page.until_status("end at step 145,000")
+    assert places(page) == [80_000, 80_000, 145_000]
+
+
+def test_of_two_drops_in_one_place_a_press_takes_the_one_that_can_go_there(page):
+    page.drag((at(80), 90), (at(100), 90), VIEW)
+    page.until_status("drop 1 at step 100,000")
+    page.drag((at(102), 90), (at(110), 90), VIEW)
+    page.until_status("drop 2 at step 110,000")
+    page.drag((at(110), 90), (at(90), 90), VIEW)
+    page.until_status("drop 2 at step 100,000")
+    page.drag((at(98), 90), (at(90), 90), VIEW)
+    page.until_status("drop 1 at step 90,000")
+    assert places(page) == [90_000, 100_000, 120_000]
 
 
 def test_the_end_follows_the_mouse_past_the_drops_and_they_are_never_reached(page):
@@ -68,9 +87,6 @@ def test_arrow_keys_move_what_is_in_the_hand_and_n_goes_round(page):
     page.until_status("drop 2 at step 105,000")
     page.press("n")
     page.until_status("end at step 120,000")
-    page.page.wait_for_timeout(
-        500
-    )  # keys that follow n at once and pass the former handle count for that one
     page.press(*["ArrowLeft"] * 18)
     page.until_status("end at step 102,000")
     page.press("n")
@@ -78,6 +94,17 @@ def test_arrow_keys_move_what_is_in_the_hand_and_n_goes_round(page):
     page.press("Shift+n")
     page.until_status("end at step 102,000")
     assert places(page) == [60_000, 105_000, 102_000]
+
+
+def test_keys_pressed_faster_than_python_answers_move_what_n_has_taken(page):
+    page.ask("setattr(planner, 'slow', planner._show) or setattr(planner, '_show', lambda *_: None)")
+    try:
+        page.press("ArrowLeft", "n", "ArrowRight", "ArrowRight", "n", *["ArrowLeft"] * 3, "n", "ArrowLeft")
+        page.page.wait_for_timeout(500)
+    finally:
+        page.ask("setattr(planner, '_show', planner.slow) or planner._show()")
+    page.until_status("drop 1 at step 78,000")
+    assert places(page) == [78_000, 102_000, 117_000]
 
 
 def test_batch_and_machine_change_the_words_beside_the_board_without_an_error(page):

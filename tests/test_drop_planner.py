@@ -74,51 +74,51 @@ def test_it_draws_points_of_recordings_and_no_others(explorer, found):
             assert min(abs(x / WIDE - s) + abs(value - v) for s, v in measured) < 1e-3
 
 
-def test_a_key_moves_the_drop_in_the_hand_by_half_a_percent(explorer):
-    x, y = explorer.board.pointer
-    assert (x, y) == (pytest.approx(WIDE * 56 / 102), HANDLE)
-    explorer.board.pointer = [x + drop_planner.KEY, y]
-    assert explorer.shares[0] == pytest.approx(0.554, abs=1e-3)
-    explorer.board.steps += 1
-    assert explorer.board.pointer[0] == pytest.approx(WIDE * 76 / 102)
-    explorer.board.pointer = [explorer.board.pointer[0] - drop_planner.KEY, y]
-    assert explorer.shares[1] == pytest.approx(0.740, abs=1e-3)
+def move(explorer, i, x):
+    """What the browser says when drop i, in the hand, is at x px."""
+    places = [list(place) for place in explorer.board.handles]
+    places[i] = [x, HANDLE]
+    explorer.board.set_state({"active": i, "handles": places})
+
+
+def test_a_drop_goes_where_the_board_says_and_the_board_says_which(explorer):
+    (first, y), (second, _) = explorer.board.handles
+    assert (
+        first == pytest.approx(WIDE * 56 / 102) and second == pytest.approx(WIDE * 76 / 102) and y == HANDLE
+    )
+    move(explorer, 0, first + drop_planner.KEY)
+    assert explorer.shares == pytest.approx([0.554, 76 / 102], abs=1e-3)
+    assert explorer.board.status.endswith("drop 1 is in your hand") and explorer.preset.value is None
+    move(explorer, 1, 0.6 * WIDE)  # nearer to where drop 1 was, which doesn't matter
+    assert explorer.shares == pytest.approx([0.554, 0.6], abs=1e-3)
     assert explorer.board.status.endswith("drop 2 is in your hand")
 
 
-def test_a_key_that_overtakes_n_moves_neither_drop(explorer):
-    x, y = explorer.board.pointer
-    explorer.board.steps += 1
-    explorer.board.pointer = [x + drop_planner.KEY, y]  # where the browser still believes the pointer
-    assert explorer.shares == pytest.approx([56 / 102, 76 / 102]) and explorer.active == 1
-    assert explorer.board.pointer[0] == pytest.approx(WIDE * 76 / 102)
+def test_another_drop_in_the_hand_moves_nothing(explorer):
+    before = [list(place) for place in explorer.board.handles]
+    explorer.board.set_state({"active": 1})
+    assert explorer.shares == [56 / 102, 76 / 102] and explorer.board.handles == before
+    assert explorer.board.status.endswith("drop 2 is in your hand")
 
 
-def test_a_press_takes_the_nearer_drop_and_a_drag_keeps_it(explorer):
-    explorer.board.pointer = [0.8 * WIDE, HANDLE]
-    assert explorer.active == 1 and explorer.shares == pytest.approx([56 / 102, 0.8])
-    explorer.board.pointer = [0.6 * WIDE, HANDLE]  # at once: still the same drag, though drop 1 is nearer
-    assert explorer.active == 1 and explorer.shares[1] == pytest.approx(0.6)
-    explorer.preset.value = list(drop_planner.PRESETS)[
-        0
-    ]  # 66.7 % and 83.3 %, drop 1 in the hand; the drag is over
-    explorer.board.pointer = [0.9 * WIDE, HANDLE]
-    assert explorer.active == 1 and explorer.shares == pytest.approx([80 / 120, 0.9])
+def test_two_drops_moved_while_the_kernel_was_busy_both_arrive(explorer):
+    explorer.board.set_state({"active": 1, "handles": [[0.3 * WIDE, HANDLE], [0.9 * WIDE, HANDLE]]})
+    assert explorer.shares == pytest.approx([0.3, 0.9])
 
 
 def test_the_second_drop_never_comes_before_the_first(explorer):
-    explorer.board.pointer = [0.8 * WIDE, HANDLE]
-    explorer.board.pointer = [0.1 * WIDE, HANDLE]
+    move(explorer, 1, 0.1 * WIDE)
     assert explorer.shares[1] == explorer.shares[0] == pytest.approx(56 / 102)
-    assert explorer.board.pointer[0] == pytest.approx(WIDE * 56 / 102)
+    assert explorer.board.handles[1][0] == pytest.approx(WIDE * 56 / 102)
     explorer.drops[0].value = 90.0
     assert explorer.shares[0] == explorer.shares[1]
 
 
 def test_sliders_and_board_say_the_same(explorer):
     explorer.drops[0].value = 20.0
-    assert explorer.shares[0] == pytest.approx(0.2) and explorer.board.pointer[0] == pytest.approx(0.2 * WIDE)
-    explorer.board.pointer = [0.4 * WIDE, HANDLE]
+    assert explorer.shares[0] == pytest.approx(0.2)
+    assert explorer.board.handles[0] == pytest.approx([0.2 * WIDE, HANDLE])
+    move(explorer, 0, 0.4 * WIDE)
     assert explorer.drops[0].value == pytest.approx(40)
     assert explorer.preset.value is None
 

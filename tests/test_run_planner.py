@@ -243,98 +243,69 @@ def test_every_recipe_can_be_chosen_and_is_what_it_is(explorer):
         assert explorer.config == RECIPES[name]
 
 
-def test_a_key_moves_the_handle_in_the_hand_by_a_thousand_steps_and_n_goes_round(explorer):
-    for i, (way, steps) in enumerate(((1, 81_000), (-1, 99_000), (1, 121_000))):
-        x, y = explorer.board.pointer
-        assert (x, y) == (pytest.approx(WIDE * explorer.places[i] / 180_000), HANDLE)
-        explorer.board.pointer = [x + way * explorer.board.key_step, y]
+def move(explorer, i, thousands):
+    """What the browser says when handle i, in the hand, is asked for at this step."""
+    places = [list(place) for place in explorer.board.handles]
+    places[i] = [WIDE * thousands / 180, HANDLE]
+    explorer.board.set_state({"active": i, "handles": places})
+
+
+def test_a_handle_goes_where_the_board_says_and_snaps_to_thousands(explorer):
+    for i, (asked, steps) in enumerate(((81, 81_000), (98.7, 99_000), (121, 121_000))):
+        assert explorer.board.handles[i] == pytest.approx([WIDE * explorer.places[i] / 180_000, HANDLE])
+        move(explorer, i, asked)
         assert explorer.places[i] == steps
-        explorer.board.steps += 1
-    assert explorer.active == 0 and explorer.board.status.startswith("drop 1 at step 81,000")
-    explorer.board.steps -= 1
+        assert explorer.board.handles[i][0] == pytest.approx(WIDE * steps / 180_000)
     assert explorer.board.status.startswith("end at step 121,000, after 19 h")
+    move(explorer, 1, 82)  # nearer to where drop 1 is, which doesn't matter
+    assert explorer.places == [81_000, 82_000, 121_000]
 
 
-def test_twenty_keys_pressed_at_once_are_twenty_thousand_steps(explorer):
-    for _ in range(20):
-        explorer.board.pointer = [explorer.board.pointer[0] - explorer.board.key_step, HANDLE]
-    assert explorer.places == [60_000, 100_000, 120_000]
-    explorer.board.pointer = [
-        explorer.board.pointer[0] - 3 * explorer.board.key_step,
-        HANDLE,
-    ]  # two were merged
-    assert explorer.places[0] == 57_000
+def test_an_arrow_key_is_a_thousand_steps_and_nothing_is_said_back(explorer):
+    x, y = explorer.board.handles[0]
+    asked = [[x - explorer.board.key_step, y], *explorer.board.handles[1:]]
+    explorer.board.set_state({"handles": asked})
+    assert explorer.places == [79_000, 100_000, 120_000] and explorer.board.handles == asked
 
 
-def test_keys_that_a_busy_kernel_sees_at_once_stay_with_their_handle(explorer):
-    explorer.board.steps -= 1
-    explorer.taken = -math.inf
-    explorer.board.pointer = [explorer.board.pointer[0] - 18 * explorer.board.key_step, HANDLE]
-    assert explorer.places == [80_000, 100_000, 102_000] and explorer.active == 2
-    explorer.touched = -math.inf
-    explorer.board.pointer = [0.0, HANDLE]  # no keys: a press left of the staircase
-    assert explorer.places == [0, 100_000, 102_000] and explorer.active == 0
+def test_another_handle_in_the_hand_moves_nothing(explorer):
+    explorer.board.set_state({"active": 2})
+    assert explorer.places == [80_000, 100_000, 120_000]
+    assert explorer.board.status.startswith("end at step 120,000")
 
 
-def test_a_key_that_overtakes_n_moves_nothing(explorer):
-    x, y = explorer.board.pointer
-    explorer.board.steps += 1
-    explorer.board.pointer = [x + explorer.board.key_step, y]  # where the browser still believes the pointer
-    assert explorer.places == [80_000, 100_000, 120_000] and explorer.active == 1
-    assert explorer.board.pointer[0] == pytest.approx(WIDE * 100 / 180)
-
-
-def test_a_press_takes_the_nearest_handle_and_a_drag_keeps_it(explorer):
-    explorer.board.pointer = [WIDE * 104.3 / 180, HANDLE]
-    assert explorer.active == 1 and explorer.places == [80_000, 104_000, 120_000]
-    explorer.board.pointer = [WIDE * 81.3 / 180, HANDLE]  # at once: the same drag, though drop 1 is nearer
-    assert explorer.active == 1 and explorer.places[1] == 81_000
-    explorer.touched = -math.inf
-    explorer.board.pointer = [WIDE * 149.6 / 180, HANDLE]
-    assert explorer.active == 2 and explorer.places[2] == 150_000
+def test_handles_moved_while_the_kernel_was_busy_all_arrive(explorer):
+    asked = [[WIDE * thousands / 180, HANDLE] for thousands in (20, 90.2, 140)]
+    explorer.board.set_state({"active": 2, "handles": asked})
+    assert explorer.places == [20_000, 90_000, 140_000]
 
 
 def test_drops_keep_their_order_but_the_end_may_come_before_them(explorer):
-    explorer.board.pointer = [WIDE * 82.2 / 180, HANDLE]
-    explorer.board.pointer = [WIDE * 140.2 / 180, HANDLE]
+    move(explorer, 0, 140.2)
     assert explorer.places == [100_000, 100_000, 120_000]
-    explorer.touched = -math.inf
-    explorer.board.pointer = [WIDE * 121.2 / 180, HANDLE]
-    explorer.board.pointer = [WIDE * 60.2 / 180, HANDLE]
+    move(explorer, 2, 60.2)
     assert explorer.places[2] == 60_000 and explorer.config.steps == 60_000
     assert (
         "first drop never reached; second drop never reached; run 60,000 steps shorter"
         in explorer.summary()[-1]
     )
-    explorer.board.pointer = [0.1, HANDLE]
+    move(explorer, 2, 0.1)
     assert explorer.config.steps == 1000
-    explorer.board.steps += 1
+    explorer.board.active = 0
     assert "drop 1 at step 100,000, never reached, the run ends at 1,000" in explorer.board.status
 
 
-def test_of_two_drops_in_one_place_a_press_takes_the_one_that_can_go_there(explorer):
-    explorer.places, explorer.active = [90_000, 90_000, 120_000], 2
-    explorer._show()
-    explorer.board.pointer = [WIDE * 89.7 / 180, HANDLE]
-    assert explorer.active == 0
-    explorer.active, explorer.touched = 0, -math.inf
-    explorer._show()
-    explorer.board.pointer = [WIDE * 92.3 / 180, HANDLE]
-    assert explorer.active == 1 and explorer.places == [90_000, 92_000, 120_000]
-
-
 def test_a_scaled_batch_leaves_the_picture_and_changes_what_its_axis_says(explorer):
-    before = [explorer.board.pointer, explorer.summary()[2]]
+    before = explorer.board.handles
     explorer.batch.value = 256
     assert explorer.config == run_plan.for_batch(PAPER, 256)
-    assert (
-        explorer.board.pointer == before[0] and "3,840,000 pictures seen, 232 epochs" in explorer.summary()[2]
-    )
+    assert explorer.board.handles == before
+    assert "3,840,000 pictures seen, 232 epochs" in explorer.summary()[2]
     assert explorer.summary()[-1].endswith("--warmup 324")
     explorer.batch.value = 64
     assert explorer.summary()[-1].endswith("--warmup 1294")  # as the command line reads it
     explorer.batch.value = 256
-    explorer.board.pointer = [explorer.board.pointer[0] - explorer.board.key_step, HANDLE]
+    move(explorer, 0, 79)
     assert explorer.config.drops == (9875, 12_500)  # 1,000 steps of the recipe
     explorer.scaled.value = False
     assert explorer.config.steps == 120_000 and "1,856 epochs" in explorer.summary()[2].replace(
@@ -392,9 +363,7 @@ def test_how_often_is_said_and_what_it_costs_is_a_longer_bar(explorer):
 
 
 def test_both_bars_share_one_scale(explorer):
-    explorer.board.steps -= 1  # the end
-    for _ in range(60):
-        explorer.board.pointer = [explorer.board.pointer[0] - explorer.board.key_step, HANDLE]
+    move(explorer, 2, 60)
     boxes = [
         torch.tensor(one["boxes"]).reshape(-1, 4)
         for one in explorer.board.scene["layers"]
@@ -422,9 +391,10 @@ def test_settings_of_ones_own_can_be_planned_too():
     explorer = Planner(own, pace=PACE, **VOC)
     assert explorer.config == own and explorer.recipe.value == "of your own"
     assert explorer.processes.options == (1, 2) and explorer.batch.value == 6
-    explorer.board.pointer = [explorer.board.pointer[0] + explorer.board.key_step, HANDLE]
+    (x, y), end = explorer.board.handles
+    explorer.board.handles = [[x + explorer.board.key_step, y], end]
     assert explorer.config.drops == (334,)
-    explorer.board.steps += 1
+    explorer.board.active = 1
     assert explorer.board.status == "end at step 700, after 7 min; in your hand"
 
 
