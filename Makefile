@@ -5,6 +5,7 @@
 # make headless   chapter 09 itself, executed without a browser; the page with its outputs is written to runs
 # make voc     the genuine VOC into data/VOCdevkit: downloads 2.9 GB, verifies, decodes once; 18 GB of disk in all
 # make test    all tests: pytest, then every chapter from top to bottom with its outputs compared
+# make test-nightly   at length: a thousand random cases for each room, broken files, kill -9, memory; half an hour
 # make chapters   execute the chapters from their sources and write the notebooks
 # make book    all chapters as a static, searchable site in build/book, for reading without a kernel
 # make test-matrix   the tests without a browser, with the oldest versions that are supported and with the newest
@@ -28,7 +29,7 @@ FAST := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 # Small messages at once: without this an explorer answers in 50 ms instead of 20, half of the time.
 PROMPT := --ServerApp.kernel_websocket_connection_class=course.prompt_server.PromptConnection
 
-.PHONY: setup lab train headless voc test test-matrix chapters mini browser book bench clean
+.PHONY: setup lab train headless voc test test-matrix test-nightly chapters mini browser book bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(BIN)/ready
@@ -71,6 +72,12 @@ test: mini browser
 
 test-matrix: mini
 	@$(BIN)/python tests/matrix.py
+
+test-nightly: mini
+	@$(QUIET) $(BIN)/python -m pytest -m nightly tests
+	@$(QUIET) HYPOTHESIS_EXAMPLES=2000 $(BIN)/python -m pytest -n 2 tests/test_fuzz.py
+	@$(QUIET) $(BIN)/python tests/faults.py --kills 100
+	@$(QUIET) $(BIN)/python tests/faults.py --memory 2000
 
 book: setup
 	@rm -rf build/book && $(BIN)/python chapters/book/book.py build/book

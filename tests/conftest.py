@@ -19,6 +19,16 @@ hypothesis.settings.register_profile("quick", deadline=None, max_examples=30, de
 hypothesis.settings.load_profile("quick")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests at length run only where `-m` speaks of them; a default for `-m` would be lost beside any other."""
+    if "nightly" in config.getoption("markexpr"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("nightly")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference files beside the project, which is not part of it."""

@@ -24,11 +24,11 @@ from pathlib import Path
 import torch
 
 import corpus
-from ssdlib import checkpoint, engine, runlog, runs, store
+from ssdlib import augment, checkpoint, engine, runlog, runs, store
 
 KILLS_A_ROUND = 4  # before the work is left alone
 STEPS = 12
-SETTINGS = dataclasses.replace(corpus.TINY, steps=STEPS, augment=("flip",), drops=(8,))
+SETTINGS = dataclasses.replace(corpus.TINY, steps=STEPS, augment=augment.STEPS, drops=(8,))
 SAVES = 150  # of a checkpoint of 400 kB
 PAUSE = 0.004  # s between photographs and between files of an archive, or a moment in between is never met
 
@@ -44,16 +44,16 @@ def train(home: Path, out: Path) -> None:
 
 
 def trained(out: Path) -> str:
-    """The weights, the optimiser's state, the steps in the log and the devkit's files."""
+    """The weights, the optimiser's state, the log but for its seconds, and the devkit's files."""
     state = checkpoint.load(out / runs.CHECKPOINT)
     tensors = [
         *state["model"].values(),
         *(s["momentum_buffer"] for s in state["optimizer"]["state"].values()),
     ]
-    steps = [row["step"] for row in runlog.read_log(out) if "multibox" in row]
+    log = [sorted(row.items()) for row in runlog.read_log(out) if row.pop("seconds") >= 0]
     files = {path.name: path.read_bytes() for path in sorted((out / runs.RESULTS).iterdir())}
     litter = sorted(path.name for path in out.iterdir() if "part" in path.name)
-    return _digest(state["step"], steps, files, litter, *(tensor.numpy().tobytes() for tensor in tensors))
+    return _digest(state["step"], log, files, litter, *(tensor.numpy().tobytes() for tensor in tensors))
 
 
 def trained_soundly(out: Path) -> int:

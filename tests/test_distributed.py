@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from test_engine import TINY, weights_of
+from test_engine import TINY, same, weights_of
 
 from ssdlib import distributed, engine, runs
+from ssdlib.augment import STEPS
+from ssdlib.runlog import read_log
 
 WORKER = """
 import dataclasses, json, sys
@@ -68,6 +71,79 @@ def test_two_processes_give_the_weights_log_and_table_of_one(tmp_path, mining):
     assert json.loads((tmp_path / "run1/ap.json").read_text()) == pytest.approx(
         json.loads((tmp_path / "run2/ap.json").read_text()), abs=1e-6
     )
+
+
+RESUMER = """
+import json, os, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[1])
+from test_engine import painted
+from ssdlib import distributed, engine, runs
+
+config, sessions, kill = runs.config_from(json.loads(sys.argv[2])), *map(json.loads, sys.argv[3:])
+update, data, done = engine.update_or_advise, painted(), []
+def dies(*arguments):
+    done.append(1)
+    if kill and [distributed.rank(), len(done)] == kill:
+        os.kill(os.getpid(), 9)
+    return update(*arguments)
+engine.update_or_advise = dies
+for out, stop in sessions:
+    engine.train(config, data, data, Path(out), resume=True, stop_after=stop)
+distributed.stop()
+"""
+
+
+def train_in(folder: Path, processes: int, config: runs.RunConfig, *sessions: tuple, kill=None) -> bool:
+    """Begin or go on with runs: `sessions` are (name of the run, after which step to stop), `kill` is a rank and the
+    update in which it dies. -> whether it did."""
+    (folder / "resumer.py").write_text(RESUMER)
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    asked = [(str(folder / name), stop) for name, stop in sessions]
+    words = [json.dumps(thing) for thing in (dataclasses.asdict(config), asked, kill)]
+    command = [sys.executable, *launch, str(folder / "resumer.py"), str(Path(__file__).parent), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 or "Signal 9 (SIGKILL)" in done.stderr, done.stderr[-3000:]
+    return done.returncode != 0
+
+
+def assert_the_same_run(one: Path, other: Path) -> None:
+    """Weights, momentum, settings and log but for the seconds, to the last bit."""
+    first, second = weights_of(one), weights_of(other)
+    for part in ("model", "optimizer", "step", "seen", "config"):
+        assert same(first[part], second[part]), part
+    logs = [[{**row, "seconds": 0} for row in read_log(out)] for out in (one, other)]
+    assert logs[0] == logs[1] and len(logs[0]) > 3
+
+
+@pytest.mark.slow
+def test_two_processes_stopped_twice_go_on_to_the_same_bits_with_augmentation(tmp_path):
+    """A session of two ends between two lines of the log and two checkpoints, twice. Batch norm included."""
+    config = dataclasses.replace(TINY, checkpoint_every=4)
+    assert config.augment == STEPS and config.batch_norm
+    stopped = (("stopped", stop) for stop in (1, 3, None))
+    train_in(tmp_path, 2, config, ("whole", None), *stopped)
+    assert_the_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("change", [{}, {"batch_norm": False, "mining": "batch", "learning_rate": 1e-6}])
+def test_kill_9_again_and_again_leads_to_the_same_bits_with_augmentation(processes, change, tmp_path):
+    """One process of one or two, whichever it is, in whichever step; begun again until it comes to the end."""
+    config = dataclasses.replace(TINY, steps=16, drops=(9,), checkpoint_every=3, **change)
+    assert config.augment == STEPS
+    train_in(tmp_path, processes, config, ("whole", None))
+    chance, deaths = random.Random(processes), 0
+    for number in range(3):
+        kills = ([chance.randrange(processes), chance.randint(1, 9)] for _ in range(99))
+        while train_in(tmp_path, processes, config, (str(number), None), kill=next(kills)):
+            deaths += 1
+        assert_the_same_run(tmp_path / "whole", tmp_path / str(number))
+    print(f"{deaths} deaths")
+    assert deaths >= 6
 
 
 def train_by_two(*arguments: str) -> subprocess.CompletedProcess:
