@@ -8,7 +8,8 @@
 # make test-nightly   at length: a thousand random cases for each room, broken files, kill -9, memory; half an hour
 # make chapters   execute the chapters from their sources and write the notebooks
 # make book    all chapters as a static, searchable site in build/book, for reading without a kernel
-# make test-matrix   the tests without a browser, with the oldest versions that are supported and with the newest
+# make test-matrix   the tests without a browser, with the oldest versions that are supported and with the newest (OLDEST=python3.11
+#              NEWEST=python3.13: with these Pythons; else that of .venv)
 # make bench   speed, as ratios against a peer measured in the same run, ten minutes (RECORD=benchmarks/README.md puts the
 #              tables there)
 # make clean   remove .venv, build, data made here and runs (asks first)
@@ -71,7 +72,7 @@ test: mini browser
 	  --nbval-sanitize-with chapters/sanitize.cfg -p no:cacheprovider chapters
 
 test-matrix: mini
-	@$(BIN)/python tests/matrix.py
+	@$(BIN)/python tests/matrix.py $(if $(OLDEST),--oldest $(OLDEST)) $(if $(NEWEST),--newest $(NEWEST))
 
 test-nightly: mini
 	@$(QUIET) $(BIN)/python -m pytest -m nightly tests

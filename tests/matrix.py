@@ -1,11 +1,11 @@
 """Run the tests with the oldest versions this project says it supports, and with the newest: `make test-matrix`.
 
-    python tests/matrix.py [--only oldest|newest] [--python PATH] [-- pytest's own words]
+    python tests/matrix.py [--only oldest|newest] [--oldest PYTHON] [--newest PYTHON] [-- pytest's own words]
 
 Each set of versions gets an environment of its own in build/, which stays for the next time. "Oldest" is read from
-the lower bounds in pyproject.toml, so that nobody has to keep two lists; its Python is `--python`, by default the one
-that runs this. Browser tests are left out: they drive a JupyterLab, which `make test` does. An environment with
-PyTorch's ordinary package takes 7 GB of disk.
+the lower bounds in pyproject.toml, so that nobody has to keep two lists; each has the Python that is named, by default
+the one that runs this. Browser tests are left out: they drive a JupyterLab, which `make test` does. An environment
+with PyTorch's ordinary package takes 7 GB of disk.
 """
 
 import argparse
@@ -31,11 +31,12 @@ def lower_bounds(requirements: Sequence[str]) -> list[str]:
 
 
 def environment(name: str, python: str) -> Path:
-    """The interpreter of build/matrix-`name`, made and filled if it isn't there."""
+    """The interpreter of build/matrix-`name`, made and filled if it isn't there, or is of another Python."""
     place = ROOT / "build" / f"matrix-{name}"
     inside = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     ready = place / "ready"
-    if ready.exists():
+    asked = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout
+    if ready.exists() and ready.read_text() == asked:
         return inside
     subprocess.run([python, "-m", "venv", "--clear", str(place)], check=True)
     words = ["--quiet", "--disable-pip-version-check", "--editable", f"{ROOT}[test]"]
@@ -45,7 +46,7 @@ def environment(name: str, python: str) -> Path:
         words += ["--constraint", str(place / "bounds.txt")]
     print(f"{name}: installing into {place}, some minutes", flush=True)
     subprocess.run([str(inside), "-m", "pip", "install", *words], check=True)
-    ready.touch()
+    ready.write_text(asked)
     return inside
 
 
@@ -60,13 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. -> 0 if the tests pass everywhere."""
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("--only", choices=("oldest", "newest"))
-    words.add_argument("--python", default=sys.executable, help="for the oldest (default: this one)")
+    for name in ("oldest", "newest"):
+        words.add_argument(f"--{name}", metavar="PYTHON", default=sys.executable, help="default: this one")
     words.add_argument("pytest", nargs="*", help="after --: instead of -n 2 and the marks")
     options = words.parse_args(arguments)
     chosen = options.pytest or ["-n", "2", "--dist", "loadfile", "-m", "not browser"]
     failed = []
     for name in (options.only,) if options.only else ("oldest", "newest"):
-        python = environment(name, options.python if name == "oldest" else sys.executable)
+        python = environment(name, getattr(options, name))
         print(f"{name}: {versions(python)}", flush=True)
         quiet = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         done = subprocess.run([str(python), "-m", "pytest", *chosen, "tests"], cwd=ROOT, env=quiet)
