@@ -3,9 +3,9 @@
     python tests/matrix.py [--only oldest|newest] [--oldest PYTHON] [--newest PYTHON] [-- pytest's own words]
 
 Each set of versions gets an environment of its own in build/, which stays for the next time. "Oldest" is read from
-the lower bounds in pyproject.toml, so that nobody has to keep two lists; each has the Python that is named, by default
-the one that runs this. Browser tests are left out: they drive a JupyterLab, which `make test` does. An environment
-with PyTorch's ordinary package takes 7 GB of disk.
+the lower bounds in pyproject.toml, so that nobody has to keep two lists; each has the Python that is named, by
+default the one that runs this. Browser tests are left out: they drive a JupyterLab, which `make test` does. An
+environment with PyTorch's ordinary package takes 7 GB of disk.
 """
 
 import argparse
