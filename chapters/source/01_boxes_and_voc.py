@@ -26,7 +26,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import torch
-from torchvision.ops import box_iou
 
 from course import check_boxes as check
 from course import overlap, pictures, voc_facts
@@ -267,6 +266,8 @@ print(f"500 pairs, {(counted > 0).sum()} of them overlap: equal")
 # dimension: `first[:, None]`.
 
 # %%
+from torchvision.ops import box_iou
+
 first, second = (torch.rand(n, 4, generator=draw) * 300 for n in (40, 60))
 first[:, 2:] += first[:, :2]
 second[:, 2:] += second[:, :2]
