@@ -13,6 +13,7 @@ from test_engine import TINY, same, weights_of
 
 from ssdlib import distributed, engine, runs
 from ssdlib.augment import STEPS
+from ssdlib.loss import MININGS
 from ssdlib.runlog import read_log
 
 WORKER = """
@@ -24,36 +25,43 @@ sys.path.insert(0, sys.argv[1])
 from test_engine import painted
 from ssdlib import distributed, engine, runs
 
-config = runs.config_from(json.loads(sys.argv[3]))
-table = engine.train(config, painted(), painted(), Path(sys.argv[2]))
+for out, config in json.loads(sys.argv[2]).items():
+    table = engine.train(runs.config_from(config), painted(), painted(), Path(out))
+    if distributed.is_first():
+        (Path(out) / "ap.json").write_text(json.dumps(table.ap))
 assert distributed.gather(distributed.rank()) == list(range(distributed.processes()))
-if distributed.is_first():
-    (Path(sys.argv[2]) / "ap.json").write_text(json.dumps(table.ap))
 distributed.stop()
 """
 
 
-def run(folder: Path, processes: int, config: runs.RunConfig) -> None:
-    (folder / "worker.py").write_text(WORKER)
-    root = str(Path(__file__).parent)
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    command = [sys.executable, *launch, str(folder / "worker.py"), root, str(folder / f"run{processes}")]
-    done = subprocess.run(
-        [*command, json.dumps(dataclasses.asdict(config))], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+# Batch norm would see half a batch in each process, so this claim is made without it. In eight photographs
+# matches are spread unevenly over the halves, so dividing by a process's own count would show.
+PLAIN = dataclasses.replace(TINY, batch_norm=False, learning_rate=1e-6, steps=4, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def by_both(tmp_path_factory) -> Path:
+    """A folder with the runs of one process, mining/run1, and of two, mining/run2. Starting them takes longest."""
+    folder = tmp_path_factory.mktemp("both")
+    for processes in (1, 2):
+        configs = {
+            str(folder / mining / f"run{processes}"): dataclasses.asdict(
+                dataclasses.replace(PLAIN, mining=mining)
+            )
+            for mining in MININGS
+        }
+        (folder / "worker.py").write_text(WORKER)
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] * (processes == 2)
+        command = [sys.executable, *launch, str(folder / "worker.py"), str(Path(__file__).parent)]
+        done = subprocess.run([*command, json.dumps(configs)], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mining", ["image", "batch"])
-def test_two_processes_give_the_weights_log_and_table_of_one(tmp_path, mining):
-    # Batch norm would see half a batch in each process, so this claim is made without it. In eight photographs
-    # matches are spread unevenly over the halves, so dividing by a process's own count would show.
-    config = dataclasses.replace(
-        TINY, batch_norm=False, learning_rate=1e-6, steps=4, batch_size=4, mining=mining
-    )
-    for processes in (1, 2):
-        run(tmp_path, processes, config)
+@pytest.mark.parametrize("mining", MININGS)
+def test_two_processes_give_the_weights_log_and_table_of_one(by_both, mining):
+    config, tmp_path = dataclasses.replace(PLAIN, mining=mining), by_both / mining
     one, two = (weights_of(tmp_path / f"run{n}") for n in (1, 2))
     start = engine.build(config, torch.device("cpu"))[0].state_dict()
     for name, begin in start.items():  # what was learnt; sums in another order flip a ReLU or two
