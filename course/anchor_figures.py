@@ -16,7 +16,7 @@ from course.pictures import Scene
 from course.voc_facts import shapes as voc_shapes
 from ssdlib import boxes, voc
 from ssdlib.anchors import SSD300, AnchorSpec
-from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED, boxes_on, photograph_on
+from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED, boxes_on, part_captions, photograph_on
 
 KINDS = {1: ("s", BLUE, "square anchors"), 2: (">", RED, "1 : 2"), 3: ("D", BLACK, "1 : 3")}
 
@@ -100,6 +100,7 @@ def detections(answers: Answers, names: Sequence[str], scene: int) -> Figure:
             captions = [voc.CLASSES[label] for label in found.labels[mine].tolist()]
             boxes_on(ax, found.boxes[mine], captions, color, dashed=color == RED)
         ax.set_title(name, fontsize=10)
+    part_captions(list(axes[0]))
     return figure
 
 

@@ -15,7 +15,7 @@ from ssdlib import batches, boxes, coding, detect, evaluate, store, voc
 from ssdlib.anchors import SSD300, default_boxes
 from ssdlib.detect import KEEP, NMS_IOU, SCORE, TOP_K
 from ssdlib.model import SSD300 as Network
-from ssdlib.plots import BLACK, BLUE, RED, boxes_on, photograph_on
+from ssdlib.plots import BLACK, BLUE, RED, boxes_on, part_captions, photograph_on
 from ssdlib.records import Detections, Example, Predictions
 
 STAYS = -1
@@ -198,6 +198,7 @@ def stages_drawn(pixels: Tensor, ranking: Ranking, score: float = 0.5) -> Figure
         ax.set(xlim=(-30, 330), ylim=(330, -30))
         ax.set_title(title.format(len(places)), fontsize=10)
     boxes_on(axes[2], ranking.boxes[shown], captions(ranking, shown), color=BLUE)
+    part_captions([axes[2]])
     return figure
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from course import pictures
 from ssdlib import checkpoint, inference, runs, voc
 from ssdlib.model import SSD300
-from ssdlib.plots import boxes_on, photograph_on
+from ssdlib.plots import boxes_on, part_captions, photograph_on
 from ssdlib.records import Detections, Example
 from ssdlib.runs import CHECKPOINT, RunConfig, RunError
 
@@ -93,6 +93,7 @@ def draw(seen: Seen, axes: Sequence[Axes]) -> None:
         boxes_on(ax, example.boxes)
         captions = [f"{name} {score:.2f}" for name, score in _named(one, seen.classes)]
         boxes_on(ax, one.boxes, captions, color="#0072B2", dashed=True)
+    part_captions(axes)
 
 
 def draw_below(seen: Seen, figure: Figure) -> None:

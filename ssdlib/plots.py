@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ssdlib.disk import named
 from ssdlib.evaluate import Table
 from ssdlib.model import MEAN
 from ssdlib.records import Batch, Detections, Example
@@ -44,6 +45,26 @@ def boxes_on(
             )
 
 
+def part_captions(axes: Sequence[Axes]) -> None:
+    """Move captions up or down until none covers another, and into the picture where they reach out of it."""
+    for figure in {ax.figure for ax in axes}:
+        figure.draw_without_rendering()  # only now is known how large they are
+    for ax in axes:
+        frame, taken = ax.get_window_extent(), np.empty((0, 4))
+        for text in ax.texts:
+            box = text.get_bbox_patch().get_window_extent()
+            right = max(frame.x0 - box.x0, min(0, frame.x1 - box.x1))
+            steps = np.clip(np.arange(-60, 61) * box.height / 4, frame.y0 - box.y0, frame.y1 - box.y1)
+            steps = steps[np.argsort(abs(steps), kind="stable")]
+            others = taken[(taken[:, 0] < box.x1 + right) & (taken[:, 2] > box.x0 + right)]
+            low, high = box.y0 + steps[:, None], box.y1 + steps[:, None]  # (121, 1), against all others
+            free = ~((others[:, 1] < high) & (others[:, 3] > low)).any(axis=1)
+            up = steps[free.argmax()]  # the first one that is free; 0 where none is
+            taken = np.vstack([taken, box.translated(right, up).extents])
+            x, y = ax.transData.transform(text.get_position())
+            text.set_position(ax.transData.inverted().transform((x + right, y + up)))
+
+
 def photograph_on(ax: Axes, photograph: Tensor) -> None:
     """Show (H, W, 3) uint8 without axes, pixel edges at whole numbers, as our boxes count."""
     height, width, _ = photograph.shape
@@ -62,6 +83,7 @@ def examples(
     for ax, example, photograph in zip(axes, chosen, photographs, strict=False):
         photograph_on(ax, photograph)
         _truth_on(ax, example, classes)
+    part_captions(axes)
     return figure
 
 
@@ -73,6 +95,7 @@ def batch(shown: Batch, count: int = 8, columns: int = 4, classes: Sequence[str]
         photograph_on(ax, pixels)
         there = labels > 0
         boxes_on(ax, boxes[there], [classes[label - 1] for label in labels[there].tolist()])
+    part_captions(axes)
     return figure
 
 
@@ -90,6 +113,7 @@ def detections(
         photograph_on(ax, photograph)
         _truth_on(ax, example)
         detections_on(ax, d.above(score), classes)
+    part_captions(axes)
     return figure
 
 
@@ -100,6 +124,7 @@ def picture(photograph: Tensor, found: Detections, classes: Sequence[str] = CLAS
     ax = figure.add_axes((0, 0, 1, 1))
     photograph_on(ax, photograph)
     detections_on(ax, found, classes)
+    part_captions([ax])
     return figure
 
 
@@ -127,7 +152,8 @@ def loss_curve(log: Sequence[dict[str, Any]]) -> Figure:
     for step, before, after in zip(steps[1:], rates, rates[1:], strict=False):
         if after < 0.5 * before:
             ax.axvline(step, color="0.6", linestyle=":", linewidth=1)
-            ax.text(step, ax.get_ylim()[1], f" rate {after:.0e}", fontsize=8, va="top", color="0.3")
+            where = dict(va="top", transform=ax.get_xaxis_transform())  # x is a step, y a part of the height
+            ax.text(step, 0.98, f" rate {after:.0e}", fontsize=8, color="0.3", **where)
     ax.set(xlabel="step", ylabel="loss / N", ylim=(0, None), title="Loss of the run")
     ax.legend(frameon=False)
     return figure
@@ -150,7 +176,8 @@ def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG and let go of it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    with named(path):
+        figure.savefig(path, dpi=100)
     plt.close(figure)
     return path
 

@@ -63,6 +63,24 @@ def test_a_picture_is_as_large_as_its_photograph():
     assert tuple(figure.get_size_inches() * 100) == (100, 90)
 
 
+def test_captions_cover_no_other_and_stay_in_the_picture():
+    generator = torch.Generator().manual_seed(3)
+    corners = torch.rand(8, 2, 2, generator=generator) * torch.tensor([400.0, 300])
+    wild = torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
+    in_one_place = torch.tensor([[390.0, 1, 399, 20]]).repeat(6, 1)
+    for boxes in (wild, in_one_place, wild[:0]):
+        found = Detections(boxes, torch.ones(len(boxes)), torch.full((len(boxes),), 11))
+        figure = plots.picture(torch.zeros(300, 400, 3, dtype=torch.uint8), found)
+        figure.canvas.draw()
+        patches = [text.get_bbox_patch().get_window_extent() for text in figure.axes[0].texts]
+        assert len(patches) == len(boxes)
+        for i, (left, low, right, high) in enumerate(patch.extents for patch in patches):
+            assert left > -0.5 and low > -0.5 and right < 400.5 and high < 300.5
+            for other in patches[:i]:
+                x0, y0, x1, y1 = other.extents
+                assert min(right, x1) - max(left, x0) < 0.5 or min(high, y1) - max(low, y0) < 0.5
+
+
 def test_the_loss_curve_holds_the_numbers_of_the_log_and_marks_the_drop():
     log = [
         {"step": s, "rate": r, "multibox": 2 * v, "confidence": v, "localisation": v}
