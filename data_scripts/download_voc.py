@@ -19,6 +19,8 @@ from pathlib import Path, PurePosixPath
 
 from fetching import Archive, MirrorError, bar_of, difference, fetch, part_of, say, size_of
 
+from ssdlib.disk import named
+
 # Sums: torchvision's datasets/voc.py. Lengths: what servers reported, in public logs of downloads.
 ARCHIVES = (
     Archive("VOCtrainval_06-Nov-2007.tar", 460_032_000, "c52e279531787c972589f7e41ab4ae64", "VOC2007"),
@@ -108,7 +110,8 @@ def unpack(paths: Sequence[Path], folder: str, out: Path) -> None:
             with tarfile.open(path) as archive, bar_of(path.stat().st_size, f"unpacking {path.name}") as bar:
                 for member in archive:
                     _require_harmless(member, path)
-                    archive.extract(member, place, filter="data")
+                    with named(place / member.name):
+                        archive.extract(member, place, filter="data")
                     bar.update(member.size)
         if not (place / "VOCdevkit" / folder).is_dir():
             raise DownloadError(f"{', '.join(map(str, paths))}: no VOCdevkit/{folder} in it; wanted one")

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from ssdlib.disk import named
+
 TIMEOUT, PAUSE = 30, 1  # s: waiting for an answer, and before asking again after a lost connection
 BLOCK = 1 << 16  # bytes
 
@@ -82,7 +84,7 @@ def receive(url: str, archive: Archive, part: Path) -> None:
     with _opened(request) as answer:
         start = first_byte(answer, have, archive.num_bytes)
         mode = "r+b" if start else "wb"
-        with open(part, mode) as file, bar_of(archive.num_bytes, archive.name, start) as bar:
+        with named(part), open(part, mode) as file, bar_of(archive.num_bytes, archive.name, start) as bar:
             file.seek(start)
             for block in _blocks(answer):
                 if file.tell() + len(block) > archive.num_bytes:

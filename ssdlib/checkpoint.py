@@ -3,11 +3,12 @@ instant leaves either the old file or the new one, never half of one.
 """
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ssdlib import disk
 
 FORMAT = 1
 
@@ -17,19 +18,10 @@ class CheckpointError(ValueError):
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values to `path`: first beside it, then renamed over it."""
-    path = Path(path)
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
+    """Write tensors and plain values to `path`, see `disk`."""
     packed = io.BytesIO()  # where the disk is full, torch's own writer says nothing about a disk
     torch.save({"format": FORMAT, **state}, packed)
-    try:
-        with open(part, "wb") as file:
-            file.write(packed.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())  # or the name could reach the disk before the bytes do
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    disk.write_whole(Path(path), packed.getbuffer())
 
 
 def load(path: Path) -> dict[str, Any]:

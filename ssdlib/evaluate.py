@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ssdlib import boxes as geometry
+from ssdlib import disk
 from ssdlib.records import Detections, Example
 from ssdlib.voc import CLASSES
 
@@ -91,7 +92,8 @@ class Table:
     def write_csv(self, path: Path) -> None:
         """`class,ap` rows and a `mean` row, 12 decimals."""
         rows = [*self.ap.items(), ("mean", self.mean)]
-        Path(path).write_text("class,ap\n" + "".join(f"{name},{ap:.12f}\n" for name, ap in rows))
+        with disk.named(path):
+            Path(path).write_text("class,ap\n" + "".join(f"{name},{ap:.12f}\n" for name, ap in rows))
 
 
 def evaluate(
@@ -194,7 +196,9 @@ def write_results(folder: Path, set_name: str, results: dict[str, Results]) -> N
     for name, r in results.items():
         rows = zip(r.image_ids, r.scores.tolist(), r.boxes.tolist(), strict=True)
         lines = [f"{i} {s:.9g} {a:.6f} {b:.6f} {c:.6f} {d:.6f}\n" for i, s, (a, b, c, d) in rows]
-        (folder / f"comp4_det_{set_name}_{name}.txt").write_text("".join(lines))
+        path = folder / f"comp4_det_{set_name}_{name}.txt"
+        with disk.named(path):
+            path.write_text("".join(lines))
 
 
 def only(results: dict[str, Results], image_ids: Collection[str]) -> dict[str, Results]:

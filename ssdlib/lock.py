@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ssdlib import distributed
+from ssdlib import disk, distributed
 from ssdlib.runs import LOCK, RunError
 
 try:
@@ -68,9 +68,10 @@ def _taken(path: Path) -> BinaryIO:
         except FileNotFoundError:
             still_there = False
         if still_there:  # else its holder removed it after we had opened it
-            file.truncate(0)
-            file.write(f"process {os.getpid()}\n".encode())
-            file.flush()
+            with disk.named(path):
+                file.truncate(0)
+                file.write(f"process {os.getpid()}\n".encode())
+                file.flush()
             return file
         file.close()
 

@@ -6,8 +6,6 @@ Three kinds of lines, told apart by their keys: means of the training loss (`mul
 
 import json
 import math
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ssdlib import distributed
+from ssdlib import disk, distributed
 from ssdlib.loss import l2_penalty
 from ssdlib.model import SSD300
 from ssdlib.records import Losses
@@ -77,7 +75,7 @@ class RunLog:
 
     def write(self, **row: Any) -> None:
         if distributed.is_first():
-            with open(self.out / LOG, "a") as file:
+            with disk.named(self.out / LOG), open(self.out / LOG, "a") as file:
                 file.write(json.dumps({**row, "seconds": round(self.seconds, 1)}) + "\n")
 
     def _go_on(self, step: int) -> None:
@@ -88,10 +86,8 @@ class RunLog:
         known = [row for row in rows if row["step"] <= step and "diverged" not in row]
         if len(known) < len(_lines(self.out / LOG)):
             number = 1 + len(list(self.out.glob("log.old-*.jsonl")))
-            shutil.copyfile(self.out / LOG, self.out / f"log.old-{number}.jsonl")
-        part = self.out / f"{LOG}.part"
-        part.write_text("".join(json.dumps(row) + "\n" for row in known))
-        os.replace(part, self.out / LOG)
+            disk.write_whole(self.out / f"log.old-{number}.jsonl", (self.out / LOG).read_bytes())
+        disk.write_whole(self.out / LOG, "".join(json.dumps(row) + "\n" for row in known).encode())
 
     def _diverged(self, step: int, rate: float, row: Sequence[float]) -> None:
         self.write(step=step, rate=rate, diverged=True)

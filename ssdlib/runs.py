@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ssdlib import checkpoint, distributed
+from ssdlib import checkpoint, disk, distributed
 from ssdlib.model import SSD300
 from ssdlib.recipes import MAY_CHANGE as MAY_CHANGE
 from ssdlib.recipes import RECIPES as RECIPES  # a run and its settings are asked for in one place
@@ -88,9 +88,10 @@ def open_run(
     refuse_folder(out)
     if distributed.is_first():
         out.mkdir(parents=True, exist_ok=True)
-        for left in out.glob("*.pt.part-*"):  # by one killed while it wrote; nobody else writes here now
+        for left in out.glob("*.part-*"):  # by one killed while it wrote; nobody else writes here now
             left.unlink()
-        (out / CONFIG).write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n")
+        settings = json.dumps(dataclasses.asdict(config), indent=1) + "\n"
+        disk.write_whole(out / CONFIG, settings.encode())
     distributed.wait()
     return progress
 

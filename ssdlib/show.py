@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ssdlib import distributed, evaluate, inference, plots, video, voc
+from ssdlib import disk, distributed, evaluate, inference, plots, video, voc
 from ssdlib.formats import PICTURES, FormatError, pictures_below
 from ssdlib.records import Detections
 from ssdlib.runlog import read_log
@@ -44,7 +44,8 @@ def show(
             if name in named:
                 raise
             everything.append({"video" if moves else "image": name, "error": str(error)})
-    (out / "detections.json").write_text(json.dumps(everything, indent=1) + "\n")
+    with disk.named(out / "detections.json"):
+        (out / "detections.json").write_text(json.dumps(everything, indent=1) + "\n")
     return everything
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssdlib import disk
 from ssdlib.records import Example
 from ssdlib.voc import VOCError, read_photograph
 
@@ -95,7 +96,7 @@ def build_store(folder: Path, examples: Sequence[Example], progress: Callable = 
     try:
         (part / PIXELS).touch()
         # Never cut off, only written over: whoever builds the same store at the same time writes the same bytes.
-        with open(part / PIXELS, "r+b") as file:
+        with disk.named(part / PIXELS), open(part / PIXELS, "r+b") as file:
             file.seek(starts[done])
             todo = progress(examples[done:], desc="decoding", initial=done, total=len(examples))
             for count, example in enumerate(todo, done + 1):
@@ -110,7 +111,7 @@ def build_store(folder: Path, examples: Sequence[Example], progress: Callable = 
     except (StoreError, VOCError):
         shutil.rmtree(part, ignore_errors=True)
         raise
-    for left in folder.glob(f"{INDEX}-*"):  # by a build that was stopped while it noted how far it had come
+    for left in folder.glob(f"{INDEX}.part-*"):  # by a build stopped while it noted its progress
         left.unlink(missing_ok=True)
     for left in folder.parent.glob(f"{glob.escape(folder.name)}.part-*"):  # by one not taken up again
         shutil.rmtree(left, ignore_errors=True)
@@ -179,12 +180,7 @@ def _keep(part: Path, file: BinaryIO, index: dict) -> None:
     """Note how far the pixels have come, after they have reached the disk: a power cut makes no holes."""
     file.flush()
     os.fsync(file.fileno())
-    note = part / f"{INDEX}-{os.getpid()}"
-    with open(note, "w") as out:
-        json.dump(index, out)
-        out.flush()
-        os.fsync(out.fileno())
-    note.replace(part / INDEX)
+    disk.write_whole(part / INDEX, json.dumps(index).encode())
 
 
 def _read_index(folder: Path) -> tuple[str, list]:

@@ -11,11 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import corpus
 import faults
-from ssdlib import checkpoint, engine, runs, store
+from ssdlib import checkpoint, engine, evaluate, plots, runs, store
 from ssdlib.__main__ import main
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
@@ -63,6 +65,83 @@ def test_a_full_disk_stops_the_work_which_ends_well_once_there_is_room(name, mos
     kind.work(home, tmp_path / "full" / "x")
     shutil.move(tmp_path / "full" / "x", tmp_path / "again")
     assert kind.made(tmp_path / "again") == kind.made(tmp_path / "undisturbed")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder that is a disk of 8 MB of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+    done = subprocess.run(words, capture_output=True, text=True) if shutil.which("mount") else None
+    if done is None or done.returncode:
+        why = done.stderr.strip() if done else "no mount"
+        pytest.skip(f"a small disk can't be made here, which needs root ({why})")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def leave(disk: Path, room: int) -> None:
+    """Let others take all of the disk but `room` bytes."""
+    (disk / "others").write_bytes(b"")
+    (disk / "others").write_bytes(bytes(max(0, shutil.disk_usage(disk).free - room)))
+
+
+ROOMS = {  # bytes that are free when the work is begun, and begun again: it gets further each time
+    "training": (0, 4096, 8192, 1_200_000, 1_300_000, 0, 4096, 1_200_000),
+    "checkpointing": (0, 200_000, 500_000, 0),
+    "store building": (0, 4096, 100_000, 200_000, 0),
+    "download and extraction": (0, 4096, 100_000, 300_000, 700_000, 0, 50_000),
+}
+
+NAMES = {  # which of the files that it writes met the full disk
+    "training": {"lock", "config.json", "log.jsonl", "checkpoint.pt"},
+    "checkpointing": {"checkpoint.pt"},
+    "store building": {"photographs.u8"},
+    "download and extraction": {"test.tar.part"},
+}
+
+
+@linux
+@pytest.mark.parametrize("name", faults.KINDS)
+def test_a_disk_that_fills_up_names_the_file_and_loses_nothing(name, home, small_disk, tmp_path, monkeypatch):
+    """What asks for room beforehand is told that there is enough: others took it in the meantime."""
+    kind, out, said, before = faults.KINDS[name], small_disk / "home" / "x", [], 0
+    out.parent.mkdir()
+    (tmp_path / "undisturbed").mkdir()
+    kind.work(home, tmp_path / "undisturbed" / "x")
+    for room in (store, __import__("download_voc")):
+        monkeypatch.setattr(room, "require_space", lambda *_: None)
+    for room in ROOMS[name]:
+        leave(small_disk, room)
+        with pytest.raises(OSError, match="No space left on device: '.*'$") as full:
+            kind.work(home, out)
+        named = Path(str(full.value).split("'")[1])
+        assert named.is_relative_to(small_disk) and named != small_disk / "others"
+        said.append(named.name)
+        now = kind.sound(out)
+        assert now >= before
+        before = now
+    print(said)
+    assert before > 0 and set(said) >= NAMES[name]
+    (small_disk / "others").unlink()
+    kind.work(home, out)
+    assert kind.made(out) == kind.made(tmp_path / "undisturbed" / "x")
+
+
+@linux
+def test_what_a_run_writes_at_its_end_is_named_on_a_full_disk(small_disk):
+    leave(small_disk, 0)
+    rows = evaluate.Results(["1"] * 3, np.full(3, 0.5), np.ones((3, 4)))
+    for path, write in {
+        small_disk / "comp4_det_test_dog.txt": lambda path: evaluate.write_results(
+            path.parent, "test", {"dog": rows}
+        ),
+        small_disk / "ap.csv": evaluate.Table("area", {"dog": 1.0}, {}).write_csv,
+        small_disk / "loss.png": lambda path: plots.save(Figure(), path),
+    }.items():
+        with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+            write(path)
 
 
 @linux

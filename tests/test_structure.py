@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = """
     records boxes
     anchors coding matching loss model weights keras_file
-    voc formats own survey store usable augment batches
+    voc formats own survey disk store usable augment batches
     detect evaluate
     distributed checkpoint recipes runs lock published transfer runlog inference memory engine estimate
     plots video show export exported doctor options __main__
