@@ -6,7 +6,7 @@
 #
 # | | |
 # |---|---|
-# | time | 10 minutes, of which your computer works about two |
+# | time | 20 minutes, half of them for three exercises and four questions; your computer works about two |
 # | hardware | any laptop; no GPU |
 # | you need | Python, and to have seen a convolutional network before |
 #
@@ -26,7 +26,9 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
+from course import check_start as check
 from course import pictures
+from course.self_test import SelfTest
 from ssdlib import anchors, engine, inference, plots, runlog, runs, store, voc
 
 # %% [markdown]
@@ -182,7 +184,7 @@ figure = plots.loss_curve(runlog.read_log(recording))
 # | `coding` `matching` | what each anchor should have answered | 03 |
 # | `loss` | how wrong an answer is, in one number | 04 |
 # | `model` `weights` `keras_file` | the network, and weights that others published | 05 |
-# | `voc` `store` | the data set on disk, decoded once | 01 |
+# | `voc` `disk` `store` | the data set on disk, decoded once; how files are written | 01 |
 # | `formats` `own` `survey` `usable` | pictures of your own, and what is broken in them | 12 |
 # | `augment` `batches` | pictures distorted on purpose, and who comes next | 06 |
 # | `detect` | from answers to boxes | 10 |
@@ -230,6 +232,78 @@ python = sys.executable
 # !cd .. && "{python}" -m ssdlib doctor
 
 # %% [markdown]
+# ## Exercises
+#
+# Chapters end with exercises. Each has a cell to fill in and a check right below it that says whether it is right, and if
+# not, why. Run both cells. An empty one stops nothing. Three small ones, to get to know them:
+#
+# ### 0.1 How large is the dog? · on paper · 2 minutes
+#
+# A detector says of a photograph, 500 px wide and 375 px high: `dog 0.93 [120, 60, 240, 300]`. How many px is the box
+# wide, and how many high? Write `size = [width, height]`.
+
+# %% tags=["exercise"]
+size = [120, 240]  # solution
+
+# %%
+check.size(size)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# The four numbers are xmin, ymin, xmax, ymax.
+# </details>
+# <!-- solution -->
+#
+# ### 0.2 What one shows · easy · 4 minutes
+#
+# `found` is a list of pairs (class, score), as `("dog", 0.93)`. Return the classes of those that have a score of at least
+# `threshold`, as a list, in their order.
+
+
+# %% tags=["exercise"]
+def shown(found, threshold):
+    # solution
+    return [name for name, score in found if score >= threshold]
+
+
+# %%
+check.shown(shown)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# `for name, score in found:` goes through the pairs.
+# </details>
+# <!-- solution -->
+#
+# ### 0.3 Which room? · easy · 2 minutes
+#
+# Which room of the map answers each of these questions?
+#
+# | | |
+# |---|---|
+# | A | An XML file of VOC has a box and the mark *difficult*. Who reads it? |
+# | B | In training: is this anchor a dog or background? |
+# | C | How wrong was the network's answer, in one number? |
+# | D | Two boxes say *dog* of the same dog. Who lets one of them go? |
+# | E | What is the mAP of what was found? |
+#
+# A list of five names.
+
+# %% tags=["exercise"]
+rooms = ["voc", "matching", "loss", "detect", "evaluate"]  # solution
+
+# %%
+check.rooms(rooms)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# The table above has all of them, with what they know. For A: the same room as in the first cells of this page.
+# </details>
+# <!-- solution -->
+#
 # ## Try it
 #
 # Change one thing, run the cell again, and say *before* you look what you expect.
@@ -247,6 +321,12 @@ python = sys.executable
 # 3. The run stops with a sentence: the step, the rate, the last loss that was a number. That is chapter 07.
 # </details>
 #
+# ## Self-test
+
+# %%
+SelfTest("00")
+
+# %% [markdown]
 # ## Recap
 #
 # - One look at a 300 x 300 picture gives, for each of 8,732 anchors, twenty-one class numbers and four moves.
