@@ -4,7 +4,7 @@
 #              mini VOC
 # make headless   chapter 09 itself, executed without a browser; the page with its outputs is written to runs
 # make voc     the genuine VOC into data/VOCdevkit: downloads 2.9 GB, verifies, decodes once; 18 GB of disk in all
-# make test    all tests: pytest, then every chapter from top to bottom with its outputs compared
+# make test    all tests: pytest, and every chapter from top to bottom with its outputs compared, two files at a time
 # make test-nightly   at length: a thousand random cases for each room, broken files, kill -9, memory; half an hour
 # make chapters   execute the chapters from their sources and write the notebooks
 # make book    all chapters as a static, searchable site in build/book, for reading without a kernel
@@ -66,10 +66,10 @@ voc: setup
 
 test: mini browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@$(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile tests
 	@rm -rf runs/tested
-	@COURSE_VOC=$(CURDIR)/$(MINI) COURSE_RUNS=$(CURDIR)/runs/tested $(FAST) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 1200 \
-	  --nbval-sanitize-with chapters/sanitize.cfg -p no:cacheprovider chapters
+	@COURSE_VOC=$(CURDIR)/$(MINI) COURSE_RUNS=$(CURDIR)/runs/tested $(QUIET) $(FAST) $(BIN)/python -m pytest \
+	  -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout 1800 \
+	  --nbval-sanitize-with chapters/sanitize.cfg -p no:cacheprovider tests chapters
 
 test-matrix: mini
 	@$(BIN)/python tests/matrix.py $(if $(OLDEST),--oldest $(OLDEST)) $(if $(NEWEST),--newest $(NEWEST))

@@ -32,6 +32,7 @@ def jupyterlab(home: Path):
     shutil.copytree(ROOT / "chapters", home / "chapters")
     (home / "data").symlink_to(ROOT / "data")
     env = os.environ | {name: str(home / name.lower()) for name in FOLDERS}
+    env.pop("COURSE_RUNS", None)  # runs begun here stay here; the chapters' own are trained at the same time
     settings = home / "jupyterlab_settings_dir/@jupyterlab/notebook-extension"
     settings.mkdir(parents=True)
     (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
@@ -115,6 +116,16 @@ class Reader:
             "() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
             timeout=timeout * 1000,
         )
+
+    def theme(self, name: str) -> None:
+        """Change the colours of JupyterLab: "Light" or "Dark"."""
+        self.page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})",
+            f"JupyterLab {name}",
+        )
+        wanted = "name => document.body.dataset.jpThemeName === name"
+        self.page.wait_for_function(wanted, arg=f"JupyterLab {name}")
+        self.page.wait_for_timeout(500)  # until its style sheet is there, too
 
     # ---- explorers
 
