@@ -21,7 +21,7 @@ from torch import Tensor
 from ssdlib import engine, memory
 from ssdlib.anchors import default_boxes
 from ssdlib.detect import detect
-from ssdlib.inference import autocast, precision_on
+from ssdlib.inference import autocast, layout_on, precision_on
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.model import SSD300
@@ -34,6 +34,7 @@ RATE = 1e-6  # so small that a hundred steps change nothing that matters
 
 def our_step(model: SSD300, batch: Batch, precision: str):
     config = replace(RunConfig(), precision=precision)
+    model.to(memory_format=layout_on(CPU, config))
     optimizer = torch.optim.SGD(
         [{"params": list(model.parameters()), "rate_factor": 1.0}], lr=RATE, momentum=0.9, weight_decay=5e-4
     )

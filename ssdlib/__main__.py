@@ -33,6 +33,7 @@ from ssdlib.formats import FormatError
 from ssdlib.memory import OutOfMemory
 from ssdlib.options import parser
 from ssdlib.published import load_detector
+from ssdlib.recipes import scaled
 from ssdlib.records import Example
 from ssdlib.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, load_run, refuse_folder
 from ssdlib.show import draw_run, show
@@ -171,13 +172,14 @@ def _own(folder: str, classes: Sequence[str] | None = None) -> own.Found | None:
 
 
 def _config(options: argparse.Namespace, found: own.Found | None = None) -> RunConfig:
-    """The recipe with those fields replaced that were given as flags, or that a folder of one's own brings along."""
+    """The recipe, scaled if asked; then the fields given as flags, and those a folder of one's own brings along."""
     given = {f.name: getattr(options, f.name) for f in dataclasses.fields(RunConfig)}
     if found:
         brought = {"classes": found.classes, "train_sets": ("train",), "test_sets": ("test",)}
         given |= {k: v for k, v in brought.items() if given[k] is None}
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None}
-    return dataclasses.replace(RECIPES[options.recipe], **given)
+    recipe = RECIPES[options.recipe]
+    return dataclasses.replace(scaled(recipe, options.scale_to) if options.scale_to else recipe, **given)
 
 
 def _data(

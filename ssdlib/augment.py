@@ -225,11 +225,11 @@ def _distort(rgb: Tensor, amounts: Tensor) -> None:
     operations = (_brighten, _scale, _saturate, _turn_hue, _scale)
     changes = amounts != torch.tensor(NOTHING, device=amounts.device)
     for operation, on, amount in zip(operations, changes.T, amounts.T, strict=True):
-        chosen = on.nonzero()[:, 0]
-        if len(chosen) == len(rgb):
-            rgb.copy_(operation(rgb, amount[:, None, None, None]))
-        elif len(chosen):
-            rgb[chosen] = operation(rgb[chosen], amount[chosen, None, None, None])
+        if not rgb.is_cuda and not on.any():  # a GPU isn't asked: the processor would wait for the answer
+            continue
+        changed = operation(rgb, amount[:, None, None, None])
+        one = len(rgb) == 1 and not rgb.is_cuda
+        rgb.copy_(changed if one else changed.where(on[:, None, None, None], rgb))
 
 
 def _brighten(rgb: Tensor, amount: Tensor) -> Tensor:

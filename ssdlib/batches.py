@@ -5,7 +5,7 @@ killed can go on with the very same batches, and why several processes can each 
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -59,12 +59,28 @@ class BatchMaker:
 
     def ahead(self, first: int, last: int) -> Iterator[Batch]:
         """Batches of steps first ... last - 1, each made in a thread while the one before is used."""
+        make = self._beside() if torch.device(self.device).type == "cuda" else self
         with ThreadPoolExecutor(max_workers=1) as pool:
-            future = pool.submit(self, first) if first < last else None
+            future = pool.submit(make, first) if first < last else None
             for step in range(first, last):
                 batch = future.result()
-                future = pool.submit(self, step + 1) if step + 1 < last else None
+                future = pool.submit(make, step + 1) if step + 1 < last else None
                 yield batch
+
+    def _beside(self) -> Callable[[int], Batch]:
+        """The same batches from a queue of the GPU's own: in the one queue they would wait for the training step
+        before them, and the next step for them."""
+        using, making = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
+
+        def make(step: int) -> Batch:
+            with torch.cuda.stream(making):
+                batch = self(step)
+            making.synchronize()  # this thread may wait
+            for tensor in (batch.images, batch.boxes, batch.labels):
+                tensor.record_stream(using)  # its memory is free again when the step is done, not before
+            return batch
+
+        return make
 
 
 def make_batch(

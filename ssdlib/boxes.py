@@ -35,12 +35,13 @@ def iou(first: Tensor, second: Tensor, extent: float = 0.0) -> Tensor:
     `extent` is what a pixel index misses of a width: 0 for our continuous coordinates, 1 for VOC's result
     files, whose corners are inclusive pixel numbers. Only `evaluate` may pass 1.
     """
-    x1, y1, x2, y2 = first.unbind(dim=-1)
-    u1, v1, u2, v2 = second.unbind(dim=-1)
-    width = (torch.minimum(x2, u2) - torch.maximum(x1, u1) + extent).clamp_(min=0)
-    height = (torch.minimum(y2, v2) - torch.maximum(y1, v1) + extent).clamp_(min=0)
+    # columns side by side (a processor reads eight neighbours at a time), and no more new tables than needed
+    x1, y1, x2, y2 = first.movedim(-1, 0).contiguous()
+    u1, v1, u2, v2 = second.movedim(-1, 0).contiguous()
+    width = (torch.minimum(x2, u2).sub_(torch.maximum(x1, u1)) + extent).clamp_(min=0)
+    height = (torch.minimum(y2, v2).sub_(torch.maximum(y1, v1)) + extent).clamp_(min=0)
     intersection = width * height
-    union = area(first, extent) + area(second, extent) - intersection
+    union = (area(first, extent) + area(second, extent)).sub_(intersection)
     return torch.where(intersection > 0, intersection / union, 0.0)
 
 

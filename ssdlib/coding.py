@@ -23,10 +23,11 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     swapped NaN, one of the best known SSD bugs. Whoever reads data keeps such boxes out (see `voc`).
     """
     object_, anchor = geometry.to_cxcywh(boxes), geometry.to_cxcywh(anchors)
-    scale = torch.tensor(VARIANCES, dtype=boxes.dtype, device=boxes.device)
     shift = (object_[..., :2] - anchor[..., :2]) / anchor[..., 2:]
     growth = (object_[..., 2:] / anchor[..., 2:]).log()
-    return torch.cat([shift, growth], dim=-1) / scale
+    return torch.cat(
+        [shift / VARIANCES[0], growth / VARIANCES[2]], dim=-1
+    )  # x and y share one, w and h the other
 
 
 def decode(offsets: Tensor, anchors: Tensor) -> Tensor:
@@ -35,8 +36,6 @@ def decode(offsets: Tensor, anchors: Tensor) -> Tensor:
     Nothing is clamped: neither the growth nor the border (as in Caffe; torchvision clamps the growth).
     """
     anchor = geometry.to_cxcywh(anchors)
-    scale = torch.tensor(VARIANCES, dtype=offsets.dtype, device=offsets.device)
-    scaled = offsets * scale
-    centre = anchor[..., :2] + scaled[..., :2] * anchor[..., 2:]
-    size = anchor[..., 2:] * scaled[..., 2:].exp()
+    centre = anchor[..., :2] + offsets[..., :2] * VARIANCES[0] * anchor[..., 2:]
+    size = anchor[..., 2:] * (offsets[..., 2:] * VARIANCES[2]).exp()
     return geometry.to_xyxy(torch.cat([centre, size], dim=-1))

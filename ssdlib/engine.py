@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ssdlib import distributed, evaluate, memory
 from ssdlib.anchors import default_boxes
 from ssdlib.batches import BatchMaker, fingerprint
-from ssdlib.inference import Data, autocast, evaluate_on, validation_loss
+from ssdlib.inference import Data, autocast, evaluate_on, layout_on, validation_loss
 from ssdlib.lock import alone
 from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, multibox_loss
 from ssdlib.matching import make_targets
@@ -103,7 +103,7 @@ def update(
     mined = _mined_from_all(network, batch.images, targets, config)
     for images, goal, chosen in _microbatches(batch.images, targets, mined, config.microbatch):
         with autocast(images.device, config.precision):
-            predictions = network(images.contiguous(memory_format=torch.channels_last))
+            predictions = network(images.contiguous(memory_format=layout_on(images.device, config)))
         losses = multibox_loss(predictions, goal, config.mining, num_matched=matched, negative=chosen)
         # several processes average their gradients; dividing by the N of all of them asks for the sum
         (losses.multibox * distributed.processes()).backward()
@@ -159,7 +159,7 @@ def build(
         model = network_of(config)
     if weights is not None:
         _load(model, weights)
-    model = model.to(device, memory_format=torch.channels_last)
+    model = model.to(device, memory_format=layout_on(device, config))
     groups = {"kernels": [], "biases": [], "norms": []}
     for name, parameter in model.named_parameters():
         decayed = parameter.ndim == 4 or (name == "conv4_3_norm.weight" and config.decay_scale)
@@ -226,7 +226,7 @@ def _mined_from_all(network: nn.Module, images: Tensor, targets: Targets, config
     bare, logits = getattr(network, "module", network), []
     with torch.no_grad(), autocast(images.device, config.precision):
         for pixels in images.split(config.microbatch or len(images)):
-            logits.append(bare(pixels.contiguous(memory_format=torch.channels_last)).logits)
+            logits.append(bare(pixels.contiguous(memory_format=layout_on(pixels.device, config))).logits)
     everyone = distributed.concatenated(torch.cat(logits).float())
     positive = distributed.concatenated(targets.labels > 0)
     chosen = hard_negatives(everyone, positive, "batch", NEGATIVE_RATIO)

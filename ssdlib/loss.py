@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssdlib.matching import places
 from ssdlib.records import Losses, Predictions, Targets
 
 NEGATIVE_RATIO = 3
 MININGS = ("image", "batch")
+IGNORED = -100  # the label of an anchor that doesn't take part
 
 
 def multibox_loss(
@@ -39,10 +41,16 @@ def multibox_loss(
     count = positive.sum()
     n = (count if num_matched is None else num_matched).clamp(min=1)
 
-    offsets = predictions.offsets[positive].float()
-    localisation = F.smooth_l1_loss(offsets, targets.offsets[positive], reduction="sum")
+    there = places(positive)
+    offsets = predictions.offsets[there].float()
+    localisation = F.smooth_l1_loss(offsets, targets.offsets[there], reduction="none")
+    localisation = localisation.where(positive[there][..., None], 0.0).sum()
     used = positive | negative
-    confidence = F.cross_entropy(logits[used], targets.labels[used], reduction="sum")
+    there = places(used)
+    labels = targets.labels.where(used, IGNORED)[there]
+    confidence = F.cross_entropy(
+        logits[there].flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
     return Losses(localisation / n, confidence / n, count, negative.sum())
 
 
@@ -54,15 +62,18 @@ def hard_negatives(logits: Tensor, positive: Tensor, mining: str, ratio: float) 
     """
     if mining not in MININGS:
         raise ValueError(f"mining is {mining!r}; it has to be one of {', '.join(MININGS)}")
-    background_loss = logits.logsumexp(dim=-1) - logits[..., 0]
+    background_loss = -F.log_softmax(logits, dim=-1)[..., 0]
     background_loss = background_loss.masked_fill(positive, -torch.inf)
     shape = positive.shape
     if mining == "batch":
         background_loss, positive = background_loss.reshape(1, -1), positive.reshape(1, -1)
     wanted = (ratio * positive.sum(dim=1, keepdim=True)).long()
-    order = background_loss.argsort(dim=1, descending=True, stable=True)
-    rank = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    chosen = torch.zeros_like(order, dtype=torch.bool).scatter(1, order, rank < wanted)
+    # the hardest come first in a list as long as the longest that is wanted; a GPU isn't asked for that and lists all
+    everything = background_loss.shape[1]
+    longest = everything if logits.is_cuda else min(everything, int(wanted.max()))
+    hardest = background_loss.topk(longest, dim=1).indices
+    rank = torch.arange(longest, device=logits.device).expand_as(hardest)
+    chosen = torch.zeros_like(positive).scatter(1, hardest, rank < wanted)
     return (chosen & ~positive).reshape(shape)
 
 

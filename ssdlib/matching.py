@@ -7,6 +7,7 @@ common shortcut, each object takes its argmax, loses an object whenever two shar
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ssdlib import coding
@@ -22,8 +23,8 @@ def overlaps(boxes: Tensor, labels: Tensor, anchors: Tensor) -> Tensor:
 
     Empty slots (label 0) and pairs that barely touch get 0, so that no later step has to ask.
     """
-    table = iou(boxes[:, :, None], anchors)
-    return table * ((table > TOUCHES) & (labels > 0)[:, :, None])
+    boxes = boxes.masked_fill((labels <= 0)[..., None], 0.0)  # without area, so without overlap
+    return F.threshold(iou(boxes[:, :, None], anchors), TOUCHES, 0.0)
 
 
 def bipartite(table: Tensor) -> Tensor:
@@ -35,22 +36,23 @@ def bipartite(table: Tensor) -> Tensor:
     """
     images, objects, anchors = table.shape
     chosen = table.new_full((images, objects), -1, dtype=torch.int64)
-    if objects == 0:
-        return chosen
-    table = table.clone()
+    table = F.pad(table, (0, 1))  # one more column, worth nothing: where those point who marry nobody
     before = torch.ones(objects, objects, dtype=torch.bool, device=table.device).tril(-1)  # [g, h]: h < g
     for _ in range(objects):
         best, anchor = table.max(dim=2)  # (B, R) each object's best free anchor; first one of equals
-        if not (best > 0).any():
+        best = best.where(chosen < 0, 0.0)
+        if (
+            not table.is_cuda and not (best > 0).any()
+        ):  # a GPU isn't asked: the processor would wait for the answer
             break
-        # rivals[b, g, h]: what object h could get from the anchor that g wants
+        # rivals[b, g, h]: what object h, if it is free, could get from the anchor that g wants
         rivals = table.gather(2, anchor[:, None].expand(-1, objects, -1)).transpose(1, 2)
+        rivals = rivals.where((chosen < 0)[:, None], 0.0)
         loses = (rivals > best[..., None]) | ((rivals == best[..., None]) & before)
         married = (best > 0) & ~loses.any(dim=2)  # (B, R)
-        chosen = torch.where(married, anchor, chosen)
-        image, object_ = married.nonzero(as_tuple=True)
-        table[image, object_] = 0  # both leave the pool
-        table[image, :, anchor[image, object_]] = 0
+        chosen = anchor.where(married, chosen)
+        taken = anchor.where(married, anchors)
+        table.scatter_(2, taken[:, None].expand(-1, objects, -1), 0.0)  # nobody else gets these anchors
     return chosen
 
 
@@ -61,11 +63,11 @@ def match(boxes: Tensor, labels: Tensor, anchors: Tensor, threshold: float = THR
         return labels.new_full((images, len(anchors)), -1)
     table = overlaps(boxes, labels, anchors)
     best, matched = table.max(dim=1)  # (B, K) each anchor's best object; first one of equals
-    matched = torch.where(best >= threshold, matched, -1)
+    matched = matched.where(best >= threshold, -1)
     own = bipartite(table)
-    image, object_ = (own >= 0).nonzero(as_tuple=True)
-    matched[image, own[image, object_]] = object_  # step one overrules step two
-    return matched
+    own = own.where(own >= 0, len(anchors))  # objects without an anchor write into a column that is cut off
+    slots = torch.arange(objects, device=own.device).expand_as(own)
+    return F.pad(matched, (0, 1)).scatter(1, own, slots)[:, :-1]  # step one overrules step two
 
 
 def make_targets(boxes: Tensor, labels: Tensor, anchors: Tensor, threshold: float = THRESHOLD) -> Targets:
@@ -78,8 +80,21 @@ def make_targets(boxes: Tensor, labels: Tensor, anchors: Tensor, threshold: floa
     positive = matched >= 0
     offsets = boxes.new_zeros((*matched.shape, 4))
     classes = torch.zeros_like(matched)
-    image, anchor = positive.nonzero(as_tuple=True)
-    object_ = matched[image, anchor]
-    offsets[image, anchor] = coding.encode(boxes[image, object_], anchors[anchor])
-    classes[image, anchor] = labels[image, object_]
+    if labels.shape[1] == 0:
+        return Targets(offsets, classes, matched)
+    there = places(positive)
+    image = torch.arange(len(labels), device=labels.device)[:, None].expand_as(matched)[there]
+    object_ = matched.clamp(min=0)[there]
+    encoded = coding.encode(boxes[image, object_], anchors.expand_as(offsets)[there])
+    offsets[there] = encoded.where(positive[there][..., None], 0.0)
+    classes[there] = labels[image, object_].where(positive[there], 0)
     return Targets(offsets, classes, matched)
+
+
+def places(mask: Tensor) -> tuple[Tensor, Tensor] | tuple[slice, slice]:
+    """An index of what there is to compute where a (B, K) mask says so.
+
+    On a processor that is where the mask is set. A GPU gets all places, and whoever computes leaves out the rest
+    afterwards: it computes them in no time, but to count those that are set it would make the processor wait.
+    """
+    return (slice(None), slice(None)) if mask.is_cuda else mask.nonzero(as_tuple=True)

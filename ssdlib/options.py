@@ -35,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--recipe", choices=RECIPES, default="paper", help="where the defaults below come from"
     )
+    command.add_argument(
+        "--scale-to",
+        type=int,
+        metavar="BATCH",
+        help="the recipe with batches of this size: the rate in proportion, steps and drops in inverse proportion",
+    )
     command.add_argument("--resume", action="store_true", help="go on with the run that is in RUN, if any")
     command.add_argument(
         "--init",

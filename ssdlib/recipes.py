@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ssdlib.augment import STEPS
 from ssdlib.loss import MININGS
@@ -130,3 +130,32 @@ RECIPES = {
         checkpoint_every=200,
     ),
 }
+
+
+def scaled(config: RunConfig, batch_size: int) -> RunConfig:
+    """The same run with batches of another size: the rate grows with the batch, and what is counted in steps shrinks
+    by as much, so that as many photographs are seen (linear scaling, Goyal et al., arXiv 1706.02677).
+
+    The warm-up keeps its steps, for it has the higher rate to reach. A run without one gets 500, or a tenth of all,
+    if its rate grows.
+    """
+    if batch_size < 1:
+        raise RunError(f"the batch to scale to is {batch_size}; wanted 1 or more")
+    factor = batch_size / config.batch_size
+
+    def fewer(count: int) -> int:
+        return max(1, round(count / factor)) if count else 0
+
+    intervals = {
+        name: fewer(getattr(config, name)) for name in ("val_every", "map_every", "checkpoint_every")
+    }
+    steps = fewer(config.steps)
+    return replace(
+        config,
+        batch_size=batch_size,
+        learning_rate=config.learning_rate * factor,
+        steps=steps,
+        drops=tuple(map(fewer, config.drops)),
+        warmup=config.warmup or (min(500, steps // 10) if factor > 1 else 0),
+        **intervals,
+    )

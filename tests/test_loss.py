@@ -320,14 +320,14 @@ def rolled(offsets: torch.Tensor, logits: torch.Tensor) -> Predictions:
     )
 
 
-def compare_with_reference(predictions: Predictions) -> None:
+def compare_with_reference(predictions: Predictions, rel: float = 1e-5) -> None:
     targets = reference_targets()
     for mining, confidence in CONFIDENCE.items():
         losses = multibox_loss(predictions, targets, mining)
         assert int(losses.positives) == 39 and int(losses.negatives) == 3 * 39
-        assert losses.localisation.item() == pytest.approx(LOCALISATION, rel=1e-5)
-        assert losses.confidence.item() == pytest.approx(confidence, rel=1e-5)
-    assert losses.multibox.item() == pytest.approx(SSD_KERAS_TOTAL, rel=1e-5)
+        assert losses.localisation.item() == pytest.approx(LOCALISATION, rel=rel)
+        assert losses.confidence.item() == pytest.approx(confidence, rel=rel)
+    assert losses.multibox.item() == pytest.approx(SSD_KERAS_TOTAL, rel=rel)
 
 
 def test_the_loss_of_three_images_is_that_of_ssd_keras(shared):
@@ -336,7 +336,8 @@ def test_the_loss_of_three_images_is_that_of_ssd_keras(shared):
 
 
 def test_the_whole_way_from_weights_to_loss_gives_the_figure_of_ssd_keras(pattern_output):
-    compare_with_reference(rolled(pattern_output.offsets[0], pattern_output.logits[0]))
+    # processors add up the products of a convolution in different orders
+    compare_with_reference(rolled(pattern_output.offsets[0], pattern_output.logits[0]), rel=1e-4)
 
 
 def test_the_figures_above_are_those_of_the_reference_file(shared):
