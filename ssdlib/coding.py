@@ -25,9 +25,8 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     object_, anchor = geometry.to_cxcywh(boxes), geometry.to_cxcywh(anchors)
     shift = (object_[..., :2] - anchor[..., :2]) / anchor[..., 2:]
     growth = (object_[..., 2:] / anchor[..., 2:]).log()
-    return torch.cat(
-        [shift / VARIANCES[0], growth / VARIANCES[2]], dim=-1
-    )  # x and y share one, w and h the other
+    # x and y share one of the variances, width and height the other
+    return torch.cat([shift / VARIANCES[0], growth / VARIANCES[2]], dim=-1)
 
 
 def decode(offsets: Tensor, anchors: Tensor) -> Tensor:

@@ -41,9 +41,8 @@ def bipartite(table: Tensor) -> Tensor:
     for _ in range(objects):
         best, anchor = table.max(dim=2)  # (B, R) each object's best free anchor; first one of equals
         best = best.where(chosen < 0, 0.0)
-        if (
-            not table.is_cuda and not (best > 0).any()
-        ):  # a GPU isn't asked: the processor would wait for the answer
+        # a GPU isn't asked, the processor would wait for its answer; rounds in which nobody marries change nothing
+        if not table.is_cuda and not (best > 0).any():
             break
         # rivals[b, g, h]: what object h, if it is free, could get from the anchor that g wants
         rivals = table.gather(2, anchor[:, None].expand(-1, objects, -1)).transpose(1, 2)

@@ -233,8 +233,9 @@ figure = overlap.on_squared_paper(a, b)
 print(inspect.getsource(boxes.iou))
 
 # %% [markdown]
-# `clamp_(min=0)` is for boxes that don't meet: their "intersection" would be negative in width. `torch.where` is for
-# boxes without area, which would give 0 / 0. `extent` comes later.
+# `movedim` only turns a list of boxes into four columns, and an underscore at the end of a name means that the result
+# is written where the input was. `clamp_(min=0)` is for boxes that don't meet: their "intersection" would be negative
+# in width. `torch.where` is for boxes without area, which would give 0 / 0. `extent` comes later.
 
 # %%
 print(f"{boxes.iou(a, b):.4f}", f"{4 / 17:.4f}")

@@ -89,6 +89,9 @@ print("step one:", own.tolist())
 print(inspect.getsource(matching.bipartite))
 
 # %% [markdown]
+# (The table gets one column more than there are anchors. It is worth nothing: those who marry nobody in a round point
+# there, and the table can be written without asking who they are. `match` does the same, and cuts it off again.)
+#
 # Two of its rules you will meet again. **Ties** go to the lower anchor, then to the lower object. And an object that
 # touches no anchor stays without one (-1).
 #
