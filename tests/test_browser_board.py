@@ -87,13 +87,11 @@ def test_two_views_of_one_board_move_together_and_another_board_stays(chapter):
 
 def test_a_dark_page_shows_its_words_in_light_letters(chapter):
     page = chapter.page
-    page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
-    page.wait_for_timeout(1000)
+    chapter.theme("Dark")
     for words in (".course-board-status", ".widget-html-content"):
         color = page.locator(words).first.evaluate("e => getComputedStyle(e).color")
         assert min(eval(color.removeprefix("rgb"))) > 170, f"{words} is {color} on a dark page"
-    page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
-    page.wait_for_timeout(500)
+    chapter.theme("Light")
 
 
 def test_after_a_restart_the_old_board_does_no_harm_and_the_cells_run_again(chapter):

@@ -18,3 +18,19 @@ myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.xref_missing", "misc.highlighting_failure"]
 html_theme_options = {"source_view_link": ""}
 html_static_path = []
+
+# What is too wide for the page scrolls, also for those who have keys only: it can be reached with Tab.
+SCROLLED = """
+document.addEventListener("DOMContentLoaded", () => {
+  const wide = () => document.querySelectorAll("article pre, article .table-wrapper").forEach((e) => {
+    if (e.scrollWidth > e.clientWidth) e.tabIndex = 0;
+    else e.removeAttribute("tabindex");
+  });
+  wide();
+  window.addEventListener("resize", wide);
+});
+"""
+
+
+def setup(app):
+    app.add_js_file(None, body=SCROLLED)
