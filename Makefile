@@ -67,7 +67,7 @@ voc: setup
 test: mini browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@rm -rf runs/tested
-	@COURSE_VOC=$(CURDIR)/$(MINI) COURSE_RUNS=$(CURDIR)/runs/tested $(QUIET) $(FAST) $(BIN)/python -m pytest \
+	@COURSE_VOC=$(CURDIR)/$(MINI) COURSE_RUNS=$(CURDIR)/runs/tested COURSE_SHORT=1 $(QUIET) $(FAST) $(BIN)/python -m pytest \
 	  -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout 1800 \
 	  --nbval-sanitize-with chapters/sanitize.cfg -p no:cacheprovider tests chapters
 

@@ -2,8 +2,8 @@
 
 One chapter is looked at in JupyterLab, its cells run, its explorer alive, on a light and on a dark page; all of them
 as the reading edition shows them (`-m nightly`). Looked at is what the chapters themselves put on the page, not what
-JupyterLab puts around it. `COURSE_AXE=all pytest tests/test_browser_axe.py` opens every chapter in JupyterLab and runs all
-of its cells; with COURSE_RUNS=runs chapter 09 doesn't train again if `make train` has trained.
+JupyterLab puts around it. `COURSE_AXE=all pytest tests/test_browser_axe.py` opens all chapters in JupyterLab and runs
+all of its cells; with COURSE_RUNS=runs chapter 09 doesn't train again if `make train` has trained.
 """
 
 import os
