@@ -25,8 +25,10 @@ FOLDERS = (
 
 
 @contextmanager
-def jupyterlab(home: Path):
-    """A server on loopback over a copy of the chapters, with settings of its own. -> its address."""
+def jupyterlab(home: Path, program: str = "jupyterlab"):
+    """A server on loopback over a copy of the chapters, with settings of its own. -> its address.
+
+    `program`: "jupyterlab", or "notebook" for Notebook 7."""
     if not (ROOT / "data/mini/VOCdevkit").exists():
         pytest.skip("the mini VOC isn't there; `make mini` paints it")
     shutil.copytree(ROOT / "chapters", home / "chapters")
@@ -39,8 +41,9 @@ def jupyterlab(home: Path):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
-    command += [f"--port={port}", "--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
+    shown = {"jupyterlab": "LabApp", "notebook": "JupyterNotebookApp"}[program]
+    command = [sys.executable, "-m", program, "--no-browser", "--allow-root", "--ip=127.0.0.1"]
+    command += [f"--port={port}", "--IdentityProvider.token=", f"--{shown}.expose_app_in_browser=True"]
     command += ["--ServerApp.kernel_websocket_connection_class=course.prompt_server.PromptConnection"]
     log = open(home / "log.txt", "w")
     server = subprocess.Popen(
@@ -78,12 +81,12 @@ def chromium_page():
 class Reader:
     """Someone in front of a chapter in JupyterLab."""
 
-    def __init__(self, address: str, page):
-        self.address, self.page = address, page
+    def __init__(self, address: str, page, folder: str = "lab/tree"):
+        self.address, self.page, self.folder = address, page, folder
 
     def open(self, chapter: str) -> None:
         """Open chapters/<chapter>.ipynb and wait for its kernel."""
-        self.page.goto(f"{self.address}/lab/tree/chapters/{chapter}.ipynb?reset")
+        self.page.goto(f"{self.address}/{self.folder}/chapters/{chapter}.ipynb?reset")
         self.page.wait_for_selector(".jp-Notebook h1", timeout=60_000)
         self._until_idle()
 
