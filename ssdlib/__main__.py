@@ -179,7 +179,9 @@ def _config(options: argparse.Namespace, found: own.Found | None = None) -> RunC
         given |= {k: v for k, v in brought.items() if given[k] is None}
     given = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None}
     recipe = RECIPES[options.recipe]
-    return dataclasses.replace(scaled(recipe, options.scale_to) if options.scale_to else recipe, **given)
+    if options.scale_to is not None:
+        recipe = scaled(recipe, options.scale_to)
+    return dataclasses.replace(recipe, **given)
 
 
 def _data(

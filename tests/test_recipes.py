@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from ssdlib.__main__ import _config
+from ssdlib.options import parser
 from ssdlib.recipes import RECIPES, RunConfig, RunError, scaled
 
 
@@ -42,3 +44,11 @@ def test_the_same_size_is_the_same_run(name):
 def test_a_batch_without_images_is_refused(size):
     with pytest.raises(RunError, match=f"the batch to scale to is {size}; wanted 1 or more"):
         scaled(RECIPES["paper"], size)
+
+
+def test_the_command_line_scales_first_and_replaces_then():
+    words = ["train", "--out", "run", "--scale-to", "64", "--warmup", "7"]
+    run = _config(parser().parse_args(words))
+    assert run == replace(scaled(RECIPES["paper"], 64), warmup=7)
+    with pytest.raises(RunError, match="the batch to scale to is 0; wanted 1 or more"):
+        _config(parser().parse_args([*words[:4], "0"]))
