@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from course.comparing import TOLERANCE, agree, difference, same, short
+from course.inline import marked, plain
 
 TODO, WRONG, RIGHT = "todo", "wrong", "right"
 MARKS = {TODO: "○ not yet", WRONG: "✗ not right", RIGHT: "✓ right"}
@@ -57,8 +58,8 @@ class Verdict:
     def _repr_html_(self) -> str:
         style = f"border-left:6px solid {COLOURS[self.state]};padding:4px 12px"
         head = f"{badge(MARKS[self.state], COLOURS[self.state])} · {html.escape(self.exercise)}"
-        shown = "" if self.figure is None else f"<br>{_as_img(self.figure, self.message)}"
-        return f"<div role='status' style='{style}'>{head}<br>{html.escape(self.message)}{shown}</div>"
+        shown = "" if self.figure is None else f"<br>{_as_img(self.figure, plain(self.message))}"
+        return f"<div role='status' style='{style}'>{head}<br>{marked(self.message)}{shown}</div>"
 
 
 @dataclass

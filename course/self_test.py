@@ -4,7 +4,6 @@ The questions lie in `self_tests/NN.toml`. A question may carry a `proof`, a Pyt
 a test evaluates it and compares it with the `value` of the right option.
 """
 
-import html
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import ipywidgets
 
 from course.checking import COLOURS, RIGHT, WRONG, badge
+from course.inline import marked, plain
 from course.keys import Keys
 
 FOLDER = Path(__file__).parent / "self_tests"
@@ -49,7 +49,7 @@ class SelfTest(ipywidgets.VBox):
         self.chapter, self.questions = chapter, read(chapter)
         self.choices, self.answers = [], []
         for question in self.questions:
-            texts = [option.text for option in question.options]
+            texts = [plain(option.text) for option in question.options]
             choice = ipywidgets.RadioButtons(
                 options=[(text, i) for i, text in enumerate(texts)],
                 value=None,
@@ -61,7 +61,7 @@ class SelfTest(ipywidgets.VBox):
         self.score = ipywidgets.HTML()
         rows = []
         for number, question in enumerate(self.questions):
-            head = ipywidgets.HTML(f"<b>{number + 1}. {html.escape(question.ask)}</b>")
+            head = ipywidgets.HTML(f"<b>{number + 1}. {marked(question.ask)}</b>")
             rows.append(ipywidgets.VBox([head, self.choices[number], self.answers[number]]))
         super().__init__([*rows, self.score, Keys()])
         self._answer()
@@ -78,7 +78,7 @@ class SelfTest(ipywidgets.VBox):
                 mark, colour = ("✓", COLOURS[RIGHT]) if option.right else ("✗", COLOURS[WRONG])
                 answer.value = (
                     f"<div role='status' style='border-left:6px solid {colour};padding-left:12px'>"
-                    f"{badge(mark, colour)} {html.escape(option.because)}</div>"
+                    f"{badge(mark, colour)} {marked(option.because)}</div>"
                 )
         self.score.value = f"<b>{self.right()} of {len(self.questions)}</b>"
 
@@ -95,11 +95,11 @@ class SelfTest(ipywidgets.VBox):
         """For pages without a kernel: every option folds out its feedback."""
         parts = []
         for number, question in enumerate(self.questions, 1):
-            parts.append(f"<p><b>{number}. {html.escape(question.ask)}</b></p>")
+            parts.append(f"<p><b>{number}. {marked(question.ask)}</b></p>")
             for option in question.options:
                 mark = "✓" if option.right else "✗"
                 parts.append(
-                    f"<details><summary>{html.escape(option.text)}</summary>"
-                    f"<p>{mark} {html.escape(option.because)}</p></details>"
+                    f"<details><summary>{marked(option.text)}</summary>"
+                    f"<p>{mark} {marked(option.because)}</p></details>"
                 )
         return "<div>" + "".join(parts) + "</div>"

@@ -537,7 +537,7 @@ check.verdicts(verdicts)
 # Two loops: for each detection go through all objects of its picture and remember the one that it overlaps most.
 # Decide only after the inner loop: less than .5? difficult? found before?
 # </details>
-# <details><summary>Help: my `overlap` isn't right yet</summary>
+# <details><summary>Help: my <code>overlap</code> isn't right yet</summary>
 #
 # `devkit_rule.overlap(a, b)` is.
 # </details>
