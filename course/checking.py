@@ -57,7 +57,7 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         style = f"border-left:6px solid {COLOURS[self.state]};padding:4px 12px"
-        head = f"{badge(MARKS[self.state], COLOURS[self.state])} · {html.escape(self.exercise)}"
+        head = f"{badge(MARKS[self.state], COLOURS[self.state])} · {marked(self.exercise)}"
         shown = "" if self.figure is None else f"<br>{_as_img(self.figure, plain(self.message))}"
         return f"<div role='status' style='{style}'>{head}<br>{marked(self.message)}{shown}</div>"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from course import checking, self_test
+from course import checking, inline, self_test
 from course.checking import Case, Exercise, Mistake
 
 ROOT = Path(__file__).parents[1]
@@ -293,6 +293,34 @@ def test_words_on_a_board_can_be_read_on_their_ground():
 def test_the_verdict_escapes_what_an_answer_says():
     verdict = Exercise("x", 3.0, mistakes=[Mistake("no", 4.0)])("<script>")
     assert "<script>" not in verdict._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "bare"),
+    [
+        ("count with `max(1, n)`", "count with <code>max(1, n)</code>", "count with max(1, n)"),
+        ("8.1 is how much *more* it is", "8.1 is how much <em>more</em> it is", "8.1 is how much more it is"),
+        (
+            "in the line `a * b*c* d < 1`",
+            "in the line <code>a * b*c* d &lt; 1</code>",
+            "in the line a * b*c* d < 1",
+        ),
+        ("2 * 3 * 4 = 2*3*4, it's", "2 * 3 * 4 = 2*3*4, it's", "2 * 3 * 4 = 2*3*4, it's"),
+        ("a lone ` and <b>*", "a lone ` and &lt;b&gt;*", "a lone ` and <b>*"),
+        ("`<script>` and *<i>*", "<code>&lt;script&gt;</code> and <em>&lt;i&gt;</em>", "<script> and <i>"),
+    ],
+)
+def test_code_and_stress_are_shown_as_such_and_all_else_as_it_is(text, shown, bare):
+    assert inline.marked(text) == shown and inline.plain(text) == bare
+
+
+def test_no_verdict_and_no_self_test_shows_a_raw_mark():
+    verdict = checking.Verdict("x", checking.RIGHT, "the order of `anchors.default_boxes`, *not* another")
+    assert "<code>anchors.default_boxes</code>" in verdict._repr_html_() and "`" not in verdict._repr_html_()
+    for chapter in TESTS:
+        test = self_test.SelfTest(chapter)
+        assert "`" not in test._as_page()
+        assert not any("`" in label for choice in test.choices for label, _ in choice.options)
 
 
 # ---- self-tests

@@ -64,7 +64,17 @@ def test_public_functions_are_typed_and_documented(room):
 
 
 COURSE = sorted(path.stem for path in (ROOT / "course").glob("*.py") if path.stem != "__init__")
-MACHINERY = ("board", "checking", "comparing", "explorer", "keys", "pictures", "prompt_server", "self_test")
+MACHINERY = (
+    "board",
+    "checking",
+    "comparing",
+    "explorer",
+    "inline",
+    "keys",
+    "pictures",
+    "prompt_server",
+    "self_test",
+)
 
 
 @pytest.mark.parametrize("room", ORDER)
