@@ -24,7 +24,7 @@ BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 def run(script: str, words: list[str]) -> tuple[str, int]:
     """What a benchmark prints, shown as it comes, and how it ended."""
     command = [sys.executable, str(Path(__file__).with_name(f"{script}.py")), *words]
-    environment = os.environ | ({} if script == "growth" else ALLOCATOR)
+    environment = os.environ | {timing.SAID: "1"} | ({} if script == "growth" else ALLOCATOR)
     printed = []
     with subprocess.Popen(
         command, cwd=timing.ROOT, env=environment, stdout=subprocess.PIPE, text=True

@@ -324,7 +324,7 @@ def main() -> None:
     size, steps = (2, 2) if small else (given.batch, 200)
     bench = Bench(device, size, steps, given.rounds, config, examples, photographs)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    timing.say(f"{name}; {timing.head()}\n")
+    timing.say(f"measured on: {name}\n")
     run(bench, given.minutes)
 
 

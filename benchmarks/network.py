@@ -105,6 +105,7 @@ def peak(side: str, size: int, precision: str, threads: int) -> float:
     words = [sys.executable, __file__, "--peak", side, "--batch", str(size), "--precision", precision]
     # an allocator that keeps what is freed would hide what a step needs
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    plain[timing.SAID] = "1"
     done = subprocess.run([*words, "--threads", str(threads)], capture_output=True, text=True, env=plain)
     if done.returncode:
         raise SystemExit(f"the process that measures memory stopped:\n{done.stderr[-2000:]}")

@@ -24,6 +24,7 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 MINI = ROOT / "data/mini/VOCdevkit"
+SAID = "BENCHMARK_HEAD_SAID"  # in the environment: the line of `head` has been printed
 if str(ROOT / "data_scripts") not in sys.path:
     sys.path.append(str(ROOT / "data_scripts"))
 
@@ -115,7 +116,8 @@ def processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()} with {os.cpu_count()} cores"
+    units = torch.backends.cpu.get_cpu_capability()  # AVX2, AVX512 ...: what torch computes with
+    return f"{names[0] if names else platform.machine()} with {os.cpu_count()} cores ({units})"
 
 
 def threads(count: int) -> str:
@@ -133,7 +135,8 @@ def commit() -> str:
 
 
 def arguments(doc: str, rounds: int, threads: int | None = None, **more: dict) -> argparse.Namespace:
-    """The words every benchmark understands, and `more` of its own. Sets torch's threads."""
+    """The words every benchmark understands, and `more` of its own. Sets torch's threads, says where and with what
+    it measures, unless whoever started it has said so."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--quick", action="store_true", help="tiny sizes, one round: only to see that it runs"
@@ -145,6 +148,8 @@ def arguments(doc: str, rounds: int, threads: int | None = None, **more: dict) -
     given = parser.parse_args()
     given.rounds = 1 if given.quick else max(1, given.rounds)
     torch.set_num_threads(given.threads)
+    if SAID not in os.environ:
+        say(head() + "\n")
     return given
 
 

@@ -102,6 +102,14 @@ def test_the_plain_rule_gives_the_same_ap(seed):
     assert np.allclose(list(table.ap.values()), plain, atol=1e-12) and 0.02 < table.mean < 0.98
 
 
+def test_a_benchmark_begins_with_where_and_with_what_unless_that_was_said(printed, monkeypatch):
+    lines = printed(evaluation.main).splitlines()
+    for word in ("cores (", "Python 3.", "torch 2.", "commit ", "load "):
+        assert word in lines[0]
+    monkeypatch.setenv(timing.SAID, "1")
+    assert "commit" not in printed(evaluation.main)
+
+
 def test_a_number_that_is_nothing_agrees_with_nothing():
     with pytest.raises(SystemExit, match="a thing"):
         timing.agree("a thing", float("nan"), 1.0)
