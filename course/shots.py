@@ -214,8 +214,11 @@ def size_curves(sides: dict[str, Tensor]) -> Figure:
     ax.axvline(SSD300.min_sizes[0], color="0.5", linewidth=1)
     ax.text(SSD300.min_sizes[0] * 1.03, 96, "smallest square anchor", fontsize=9, va="top", color="0.3")
     ax.set(xscale="log", xlim=(4, 300), ylim=(0, 100), xticks=(5, 10, 20, 50, 100, 200, 300))
-    ax.set(xticklabels=(5, 10, 20, 50, 100, 200, 300), xlabel="side of the object, px of the canvas")
-    ax.set(ylabel="objects with a smaller side, percent")
+    ax.set(
+        xticklabels=(5, 10, 20, 50, 100, 200, 300),
+        xlabel="size of the object: √(width · height), px of the canvas",
+    )
+    ax.set(ylabel="objects of a smaller size, percent")
     ax.legend(frameon=False, loc="lower right")
     return figure
 

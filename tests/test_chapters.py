@@ -174,8 +174,8 @@ def test_the_readme_and_the_chapter_agree_on_the_minutes(path):
 
 def recorded_facts(folder):
     """What a recording says of itself: in recording.json, or in the first line of each of its files."""
-    if (folder / "recording.json").exists():
-        return [json.loads((folder / "recording.json").read_text())]
+    if whole := sorted(folder.rglob("recording.json")):
+        return [json.loads(path.read_text()) for path in whole]
     return [json.loads(path.read_text().split("\n", 1)[0]) for path in sorted(folder.rglob("*.jsonl"))]
 
 

@@ -83,7 +83,7 @@ figure = plots.detections(few, photographs, found)
 
 # %% [markdown]
 # It misses things, and it is wrong at times. How wrong, in one number, is what *average precision* says: 100 means
-# that everything of a class was found and nothing else. Its mean over the classes is **mAP**, the number at the end
+# that every object of a class was found, and nothing false was believed more than one of them. Its mean over the classes is **mAP**, the number at the end
 # of chapter 11, and the one that everybody quotes.
 
 # %%
@@ -143,11 +143,11 @@ print("the loss fell to less than half:", last < first / 2)
 figure = plots.loss_curve(log)
 
 # %% [markdown]
-# The loss fell, steeply at first. Now what *your* network finds. Probably little, with low scores, so the picture
+# The loss fell, steeply at first. Now what *your* network finds. Little, perhaps nothing at all, though the picture
 # shows everything above 0.2 instead of 0.5. A minute is enough to learn that most anchors see background; it is
 # not enough to tell a sheep from a sofa.
 
-# %% alt="The scenes with what your network found after a minute: few boxes, low scores"
+# %% alt="The scenes with what your network found after a minute: few boxes with low scores, or none"
 mine, _, _ = runs.load_run(run)
 found = inference.detect_in(mine, photographs, short)
 figure = plots.detections(few, photographs, found, score=0.2)
@@ -170,7 +170,9 @@ figure = plots.loss_curve(runlog.read_log(recording))
 # ```
 #
 # It writes its table, curves and a sheet of detections to `runs/mini`, and you may stop it at any time: the same
-# command goes on where it was.
+# command goes on from the last checkpoint, 200 steps back at most. (Once the genuine VOC is on your disk, `make train`
+# means the full training of chapter 09. The mini run is then
+# `python -m ssdlib train --recipe mini --data data/mini/VOCdevkit --out runs/mini --resume`.)
 #
 # ## The map
 #
@@ -181,7 +183,7 @@ figure = plots.loss_curve(runlog.read_log(recording))
 # |---|---|---|
 # | `records` `boxes` | the words: what an example, a batch, a prediction is; geometry of boxes | 01 |
 # | `anchors` | where the 8,732 boxes come from | 02 |
-# | `coding` `matching` | what each anchor should have answered | 03 |
+# | `coding` `matching` | what each anchor should have answered | 03, 04 |
 # | `loss` | how wrong an answer is, in one number | 04 |
 # | `model` `weights` `keras_file` | the network, and weights that others published | 05 |
 # | `voc` `disk` `store` | the data set on disk, decoded once; how files are written | 01 |
@@ -191,8 +193,9 @@ figure = plots.loss_curve(runlog.read_log(recording))
 # | `evaluate` | average precision, by the official rules | 11 |
 # | `distributed` `checkpoint` `recipes` `runs` `lock` `runlog` `inference` `memory` `engine` `estimate` | training that can be stopped, resumed and trusted | 07, 08, 09 |
 # | `published` `transfer` | detectors of others, and starting from them | 05, 12 |
-# | `show` `video` `export` `exported` | a detector at work, and handed on | 12 |
-# | `plots` `doctor` `options` `__main__` | pictures, a look at your machine, the commands | everywhere |
+# | `plots` | pictures from records and logs | everywhere |
+# | `video` `show` `export` `exported` | a detector at work, and handed on | 12 |
+# | `doctor` `options` `__main__` | a look at your machine, the commands | everywhere |
 #
 # No room is longer than a few screens. This is the heart of the one that the loss of this page came from:
 
@@ -330,7 +333,8 @@ SelfTest("00")
 # ## Recap
 #
 # - One look at a 300 x 300 picture gives, for each of 8,732 anchors, twenty-one class numbers and four moves.
-# - Training compares these with what the anchors should have said. Stopping and resuming costs nothing.
+# - Training compares these with what the anchors should have said. Stopping and resuming costs a few steps, and changes
+#   nothing in the result.
 # - mAP says how good a detector is; the recorded mini run and yours can be compared by it.
 #
 # Next, [01 · Boxes and VOC](01_boxes_and_voc.ipynb) begins at the beginning: one picture, one annotation, one number that

@@ -604,8 +604,9 @@ check.judged(judged)
 #
 # ### ... a box had no width?
 #
-# The question asked most often about SSD is why the loss became NaN. One of the causes sits in the annotations: an
-# `xmin` equal to `xmax`, or larger. In [amdegroot #373](https://github.com/amdegroot/ssd.pytorch/issues/373) somebody has
+# The question asked most often about SSD is why the loss became NaN. One of the causes sits in the annotations: a box
+# whose left edge lies on its right edge, or beyond it. (In our numbers. In VOC's, `xmin` equal to `xmax` is still one
+# pixel wide; but a program that takes 1 off both makes nothing of it.) In [amdegroot #373](https://github.com/amdegroot/ssd.pytorch/issues/373) somebody has
 # tried many learning rates, momenta and batch sizes, until another says: look for boxes like that. In
 # [lufficc #95](https://github.com/lufficc/SSD/issues/95) it took three days to find them. Here is what they do. A width
 # goes into a logarithm:
@@ -632,7 +633,8 @@ for name, four in offsets.items():
 # program that doesn't check goes on. A box inside out sends back NaN, into layers that all anchors share. After that step
 # every answer is NaN.
 #
-# So the library doesn't let such a box in. It stops while *reading*, where it can still name the file:
+# So the library doesn't let such a box in. In an XML file that means `xmax` smaller than `xmin`. It stops while *reading*,
+# where it can still name the file:
 
 # %%
 file.write_text(file.read_text().replace("<xmax>160", "<xmax>20"))

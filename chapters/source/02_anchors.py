@@ -55,7 +55,8 @@ figure = anchor_figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
 # - An **anchor** is a box that is there before the picture. (Caffe: *prior*; the paper: *default box*;
 #   [they are the same thing](https://github.com/pierluigiferrari/ssd_keras/issues/178).)
 # - The **canvas** is the square of 300 x 300 pixels that every picture is squeezed to. All lengths here are its pixels.
-# - A **map** is a layer of the network that answers. SSD300 has six, with 38, 19, 10, 5, 3 and 1 **cells** a side.
+# - A **map** is the grid of **cells** that a layer of the network gives. Six of them answer, with 38, 19, 10, 5, 3 and 1
+#   cells a side; on this page *map* means one of these six.
 # - The **stride** is how many pixels lie between the centres of two neighbouring cells. (Caffe: *step*.)
 # - The **size** of a map is the side of its small square. (Caffe: *min_size*.)
 # - An **aspect ratio** is width / height. A box of ratio 2 lies, one of ratio 1/2 stands.
@@ -521,7 +522,7 @@ for name, other in other_anchors.variants().items():
 # - **Height for width**: the same, and worse.
 # - **Columns before rows**: nearly everything is lost. Of all these mistakes it is the kindest, because you notice.
 #
-# Here is one scene. Blue and solid fits an object; red and dashed fits none.
+# Here is one scene. Blue and solid is right, in class and in place; red and dashed is wrong in one of them, or both.
 
 # %% tags=["nbval-ignore-output"] alt="One scene three times: read rightly, each object has a solid blue box; with the order changed and with height for width, long dashed red boxes lie across the same objects"
 chosen = ("as trained", "order 1 1' 2 3 1/2 1/3", "ratio read as h / w")
@@ -570,7 +571,7 @@ SelfTest("02")
 # - In a cell: small square, √(size · next) square, then each ratio lying and standing, all of area size².
 # - Centres at (i + ½) · stride, strides 8, 16, 32, 64, 100, 300; the last of conv6_2 lies at 304.
 # - 8,732 in all, row by row; 2,869 cross the border and stay.
-# - They cover 88 of 100 objects of VOC; nearly all others are small.
+# - They cover 88 of 100 objects of VOC; most of the others are small, some very long.
 # - Anchors and weights belong together: sizes, centres, order, clipping.
 #
 # Paper, section 2.2 "Choosing scales and aspect ratios for default boxes"; the numbers are those of Caffe's

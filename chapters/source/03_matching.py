@@ -81,8 +81,8 @@ print("step one:", own.tolist())
 # %% [markdown]
 # ## In the library
 #
-# `bipartite` is step one for a whole batch at once. It marries, as the code calls it, not one pair at a time. In each
-# round it marries every pair that nobody contests: the anchor is the best one left for the object, and no other object
+# `bipartite` is step one for a whole batch at once. It doesn't make one pair at a time. In each round it *marries* (the
+# code's word) every pair that nobody contests: the anchor is the best one left for the object, and no other object
 # left overlaps that anchor more. Such pairs don't disturb each other, so the result is that of the pencil.
 
 # %%

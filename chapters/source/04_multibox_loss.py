@@ -54,9 +54,9 @@ figure = loss_anatomy.drawn(scene, found.positive[0], {f"loss {found.multibox:.4
 # - **Logits**: 21 numbers for each anchor, before the softmax; number 0 is background. (Caffe: *conf*.)
 # - **Smooth L1**: what a wrong offset costs. **Cross-entropy**: what a wrong class costs, -log p of the right class.
 #   (Logarithms are natural ones, *ln* on a calculator.)
-# - **Localisation** and **confidence** are the sums of the two. (amdegroot: `loss_l`, `loss_c`.)
+# - **Localisation** and **confidence** are the sums of the two, divided by N. (amdegroot: `loss_l`, `loss_c`.)
 # - **Hard negative mining**: taking into the sum only those background anchors that cost most.
-# - **N**: the number of positives; the sum is divided by it.
+# - **N**: the number of positives; the sums are divided by it.
 #
 # What the network says and what it should have said travel in two records:
 
@@ -474,7 +474,7 @@ for name, value in rows.items():
     print(f"{name:<38} {value:7.4f}")
 
 # %% [markdown]
-# - **Divided by all used**: a quarter, with the ratio full. That is the author's example in caffe 589: Faster R-CNN
+# - **Divided by all used**: a quarter, as long as each positive gets its three negatives. That is the author's example in caffe 589: Faster R-CNN
 #   divides so. Its gradient is a quarter too; a learning rate goes with a convention.
 # - **Mean over the coordinates**: boxes weigh a quarter. So does the
 #   [tutorial of sgrvinod](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection), with plain L1.
@@ -675,7 +675,7 @@ for kind, first, second in ((torch.float32, -100.0, -104.0), (torch.float16, -17
     print(f"{str(kind):<14} exp({first:.0f}) = {small[0]:.1e}   exp({second:.0f}) = {small[1]}")
 
 # %% [markdown]
-# So 104 are needed in float32, and no more than 18 in float16. We take the recorded network's logits and raise a single
+# So in float32 a logit has to lie 104 below the largest for its exp to be 0; in float16, 18 are enough. We take the recorded network's logits and raise a single
 # number of a single anchor, number 5000, by 150:
 
 # %% alt="Two pictures: on the left the right choice of negatives, spread over the picture; on the right, after one logit was raised, boxes crowded in the upper left corner of the picture"

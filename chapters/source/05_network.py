@@ -375,7 +375,7 @@ for name, pixels in inputs.items():
 # (Found: right class, IoU at least .5, score at least .5.) No error, no warning, only fewer detections. These scenes are
 # painted and their colours say a lot. On photographs a swap may cost less, and is harder to notice.
 #
-# To run weights made for BGR, don't touch the pictures: turn the first kernel around, once.
+# To run weights made for BGR, don't touch the pictures: reverse the order of the first kernel's three input channels, once.
 
 # %%
 swapped = pictures.recorded_network()
@@ -420,7 +420,7 @@ except weights.WeightsError as error:
 # %% [markdown]
 # ## What an answer can see
 #
-# One 3x3 convolution sees 3 pixels in each direction, two in a row see 5: each adds one on either side. Behind a pool of
+# One 3x3 convolution sees a square 3 pixels wide, two in a row see 5: each adds one pixel on either side. Behind a pool of
 # stride 2 neighbouring cells are two pixels apart, so the next 3x3 adds 4. *Kernels add, strides multiply.* That is the
 # whole computation:
 

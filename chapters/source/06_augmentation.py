@@ -8,7 +8,7 @@
 # |---|---|
 # | time | 60 minutes, half of them for the exercises |
 # | hardware | any laptop; no GPU |
-# | you need | chapter 01: boxes and IoU |
+# | you need | chapter 01: boxes and IoU; for single remarks and the last section chapters 02 to 04 |
 # | new rooms | `augment`, `batches` |
 #
 # At the end of this page you will be able to
@@ -191,7 +191,8 @@ print(f"{len(train)} pictures, {len(share)} of them cropped to a patch, area {sh
 # ## Zoom-out
 #
 # With probability 1/2 a photograph is laid on a plane of up to 4 times its width and height. By area that is up to 16 times.
-# Then patches are cut from *that*. What does it do to objects? The same objects, drawn with different steps:
+# Then patches are cut from *that*. What does it do to objects? The same objects, drawn with different steps. (*Size* is
+# the root of the area here, √(width · height): the side of a square as large.)
 
 # %% alt="Four curves of the share of objects below a size: with crops alone objects are larger than in the photographs, with expansion alone much smaller, with both they spread widely"
 sides = {}
@@ -211,9 +212,9 @@ figure = shots.size_curves(sides)
 
 # %%
 for ratio in (1, 2, 4):
-    print(f"ratio {ratio}: {shots.genuine_below(30, ratio):6.1%} of the objects have a side below 30 px")
+    print(f"ratio {ratio}: {shots.genuine_below(30, ratio):6.1%} of the objects have a size below 30 px")
 enlarged = sum(shots.genuine_below(30, 1 + 3 * (i + 0.5) / 60) for i in range(60)) / 60
-print(f"mean: {(shots.genuine_below(30) + enlarged) / 2:6.1%} of the objects have a side below 30 px")
+print(f"mean: {(shots.genuine_below(30) + enlarged) / 2:6.1%} of the objects have a size below 30 px")
 
 # %% [markdown]
 # ## Kept by its centre
@@ -565,8 +566,8 @@ print(f"{(mirrored >= 0.5).double().mean():.0%} of the boxes")
 # If the edges aren't exchanged ([a report](https://github.com/Nota-NetsPresso/netspresso-trainer/issues/196)), widths are
 # negative, and the logarithm gives NaN. That is the kinder bug: you see it.
 #
-# **... a bound didn't bind?** In the best-known PyTorch SSD a patch is refused only if it is too little *and* too much at the
-# same time, which never happens ([issue 68](https://github.com/amdegroot/ssd.pytorch/issues/68),
+# **... a bound didn't bind?** In the best-known PyTorch SSD a patch is refused only if its smallest IoU with an object is
+# below the lower bound *and* its largest above the upper one. The upper one is infinite, so no patch is ever refused ([issue 68](https://github.com/amdegroot/ssd.pytorch/issues/68),
 # [issue 119](https://github.com/amdegroot/ssd.pytorch/issues/119)). Then every sampler takes the first patch that holds
 # some object's centre. How closely do patches then fit the object they fit best? Here is that rule beside the original.
 
