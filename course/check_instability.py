@@ -113,7 +113,7 @@ power = Exercise(
             ),
         ),
     ],
-    praise="`curvature.largest_curvature` does this with a network's 218,300 weights.",
+    praise="`curvature.largest_curvature` does this with a network's 779,550 weights.",
     tolerance=1e-3,
 )
 

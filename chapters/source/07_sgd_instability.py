@@ -186,7 +186,7 @@ assert max(s.left for s in starts.arm("prior")) < min(s.left for s in starts.arm
 figure = figures.parabolas({0: (0.5, 1.9, 2.05), 0.9: (0.5, 3.6, 3.9)})
 
 # %% [markdown]
-# Our network has 218,300 weights, and a curvature in every direction. The largest decides: the steepest valley is
+# Our network has 779,550 weights, and a curvature in every direction. The largest decides: the steepest valley is
 # the first one to be left. To find it one doesn't need all second derivatives. It is enough to know how the
 # *gradient* changes along a direction v, called H · v, and autograd gives that for the price of two backward passes.
 # Then: turn v to H · v, again and again. Each turn brings it nearer to the direction that bends most.
@@ -429,7 +429,7 @@ for name in ("paper", "adam"):
         print(f"{starts.ARMS[name]:<16} step {step:2}              ", *(f"{x:6.2f}" for x in said))
 
 # %% [markdown]
-# Under Adam five of the six maps are level by step 30; under SGD the small ones stand at .2 at step 60.
+# Under Adam five of the six maps say nearly the same by step 30, with logits of 2.4 to 3.2; under SGD the small ones stand at .2 at step 60.
 #
 # ## Move it
 #
@@ -530,7 +530,7 @@ print("the same gradient, up to rounding")
 # | ten starts look different at the beginning | **confirmed**, in *when*, not in *what*: at .001 all ten fall, linger and fall again, but they leave the first level after 97 steps or after 191 | `paper` |
 # | smooth, plateau or NaN, by chance | **different**: mostly the rate decides. All ten have a plateau at .001, all ten break at .02; in between, at .01, at .012 and with warm-up, chance does | `paper` `near` `edge` `beyond` `warmup` |
 # | a plateau lasts hundreds of steps | **seen in part**: the first lasts 100 to 200 steps at .001; the starts with background known rest on the second for 170 steps, to the end of the recording | `paper` `prior` |
-# | after 1,000 steps the loss is between 10 and 15 | **not tested**: our starts end after 150 to 500 steps, and the published figures contain an L2 term that ours don't (chapter 04) | |
+# | after 1,000 steps the loss is between 10 and 15 | **not tested**: our starts end after 100 to 500 steps, if they don't break before, and the published figures contain an L2 term that ours don't (chapter 04) | |
 # | the end hardly depends on the start | **seen as far as we went**: the spread of the ten starts is largest when some have left the plateau and some haven't, and small again at step 290. Whole trainings from ten seeds were not run; NVIDIA's README of its own SSD300 (another network, COCO, with warm-up) gives a standard deviation of .0014 mAP over 15 seeds | `paper` |
 # | Adam varies less | **confirmed** for when the first level is left and for step 190; at step 20 it is the other way round. Compare at the same place of the way, not at the same step. Nothing is said of the end | `adam` |
 # | if it is NaN, just try again | **only near the edge**: at .01 another seed helps, at .02 none of ten | `near` `beyond` |
@@ -575,7 +575,7 @@ check.level(second_level)
 # ### 7.2 The largest curvature · the heart of the chapter · 14 minutes
 #
 # `turn(v)` gives H · v, for a symmetric matrix H that you never see. `start` is a vector. In each of `rounds` rounds
-# make v one long, compute H · v, note v · (H · v), and go on with H · v. Return the last number noted. (Don't change
+# scale v to length 1, compute H · v, note v · (H · v), and go on with H · v. Return the last number noted. (Don't change
 # `start`.)
 
 
@@ -630,7 +630,7 @@ check.edge(edge)
 # ### 7.4 Warm-up · easy · 6 minutes
 #
 # `step` counts the updates that are done: 0 before the first. Over the first `steps` updates the rate rises in a
-# straight line; the last of them has the rate `peak`, and so have all that follow. With `steps` 0 there is no
+# straight line; the first of them has the rate `peak / steps`, the last of them `peak`, and so have all that follow. With `steps` 0 there is no
 # warm-up.
 
 

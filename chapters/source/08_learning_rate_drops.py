@@ -74,6 +74,8 @@ for step in curve.drops:
 # - The **learning rate** says how far the weights go along the gradient. A **schedule** says which rate each step
 #   has.
 # - A **drop** takes the rate to a tenth. (Caffe: *multistep*, γ = .1. PyTorch: `MultiStepLR`. Also *decay*.)
+# - **Cosine**: a schedule without drops. After the warm-up the rate follows half a cosine from its value down to 0. (One
+#   was recorded for comparison.)
 # - The **noise** of a gradient: that of 32 pictures isn't that of all pictures. Each batch errs in another
 #   direction.
 # - The **floor**: the loss at which a run ends up if its rate stays, because noise lifts it as fast as learning
@@ -90,8 +92,8 @@ for step in curve.drops:
 #
 # w ← w - rate · (w + error) = (1 - rate) · w - rate · error
 #
-# Two things happen: w shrinks, and it gets a kick. Let V be the mean of w² over many such runs. Squares of
-# independent things add up, so
+# Two things happen: w shrinks, and it gets a kick. Let V be the mean of w² over many such runs. The kick
+# doesn't depend on w and is 0 on average, so the two mean squares add up:
 #
 # V ← (1 - rate)² · V + rate²
 #
@@ -104,7 +106,7 @@ for step in curve.drops:
 # | after 2 steps | 41.03 | 92.24 |
 # | the floor: V stays | .36 V = .04, **V = 1/9** | .0396 V = .0004, **V = 1/99** |
 # | the loss there, V / 2 | **.0556** | **.0051** |
-# | half the way of w takes (of V: 1.6 and 17) | 3 steps | 34 steps |
+# | steps until w has gone half of its way | 3 (V: 1.6) | 34 (V: 17) |
 #
 # The high rate comes down fast and stops high. The low rate comes down ten times as slowly and stops eleven times as
 # low. In general the floor is rate / (2 · (2 - rate)): for small rates a quarter of the rate. *Proportional to the
@@ -164,10 +166,10 @@ for step in (0, 79_999, 80_000, 99_999, 100_000, 119_999):
 # how far one gets. A toy with one of each: what happens if the rate drops after 500, 1000, 1500, 2000 of 2500 steps,
 # or never? *Say before you look* which of the five ends lowest.
 #
-# And the real thing below it, on the same axis of steps: a narrow SSD300 on the mini VOC, trained with the same
-# schedules. Nothing but the rate differs between the trunk (*no drop*) and a branch. Each of these runs takes
+# And the real thing below it, on the same axis of steps: a narrow SSD300 on the mini VOC, trained with two of
+# these drops and with none. Nothing but the rate differs between the trunk (*no drop*) and a branch. Each of these runs takes
 # minutes to a quarter of an hour, so they were recorded (`data_scripts/drops.py`); drawn below are the two with a
-# single drop and the trunk. In the toy the latest of the four drops ends lowest.
+# single drop and the trunk.
 
 # %%
 found = schedules.recorded()
@@ -184,7 +186,7 @@ figure = drop_figures.toy_and_recorded(found)
 # is flatter than before, because the flat directions go at a tenth of their speed. What was not learned before the
 # drop takes ten times as long after it.
 #
-# In one thing the two disagree. *Find it before you read on.* In the toy every drop ends below no drop. The network
+# In one thing the two disagree. *Find it before you read on.* In the toy every drop ends below no drop, and the latest lowest. The network
 # that dropped at 500 ends above: it had more left to learn than the toy.
 #
 # ## Does it fall at once?
@@ -260,7 +262,7 @@ for name in ("never", "at_1000"):
     print(f"recorded, {found[name].label:<29} scatter of ten validations {one.scatter:.2f}")
 
 # %% [markdown]
-# The pictures are the same at each check, so it isn't they that jitter. (.01 is what reading a plot costs anyway.)
+# The pictures are the same at each check, so it isn't they that jitter. (A scatter of .01 is less than the .02 to which the plot can be read.)
 #
 # ## How much of the fall is the L2 term?
 #

@@ -6,7 +6,7 @@
 #
 # | | |
 # |---|---|
-# | time | 95 minutes, 55 of them for the exercises, while the run goes on by itself: 6 minutes for the mini VOC on two CPU cores; VOC 07+12 wants a GPU |
+# | time | 95 minutes, 55 of them for the exercises; meanwhile the run goes on by itself. On the mini VOC it takes 5 minutes on two cores with units for bfloat16 (recorded), 15 to 25 on older ones; VOC 07+12 wants a GPU |
 # | hardware | any laptop for the mini VOC |
 # | you need | chapters 04 and 08: the loss and its N, the drops of the learning rate |
 # | new rooms | `runs`, `runlog`, `engine`, `memory`, `estimate` |
@@ -89,8 +89,8 @@ for field in dataclasses.fields(paper):
 # Its batch was 31 on the author's card, because 32 ran out of memory. Ours is 32 on any card; how is said below. What
 # this recipe doesn't copy: the VGG16 it starts from (there, and in the paper, Caffe's reduced one; the file that `doctor`
 # names is torchvision's, thinned out, and `--init` takes either), how the new layers begin (He's normal distribution
-# there), its momentum (it holds the rate, so it coasts some steps after a drop), an object that touches no anchor (gets
-# number 0 there), its own augmentation (other trials, contrast about 127.5, corners rounded to whole pixels), and that it
+# there), its momentum (it holds the rate, so it coasts some steps after a drop), an object that touches no anchor (there it is
+# given to anchor 0), its own augmentation (other trials, contrast about 127.5, corners rounded to whole pixels), and that it
 # left out pictures without objects.
 #
 # The small recipe trains a narrow network from random weights, where the other two start from VGG16's. That is why it
@@ -164,7 +164,7 @@ print(estimate.report(config, pace, train, test))
 
 # %% [markdown]
 # (In a terminal, `python -m ssdlib train --estimate ...` says the same and stops; without `--estimate` it is said before
-# the first step of a run with one process.)
+# a new run of 200 steps or more with one process.)
 #
 # And the full network? This was measured once, on a processor without a GPU (the file says which), for the recipe
 # `paper` with its batch of 32 computed in parts of 4, 8 and 16, and at once:
@@ -237,7 +237,8 @@ print("weights equal to a millionth:", torch.allclose(whole, parts, atol=1e-6))
 
 # %% [markdown]
 # If a step doesn't fit on a GPU, the library tries halves until one does and tells you. (Without a GPU, Linux mostly ends
-# the process without a word; there the estimate above is your warning.) Where there is room for 8 you would read:
+# the process without a word; there the estimate above is your warning.) Where there is room for 8 you would
+# read (on a GPU its name stands in place of *this machine*):
 
 # %%
 print(memory.advice(images=32, fits=8, device=torch.device("cpu")))
@@ -367,7 +368,7 @@ for row in slow_log:
 print(f"no opinion: 4 ln 21 = {4 * torch.tensor(21.0).log():.2f}")
 
 # %% [markdown]
-# You know this level: the network treats all anchors alike, chapter 07. Sixty steps at this rate don't get far below it. On
+# You know this level from chapter 07: where the hardest anchors are, all 21 classes are still equally likely. Sixty steps at this rate don't get far below it. On
 # the way it was killed twice with `kill -9`, in step 33 and in step 58, and went on from the checkpoints of steps 30 and 55.
 # Nothing is to be seen of that in the curve. The mAP of such a network is 0.0, and so it should be.
 #

@@ -144,8 +144,9 @@ print(inspect.getsource(detect.best_per_class))
 print(inspect.getsource(detect.nms))
 
 # %% [markdown]
-# Step 5, the 200 best of all classes, saves work if it is not done last. Whether a box stays depends on better ones
-# alone. So `best_kept` suppresses among the 400 best first, and looks further down only if fewer than 200 of them stay.
+# Step 5, the 200 best of all classes, needn't wait for all of step 4. Whether a box stays depends on better ones alone. So
+# `best_kept` suppresses among the 400 best of the whole picture first (twice *keep*, not the 400 of step 3), and looks
+# further down only if fewer than 200 of them stay. The result is the same.
 
 # %%
 print(inspect.getsource(detect.best_kept))
@@ -359,7 +360,7 @@ explorer
 # Each has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not right*
 # shows where.
 #
-# ### 10.1 Decode · middle · 10 minutes
+# ### 10.1 Decode · medium · 10 minutes
 #
 # `offsets` (n, 4) are in the order x, y, width, height, `anchors` (n, 4) are corners in px. Return the boxes (n, 4),
 # corners in px. The centre moves by .1 · offset · the anchor's width (for x) or height (for y). Width and height are the
@@ -478,7 +479,7 @@ check.suppress(suppress)
 # </details>
 # <!-- solution -->
 #
-# ### 10.5 Class by class · middle · 10 minutes
+# ### 10.5 Class by class · medium · 10 minutes
 #
 # The same with `labels` (n,): only boxes of one class suppress each other. Return the indices of those that stay, of all
 # classes together, best score first. Use your `suppress`.

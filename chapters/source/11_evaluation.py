@@ -236,7 +236,7 @@ print(rules.price_list(here, real["prices"]))
 #   they are points of another kind. [chainercv 297](https://github.com/chainer/chainercv/issues/297) has three
 #   differences at once, this one, difficult objects and a threshold for showing: 66.1 in place of 70.4.
 # - **Cutting off** at .5 costs more than eight, at .05 more than one. A box that you threw away can't be true.
-# - **The + 1** costs a tenth of a point on average. Small boxes feel it: one pixel of 20 is 5 percent.
+# - **Leaving out the + 1** costs a tenth of a point on average. Small boxes feel it: one pixel of 20 is 5 percent.
 # - **Exactly .5** hardly ever happens, not even with boxes in whole pixels. The dispute over >= and > is worth nothing.
 # - **Digits** of the scores cost nothing down to three. With two, many scores are equal, and the order of the file
 #   decides.
@@ -259,8 +259,8 @@ print(f"by area one horse is worth    {100 * last / total:.1f} of AP, {100 * las
 # one. That is what eleven points are: stairs. So a difference of .3 between two programs may be a different rule, or
 # one horse. The bare number can't tell which.
 #
-# A related trap: .3, .6 and .7 have no exact form in a computer. `0:.1:1` in Octave and NumPy gives .30000000000000004,
-# and a recall of exactly .3 misses its point. The library does as Octave does:
+# A related trap: Octave's `0:.1:1` and NumPy compute the points as n · .1, and 3 · .1, 6 · .1 and 7 · .1 come out one bit
+# above .3, .6 and .7. So a recall of exactly .3 misses the point .30000000000000004. The library does as Octave does:
 
 # %%
 print([int(n / 10 >= n * 0.1) for n in range(11)], "<- recall n / 10 reaches point n")
@@ -570,7 +570,7 @@ check.curve(curve)
 # </details>
 # <!-- solution -->
 #
-# ### 11.4 Eleven points · middle · 10 minutes
+# ### 11.4 Eleven points · medium · 10 minutes
 #
 # `recall` and `precision` are lists of the same length, perhaps empty. Return the AP of VOC2007, a number between 0
 # and 1.
@@ -598,7 +598,7 @@ check.eleven_points(eleven_points)
 # </details>
 # <!-- solution -->
 #
-# ### 11.5 Area · middle · 10 minutes
+# ### 11.5 Area · medium · 10 minutes
 #
 # The same curve. Return the area: each step of recall times the best precision *from there on*. The first step begins at
 # a recall of 0.
@@ -626,7 +626,7 @@ check.area(area)
 # </details>
 # <!-- solution -->
 #
-# ### 11.6 Kinds of errors · middle · 5 minutes
+# ### 11.6 Kinds of errors · medium · 5 minutes
 #
 # A false detection. `own` is its largest overlap with an object of its class, `other` with an object of any other
 # class. Return "duplicate", "confusion", "localisation", "both" or "background". (Try without scrolling up. Hit: .5
@@ -723,7 +723,7 @@ SelfTest("11")
 # - Recall = found / objects that count. Precision = found / (found + false). AP = the mean of the best precisions at
 #   eleven recalls, or the area. mAP = the mean over the classes.
 # - Two numbers may be compared if the rules are the same. On real detections counting difficult objects costs 7 points,
-#   throwing away scores below .5 more than 8; area gives 3, the + 1 a tenth.
+#   throwing away scores below .5 more than 8; area gives 3; leaving out the + 1 costs a tenth.
 # - Eleven points are stairs: one object may be worth .3 points of mAP.
 # - mAP says how much; the kinds of errors say what.
 #

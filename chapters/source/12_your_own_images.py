@@ -144,8 +144,8 @@ for e in found.examples[:3] + found.examples[9:10]:
     print(e.image_id, f"{share:.2f}", "test" if share < own.TEST_SHARE else "train")
 
 # %% [markdown]
-# Rename a picture or move it to another sub-folder, and it may change sides. If there are folders called `train` *and*
-# `val` or `test`, both words, they decide instead.
+# Rename a picture or move it to another sub-folder, and it may change sides. If one folder is called `train` and another
+# `val`, `valid` or `test`, these decide instead. One of them alone doesn't count: then the hash decides.
 #
 # A hash has one weakness: it doesn't know which pictures belong together. Two frames of one video are nearly the same
 # picture. If one is trained on and the other tested on, the test is too easy. Exercise 12.2 is about that.
@@ -176,13 +176,14 @@ print(f"parameters: {sum(x.numel() for x in theirs.values()):,} -> {sum(x.numel(
 #
 # ## Your boxes under the anchors
 #
-# A picture of any size is stretched to 300 x 300. What counts is how large an object is *there*.
+# A picture of any size is stretched to 300 x 300. What counts is how large an object is *there*. (*Size* is the root of
+# the area, as in chapter 11.)
 
 # %%
 print(survey.survey(*survey.on_canvas(found.examples)))
 
 # %% [markdown]
-# The small ones are the butterflies. An object that isn't covered gets one anchor, by step one of matching, whatever the
+# Nearly all that aren't covered are butterflies, 108 of 114. An object that isn't covered gets one anchor, by step one of matching, whatever the
 # overlap. A covered one gets several. One anchor is little to learn from.
 #
 # Butterflies are a mild case. Here is a real one: four photographs taken from a plane, with 951 tree crowns. (The boxes
@@ -210,7 +211,7 @@ for name, examples in (("the zoo", found.examples), ("tree crowns", crowns)):
 
 # %% [markdown]
 # Smaller anchors help a little, and soon the large objects are lost. **Cutting** helps far more: each photograph becomes
-# several tiles, each tile is stretched to 300 x 300, and the same crown is 40 px on the canvas instead of 5. No weight of a trained
+# several tiles, each tile is stretched to 300 x 300. At 8 x 8 the same crown is 40 px on the canvas instead of 5. No weight of a trained
 # network is lost. The price: as many times more pictures to look at, and objects that lie on a border are cut: at 8 x 8
 # more than a third of the crowns. (People let the tiles overlap for that, and suppress once more over all of them.)
 #
@@ -403,7 +404,7 @@ print("the same detections in at least 39 of 40 pictures:", agree >= 39, "   mor
 # Each has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not right*
 # shows where.
 #
-# ### 12.1 Three formats · middle · 10 minutes
+# ### 12.1 Three formats · medium · 10 minutes
 #
 # `kind` is "xml", "coco" or "yolo", `numbers` are the four numbers of that format, `size` is (width, height) of the
 # picture in px. XML counts from 1 here, as VOC does. Return a list of the four corners in px, counted from 0: xmin, ymin,
@@ -435,7 +436,7 @@ check.corners(corners)
 # </details>
 # <!-- solution -->
 #
-# ### 12.2 A split that stays · middle · 5 minutes
+# ### 12.2 A split that stays · medium · 5 minutes
 #
 # The pictures are frames of videos: `gate_0017.jpg` is a frame of the video `gate`, `gate_night_0003.jpg` one of
 # `gate_night`. Return those `names` that are for testing, in their order. All frames of a video go to the same side: a
@@ -474,7 +475,7 @@ check.outputs(channels)
 # </details>
 # <!-- solution -->
 #
-# ### 12.4 Rows of the new head · middle · 5 minutes
+# ### 12.4 Rows of the new head · medium · 5 minutes
 #
 # `old` and `new` are class lists, without background. Return a list with one entry for each row of the new head,
 # background first: the row of the old head that it is taken from, or -1 if there is none. For old = bird, cat, dog and
@@ -552,7 +553,7 @@ check.in_tile(in_tile)
 # </details>
 # <!-- solution -->
 #
-# ### 12.7 Rare classes · middle · 8 minutes
+# ### 12.7 Rare classes · medium · 8 minutes
 #
 # `pictures` lists for each picture the names of the animals in it, with repetitions; a list may be empty. A class that is
 # in at least the share `enough` of all pictures is frequent enough. One that is in a share f of them, fewer than that,
