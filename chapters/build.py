@@ -41,7 +41,8 @@ def build(source: Path) -> Path:
     for cell in book.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [kept for out in cell.outputs if (kept := _lean(out, cell.metadata.get("alt")))]
+            kept = [kept for out in cell.outputs if (kept := _lean(out, cell.metadata.get("alt")))]
+            cell.outputs = _joined(kept)
     book.metadata.pop("widgets", None)
     nbformat.write(book, notebook_of(source))
     return notebook_of(source)
@@ -55,7 +56,7 @@ def rewrite_words(source: Path) -> bool:
     if [cell.source for cell in code] != [cell.source for cell in ran]:
         return False
     for cell, before in zip(code, ran, strict=True):
-        cell.outputs, cell.execution_count = before.outputs, before.execution_count
+        cell.outputs, cell.execution_count = _joined(before.outputs), before.execution_count
         for out in cell.outputs:
             _describe(out, cell.metadata.get("alt"))
     nbformat.write(book, notebook_of(source))
@@ -145,6 +146,17 @@ def _lean(output: dict, alt: str | None) -> dict | None:
         data["image/png"] = _in_few_colours(data["image/png"])
         _describe(output, alt)
     return output
+
+
+def _joined(outputs: list) -> list:
+    """Outputs with printed lines in one piece, in however many the kernel sent them."""
+    joined = []
+    for out in outputs:
+        if joined and out.output_type == joined[-1].output_type == "stream" and out.name == joined[-1].name:
+            joined[-1].text += out.text
+        else:
+            joined.append(out)
+    return joined
 
 
 def _describe(output: dict, alt: str | None) -> None:
