@@ -23,7 +23,7 @@ from ssdlib import augment
 from ssdlib.anchors import SSD300 as SPEC
 from ssdlib.anchors import default_boxes
 from ssdlib.batches import padded
-from ssdlib.inference import autocast, precision_on
+from ssdlib.inference import autocast, layout_on, precision_on
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.records import Example, Predictions
@@ -43,19 +43,19 @@ class Part:
 
 
 def roofs(device: torch.device, low: torch.dtype, size: int, rounds: int = 5) -> tuple[float, float, float]:
-    """Operations a second in float32 and in `low`, of the faster of a matrix product and a convolution like conv4_2,
-    and bytes a second of a copy: the best of several."""
+    """Operations a second in float32 and in `low`, of the fastest of a matrix product and a convolution like conv4_2
+    in two layouts, and bytes a second of a copy: the best of several."""
     rates = []
     side, channels = size // 54, size // 4
     for kind in (torch.float32, low):
         a, b = (torch.rand(size, size, device=device).to(kind) for _ in range(2))
-        x = torch.rand(4, channels, side, side, device=device).to(kind, memory_format=torch.channels_last)
-        w = torch.rand(channels, channels, 3, 3, device=device).to(kind, memory_format=torch.channels_last)
-        tries = {
-            2 * size**3: lambda a=a, b=b: a @ b,
-            2 * 9 * 4 * channels**2 * side**2: lambda x=x, w=w: F.conv2d(x, w, padding=1),
-        }
-        rates.append(max(n / min(seconds(work, device) for _ in range(rounds)) for n, work in tries.items()))
+        tries = [(2 * size**3, lambda a=a, b=b: a @ b)]
+        for layout in (torch.channels_last, torch.contiguous_format):
+            shapes = (4, channels, side, side), (channels, channels, 3, 3)
+            x, w = (torch.rand(s, device=device).to(kind, memory_format=layout) for s in shapes)
+            product = 2 * 9 * 4 * channels**2 * side**2
+            tries.append((product, lambda x=x, w=w: F.conv2d(x, w, padding=1)))
+        rates.append(max(n / min(seconds(work, device) for _ in range(rounds)) for n, work in tries))
     line = torch.rand(size * size * 8, device=device)
     other = torch.empty_like(line)
     copied = min(seconds(lambda: other.copy_(line), device) for _ in range(rounds))
@@ -98,14 +98,15 @@ def step_parts(
     precision = precision_on(device, config.precision)
     examples, photographs = examples[:size], [photographs[i] for i in range(size)]
     anchors = default_boxes().to(device)
-    model = network_of(config).to(device, memory_format=torch.channels_last)
+    layout = layout_on(device, config)
+    model = network_of(config).to(device, memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
     boxes, labels = padded(examples)
     sizes = torch.tensor([e.size for e in examples])
     chance = augment.uniforms(len(examples), torch.Generator().manual_seed(0))
     drawn = augment.draw(sizes, boxes, labels, chance)
     images = augment.warp(photographs, drawn, device)
-    channels_last = images.contiguous(memory_format=torch.channels_last)
+    laid_out = images.contiguous(memory_format=layout)
     goal = drawn.boxes.to(device), drawn.labels.to(device)
     targets = make_targets(*goal, anchors)
     said: list[Predictions] = []
@@ -113,7 +114,7 @@ def step_parts(
 
     def forward() -> None:
         with autocast(device, precision):
-            said[:] = [model(channels_last)]
+            said[:] = [model(laid_out)]
 
     def loss() -> None:
         losses[:] = [multibox_loss(said[0], targets).multibox]

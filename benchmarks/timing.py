@@ -93,7 +93,7 @@ def grid(title: str, names: Sequence[str], cells: Sequence[Sequence[str]]) -> st
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
         for line in lines
     )
-    return f"**{title}**\n\n{text}\n"
+    return f"\n**{title}**\n\n{text}\n"  # a line before, or the title is part of what was said
 
 
 def three(value: float) -> str:
