@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import matplotlib
-import torch
+import timing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import browsing
@@ -75,18 +75,24 @@ def in_python() -> tuple[list[float], list[float]]:
     return work, peer
 
 
-def line(name: str, taken: list[float], unit: float) -> None:
+def cells(name: str, taken: list[float], peer: list[float]) -> list[str]:
     ordered = sorted(taken)
     median, most = statistics.median(ordered), ordered[int(0.95 * len(ordered))]
-    print(f"{name:<44}{median:8.1f}{most:8.1f}{len(taken):7}{median / unit:9.2f}")
+    times = statistics.median(peer) / median
+    return [name, f"{median:.1f} ms", f"{most:.1f} ms", str(len(taken)), f"{times:.1f}x"]
+
+
+def main() -> None:
+    timing.arguments(__doc__, 1, threads=1)
+    work, peer = in_python()
+    rows = [
+        cells("matplotlib draws the same (peer)", peer, peer),
+        cells("matcher, Python alone", work, peer),
+        cells("matcher, pointer to new picture in JupyterLab", in_the_browser(), peer),
+    ]
+    names = ["what", "median", "95 of 100 below", "moves", "ratio"]
+    timing.say(timing.grid("An explorer, from a move of the pointer to the new picture", names, rows))
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    work, peer = in_python()
-    browser = in_the_browser()
-    unit = statistics.median(peer)
-    print(f"{'ms':<44}{'median':>8}{'95 %':>8}{'n':>7}{'ratio':>9}")
-    line("matplotlib draws the same (peer)", peer, unit)
-    line("matcher, Python alone", work, unit)
-    line("matcher, pointer to new picture in Lab", browser, unit)
+    main()

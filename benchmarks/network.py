@@ -153,9 +153,8 @@ def main() -> None:
     model.train(), peer.train()
     times = timing.in_turn(our_step(model, batch, precision), their_step(peer, batch), rounds, per=size)
     rows.append(timing.Row(f"training step, batch {size}, per image", *times, "at least 2.3x"))
-    if (
-        precision == "bfloat16"
-    ):  # else these two would show the same again, or a precision that nobody uses here
+    # in float32 these two would show the same again, or a precision that nobody uses here
+    if precision == "bfloat16":
         few = max(1, rounds // 2)
         times = timing.in_turn(our_step(model, batch, "float32"), their_step(peer, batch), few, per=size)
         rows.append(timing.Row("the same, ours in float32", *times))

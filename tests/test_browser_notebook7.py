@@ -40,6 +40,7 @@ def test_keys_move_the_explorer_and_python_knows(chapter):
     assert chapter.errors() == 0
 
 
+KEYS = ("ArrowDown", "ArrowUp", "a", "d", "d")  # in the notebook: next, previous, a new cell, delete it
 CELL = "() => window.jupyterapp.shell.currentWidget.content.activeCellIndex"
 
 
@@ -49,17 +50,10 @@ def test_a_key_in_a_widget_stays_there_and_doesnt_go_to_the_next_cell(chapter, w
     widget.scroll_into_view_if_needed()
     widget.focus()
     there, cells = chapter.page.evaluate(CELL), chapter.page.locator(".jp-Cell").count()
-    for key in (
-        "ArrowDown",
-        "ArrowUp",
-        "a",
-        "d",
-        "d",
-    ):  # in the notebook: next, previous, a new cell, delete it
+    for key in KEYS:
         chapter.page.keyboard.press(key)
-        assert widget.evaluate("element => element === document.activeElement || element.type === 'radio'"), (
-            key
-        )
+        kept = widget.evaluate("element => element === document.activeElement || element.type === 'radio'")
+        assert kept, key
     assert chapter.page.evaluate(CELL) == there
     assert chapter.page.locator(".jp-Cell").count() == cells
 

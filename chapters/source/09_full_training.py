@@ -6,7 +6,7 @@
 #
 # | | |
 # |---|---|
-# | time | 95 minutes, 55 of them for the exercises; meanwhile the run goes on by itself. On the mini VOC it takes 5 minutes on two cores with units for bfloat16 (recorded), 15 to 25 on older ones; VOC 07+12 wants a GPU |
+# | time | 95 minutes, 55 of them for the exercises; meanwhile the run goes on by itself. On the mini VOC it takes 5 minutes on two cores with units for bfloat16 (recorded), 15 to 25 on two without (estimated); VOC 07+12 wants a GPU |
 # | hardware | any laptop for the mini VOC |
 # | you need | chapters 04 and 08: the loss and its N, the drops of the learning rate |
 # | new rooms | `runs`, `runlog`, `engine`, `memory`, `estimate` |
