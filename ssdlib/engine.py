@@ -12,15 +12,17 @@ from torch import Tensor, nn
 
 from ssdlib import distributed, evaluate, memory
 from ssdlib.anchors import default_boxes
-from ssdlib.batches import BatchMaker, fingerprint
+from ssdlib.batches import BatchMaker, fingerprint, make_batch
 from ssdlib.inference import Data, autocast, evaluate_on, layout_on, validation_loss
 from ssdlib.lock import alone
 from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, multibox_loss
 from ssdlib.matching import make_targets
-from ssdlib.model import SSD300
+from ssdlib.model import PRETRAINED, SSD300, unit_outputs
 from ssdlib.records import Batch, Losses, Targets
 from ssdlib.runlog import RunLog, read_log
 from ssdlib.runs import RESULTS, Progress, RunConfig, RunError, network_of, open_run, save_best, save_run
+
+SCALED_ON = 8  # images that `fit_scale` looks at
 
 
 @alone
@@ -49,6 +51,10 @@ def train(
     if last < max(first, 1):
         raise RunError(f"{out}: to be stopped after step {last}, but it is at step {first} already")
     log = RunLog(out, begin, config.log_every)
+    if begin.replaced is not None:
+        log.note(step=first, drops=config.drops, replaced=begin.replaced)
+    if first == 0 and weights is not None and (factors := fit_scale(model, weights, train_data)):
+        log.note(step=0, scaled=factors)
     best = min((row["val"]["multibox"] for row in read_log(out) if "val" in row), default=math.inf)
     network = distributed.wrap(model)
     maker = batch_maker(config, train_data, device)
@@ -175,6 +181,23 @@ def build(
         momentum=config.momentum,
     )
     return model, optimizer, default_boxes().to(device)
+
+
+def fit_scale(model: SSD300, weights: dict[str, Tensor], data: Data) -> dict[str, float]:
+    """Scale the layers conv1_1 ... fc7 that `weights`, a VGG16's convolutions, didn't bring (fc6 and fc7) to outputs
+    of unit deviation on the first training images. -> layer: factor; {} where all came, or none.
+
+    He's rule alone keeps the scale of what comes in, and conv5_3 of ImageNet's VGG16 gives 6.6: the heads begin with
+    logits in the tens, and at the paper's rate the confidence loss climbs before it falls.
+    """
+    missing = [name for name in PRETRAINED if name in model.body and f"body.{name}.0.weight" not in weights]
+    if "body.conv5_3.0.weight" not in weights or not missing:
+        return {}
+    examples, photographs = data
+    device = next(model.parameters()).device
+    few = range(min(len(examples), SCALED_ON))
+    images = make_batch([examples[i] for i in few], [photographs[i] for i in few], device=device).images
+    return unit_outputs(model, missing, images)
 
 
 def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMaker:

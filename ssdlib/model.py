@@ -9,6 +9,7 @@ Three arguments make a small sister for laptops and for training from nothing: `
 place of conv1_1, conv1_2 and pool1. The feature maps, and so the 8,732 anchors, are the same always.
 """
 
+from collections.abc import Sequence
 from math import sqrt
 
 import torch
@@ -140,6 +141,26 @@ def init_weights(model: SSD300) -> None:
             nn.init.uniform_(module.weight, -bound, bound)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def unit_outputs(model: SSD300, layers: Sequence[str], images: Tensor) -> dict[str, float]:
+    """Multiply the kernels of body `layers` so that what each gives for `images` (B, 3, S, S), before its ReLU, has a
+    standard deviation of 1. -> layer: factor.
+
+    For layers with random weights behind trained ones, whose outputs have a scale that no rule for random weights
+    knows. One after the other, since each feeds the next (LSUV, Mishkin and Matas, arXiv 1511.06422).
+    """
+    factors = {}
+    for name in layers:
+        deviations: list[float] = []
+        conv = model.body[name][0]
+        hook = conv.register_forward_hook(lambda _, __, out, found=deviations: found.append(float(out.std())))
+        model.feature_maps(images)
+        hook.remove()
+        factors[name] = 1 / deviations[0] if deviations[0] > 0 else 1.0  # nothing comes in: nothing to scale
+        conv.weight *= factors[name]
+    return factors
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -30,7 +30,7 @@ from ssdlib.model import SSD300
 from ssdlib.records import Predictions
 from ssdlib.runs import RunConfig, load_run
 from ssdlib.voc import CLASSES
-from ssdlib.weights import SOURCES, WeightsError, from_state, num_classes_of, read_file
+from ssdlib.weights import SOURCES, WeightsError, from_state, num_classes_of, read_file, refuse_broken
 
 # 7, 15, 33, 51, 69, 87, 105 percent of the canvas: torchvision's, chosen for the smaller objects of COCO
 COCO_ANCHORS = AnchorSpec(first_percent=7, percent_range=(15, 90))
@@ -127,11 +127,7 @@ def read(path: Path) -> Published:
     except WeightsError as error:
         raise WeightsError(f"{path}: {source}'s names, but {error}") from None
     state = {name: value.float() for name, value in state.items()}
-    broken = [name for name, value in state.items() if not bool(value.isfinite().all())]
-    if broken:
-        raise WeightsError(
-            f"{path}: {broken[0]} isn't finite, the training diverged; wanted an earlier checkpoint"
-        )
+    refuse_broken(state, path)
     return Published(state, classes, COCO_ANCHORS if source == "torchvision" else SPEC, clip, source)
 
 

@@ -8,7 +8,8 @@ from ssdlib.augment import STEPS
 from ssdlib.loss import MININGS
 from ssdlib.voc import CLASSES
 
-MAY_CHANGE = ("steps", "microbatch", "log_every", "val_every", "map_every", "checkpoint_every")  # on resuming
+# On resuming. Of the drops, only those that lie ahead: see `runs`.
+MAY_CHANGE = ("steps", "drops", "microbatch", "log_every", "val_every", "map_every", "checkpoint_every")
 FROM_ZERO = "microbatch learning_rate bias_rate drops warmup weight_decay val_every map_every".split()
 CHOICES = {"mining": MININGS, "precision": ("auto", "float32", "bfloat16")}
 

@@ -1,7 +1,8 @@
 """The log of a run: JSON lines, one every few steps, and the place where NaN is noticed.
 
-Three kinds of lines, told apart by their keys: means of the training loss (`multibox`), validation losses
-(`val`) and evaluations (`map`). Plots and dashboards read the file, never the loop.
+Kinds of lines, told apart by their keys: means of the training loss (`multibox`), validation losses (`val`) and
+evaluations (`map`); and notes: drops that were changed on resuming (`drops`), layers scaled at the start (`scaled`).
+Plots and dashboards read the file, never the loop.
 """
 
 import json
@@ -77,6 +78,12 @@ class RunLog:
         if distributed.is_first():
             with disk.named(self.out / LOG), open(self.out / LOG, "a") as file:
                 file.write(json.dumps({**row, "seconds": round(self.seconds, 1)}) + "\n")
+
+    def note(self, **row: Any) -> None:
+        """`write`, unless a session that was killed before its first checkpoint has written the same."""
+        row = json.loads(json.dumps(row))  # tuples become lists, as they are in the file
+        if not any({name: old.get(name) for name in row} == row for old in read_log(self.out)):
+            self.write(**row)
 
     def _go_on(self, step: int) -> None:
         """Keep the whole old log aside if it holds more than the checkpoint knows: what a killed session wrote

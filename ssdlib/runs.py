@@ -37,6 +37,7 @@ class Progress:
     seconds: float = 0.0  # spent, over all sessions
     seen: Sequence[Sequence[float]] = ()  # losses of the steps since the last line of the log, see `runlog`
     data: str = ""  # fingerprint of what is trained on; "" in checkpoints of earlier versions
+    replaced: tuple[int, ...] | None = None  # the drops until now, where this resumption asks for others
 
 
 def refuse_folder(out: Path) -> None:
@@ -71,7 +72,8 @@ def open_run(
                 raise RunError(
                     f"{out}: holds a run at step {state['step']}; resume it, or name another folder"
                 )
-            _refuse_other_config(out, config_from(state["config"]), config)
+            old = config_from(state["config"])
+            _refuse_other_config(out, old, config, state["step"])
             if data and state.get("data", "") not in ("", data):
                 raise RunError(
                     f"{out}: its run saw other pictures or boxes; name its data, or another folder"
@@ -82,7 +84,8 @@ def open_run(
                 )
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
-            progress = Progress(state["step"], state["seconds"], state["seen"], data)
+            replaced = old.drops if old.drops != config.drops else None
+            progress = Progress(state["step"], state["seconds"], state["seen"], data, replaced)
         if config.steps < progress.step:
             raise RunError(f"{out}: its run is at step {progress.step}, asked for are {config.steps}")
     refuse_folder(out)
@@ -161,7 +164,14 @@ def _of_this_version(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _refuse_other_config(out: Path, old: RunConfig, new: RunConfig) -> None:
+def _refuse_other_config(out: Path, old: RunConfig, new: RunConfig, step: int) -> None:
+    """Raise RunError if the `step` updates that are done would have been others with the new settings."""
+    taken, asked = ([drop for drop in sorted(config.drops) if drop < step] for config in (old, new))
+    if taken != asked:
+        raise RunError(
+            f"{out}: its run is at step {step} with drops {old.drops}, asked for are {new.drops}; "
+            f"only drops from step {step} on can be changed. Keep the earlier ones, or name another folder"
+        )
     for field in fields(RunConfig):
         was, now = getattr(old, field.name), getattr(new, field.name)
         if was != now and field.name not in MAY_CHANGE:

@@ -27,12 +27,20 @@ def starting_weights(path: Path, config: RunConfig) -> tuple[dict[str, Tensor], 
     theirs = {} if path.is_dir() or _is_hdf5(path) else weights.read_file(path)
     if path.is_dir() or "conv4_3_norm.weight" in theirs:
         model, old, step = load_run(path)
+        weights.refuse_broken(model.state_dict(), path)
         return _from(model.state_dict(), old.classes, config, f"{path}, step {step}")
     if theirs and not any(mark in theirs for mark, _ in weights.SOURCES.values()):
         try:
-            return weights.from_vgg16(theirs), f"{path}: conv1_1 ... fc7 of a VGG16"
+            state = weights.from_vgg16(theirs)
         except weights.WeightsError as error:
             raise weights.WeightsError(f"{path}: {error}, an SSD300 or a run of this library") from None
+        weights.refuse_broken(state, path)
+        if "body.fc6.0.weight" in state:
+            return state, f"{path}: conv1_1 ... fc7 of a VGG16"
+        return state, (
+            f"{path}: conv1_1 ... conv5_3 of a VGG16, taken for Caffe's (inputs 0..255 minus the mean); "
+            "fc6 and fc7 are random, scaled to outputs of unit deviation"
+        )
     found = published.read(path)
     state = found.state
     if not torch.equal(default_boxes(found.spec, found.clip_anchors), default_boxes()):

@@ -55,27 +55,47 @@ def from_state(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
 
 
 def from_vgg16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """VGG16 -> the layers conv1_1 ... fc7 of our state, to start training from.
+    """VGG16 -> the layers conv1_1 ... fc7 of our state, or conv1_1 ... conv5_3, to start training from.
 
     Takes torchvision's classifier ("features.0.weight" ..., "classifier.3.bias"), whose fc6 and fc7 are thinned
     out: every fourth output, and of fc6's 7x7 taps those in rows and columns 0, 3, 6; or the file usually called
     vgg16_reducedfc.pth ("0.weight" ... "33.bias"), where somebody did that already.
+    Or the 13 convolutions alone, which are taken for Caffe's, made for our RGB - (123, 117, 104): torchvision's
+    IMAGENET1K_FEATURES, whose classifier is filled with NaN, or a file of "features.*" only. What fc6 and fc7 begin
+    with then is `engine.fit_scale`'s affair.
 
-    torchvision's VGG16 was trained on (RGB/255 - mean)/deviation; conv1_1 is changed so that it answers our
+    torchvision's whole VGG16 was trained on (RGB/255 - mean)/deviation; conv1_1 is changed so that it answers our
     RGB - (123, 117, 104) in the same way, but for the border, where our padding stands for another grey.
     """
     if "31.weight" in state:
         names = dict(zip(PRETRAINED, map(str, (*VGG_PLACES, 31, 33)), strict=True))
         return _renamed(state, {f"body.{name}.0": place for name, place in names.items()})
-    if not {f"classifier.{i}.{kind}" for i in (0, 3) for kind in ("weight", "bias")} <= state.keys():
-        raise WeightsError(f"state with names like {', '.join(list(state)[:3])}: wanted a whole VGG16")
+    classifier = [value for name, value in state.items() if name.startswith("classifier.")]
+    features_alone = all(bool(value.isnan().all()) for value in classifier) and "features.0.weight" in state
+    whole = {f"classifier.{i}.{kind}" for i in (0, 3) for kind in ("weight", "bias")} <= state.keys()
+    if not (features_alone or whole):
+        raise WeightsError(
+            f"state with names like {', '.join(list(state)[:3])}: wanted a whole VGG16, or its features.* alone"
+        )
     ours = _renamed(state, {f"body.{n}.0": f"features.{p}" for n, p in zip(VGG, VGG_PLACES, strict=True)})
+    if features_alone:
+        return ours
     fc6 = state["classifier.0.weight"].view(4096, 512, 7, 7)[::4, :, ::3, ::3]
     fc7 = state["classifier.3.weight"].view(4096, 4096, 1, 1)[::4, ::4]
     ours |= {"body.fc6.0.weight": fc6.clone(), "body.fc6.0.bias": state["classifier.0.bias"][::4].clone()}
     ours |= {"body.fc7.0.weight": fc7.clone(), "body.fc7.0.bias": state["classifier.3.bias"][::4].clone()}
     _fold_normalisation(ours)
     return ours
+
+
+def refuse_broken(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise WeightsError that names the first tensor in which a number isn't finite."""
+    for name, value in state.items():
+        if not bool(value.isfinite().all()):
+            raise WeightsError(
+                f"{path}: {name} isn't finite, the training diverged or the file is damaged; "
+                "wanted an earlier checkpoint or a fresh download"
+            )
 
 
 def read_file(path: Path) -> Mapping[str, Tensor]:

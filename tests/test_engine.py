@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from ssdlib import engine, inference, runs
+from ssdlib import engine, inference, plots, runs
 from ssdlib.anchors import default_boxes
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
@@ -313,6 +313,110 @@ def test_a_run_is_not_overwritten_nor_resumed_with_other_settings(data, tmp_path
     with pytest.raises(runs.RunError, match=r"seed 0, asked for is 1"):
         engine.train(dataclasses.replace(TINY, seed=1), data, data, tmp_path, resume=True)
     assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
+
+
+def test_drops_ahead_may_be_changed_on_resuming_and_the_log_says_so(data, tmp_path):
+    longer = dataclasses.replace(TINY, steps=4, drops=(2, 3))
+    engine.train(longer, data, data, tmp_path, stop_after=3)
+    # a drop after 3 updates has not acted yet: the rate of the fourth is still open
+    table = engine.train(dataclasses.replace(longer, drops=(2,)), data, data, tmp_path, resume=True)
+    rows = read_log(tmp_path)
+    [note] = [row for row in rows if "drops" in row]
+    assert {**note, "seconds": 0} == {"step": 3, "drops": [2], "replaced": [2, 3], "seconds": 0}
+    assert [row["rate"] for row in rows if "multibox" in row] == pytest.approx([0.01, 0.001])
+    assert table is not None and weights_of(tmp_path)["config"]["drops"] == (2,)
+    assert plots.loss_curve(rows)  # who reads a log passes over its notes
+
+
+def test_changed_drops_are_noted_once_though_a_session_was_killed_before_its_checkpoint(data, tmp_path):
+    engine.train(TINY, data, data, tmp_path, stop_after=2)
+    killed = (tmp_path / runs.CHECKPOINT).read_bytes()
+    sooner = dataclasses.replace(TINY, drops=(3,))
+    engine.train(sooner, data, data, tmp_path, resume=True, stop_after=3)
+    (tmp_path / runs.CHECKPOINT).write_bytes(killed)  # as if it had never been written
+    engine.train(sooner, data, data, tmp_path, resume=True)
+    assert [row["drops"] for row in read_log(tmp_path) if "drops" in row] == [[3]]
+
+
+@pytest.mark.parametrize(
+    "begun, asked", [((2,), ()), ((4,), (2, 4)), ((1, 4), (2, 4)), ((1, 4), (4,)), ((1, 4), (1, 2))]
+)
+def test_drops_that_would_have_changed_what_is_done_are_refused(data, tmp_path, begun, asked):
+    config = dataclasses.replace(TINY, drops=begun)
+    engine.train(config, data, data, tmp_path, stop_after=3)
+    before = (tmp_path / runs.CHECKPOINT).read_bytes()
+    with pytest.raises(runs.RunError, match="only drops from step 3 on can be changed"):
+        engine.train(dataclasses.replace(config, drops=asked), data, data, tmp_path, resume=True)
+    assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
+
+
+# ---- weights of VGG16's convolutions alone
+
+BARE = dataclasses.replace(TINY, batch_norm=False, steps=2, learning_rate=1e-9, val_every=0)
+
+
+def convolutions(config, scale=8.0):
+    """conv1_1 ... conv5_3 whose answers are far larger than those of random weights."""
+    random = engine.build(config, CPU)[0].state_dict()
+    last = "body.conv5_3.0.weight"
+    kept = {n: v for n, v in random.items() if n.startswith("body.conv") and n < "body.conv6"}
+    return kept | {last: scale * kept[last]}
+
+
+def deviation(model, name, images):
+    """Of what a layer gives before its ReLU, from what the layer before it gives."""
+    seen = {}
+    for other in ("fc6", "fc7"):
+        model.body[other][0].register_forward_hook(
+            lambda _, i, o, other=other: seen.update({other: o.clone()})
+        )
+    with torch.no_grad():
+        model.feature_maps(images)
+    return float(seen[name].std())
+
+
+def test_layers_that_vgg16s_convolutions_do_not_bring_begin_with_outputs_of_unit_deviation(data, tmp_path):
+    given = convolutions(BARE)
+    engine.train(BARE, data, data, tmp_path, weights=given)
+    [note] = [row for row in read_log(tmp_path) if "scaled" in row]
+    random = engine.build(BARE, CPU)[0].state_dict()
+    trained = weights_of(tmp_path)["model"]
+    for name in ("fc6", "fc7"):  # the rate is tiny: what training did to them doesn't show
+        kernel = f"body.{name}.0.weight"
+        torch.testing.assert_close(
+            trained[kernel], note["scaled"][name] * random[kernel], rtol=1e-3, atol=1e-5
+        )
+    model = engine.build(BARE, CPU, trained)[0]
+    images = torch.stack([oracle_canvas(photograph) for photograph in data[1]])
+    assert deviation(model, "fc6", images) == pytest.approx(1, rel=0.02)
+    assert deviation(model, "fc7", images) == pytest.approx(1, rel=0.02)
+    unscaled = engine.build(BARE, CPU, given)[0]
+    assert not 0.5 < deviation(unscaled, "fc6", images) < 2  # or there would have been nothing to do
+
+
+def oracle_canvas(photograph):
+    """A photograph (H, W, 3) as the network's input, by torch's own resampling."""
+    pixels = photograph.permute(2, 0, 1)[None].float()
+    resized = torch.nn.functional.interpolate(pixels, (300, 300), mode="bilinear", align_corners=False)
+    return resized[0] - torch.tensor([123.0, 117.0, 104.0]).view(3, 1, 1)
+
+
+def test_a_whole_vgg16_a_whole_network_and_a_resumed_run_are_not_scaled(data, tmp_path):
+    random = engine.build(BARE, CPU)[0].state_dict()
+    whole = {n: v for n, v in random.items() if n.startswith("body.") and n < "body.conv6"}
+    whole |= {n: v for n, v in random.items() if n.startswith("body.fc")}
+    for name, given in {
+        "vgg16": whole,
+        "network": random,
+        "heads": {"loc.fc7.bias": random["loc.fc7.bias"]},
+    }.items():
+        engine.train(BARE, data, data, tmp_path / name, weights=given)
+        assert not [row for row in read_log(tmp_path / name) if "scaled" in row]
+    engine.train(BARE, data, data, tmp_path / "twice", weights=convolutions(BARE), stop_after=1)
+    engine.train(BARE, data, data, tmp_path / "once", weights=convolutions(BARE))
+    engine.train(BARE, data, data, tmp_path / "twice", weights=convolutions(BARE), resume=True)
+    assert same(weights_of(tmp_path / "twice")["model"], weights_of(tmp_path / "once")["model"])
+    assert len([row for row in read_log(tmp_path / "twice") if "scaled" in row]) == 1
 
 
 def test_a_folder_of_something_else_is_refused_untouched(data, tmp_path):

@@ -12,7 +12,20 @@ import pytest
 import torch
 from PIL import Image
 
-from ssdlib import export, exported, formats, inference, runs, show, survey, transfer, video, voc, weights
+from ssdlib import (
+    checkpoint,
+    export,
+    exported,
+    formats,
+    inference,
+    runs,
+    show,
+    survey,
+    transfer,
+    video,
+    voc,
+    weights,
+)
 from ssdlib.__main__ import main
 from ssdlib.anchors import default_boxes
 from ssdlib.records import Detections, Example
@@ -122,13 +135,53 @@ def test_with_the_same_classes_in_another_order_the_network_says_the_same(networ
         (
             lambda f: write(f, {"a": torch.ones(2)}),
             weights.WeightsError,
-            "wanted a whole VGG16, an SSD300 or a run",
+            "wanted a whole VGG16, or its features.\\* alone, an SSD300 or a run",
         ),
     ],
 )
 def test_what_cannot_be_started_from_is_refused_in_one_sentence(tmp_path, make, error, sentence):
     with pytest.raises(error, match=sentence):
         transfer.starting_weights(make(tmp_path), NARROW)
+
+
+def features(shapes):
+    """Random convolutions as torchvision's VGG16 calls them."""
+    places = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    names = list(shapes)[:13]
+    random = torch.Generator().manual_seed(0)
+    return {
+        f"features.{place}.{kind}": torch.randn(shapes[name][kind], generator=random) / 30
+        for place, name in zip(places, names, strict=True)
+        for kind in ("weight", "bias")
+    }
+
+
+def full_shapes():
+    with torch.device("meta"):
+        body = network_of(RunConfig()).body
+    return {
+        name: {"weight": layer[0].weight.shape, "bias": layer[0].bias.shape} for name, layer in body.items()
+    }
+
+
+def test_a_file_of_convolutions_alone_says_what_it_is_taken_for(tmp_path):
+    state, said = transfer.starting_weights(write(tmp_path, features(full_shapes())), RunConfig())
+    assert "body.conv5_3.0.weight" in state and "body.fc6.0.weight" not in state
+    assert "taken for Caffe's (inputs 0..255 minus the mean); fc6 and fc7 are random, scaled" in said
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused_by_name_whatever_the_file_is(tmp_path, number, network):
+    """IMAGENET1K_FEATURES gave a network of NaN without a word; so would have any other file."""
+    theirs = features(full_shapes())
+    theirs["features.12.bias"][3] = number
+    with pytest.raises(weights.WeightsError, match=r"body.conv3_2.0.bias isn't finite.* wanted an earlier"):
+        transfer.starting_weights(write(tmp_path, theirs), RunConfig())
+    ours = checkpoint.load(MINI_RUN / runs.CHECKPOINT)
+    ours["model"]["loc.fc7.weight"][0, 0, 0, 0] = number
+    checkpoint.save(tmp_path / "run.pt", {k: v for k, v in ours.items() if k != "format"})
+    with pytest.raises(weights.WeightsError, match="loc.fc7.weight isn't finite"):
+        transfer.starting_weights(tmp_path / "run.pt", NARROW)
 
 
 def write(folder, state):

@@ -275,6 +275,21 @@ def test_a_vgg16_without_its_classifier_is_refused(vgg16, gone):
     assert "wanted a whole VGG16" in refusal(from_vgg16, state)
 
 
+@pytest.mark.parametrize("classifier", ["none", "of NaN"])
+def test_the_convolutions_alone_are_taken_unfolded_and_without_fc6_and_fc7(vgg16, classifier):
+    """torchvision's IMAGENET1K_FEATURES has a classifier of NaN; its inputs are 0..255 minus the mean, as ours."""
+    nan = {n: torch.full_like(v, torch.nan) for n, v in vgg16.items() if n.startswith("classifier")}
+    theirs = {n: v for n, v in vgg16.items() if n.startswith("features")}
+    state = from_vgg16(theirs | (nan if classifier == "of NaN" else {}))
+    wanted = {
+        f"body.{name}.0.{kind}": theirs[f"features.{place}.{kind}"]
+        for name, place in list(VGG_NAMES.items())[:13]
+        for kind in ("weight", "bias")
+    }
+    assert state.keys() == wanted.keys()
+    assert_equal(state, wanted)
+
+
 def test_a_whole_ssd_is_no_vgg16_and_the_other_way_round(small_state, vgg16):
     assert "VGG16" in refusal(from_vgg16, renamed_by_hand(small_state, "amdegroot"))
     assert "features.0.weight" in refusal(from_state, vgg16)
