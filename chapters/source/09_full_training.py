@@ -79,8 +79,8 @@ for field in dataclasses.fields(paper):
               f"{values[1] if field.name != 'augment' else 'all four':<18}{values[2]}")
 
 # %% [markdown]
-# Some things in the middle column look small and aren't the same thing as the paper's. Although the author of the published
-# run calls its configuration that of Caffe's model, its program differs in these:
+# Some things in the middle column look small, but each makes another training of it. The author of the published run calls
+# its configuration that of Caffe's model; read line by line, the two differ in these:
 #
 # - `drops` and `steps`: chapter 08.
 # - `weight_decay`: the published run's program adds 5e-4 · w² to the loss. The gradient of that is 1e-3 · w, which is
