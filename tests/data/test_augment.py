@@ -290,7 +290,8 @@ def test_every_whole_pixel_patch_keeps_its_bound_and_touches_an_object(steps):
         if number == 0:
             assert window == plane
             continue
-        assert max(slow.iou(window, thing) for thing in objects) > slow.MIN_IOUS[number - 1] - 1e-6
+        overlap, bound = max(slow.iou(window, thing) for thing in objects), slow.MIN_IOUS[number - 1]
+        assert overlap > (bound - 1e-6 if bound else 0)  # without a bound it has to touch one, at least
         assert window == [round(edge) for edge in window]
         across, down = window[2] - window[0], window[3] - window[1]
         room = plane[2] - plane[0], plane[3] - plane[1]
@@ -334,6 +335,24 @@ def test_a_box_that_is_rounded_to_nothing_is_dropped_and_nothing_has_no_area():
     sizes, chance = torch.tensor([[500, 500]]), torch.full_like(uniforms(1, seeded(0), "ssd_keras"), 0.9)
     d = draw(sizes, boxes, torch.tensor([[1, 2]]), chance, ("expand",), "ssd_keras")
     assert d.labels.tolist() == [[1]] and d.boxes.tolist() == [[[0, 6, 1, 36]]]
+
+
+def test_a_whole_pixel_patch_lies_at_every_place_of_its_plane_with_the_same_probability():
+    d = draw_many(40000, seed=9, size=(10, 10), objects=[(0, 0, 10, 10)], steps=("crop",), rule="ssd_keras")
+    half = d.window[(d.patch == 6) & (d.window[:, 2] - d.window[:, 0] == 5)]
+    shares = half[:, 0].long().bincount(minlength=6).double() / len(half)
+    assert len(shares) == 6 and float((shares - 1 / 6).abs().max()) < 4.5 * (5 / 36 / len(half)) ** 0.5
+
+
+def test_only_a_patch_loses_the_boxes_at_its_last_pixel_and_cuts_them_off_there():
+    """A photograph of 300 x 300 px with a box in its last column, and one up to its right edge."""
+    boxes, labels = torch.tensor([[[299.0, 50, 300, 150], [100, 50, 300, 150]]]), torch.tensor([[1, 2]])
+    window, flip = torch.tensor([[0.0, 0, 300, 300]]), torch.tensor([False])
+    given_ = boxes, labels, window, flip
+    moved, kept = augment._move_to_whole_pixels(*given_, cropped=torch.tensor([False]))
+    assert kept.tolist() == [[1, 2]] and torch.equal(moved, boxes)
+    moved, kept = augment._move_to_whole_pixels(*given_, cropped=torch.tensor([True]))
+    assert kept.tolist() == [[2]] and moved.tolist() == [[[100, 50, 299, 150]]]
 
 
 def test_a_picture_without_objects_is_shown_whole_by_the_rule_of_ssd_keras_too():
