@@ -110,7 +110,8 @@ for field in dataclasses.fields(paper):
 # | detections aren't clipped to the picture | they are, after suppression, as in Caffe | corners of boxes that reach out of the picture |
 #
 # It also leaves out pictures without objects, but that changes nothing: it asks before the augmentation, and each of VOC's
-# 16,551 has at least one. A picture that a crop has emptied stays in the batch, and negatives are mined in it.
+# 16,551 has at least one, and so has each of the 4,952 test pictures when the difficult ones are left out. A picture that a
+# crop has emptied stays in the batch, and negatives are mined in it.
 #
 # The small recipe trains a narrow network from random weights, where the other two start from VGG16's. That is why it
 # normalises (`batch_norm`) and why its rate is so much higher. Its anchors and its loss are the paper's, to the last
