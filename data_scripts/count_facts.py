@@ -60,9 +60,9 @@ def per_rule(examples: Sequence[Example], size: int = 32, random_seed: int = 0) 
         counts = torch.zeros(5, dtype=torch.int64)
         for start in tqdm(range(0, len(examples), size), desc=rule):
             some = examples[start : start + size]
-            chance = augment.uniforms(len(some), batches.generator(random_seed, start), rule)
+            random_numbers = augment.uniforms(len(some), batches.generator(random_seed, start), rule)
             sizes = torch.tensor([e.size for e in some])
-            drawn = augment.draw(sizes, *batches.padded(some), chance, rule=rule)
+            drawn = augment.draw(sizes, *batches.padded(some), random_numbers, rule=rule)
             kept = (drawn.labels > 0).sum(dim=1)
             assigned = (matching.make_targets(drawn.boxes, drawn.labels, anchors).labels > 0).sum()
             whole = (drawn.patch == 0).sum()

@@ -205,7 +205,7 @@ def _draw_patch_in_rounds(u: Tensor, plane: Tensor, boxes: Tensor, labels: Tenso
         corner = origin[which, None] + (trial[..., 2:] * (room - sides + 1)).floor()
         patches = torch.cat([corner, corner + sides], dim=-1)  # (b, 50, 4) px of the photograph
         aspect = sides[..., 0] / sides[..., 1]
-        overlap = geometry.iou(patches[..., None, :], boxes[which, None])  # (b, 50, R)
+        overlap = box_ops.iou(patches[..., None, :], boxes[which, None])  # (b, 50, R)
         good = ((overlap > bounds[number, None, None]) & (labels[which, None] > 0)).any(dim=-1)
         good &= (aspect >= PATCH_ASPECT[0]) & (aspect <= PATCH_ASPECT[1])
         found, first = good.any(dim=1), good.to(torch.uint8).argmax(dim=1)
@@ -243,9 +243,9 @@ def _move_to_whole_pixels(
     """`_move` by ssd_keras's rule. Where a patch was cut out ((B,) `cropped`), a box stays if its centre lies between
     its first pixel and its last one, size - 1, and is cut off there. All corners are rounded on the canvas; a box
     without width or height after that is dropped."""
-    side = SSD300.canvas
+    side = SSD300_ANCHORS.canvas
     origin, extent = window[:, None, :2], window[:, None, 2:] - window[:, None, :2]
-    centre = geometry.to_cxcywh(boxes)[..., :2] - origin
+    centre = box_ops.to_cxcywh(boxes)[..., :2] - origin
     inside = ((centre >= 0) & (centre <= extent - 1)).all(dim=-1) | ~cropped[:, None]
     moved = boxes - origin.repeat(1, 1, 2)
     cut = moved.clamp(min=0).minimum((extent - 1).repeat(1, 1, 2))
