@@ -221,10 +221,13 @@ def export_(options: argparse.Namespace) -> None:
 def evaluate_(options: argparse.Namespace) -> None:
     """Print the table of AP of devkit result files, or of a checkpoint on a data set."""
     sets = options.sets or SETS["own" if own.is_own(Path(options.data)) else "test"]
+    if options.precision and not options.checkpoint:
+        raise RunError("--precision is for --checkpoint; what result files hold was computed before")
     if options.checkpoint:
         device = distributed.start()
         model, config, kind = load_detector(options.checkpoint, device)
-        _say(f"{options.checkpoint}: {kind}")
+        config = dataclasses.replace(config, precision=options.precision or config.precision)
+        _say(f"{options.checkpoint}: {kind}; computes in {inference.precision_on(device, config.precision)}")
     wanted = config.classes if options.checkpoint else options.classes
     found = _own(options.data, wanted)
     classes = tuple(wanted or (found.classes if found else voc.CLASSES[1:]))

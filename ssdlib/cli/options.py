@@ -5,7 +5,7 @@ import dataclasses
 
 from ssdlib.cli.doctor import MINI
 from ssdlib.evaluate import METRICS
-from ssdlib.training.recipes import recipe_called
+from ssdlib.training.recipes import CHOICES, recipe_called
 from ssdlib.training.runs import RECIPES, RunConfig
 
 CHECKPOINT = (
@@ -87,6 +87,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--classes", nargs="+", metavar="NAME", help="of result files, if they aren't VOC's")
     command.add_argument("--ids", metavar="FILE", help="judge only the images listed there, one id a line")
     command.add_argument("--metric", choices=METRICS, default="11point", help="default: %(default)s")
+    command.add_argument(
+        "--precision",
+        choices=CHOICES["precision"],
+        help="with --checkpoint: what the network computes in (default: as it was trained; float32, as Caffe's test "
+        "has it, for a figure that is published)",
+    )
     command.add_argument("--csv", metavar="FILE", help="write class,ap rows there")
     command.add_argument("--out", metavar="DIR", help="with --checkpoint: where the devkit's files go")
 

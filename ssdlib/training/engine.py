@@ -228,6 +228,7 @@ def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMak
         difficult=config.difficult,
         device=device,
         share=(distributed.rank(), distributed.processes()),
+        rule=config.augment_rule,
     )
 
 

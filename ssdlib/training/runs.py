@@ -146,7 +146,8 @@ def load_run(path: Path, device: torch.device | str = "cpu") -> tuple[SSD300, Ru
 
 def network_of(config: RunConfig) -> SSD300:
     """The network that these settings describe, with random weights."""
-    return SSD300(len(config.classes) + 1, config.width, config.batch_norm, config.strided_stem)
+    kind = config.width, config.batch_norm, config.strided_stem, config.new_layers
+    return SSD300(len(config.classes) + 1, *kind)
 
 
 def config_from(values: dict[str, Any]) -> RunConfig:
