@@ -120,6 +120,9 @@ def train(options: argparse.Namespace) -> None:
     config = _config(options, found)
     out = Path(options.out)
     initial, source = starting_weights(options.init, config) if options.init else (None, "")
+    begun = (out / CHECKPOINT).exists()
+    if not begun:
+        engine.refuse_random_frozen(config, initial)
     _say(f"starting from {source}" if source else "starting from random weights")
     train_data = _data(options, config.train_sets, config, found)
     test_data = _data(options, config.test_sets, config, found)
@@ -131,7 +134,6 @@ def train(options: argparse.Namespace) -> None:
             "the paper starts from VGG16's weights (--init), and its rate is made for them, not for random ones"
         )
     refuse_folder(out)
-    begun = (out / CHECKPOINT).exists()
     if options.estimate or (config.steps >= WORTH_AN_ESTIMATE and not begun):
         _estimate(config, train_data, test_data, initial, load_run(out)[2] if begun else 0)
     if options.estimate:

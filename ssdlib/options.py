@@ -11,6 +11,10 @@ CHECKPOINT = (
     "run folder or checkpoint of this library, or an SSD300 that ssd_keras (HDF5), torchvision, amdegroot or "
     "lufficc (.pth) saved"
 )
+FREEZE = (
+    "the body up to and including this layer (conv1_1 ... conv9_2) isn't trained: no gradient, decay or momentum; it "
+    "needs weights to start from; default: all layers are trained"
+)
 DATA = "a VOCdevkit, or pictures with Pascal XML, COCO JSON or YOLO text, see `look`"
 
 
@@ -104,4 +108,6 @@ def _add_config(group: argparse._ArgumentGroup) -> None:
             kwargs |= {"nargs": some, "type": type(field.default[0])}
         else:
             kwargs["type"] = type(field.default)
+        if field.name == "freeze":
+            kwargs |= {"metavar": "LAYER", "help": FREEZE}
         group.add_argument(flag, **kwargs)
