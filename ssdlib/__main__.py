@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ssdlib import (
     anchors,
+    checkpoint,
     distributed,
     engine,
     estimate,
@@ -35,7 +36,7 @@ from ssdlib.options import parser
 from ssdlib.published import load_detector
 from ssdlib.recipes import scaled
 from ssdlib.records import Example
-from ssdlib.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, load_run, refuse_folder
+from ssdlib.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, refuse_folder
 from ssdlib.show import draw_run, show
 from ssdlib.transfer import starting_weights
 from ssdlib.video import VideoError
@@ -119,23 +120,33 @@ def train(options: argparse.Namespace) -> None:
         usable.within(bad, len(found.examples) + len(bad), usable.OWN_SHARE)
     config = _config(options, found)
     out = Path(options.out)
-    initial, source = starting_weights(options.init, config) if options.init else (None, "")
     begun = (out / CHECKPOINT).exists()
-    if not begun:
+    initial, source = None, "random weights"
+    if options.init and not begun:
+        initial, source = starting_weights(options.init, config)
+    if begun:
+        _say(f"{out}: a run is there already" + (f", so {options.init} isn't read" if options.init else ""))
+    else:
         engine.refuse_random_frozen(config, initial)
-    _say(f"starting from {source}" if source else "starting from random weights")
+        _say(f"starting from {source}")
     train_data = _data(options, config.train_sets, config, found)
     test_data = _data(options, config.test_sets, config, found)
     _say(f"{len(train_data[0])} photographs to train on, {len(test_data[0])} to test on; writing to {out}")
     precision = inference.precision_on(device, config.precision)
     _say(f"width {config.width:g}, {config.steps} steps of {config.batch_size} images, {precision}")
-    if config.width == 1 and initial is None and not config.batch_norm:
+    if config.width == 1 and initial is None and not begun and not config.batch_norm:
         _say(
             "the paper starts from VGG16's weights (--init), and its rate is made for them, not for random ones"
         )
     refuse_folder(out)
     if options.estimate or (config.steps >= WORTH_AN_ESTIMATE and not begun):
-        _estimate(config, train_data, test_data, initial, load_run(out)[2] if begun else 0)
+        _estimate(
+            config,
+            train_data,
+            test_data,
+            initial,
+            checkpoint.load(out / CHECKPOINT).get("step", 0) if begun else 0,
+        )
     if options.estimate:
         return
     bar = tqdm if distributed.is_first() else None

@@ -16,8 +16,10 @@ there. Any other number is refused: its order would be a guess. Thresholds and s
 all; torchvision would also keep a box from growing beyond 62 times its anchor.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +27,22 @@ from torch import Tensor, nn
 from ssdlib import coding
 from ssdlib.anchors import SSD300 as SPEC
 from ssdlib.anchors import AnchorSpec, default_boxes
+from ssdlib.checkpoint import checked
 from ssdlib.keras_file import from_keras, is_hdf5
 from ssdlib.model import SSD300
 from ssdlib.records import Predictions
-from ssdlib.runs import RunConfig, load_run
+from ssdlib.runs import RunConfig, load_run, run_in
 from ssdlib.voc import CLASSES
-from ssdlib.weights import SOURCES, WeightsError, from_state, num_classes_of, read_file, refuse_broken
+from ssdlib.weights import (
+    SOURCES,
+    WeightsError,
+    contents,
+    from_state,
+    from_vgg16,
+    num_classes_of,
+    refuse_broken,
+    state_in,
+)
 
 # 7, 15, 33, 51, 69, 87, 105 percent of the canvas: torchvision's, chosen for the smaller objects of COCO
 COCO_ANCHORS = AnchorSpec(first_percent=7, percent_range=(15, 90))
@@ -45,6 +57,10 @@ COCO_NAMES = {
     "tvmonitor": "tv",
 }
 
+# what is said of a VGG16, by where its convolutions come from
+CAFFES = "taken for Caffe's (inputs 0..255 minus the mean)"
+TORCHVISIONS = "its inputs' mean and deviation folded into conv1_1, fc6 and fc7 thinned out"
+
 SEVENTH_HEADS = ("loc.6.weight", "box_head.predictor.reg_headers.6.weight")  # which SSD512 has
 
 
@@ -57,6 +73,7 @@ class Published:
     spec: AnchorSpec  # of the anchors it was trained with
     clip_anchors: str  # what was done to those that cross the border, see `anchors.default_boxes`
     source: str  # the program that saved it
+    taken_off: str = ""  # in words, what was around the weights, see `weights.state_in`
 
     def __str__(self) -> str:
         classes = (
@@ -65,8 +82,29 @@ class Published:
         scales = ", ".join(map(str, self.spec.percents))
         return (
             f"SSD300 by {self.source}; classes: {classes}; "
-            f"anchors: {scales} percent, clipped: {self.clip_anchors}"
+            f"anchors: {scales} percent, clipped: {self.clip_anchors}{_in_brackets(self.taken_off)}"
         )
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A VGG16, to start training from."""
+
+    state: dict[str, Tensor]  # of our layers conv1_1 ... conv5_3, or to fc7
+    note: str  # what its inputs are taken for, and what was done about it
+    taken_off: str = ""
+
+    def __str__(self) -> str:
+        last = "fc7" if "body.fc6.0.weight" in self.state else "conv5_3"
+        return f"conv1_1 ... {last} of a VGG16{_in_brackets(self.taken_off)}, {self.note}"
+
+
+class Run(NamedTuple):
+    """A run of this library, or a checkpoint of one."""
+
+    model: SSD300  # in eval mode, on the CPU
+    config: RunConfig
+    step: int
 
 
 class Translated(nn.Module):
@@ -98,29 +136,49 @@ class Translated(nn.Module):
 
 
 def load_detector(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, RunConfig, str]:
-    """Network in eval mode, settings and a description of any checkpoint: a run of ours, or what `read` reads.
+    """Network in eval mode, settings and a description of any checkpoint: a run of ours, or another's SSD300.
 
     Its predictions are about `default_boxes()` and the classes of its settings, VOC's for others' files. A foreign
-    network computes in float32, as it did at home. What a file is shows in its content, not in name or suffix.
+    network computes in float32, as it did at home.
+    """
+    found = read(path)
+    if isinstance(found, Backbone):
+        raise WeightsError(
+            f"{path}: {found}, which detects nothing by itself; wanted an SSD300. To train one from it: train --init"
+        )
+    if isinstance(found, Run):
+        model = found.model.to(device, memory_format=torch.channels_last)
+        return model, found.config, f"a run of this library, step {found.step}"
+    model = network(found).to(device, memory_format=torch.channels_last)
+    return model, RunConfig(precision="float32"), str(found)
+
+
+def read(path: Path) -> Run | Published | Backbone:
+    """What a folder or file of weights holds, recognised by its content, not by name or suffix.
+
+    A run of this library; an SSD300 that ssd_keras (HDF5), torchvision, amdegroot or lufficc saved; or a VGG16. The
+    file is read once. Raises WeightsError, CheckpointError or RunError in one sentence that names the file, what is
+    wrong with it and what was wanted.
     """
     path = Path(path)
-    if not path.is_file() or _is_ours(path):
-        model, config, step = load_run(path, device)
-        return model, config, f"a run of this library, step {step}"
-    published = read(path)
-    model = network(published).to(device, memory_format=torch.channels_last)
-    return model, RunConfig(precision="float32"), str(published)
-
-
-def read(path: Path) -> Published:
-    """What ssd_keras (HDF5), torchvision, amdegroot or lufficc (.pth) saved, recognised by its content.
-
-    Raises WeightsError that names the file, what is wrong with it and what was wanted.
-    """
-    if is_hdf5(path):
-        state, source, clip = from_keras(path), "ssd_keras", "none"
+    if path.is_dir():
+        return Run(*load_run(path))
+    if not path.exists():
+        raise WeightsError(f"{path}: not there; wanted a run's folder or a file of weights")
+    if path.is_file() and is_hdf5(path):
+        state, taken_off = from_keras(path), ""
+        if "conf.conv4_3.bias" not in state:
+            refuse_broken(state, path)
+            return Backbone(state, f"{CAFFES}, BGR turned into RGB")
+        source, clip = "ssd_keras", "none"
     else:
-        state, source, clip = _by_pytorch(path)
+        whole = contents(path)
+        theirs, taken_off = state_in(whole, path)
+        if "conv4_3_norm.weight" in theirs:
+            return Run(*run_in(_ours(whole, path), path))
+        if not any(mark in theirs for mark, _ in SOURCES.values()):
+            return _backbone(theirs, taken_off, path)
+        state, source, clip = _by_pytorch(theirs, path)
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     try:
         classes = _classes(source, num_classes_of(shapes))
@@ -128,7 +186,8 @@ def read(path: Path) -> Published:
         raise WeightsError(f"{path}: {source}'s names, but {error}") from None
     state = {name: value.float() for name, value in state.items()}
     refuse_broken(state, path)
-    return Published(state, classes, COCO_ANCHORS if source == "torchvision" else SPEC, clip, source)
+    spec = COCO_ANCHORS if source == "torchvision" else SPEC
+    return Published(state, classes, spec, clip, source, taken_off)
 
 
 def network(published: Published) -> nn.Module:
@@ -142,13 +201,30 @@ def network(published: Published) -> nn.Module:
     return Translated(model, anchors, published.classes).eval()
 
 
-def _is_ours(path: Path) -> bool:
-    return not is_hdf5(path) and "conv4_3_norm.weight" in read_file(path)
+def _ours(whole: Any, path: Path) -> dict[str, Any]:
+    """A checkpoint of this library, from a file whose weights have the names of our network."""
+    if not (isinstance(whole, dict) and "format" in whole):
+        raise WeightsError(
+            f"{path}: weights of this library's network without their settings (classes, width ...); "
+            "wanted the run's folder, or a checkpoint.pt or best.pt in it"
+        )
+    return checked(whole, path)
 
 
-def _by_pytorch(path: Path) -> tuple[dict[str, Tensor], str, str]:
-    """State, source and clip of a .pth file."""
-    theirs = read_file(path)
+def _backbone(theirs: Mapping[str, Tensor], taken_off: str, path: Path) -> Backbone:
+    """A VGG16 from a file of PyTorch's that has no mark of a whole SSD300."""
+    try:
+        state = from_vgg16(theirs)
+    except WeightsError as error:
+        known = f"an SSD300 by {', '.join(SOURCES)}, or a run of this library"
+        raise WeightsError(f"{path}: {error}, {known}") from None
+    refuse_broken(state, path)
+    thinned = "classifier.0.weight" in theirs and "body.fc6.0.weight" in state
+    return Backbone(state, TORCHVISIONS if thinned else CAFFES, taken_off)
+
+
+def _by_pytorch(theirs: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], str, str]:
+    """Our state, source and clip, from the names of one of `SOURCES`."""
     seventh = [name for name in SEVENTH_HEADS if name in theirs]
     if seventh:
         raise WeightsError(f"{path}: SSD512 (it has {seventh[0]}); wanted SSD300")
@@ -168,6 +244,10 @@ def _classes(source: str, num_classes: int) -> tuple[str, ...]:
     from torchvision.models.detection import SSD300_VGG16_Weights  # a second to import, for this one list
 
     return tuple(SSD300_VGG16_Weights.COCO_V1.meta["categories"])
+
+
+def _in_brackets(words: str) -> str:
+    return f" ({words})" if words else ""
 
 
 def _place(name: str, classes: tuple[str, ...]) -> int:

@@ -14,7 +14,9 @@ from torch import Tensor
 from ssdlib import published, weights
 from ssdlib.anchors import SSD300 as SPEC
 from ssdlib.anchors import default_boxes
-from ssdlib.runs import RunConfig, RunError, load_run, network_of
+from ssdlib.runs import RunConfig, RunError, network_of
+
+RANDOM = "; fc6 and fc7 are random, scaled to outputs of unit deviation"
 
 
 def starting_weights(path: Path, config: RunConfig) -> tuple[dict[str, Tensor], str]:
@@ -23,30 +25,19 @@ def starting_weights(path: Path, config: RunConfig) -> tuple[dict[str, Tensor], 
     `path` is a run of this library or its checkpoint, an SSD300 that `published` reads, or a VGG16. Raises
     WeightsError, RunError or CheckpointError in one sentence if it is none of these or doesn't fit.
     """
-    path = Path(path)
-    theirs = {} if path.is_dir() or _is_hdf5(path) else weights.read_file(path)
-    if path.is_dir() or "conv4_3_norm.weight" in theirs:
-        model, old, step = load_run(path)
-        weights.refuse_broken(model.state_dict(), path)
-        return _from(model.state_dict(), old.classes, config, f"{path}, step {step}")
-    if theirs and not any(mark in theirs for mark, _ in weights.SOURCES.values()):
-        try:
-            state = weights.from_vgg16(theirs)
-        except weights.WeightsError as error:
-            raise weights.WeightsError(f"{path}: {error}, an SSD300 or a run of this library") from None
-        weights.refuse_broken(state, path)
-        if "body.fc6.0.weight" in state:
-            return state, f"{path}: conv1_1 ... fc7 of a VGG16"
-        return state, (
-            f"{path}: conv1_1 ... conv5_3 of a VGG16, taken for Caffe's (inputs 0..255 minus the mean); "
-            "fc6 and fc7 are random, scaled to outputs of unit deviation"
-        )
     found = published.read(path)
+    if isinstance(found, published.Run):
+        weights.refuse_broken(found.model.state_dict(), path)
+        return _from(found.model.state_dict(), found.config.classes, config, f"{path}, step {found.step}")
+    if isinstance(found, published.Backbone):
+        rest = "" if "body.fc6.0.weight" in found.state else RANDOM
+        return found.state, f"{path}: {found}{rest}"
     state = found.state
     if not torch.equal(default_boxes(found.spec, found.clip_anchors), default_boxes()):
         # offsets from other anchors: what they learned about positions would be wrong here
         state = {name: value for name, value in state.items() if not name.startswith(("loc.", "conf."))}
-    return _from(state, found.classes[1:], config, f"{path}, {found.source}")
+    taken_off = f" ({found.taken_off})" if found.taken_off else ""
+    return _from(state, found.classes[1:], config, f"{path}, {found.source}{taken_off}")
 
 
 def take(
@@ -97,7 +88,3 @@ def _from(
     else:
         heads = "no heads"
     return take(state, old, config.classes, fresh), f"{where}: body, {heads}"
-
-
-def _is_hdf5(path: Path) -> bool:
-    return path.is_file() and published.is_hdf5(path)

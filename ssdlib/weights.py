@@ -6,8 +6,12 @@ file was trained with differ, and `SOURCES` says which `clip` of `anchors.defaul
 whole detector needs is in `published`.
 """
 
+import argparse
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +30,12 @@ SOURCES = {
     "lufficc": ("backbone.l2_norm.weight", "center"),
 }
 
+# keys under which programs keep the weights, beside optimisers and step counts
+WRAPPERS = ("state_dict", "model_state_dict", "weight", "model")
+
+# put before every name by DataParallel and its successors, by Lightning, by torch.compile
+PREFIXES = ("module.", "model.", "_orig_mod.")
+
 NUM_CLASSES = (21, 91)  # VOC's, and COCO's as torchvision counts them; no others have an order known here
 
 # what a wrong file begins with, for those who find one at midnight
@@ -35,6 +45,10 @@ BEGINNINGS = {
     b"\x89PNG": "a PNG picture",
     b"<": "a web page, perhaps that of a download",
     b"version https://git-lfs": "a Git LFS pointer without its file",
+}
+SUFFIXES = {  # asked where the content says nothing: both are protocol buffers
+    ".caffemodel": "Caffe's own format, which isn't read",
+    ".onnx": "an exported network (ONNX), which no longer holds weights by name",
 }
 
 
@@ -98,20 +112,69 @@ def refuse_broken(state: Mapping[str, Tensor], path: Path) -> None:
             )
 
 
-def read_file(path: Path) -> Mapping[str, Tensor]:
-    """A state from a .pth file. Nothing but tensors is unpickled; a wrapper {"model": state} is taken off."""
+def read_file(path: Path) -> dict[str, Tensor]:
+    """The state in a file of weights: `state_in` of its `contents`."""
+    return state_in(contents(path), path)[0]
+
+
+def contents(path: Path) -> Any:
+    """What a file of PyTorch or of safetensors holds, on the CPU.
+
+    Only tensors and plain values are ever made of it, and an argparse.Namespace, in which torchvision's reference
+    scripts keep their settings beside the weights: it is a bag of values and runs nothing. Raises WeightsError that
+    names the file, what it is, and where possible the way to something that can be read.
+    """
+    path = Path(path)
+    if path.is_file() and _is_safetensors(path):
+        return _from_safetensors(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path}: not there; wanted a file of weights") from None
     except Exception as error:  # torch raises whatever the broken file provokes, and advises to trust it
-        raise WeightsError(f"{path}: {_beginning(path, error)}; wanted tensors saved by PyTorch") from error
-    state = state.get("model", state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+        raise WeightsError(f"{path}: {_reason(path, error)}") from error
+
+
+def state_in(found: Any, path: Path) -> tuple[dict[str, Tensor], str]:
+    """The weights by name, float32, in the `contents` of a file, and in words what was taken off them ("" = nothing).
+
+    Programs keep them under a key (`WRAPPERS`, one in another at most), with a prefix before each name (`PREFIXES`,
+    several in a row perhaps), in half precision.
+    """
+    taken_off: list[str] = []
+    for _ in range(2):
+        keys = [key for key in WRAPPERS if isinstance(found, Mapping) and _leads_to_tensors(found.get(key))]
+        if len(keys) > 1:
+            raise WeightsError(
+                f"{path}: holds weights under {' and under '.join(keys)}, and which are meant isn't known; "
+                f"wanted one of them: torch.save(torch.load(FILE)['{keys[0]}'], 'weights.pth')"
+            )
+        if keys:
+            found = found[keys[0]]
+            taken_off.append(f"under {keys[0]}")
+    if not isinstance(found, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
     ):
-        raise WeightsError(f"{path}: holds {type(state).__name__}; wanted tensors by name")
-    return state
+        what = ", ".join(ascii(key)[:40] for key in list(found)[:3]) if isinstance(found, Mapping) else ""
+        raise WeightsError(
+            f"{path}: holds {type(found).__name__}{f' with {what}' if what else ''}; "
+            f"wanted tensors by name, alone or under {', '.join(WRAPPERS)}"
+        )
+    bare = {name: re.sub(f"^({'|'.join(map(re.escape, PREFIXES))})+", "", name) for name in found}
+    twice = [name for name, short in bare.items() if short != name and short in found]
+    if twice:
+        raise WeightsError(
+            f"{path}: has both {twice[0]} and {bare[twice[0]]}; wanted the weights of one network"
+        )
+    taken_off += sorted(
+        {f"without {name.removesuffix(short)}" for name, short in bare.items() if short != name}
+    )
+    other = {value.dtype for value in found.values() if value.is_floating_point()} - {torch.float32}
+    taken_off += sorted(f"{str(dtype).removeprefix('torch.')} made float32" for dtype in other)
+    return {
+        bare[name]: value.float() if value.is_floating_point() else value for name, value in found.items()
+    }, ", ".join(taken_off)
 
 
 def num_classes_of(shapes: Mapping[str, tuple[int, ...]]) -> int:
@@ -169,15 +232,64 @@ def _renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str,
     return {ours: state[theirs].clone() for ours, theirs in wanted.items()}
 
 
-def _beginning(path: Path, error: Exception) -> str:
-    """What a file is that torch can't load, judged by its first bytes."""
+def _leads_to_tensors(value: Any) -> bool:
+    """Whether a wrapper holds tensors, or another one that may."""
+    return isinstance(value, Mapping) and any(
+        isinstance(one, Tensor) or (key in WRAPPERS and isinstance(one, Mapping))
+        for key, one in value.items()
+    )
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """What a file is that torch can't or won't load, and what was wanted."""
+    wanted = "wanted tensors saved by PyTorch"
+    save = "torch.save(model.state_dict(), 'weights.pth')"
     try:
         with open(path, "rb") as file:
             head = file.read(32)
     except OSError as cause:
-        return cause.strerror or type(cause).__name__
-    known = [what for bytes_, what in BEGINNINGS.items() if head.startswith(bytes_)]
-    return known[0] if known else f"broken, or no file of tensors ({type(error).__name__})"
+        return f"{cause.strerror or type(cause).__name__}; {wanted}"
+    for beginning, what in BEGINNINGS.items():
+        if head.startswith(beginning):
+            return f"{what}; {wanted}"
+    if "TorchScript" in str(error):
+        return f"a TorchScript program; wanted its weights: model = torch.jit.load(FILE), {save}"
+    if zipfile.is_zipfile(path) and "model.weights.h5" in zipfile.ZipFile(path).namelist():
+        return "a whole model of Keras; wanted its weights: model.save_weights('vgg16.weights.h5')"
+    pickled = re.search(r"GLOBAL ([\w.]+)", str(error), re.ASCII)
+    if pickled:
+        return (
+            f"holds a pickled {pickled[1][:80]}, and opening that would run code of the file's; "
+            f"wanted the weights alone, saved where that is at home: {save}"
+        )
+    if head[:2] in (b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        return (
+            "holds a pickled object that PyTorch didn't save, and opening that would run code of the file's; "
+            f"wanted the weights alone, saved where it is at home: {save}"
+        )
+    if path.suffix in SUFFIXES:
+        return f"{SUFFIXES[path.suffix]}; wanted a run or a network that PyTorch or Keras saved"
+    return f"broken, or no file of tensors ({type(error).__name__}); {wanted}"
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do: eight bytes with the length of a header, and the header, in JSON."""
+    with open(path, "rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8
+
+
+def _from_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file  # here, because not everybody has such a file
+    except ImportError:
+        raise WeightsError(f"{path}: a safetensors file; to read it, pip install safetensors") from None
+    try:
+        return load_file(path)
+    except Exception as error:  # the package has errors of its own
+        raise WeightsError(
+            f"{path}: a safetensors file, broken or cut off ({type(error).__name__}); wanted a whole one"
+        ) from error
 
 
 def _fold_normalisation(ours: dict[str, Tensor]) -> None:

@@ -114,6 +114,39 @@ def write_keras(path: Path, state: Named, full_model: bool = False, old_names: b
                 made[...] = value.numpy()
 
 
+VGG = tuple(VGG_NAMES)[:13]  # conv1_1 ... conv5_3
+KERAS_3 = dict(zip(VGG, ["conv2d", *(f"conv2d_{i}" for i in range(1, 13))], strict=True)) | {
+    "fc6": "dense",
+    "fc7": "dense_1",
+}
+
+
+def write_keras_vgg16(path: Path, state: Named, layout: str) -> None:
+    """The layers of a VGG16 in our state as Keras's programs save them: HWIO, conv1_1 for BGR.
+
+    "ssd_keras": conv1_1 ... as its converter from Caffe writes them, and Keras 2; "keras 1" and "keras 2": the layout
+    of the files that come with Keras; "keras 3": `save_weights` of Keras 3.15, whose layers are counted by their kind
+    and lie beside layers without weights. Each as in a file that the program wrote, or as programs that read the
+    file name its arrays.
+    """
+    with h5py.File(path, "w") as file:
+        for layer in dict.fromkeys(name.split(".")[1] for name in state):
+            kernel, bias = (state[f"body.{layer}.0.{kind}"] for kind in ("weight", "bias"))
+            kernel = kernel.permute(2, 3, 1, 0) if kernel.ndim == 4 else kernel.T
+            kernel = kernel[:, :, [2, 1, 0]] if layer == "conv1_1" else kernel
+            block = {"fc6": "fc1", "fc7": "fc2"}.get(layer) or f"block{layer[4]}_conv{layer[-1]}"
+            kernel_name, bias_name = {
+                "ssd_keras": (f"{layer}/{layer}/kernel:0", f"{layer}/{layer}/bias:0"),
+                "keras 1": (f"{block}/{block}_W_1:0", f"{block}/{block}_b_1:0"),
+                "keras 2": (f"{block}/{block}/kernel:0", f"{block}/{block}/bias:0"),
+                "keras 3": (f"layers/{KERAS_3[layer]}/vars/0", f"layers/{KERAS_3[layer]}/vars/1"),
+            }[layout]
+            file.create_dataset(kernel_name, kernel.shape, "float32", chunks=True, data=kernel.numpy())
+            file[bias_name] = bias.numpy()
+        for empty in ("input_layer/vars", "max_pooling2d/vars", "max_pooling2d_1/vars"):
+            file.create_group(f"layers/{empty}" if layout == "keras 3" else empty.partition("/")[0])
+
+
 def shapes(num_classes: int = 21, width: float = 1) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         state = SSD300(num_classes, width=width).state_dict()

@@ -16,6 +16,8 @@ from ssdlib.detect import detect
 from ssdlib.model import SSD300
 from ssdlib.published import COCO_ANCHORS, SPEC, Translated, load_detector, read
 from ssdlib.records import Predictions
+from ssdlib.runs import RunConfig
+from ssdlib.transfer import starting_weights
 from ssdlib.weights import WeightsError
 
 # the official category numbers of COCO (cocodataset.org), which torchvision counts by
@@ -24,6 +26,7 @@ COCO_IDS = {
     **{"bird": 16, "cat": 17, "dog": 18, "horse": 19, "sheep": 20, "cow": 21, "bottle": 44, "chair": 62},
     **{"sofa": 63, "pottedplant": 64, "diningtable": 67, "tvmonitor": 72},
 }
+MINI_RUN = Path(__file__).parents[1] / "chapters/recordings/mini"
 KINDS = ("ssd_keras weights", "ssd_keras model", "amdegroot", "lufficc", "torchvision")
 COCO = torchvision.models.detection.SSD300_VGG16_Weights.COCO_V1.meta["categories"]
 
@@ -86,6 +89,61 @@ def test_torchvisions_anchors_are_those_of_its_own_generator():
     assert not torch.allclose(default_boxes(COCO_ANCHORS), expected, atol=1)
 
 
+@pytest.mark.parametrize("program", ["amdegroot", "lufficc", "torchvision"])
+@pytest.mark.parametrize(
+    "wrapper, prefix, said",
+    [
+        ("state_dict", "module.", "(under state_dict, without module.)"),
+        ("model_state_dict", "", "(under model_state_dict)"),
+        ("weight", "model.", "(under weight, without model.)"),
+        ("", "_orig_mod.", "(without _orig_mod.)"),
+    ],
+)
+def test_a_detector_is_found_under_wrappers_and_prefixes_and_they_are_told(
+    tmp_path, program, wrapper, prefix, said
+):
+    state = foreign.marked_state()
+    named = (
+        foreign.as_torchvision(state) if program == "torchvision" else foreign.renamed_by_hand(state, program)
+    )
+    named = {f"{prefix}{name}": value for name, value in named.items()}
+    torch.save({wrapper: named, "epoch": 12} if wrapper else named, tmp_path / "best.pth.tar")
+    published = read(tmp_path / "best.pth.tar")
+    assert published.source == program and all(
+        torch.equal(published.state[name], state[name]) for name in state
+    )
+    assert str(published).endswith(said)
+
+
+@pytest.mark.parametrize("kind", ["lufficc", "vgg16", "a run"])
+def test_a_file_is_read_once(tmp_path, monkeypatch, kind):
+    path = tmp_path / "weights.pth"
+    if kind == "lufficc":
+        foreign.write(path, kind, foreign.marked_state())
+    elif kind == "vgg16":
+        torch.save(vgg16(), path)
+    else:
+        path = MINI_RUN
+    loaded, real = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *a, **k: loaded.append(a) or real(*a, **k))
+    read(path)
+    if kind != "vgg16":
+        load_detector(path)
+        assert len(loaded) == 2
+    starting_weights(path, RunConfig() if kind != "a run" else load_detector(path)[1])
+    assert len(loaded) == {"lufficc": 3, "vgg16": 2, "a run": 4}[kind]
+
+
+def vgg16():
+    """The 13 convolutions under torchvision's names, all of them 0."""
+    shapes = foreign.shapes()
+    return {
+        f"features.{foreign.VGG_NAMES[layer]}.{kind}": torch.zeros(shapes[f"body.{layer}.0.{kind}"])
+        for layer in foreign.VGG
+        for kind in ("weight", "bias")
+    }
+
+
 # --- Our anchors and our classes
 
 
@@ -136,6 +194,31 @@ def test_what_needs_no_translation_is_the_plain_network(tmp_path):
 
 
 # --- Refusals
+
+
+@pytest.mark.parametrize("program", ["torchvision", "Keras"])
+def test_a_vgg16_is_no_detector_and_what_it_is_for_is_said(tmp_path, program):
+    if program == "Keras":
+        state = {
+            name: value for name, value in foreign.marked_state().items() if name.split(".")[1] in foreign.VGG
+        }
+        foreign.write_keras_vgg16(tmp_path / "vgg16.h5", state, "keras 2")
+    else:
+        torch.save(vgg16(), tmp_path / "vgg16.h5")
+    message = refusal(tmp_path / "vgg16.h5")
+    assert message.startswith(
+        "conv1_1 ... conv5_3 of a VGG16, taken for Caffe's (inputs 0..255 minus the mean)"
+    )
+    assert "which detects nothing by itself; wanted an SSD300. To train one from it: train --init" in message
+    assert ("BGR turned into RGB" in message) == (program == "Keras")
+
+
+def test_our_own_weights_without_their_settings_are_refused_as_that(tmp_path):
+    torch.save({"model": SSD300(width=1 / 16).state_dict()}, tmp_path / "mine.pth")
+    assert refusal(tmp_path / "mine.pth") == (
+        "weights of this library's network without their settings (classes, width ...); "
+        "wanted the run's folder, or a checkpoint.pt or best.pt in it"
+    )
 
 
 def saved(value) -> bytes:
