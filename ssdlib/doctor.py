@@ -32,8 +32,8 @@ GET_VGG16 = (
 )
 WHICH_VGG16 = (
     "VGG16's weights (only the full training starts from them; 0.5 GB; the convolutions the paper and Caffe start "
-    "from. IMAGENET1K_V1 in its place would be torchvision's own training: its inputs have another scale, which --init "
-    "folds into conv1_1, and it has an fc6 and fc7, which --init thins out)"
+    "from. IMAGENET1K_V1 in its place would be torchvision's own training, for inputs of another scale, which --init "
+    "folds into conv1_1, with an fc6 and fc7, which --init thins out)"
 )
 PARTS = ("train", "val", "trainval", "test")
 

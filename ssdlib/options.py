@@ -9,7 +9,7 @@ from ssdlib.runs import RECIPES, RunConfig
 
 CHECKPOINT = (
     "run folder or checkpoint of this library, or an SSD300 that ssd_keras (HDF5), torchvision, amdegroot or "
-    "lufficc (.pth) saved"
+    "lufficc (.pth, .safetensors) saved"
 )
 FREEZE = (
     "the body up to and including this layer (conv1_1 ... conv9_2) isn't trained: no gradient, decay or momentum; it "
@@ -49,8 +49,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--init",
         metavar="FILE",
-        help="to start from: VGG16's weights (.pth), a run of this library (its classes may be others), or an SSD300 "
-        "as detect takes it; default: random, for which the rate of the paper is too high",
+        help="to start from: VGG16's weights (.pth, .safetensors, or .h5 by Keras or ssd_keras), a run of this "
+        "library (its classes may be others), or an SSD300 as detect takes it; default: random, for which the rate "
+        "of the paper is too high",
     )
     command.add_argument("--store", metavar="DIR", help="decoded photographs (default: beside the data)")
     command.add_argument(

@@ -8,7 +8,6 @@ whole detector needs is in `published`.
 
 import argparse
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -247,6 +246,8 @@ def _reason(path: Path, error: Exception) -> str:
     try:
         with open(path, "rb") as file:
             head = file.read(32)
+            file.seek(max(0, path.stat().st_size - 65_536))
+            tail = file.read()  # where a zip archive lists its files
     except OSError as cause:
         return f"{cause.strerror or type(cause).__name__}; {wanted}"
     for beginning, what in BEGINNINGS.items():
@@ -254,7 +255,7 @@ def _reason(path: Path, error: Exception) -> str:
             return f"{what}; {wanted}"
     if "TorchScript" in str(error):
         return f"a TorchScript program; wanted its weights: model = torch.jit.load(FILE), {save}"
-    if zipfile.is_zipfile(path) and "model.weights.h5" in zipfile.ZipFile(path).namelist():
+    if head.startswith(b"PK") and b"model.weights.h5" in tail:
         return "a whole model of Keras; wanted its weights: model.save_weights('vgg16.weights.h5')"
     pickled = re.search(r"GLOBAL ([\w.]+)", str(error), re.ASCII)
     if pickled:

@@ -3,6 +3,7 @@
 Full-size states are cheap here: a tensor of one number needs one number, in memory, in a .pth and in an HDF5.
 """
 
+import json
 from pathlib import Path
 
 import h5py
@@ -141,10 +142,28 @@ def write_keras_vgg16(path: Path, state: Named, layout: str) -> None:
                 "keras 2": (f"{block}/{block}/kernel:0", f"{block}/{block}/bias:0"),
                 "keras 3": (f"layers/{KERAS_3[layer]}/vars/0", f"layers/{KERAS_3[layer]}/vars/1"),
             }[layout]
-            file.create_dataset(kernel_name, kernel.shape, "float32", chunks=True, data=kernel.numpy())
+            # one number all over: HDF5 keeps it as the number to fill with
+            fill = kernel.flatten()[0].item() if kernel.untyped_storage().nbytes() < kernel.numel() else None
+            made = file.create_dataset(kernel_name, kernel.shape, "float32", chunks=True, fillvalue=fill)
+            if fill is None:
+                made[...] = kernel.numpy()
             file[bias_name] = bias.numpy()
         for empty in ("input_layer/vars", "max_pooling2d/vars", "max_pooling2d_1/vars"):
             file.create_group(f"layers/{empty}" if layout == "keras 3" else empty.partition("/")[0])
+
+
+def in_safetensors(path: Path, state: Named) -> Path:
+    """The state in that format, by hand: the header's length, the header in JSON, the numbers."""
+    header, numbers = {"__metadata__": {"format": "pt"}}, b""
+    for name, value in state.items():
+        held = value.numpy().tobytes()
+        kind = {torch.float32: "F32", torch.float16: "F16"}[value.dtype]
+        places = [len(numbers), len(numbers) + len(held)]
+        header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": places}
+        numbers += held
+    head = json.dumps(header).encode()
+    path.write_bytes(len(head).to_bytes(8, "little") + head + numbers)
+    return path
 
 
 def shapes(num_classes: int = 21, width: float = 1) -> dict[str, tuple[int, ...]]:

@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import json
 import lzma
 import math
 import pickle
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 import torchvision
 
 import oracles
-from foreign import EXTRA_NAMES, PROGRAMS, VGG_NAMES, Named, renamed_by_hand, shapes
+from foreign import EXTRA_NAMES, PROGRAMS, VGG_NAMES, Named, in_safetensors, renamed_by_hand, shapes
 from ssdlib.model import SSD300
 from ssdlib.records import Predictions
 from ssdlib.weights import (
@@ -240,20 +239,6 @@ def test_what_torchvisions_reference_script_saves_is_read_and_its_settings_are_a
 )
 def test_weights_that_would_have_to_be_guessed_are_refused(tmp_path, held, sentence):
     assert sentence in refusal(state_in, held, tmp_path / "weights.pth")
-
-
-def in_safetensors(path: Path, state: Named) -> Path:
-    """The state in that format, by hand: the header's length, the header in JSON, the numbers."""
-    header, numbers = {"__metadata__": {"format": "pt"}}, b""
-    for name, value in state.items():
-        held = value.numpy().tobytes()
-        kind = {torch.float32: "F32", torch.float16: "F16"}[value.dtype]
-        places = [len(numbers), len(numbers) + len(held)]
-        header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": places}
-        numbers += held
-    head = json.dumps(header).encode()
-    path.write_bytes(len(head).to_bytes(8, "little") + head + numbers)
-    return path
 
 
 @pytest.mark.parametrize("half", [False, True])
