@@ -134,6 +134,24 @@ def test_a_file_is_read_once(tmp_path, monkeypatch, kind):
     assert len(loaded) == {"lufficc": 3, "vgg16": 2, "a run": 4}[kind]
 
 
+def test_what_was_done_to_a_vgg16_of_torchvisions_is_told(tmp_path, monkeypatch):
+    """Its own training wants other inputs; Caffe's are taken as they are. Nothing of the 0.5 GB is written."""
+    whole = vgg16() | {
+        "classifier.0.weight": torch.zeros(1).expand(4096, 25088),
+        "classifier.3.weight": torch.zeros(1).expand(4096, 4096),
+        **{f"classifier.{i}.bias": torch.zeros(4096) for i in (0, 3)},
+    }
+    (tmp_path / "vgg16.pth").write_bytes(b"stands for it")
+    said = []
+    for state in (whole, vgg16()):
+        monkeypatch.setattr(torch, "load", lambda *_, state=state, **__: state)
+        said.append(str(read(tmp_path / "vgg16.pth")))
+    assert said == [
+        "conv1_1 ... fc7 of a VGG16, its inputs' mean and deviation folded into conv1_1, fc6 and fc7 thinned out",
+        "conv1_1 ... conv5_3 of a VGG16, taken for Caffe's (inputs 0..255 minus the mean)",
+    ]
+
+
 def vgg16():
     """The 13 convolutions under torchvision's names, all of them 0."""
     shapes = foreign.shapes()
