@@ -28,9 +28,10 @@ from restarts import short
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from course import zoo
-from ssdlib import engine, inference, own
-from ssdlib.runs import RunConfig
+from course.own_images import example_datasets
+from ssdlib.data import own
+from ssdlib.training import engine, inference
+from ssdlib.training.runs import RunConfig
 
 STEPS, SEEDS, LAYERS = 80, 5, ("", "conv3_3", "conv5_3")
 CPU = torch.device("cpu")
@@ -38,7 +39,7 @@ CPU = torch.device("cpu")
 
 def trained(config: RunConfig, data: inference.Data, test: inference.Data) -> dict[str, float]:
     """One training from the mini network. -> mAP, seconds of CPU time of an update, operations of an update."""
-    state, _ = zoo.started(config)
+    state, _ = example_datasets.started(config)
     engine.refuse_random_frozen(config, state)
     model, optimizer, anchors = engine.build(config, CPU, state)
     maker, seconds = engine.batch_maker(config, data, CPU), []
@@ -70,10 +71,10 @@ def main() -> None:
     if changed := git("status", "--porcelain", "ssdlib", "course", "data_scripts"):
         raise SystemExit(f"uncommitted changes; a recording has to name the code that ran:\n{changed}")
 
-    folder = zoo.folder()
-    found = own.read(folder)
-    config = zoo.recipe(found, options.steps, precision="float32")
-    data, test = (zoo.data(found, folder, part) for part in ("train", "test"))
+    folder = example_datasets.folder()
+    found = own.read_folder(folder)
+    config = example_datasets.recipe(found, options.steps, precision="float32")
+    data, test = (example_datasets.data(found, folder, part) for part in ("train", "test"))
     head = {
         "config": dataclasses.asdict(config),
         "commit": git("rev-parse", "HEAD"),
