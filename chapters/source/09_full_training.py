@@ -90,7 +90,7 @@ for field in dataclasses.fields(paper):
 #
 # Its batch was 31 on the author's card, because 32 ran out of memory. Ours is 32 on any card; how is said below. What
 # this recipe doesn't copy: the VGG16 it starts from (there, and in the paper, Caffe's reduced one; the file that `doctor`
-# names is torchvision's, thinned out, and `--init` takes either), how the new layers begin (He's normal distribution
+# names has its convolutions, but a random fc6 and fc7, and `--init` takes either), how the new layers begin (He's normal distribution
 # there), its momentum (it holds the rate, so it coasts some steps after a drop), an object that touches no anchor (there it is
 # given to anchor 0), its own augmentation (other trials, contrast about 127.5, corners rounded to whole pixels), and that it
 # left out pictures without objects.

@@ -1,7 +1,7 @@
 """Checkpoints that others published -> the state of our network.
 
 Every known program keeps the same tensors under names of its own (the tables below). The programs in PyTorch
-take RGB and keep kernels as OIHW, so that reading one is renaming (`keras_file` reads what isn't). The anchors a
+take RGB and keep kernels as OIHW, so that reading one is renaming (`from_keras` reads what isn't). The anchors a
 file was trained with differ, and `SOURCES` says which `clip` of `anchors.default_boxes` belongs to it; what else a
 whole detector needs is in `published`.
 
