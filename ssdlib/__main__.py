@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from ssdlib import anchors, evaluate
+from ssdlib import anchors, evaluate, files
 from ssdlib.cli.doctor import examine
 from ssdlib.cli.options import parser
 from ssdlib.cli.show import VideoError, draw_run, show
@@ -27,7 +27,7 @@ from ssdlib.records import Example
 from ssdlib.training import distributed, engine, estimate, inference
 from ssdlib.training.memory import OutOfMemory
 from ssdlib.training.recipes import scaled
-from ssdlib.training.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, load_run, refuse_folder
+from ssdlib.training.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, refuse_folder
 
 EXPECTED = (
     voc.VOCError,
@@ -108,21 +108,33 @@ def train(options: argparse.Namespace) -> None:
         own.within(bad, len(found.examples) + len(bad), own.OWN_SHARE)
     config = _config(options, found)
     out = Path(options.out)
-    initial, source = starting_weights(options.init, config) if options.init else (None, "")
-    _say(f"starting from {source}" if source else "starting from random weights")
+    begun = (out / CHECKPOINT).exists()
+    initial, source = None, "random weights"
+    if options.init and not begun:
+        initial, source = starting_weights(options.init, config)
+    if begun:
+        _say(f"{out}: a run is there already" + (f", so {options.init} isn't read" if options.init else ""))
+    else:
+        engine.refuse_random_frozen(config, initial)
+        _say(f"starting from {source}")
     train_data = _data(options, config.train_sets, config, found)
     test_data = _data(options, config.test_sets, config, found)
     _say(f"{len(train_data[0])} photographs to train on, {len(test_data[0])} to test on; writing to {out}")
     precision = inference.precision_on(device, config.precision)
     _say(f"width {config.width:g}, {config.steps} steps of {config.batch_size} images, {precision}")
-    if config.width == 1 and initial is None and not config.batch_norm:
+    if config.width == 1 and initial is None and not begun and not config.batch_norm:
         _say(
             "the paper starts from VGG16's weights (--init), and its rate is made for them, not for random ones"
         )
     refuse_folder(out)
-    begun = (out / CHECKPOINT).exists()
     if options.estimate or (config.steps >= WORTH_AN_ESTIMATE and not begun):
-        _estimate(config, train_data, test_data, initial, load_run(out)[2] if begun else 0)
+        _estimate(
+            config,
+            train_data,
+            test_data,
+            initial,
+            files.load_checkpoint(out / CHECKPOINT).get("step", 0) if begun else 0,
+        )
     if options.estimate:
         return
     bar = tqdm if distributed.is_first() else None

@@ -69,6 +69,7 @@ class SSD300(nn.Module):
     ):
         super().__init__()
         self.num_classes = num_classes
+        self.frozen: tuple[str, ...] = ()  # layers of the body that aren't trained
         self.body = nn.ModuleDict()
         channels, out = {}, 3
         for name, (full, kernel, kwargs) in BODY.items():
@@ -87,6 +88,21 @@ class SSD300(nn.Module):
             self.loc[source] = nn.Conv2d(channels[source], boxes * 4, 3, padding=1)
             self.conf[source] = nn.Conv2d(channels[source], boxes * num_classes, 3, padding=1)
         init_weights(self, new_layers)
+
+    def freeze(self, layer: str) -> None:
+        """Keep the body up to and including `layer` as it is: no gradients, and batch norm with the mean and
+        deviation that it has, as in evaluation. Autograd then stops below the layer, and keeps nothing of it."""
+        names = tuple(self.body)
+        self.frozen = names[: names.index(layer) + 1]
+        for name in self.frozen:
+            self.body[name].requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "SSD300":
+        super().train(mode)
+        for name in self.frozen:
+            self.body[name].eval()
+        return self
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
         """The six sources of the heads, name -> (B, channels, side, side), sides 38, 19, 10, 5, 3, 1."""

@@ -552,18 +552,34 @@ def raw(content: Any) -> Callable:
 
 
 OTHER = "a checkpoint of another version"
+ALONE = "wanted the weights alone"
 TENSORS = "wanted tensors saved by PyTorch"
 
 CHECKPOINTS = [
     refused_weights("checkpoint cut off", raw(halves), "broken", TENSORS),
     refused_weights("checkpoint of no bytes", raw(b""), "broken", TENSORS),
     refused_weights("checkpoint that is a web page", raw("<html>"), "a web page", TENSORS),
-    refused_weights("checkpoint that runs something", evil(torch.save), "broken", TENSORS),
-    refused_weights("checkpoint that runs something, as a plain pickle", evil(old_pickle), TENSORS),
+    refused_weights("checkpoint that runs something", evil(torch.save), "holds a pickled", ALONE),
+    refused_weights(
+        "checkpoint that runs something, as a plain pickle", evil(old_pickle), "holds a pickled", ALONE
+    ),
     refused_weights(
         "checkpoint that runs something, in the old layout",
         evil(lambda thing, path: torch.save(thing, path, _use_new_zipfile_serialization=False)),
-        TENSORS,
+        ALONE,
+    ),
+    refused_weights(
+        "checkpoint that is a whole module", state(lambda s: torch.nn.Linear(2, 2)), "Linear", ALONE
+    ),
+    refused_weights(
+        "checkpoint that is only its weights",
+        state(lambda s: s["model"]),
+        "weights of this library's network without",
+    ),
+    refused_weights(
+        "checkpoint with two sets of weights",
+        state(lambda s: {"model": s["model"], "state_dict": s["model"]}),
+        "under state_dict and under model",
     ),
     refused_weights(
         "checkpoint of a later format", state(lambda s: s.update(format=2)), "wanted a checkpoint of format 1"
@@ -571,7 +587,7 @@ CHECKPOINTS = [
     refused_weights(
         "checkpoint of another program",
         state(lambda s: {"weight": torch.zeros(3)}),
-        "names like weight: wanted one that has",
+        "names like weight: wanted a whole VGG16, or its features.* alone, an SSD300 by torchvision",
     ),
     refused_weights(
         "checkpoint that is a list", state(lambda s: [1, 2]), "holds list; wanted tensors by name"

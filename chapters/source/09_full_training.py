@@ -100,7 +100,7 @@ for field in dataclasses.fields(paper):
 #
 # | in ssd_keras | here | what it changes |
 # |---|---|---|
-# | starts from Caffe's reduced VGG16, as the paper does | `--init` takes that file, or torchvision's VGG16 thinned out, which `doctor` names | not known |
+# | starts from Caffe's reduced VGG16, as the paper does | `--init` takes that file, too; the one that `doctor` names has its 13 convolutions, and fc6 and fc7 begin random | not known |
 # | momentum holds rate · gradient, as in Caffe | PyTorch's | some forty steps after a drop: chapter 08 |
 # | corners counted from 1: a box of the whole picture is (1, 1, W, H) | (0, 0, W, H) | up to a pixel of the photograph |
 # | log p is cut off at p = 1e-15 | isn't | there an anchor costs at most 34.5, and beyond it has no gradient: that matters when a loss blows up (chapter 07) |

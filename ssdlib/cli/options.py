@@ -10,7 +10,11 @@ from ssdlib.training.runs import RECIPES, RunConfig
 
 CHECKPOINT = (
     "run folder or checkpoint of this library, or an SSD300 that ssd_keras (HDF5), torchvision, amdegroot or "
-    "lufficc (.pth) saved"
+    "lufficc (.pth, .safetensors) saved"
+)
+FREEZE = (
+    "the body up to and including this layer (conv1_1 ... conv9_2) isn't trained: no gradient, decay or momentum; it "
+    "needs weights to start from; default: all layers are trained"
 )
 DATA = "a VOCdevkit, or pictures with Pascal XML, COCO JSON or YOLO text, see `look`"
 
@@ -50,8 +54,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--init",
         metavar="FILE",
-        help="to start from: VGG16's weights (.pth), a run of this library (its classes may be others), or an SSD300 "
-        "as detect takes it; default: random, for which the rate of the paper is too high",
+        help="to start from: VGG16's weights (.pth, .safetensors, or .h5 by Keras or ssd_keras), a run of this "
+        "library (its classes may be others), or an SSD300 as detect takes it; default: random, for which the rate "
+        "of the paper is too high",
     )
     command.add_argument("--store", metavar="DIR", help="decoded photographs (default: beside the data)")
     command.add_argument(
@@ -115,4 +120,6 @@ def _add_config(group: argparse._ArgumentGroup) -> None:
             kwargs |= {"nargs": some, "type": type(field.default[0])}
         else:
             kwargs["type"] = type(field.default)
+        if field.name == "freeze":
+            kwargs |= {"metavar": "LAYER", "help": FREEZE}
         group.add_argument(flag, **kwargs)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ssdlib.data.augment import RULES, STEPS
 from ssdlib.loss import MININGS
-from ssdlib.model import NEW_LAYERS
+from ssdlib.model import BODY, NEW_LAYERS
 from ssdlib.records import CLASSES
 
 # On resuming. Of the drops, only those that lie ahead: see `runs`.
@@ -51,6 +51,7 @@ class RunConfig:
     width: float = 1.0  # channels of the network, relative to VGG16's
     batch_norm: bool = False  # normalise after every convolution of the body
     strided_stem: bool = False  # one stride-2 convolution for conv1_1, conv1_2 and pool1
+    freeze: str = ""  # the body up to and including this layer isn't trained, conv3_3 say; "" = all of it is
     steps: int = 120_000  # updates of the weights
     batch_size: int = 32  # images an update, over all processes together
     microbatch: int = 0  # images computed at a time; fewer than batch_size saves memory; 0 = all
@@ -96,6 +97,11 @@ class RunConfig:
             for one in value if isinstance(value, tuple) else (value,):
                 if not (isinstance(one, int | float) and math.isfinite(one) and one >= 0):
                     raise RunError(f"{name} is {value!r}; wanted a number that is 0 or more")
+        layers = [name for name in BODY if not (self.strided_stem and name == "conv1_2")]
+        if self.freeze and self.freeze not in layers:
+            raise RunError(
+                f"freeze is {self.freeze!r}; wanted a layer of the network's body: {', '.join(layers)}"
+            )
         if not 0 <= self.momentum < 1:
             raise RunError(f"momentum is {self.momentum!r}; wanted 0 or more, and less than 1")
         if not 0 <= self.seed < 2**63:

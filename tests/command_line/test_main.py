@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 import foreign
@@ -50,6 +52,20 @@ def test_doctor_names_the_command_for_what_is_missing(capsys, tmp_path, monkeypa
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert "python data_scripts/make_mini_voc.py" in said and "python data_scripts/download_voc.py" in said
+
+
+def test_doctor_recommends_caffes_convolutions_by_torchvisions_name_and_says_how_the_others_differ(
+    capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor", "--json"]) == 0
+    missing = json.loads(capsys.readouterr().out)["missing"]
+    [(what, command)] = [(what, command) for what, command in missing.items() if "VGG16" in what]
+    [name] = re.findall(r"vgg16\(weights='(\w+)'\)", command)
+    taken = torchvision.models.VGG16_Weights[name]
+    assert "missing values in the `classifier`" in taken.meta["_docs"]  # only the convolutions are of use
+    assert taken.transforms().std == [1 / 255] * 3  # their inputs are 0..255, as Caffe's
+    assert "IMAGENET1K_V1 in its place" in what and "torchvision's own training" in what
 
 
 @pytest.mark.parametrize("short", [None, "2007-test", "2012-trainval"])
@@ -288,7 +304,10 @@ def test_a_run_stopped_and_resumed_through_the_door_is_the_run(run, mini, tmp_pa
             "evaluate --checkpoint {mini}/VOC2007/JPEGImages/000001.jpg --data {mini}",
             "000001.jpg: a JPEG picture; wanted",
         ),
-        ("detect --checkpoint nowhere --out {out} a.jpg", "CheckpointError: nowhere: not there"),
+        (
+            "detect --checkpoint nowhere --out {out} a.jpg",
+            "WeightsError: nowhere: not there; wanted a run's folder or a file",
+        ),
         ("detect --checkpoint {run} --out {out} nothing.jpg", "nothing.jpg"),
         (
             "evaluate --detections nowhere --data {mini}",
@@ -302,6 +321,29 @@ def test_what_is_wrong_is_said_in_one_sentence(command, sentence, run, mini, tmp
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert sentence in error and "Traceback" not in error
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_goes_on_reads_no_weights_to_start_from(run, mini, tmp_path, capsys):
+    """They are in its checkpoint; the same command begins a run and goes on with it, perhaps without that file."""
+    shutil.copytree(run, tmp_path / "run")
+    command = (
+        f"train --data {mini} --out {tmp_path / 'run'} --init gone.pth --resume --steps 4 --drops 3 {SMALL}"
+    )
+    assert main(command.split()) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'run'}: a run is there already, so gone.pth isn't read" in said
+    assert "starting from" not in said
+
+
+def test_freezing_random_weights_is_refused_before_data_are_read(tmp_path, capsys):
+    command = f"train --data {tmp_path} --out {tmp_path / 'run'} --freeze conv3_3 --train-sets 2007-trainval"
+    assert main(command.split()) == 1
+    assert "freeze is 'conv3_3', but it starts from random weights" in capsys.readouterr().err
+    assert main([*command.split()[:-4], "--freeze", "conv3_9"]) == 1
+    assert (
+        "freeze is 'conv3_9'; wanted a layer of the network's body: conv1_1, conv1_2"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_module_runs_as_a_command_from_any_folder(tmp_path):
