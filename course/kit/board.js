@@ -3,6 +3,7 @@
 
 const HANDLE = 7; // half the side of a corner handle, screen px
 const GRAB = 12; // how far from a corner one may press and still hold it, screen px
+const FINGER = 22; // and how far with a finger, which hides what it presses
 const CORNERS = [[0, 1], [2, 1], [2, 3], [0, 3]]; // which numbers of a box are x and y of its four corners
 
 // ipywidgets writes a slider's name beside it, where a screen reader doesn't look for it.
@@ -211,8 +212,8 @@ function render({ model, el }) {
 
   // ---- pointer
 
-  function cornerAt(x, y) {
-    const reach = GRAB / scale();
+  function cornerAt(x, y, grab = GRAB) {
+    const reach = grab / scale();
     const order = [model.get("active"), ...boxes.keys()];
     for (const i of order) {
       const box = boxes[i];
@@ -240,17 +241,26 @@ function render({ model, el }) {
       takeHandle(x, y);
       sendPointer(x, y);
     }
-    const corner = cornerAt(x, y);
+    const corner = cornerAt(x, y, event.pointerType === "touch" ? FINGER : GRAB);
     const i = corner ? corner[0] : boxAt(x, y);
     if (i < 0) return;
-    held = { finger: event.pointerId, box: i, corner: corner ? corner[1] : -1, dx: x - boxes[i][0], dy: y - boxes[i][1] };
+    const [h, v] = CORNERS[corner ? corner[1] : 0]; // held where it was pressed, so that it doesn't jump
+    held = { finger: event.pointerId, box: i, corner: corner ? corner[1] : -1, dx: x - boxes[i][h], dy: y - boxes[i][v] };
     canvas.setPointerCapture(event.pointerId);
     event.preventDefault();
     choose(i);
   });
 
+  // A finger beside all boxes scrolls the page; one that holds something, or moves a point, doesn't.
+  const touched = (event) => {
+    const [x, y] = fromEvent(event.changedTouches[0]);
+    const moves = model.get("pointer_mode") === "move" || handles.length;
+    if (moves || cornerAt(x, y, FINGER) || boxAt(x, y) >= 0) event.preventDefault();
+  };
+  canvas.addEventListener("touchstart", touched, { passive: false });
+
   canvas.addEventListener("pointermove", (event) => {
-    const [x, y] = fromEvent(event);
+    let [x, y] = fromEvent(event);
     if (!held) {
       canvas.style.cursor = cornerAt(x, y) ? "crosshair" : boxAt(x, y) >= 0 ? "move" : "default";
       if (model.get("pointer_mode") === "move" || (model.get("pointer_mode") === "click" && event.buttons)) sendPointer(x, y);
@@ -258,8 +268,9 @@ function render({ model, el }) {
     }
     const box = boxes[held.box];
     if (!box || event.pointerId !== held.finger) return; // Python may have taken it away
+    [x, y] = [x - held.dx, y - held.dy];
     if (held.corner < 0) {
-      boxes[held.box] = moved(box, x - held.dx - box[0], y - held.dy - box[1]);
+      boxes[held.box] = moved(box, x - box[0], y - box[1]);
     } else {
       const [h, v] = CORNERS[held.corner];
       const next = box.slice();

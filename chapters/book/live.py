@@ -1,0 +1,152 @@
+"""Explorers that live in the reading edition: what each of them shows at first, and the one script that moves them.
+
+`board.js` draws as it does in JupyterLab. What a Python explorer computes there, a file of `live/` computes here. It
+starts from what the Python explorer shows (`start_of`), so labels, options and cases stand in one place only.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+
+import course.board
+from course import overlap, pictures
+from course.board import Board
+from course.explorer import Explorer
+from course.keys import Keys
+from ssdlib import plots, voc
+
+LIVE = Path(__file__).parent / "live"
+BOARD = Path(course.board.__file__).with_name("board.js")
+# in the order in which they use each other
+SCRIPTS = ("course.js", "numbers.js", "boxes.js", "overlap.js", "self_test.js", "page.js")
+EXPORT = "export default { render };"
+COLORS = {
+    name: getattr(plots, name.upper())
+    for name in ("black", "blue", "green", "orange", "purple", "red", "sky")
+}
+
+
+def script() -> str:
+    """All of it as one classic script, which also runs where a page is opened from disk."""
+    board = BOARD.read_text(encoding="utf-8")
+    if board.count(EXPORT) != 1:
+        raise ValueError(f"{BOARD}: found no line {EXPORT!r}; the reading edition puts its own in that place")
+    course_, *others = ((LIVE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    parts = [course_, "{\n" + board.replace(EXPORT, "course.render = render;") + "}", *others]
+    return '"use strict";\n{\n' + "\n".join(parts) + "\nglobalThis.course = course;\n}\n"
+
+
+def style() -> str:
+    """The style sheet of boards, controls and questions."""
+    files = (BOARD.with_suffix(".css"), LIVE / "live.css")
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
+
+
+# ---- what an explorer shows
+
+
+def shown(explorer: Explorer) -> dict[str, Any]:
+    """All that a reader sees of an explorer, as JSON: the board's traits, the controls, the words, by name."""
+    widgets = {
+        name: value for name, value in vars(explorer).items() if isinstance(value, ipywidgets.DOMWidget)
+    }
+    board = widgets.pop("board")
+    texts = {name: widget.value for name, widget in widgets.items() if isinstance(widget, ipywidgets.HTML)}
+    return {
+        "board": {name: getattr(board, name) for name in _traits()},
+        "controls": {name: control(widget) for name, widget in widgets.items() if name not in texts},
+        "texts": texts,
+    }
+
+
+def _traits() -> list[str]:
+    """What the browser knows of a board."""
+    return [
+        name for name in Board.class_own_traits(sync=True) if not name.startswith("_") and name != "heard"
+    ]
+
+
+def control(widget: ipywidgets.Widget) -> dict[str, Any]:
+    """A menu, slider, button as JSON: its kind, label, value, and what it can stand at."""
+    found = {
+        "kind": type(widget).__name__,
+        "label": widget.description,
+        "value": getattr(widget, "value", None),
+    }
+    if hasattr(widget, "options"):
+        return found | {"options": [[label, value] for label, value in widget._options_full]}
+    if hasattr(widget, "max"):
+        found["kind"] = "RangeSlider" if isinstance(widget.value, tuple) else "Slider"
+        return found | {name: getattr(widget, name) for name in ("min", "max", "step")}
+    return found
+
+
+def layout(explorer: Explorer) -> dict[str, Any]:
+    """Rows and columns of names, as the explorer's boxes hold its widgets."""
+    names = {id(widget): name for name, widget in vars(explorer).items()}
+
+    def part(widget: ipywidgets.Widget) -> dict[str, Any] | str:
+        if not isinstance(widget, ipywidgets.Box):
+            return names[id(widget)]
+        kind = "HBox" if isinstance(widget, ipywidgets.HBox) else "VBox"
+        return {"kind": kind, "children": [part(c) for c in widget.children if not isinstance(c, Keys)]}
+
+    return part(explorer)
+
+
+# ---- the explorers of the chapters
+
+
+def overlaps() -> overlap.Overlaps:
+    example = overlap.worth_reading(pictures.test_set())[0]
+    return overlap.Overlaps(voc.read_photograph(example.path))
+
+
+def overlap_facts(explorer: overlap.Overlaps) -> dict[str, Any]:
+    return dict(
+        presets=overlap.PRESETS,
+        size=explorer.size,
+        canvas=overlap.CANVAS,
+        margin=overlap.MARGIN,
+        zoomed=overlap.ZOOMED,
+        names=overlap.NAMES,
+        notations=overlap.NOTATIONS,
+    )
+
+
+# By the name of the class: how its chapter makes it, what its engine has to know, and the traits of its board that a
+# link carries beside the controls
+EXPLORERS: dict[str, tuple[Callable[[], Explorer], Callable[[Any], dict[str, Any]], tuple[str, ...]]] = {
+    "Overlaps": (overlaps, overlap_facts, ("boxes", "active")),
+}
+
+
+def start_of(kind: str, explorer: Explorer) -> dict[str, Any]:
+    """What the engine `kind` starts from."""
+    _, facts, linked = EXPLORERS[kind]
+    return {
+        "kind": kind,
+        "linked": linked,
+        "layout": layout(explorer),
+        "facts": {"colors": COLORS} | facts(explorer),
+        **shown(explorer),
+    }
+
+
+def as_page(kind: str, said: str) -> str:
+    """The HTML in which an explorer comes to life. `said` is how it calls itself in the notebook.
+
+    Raises ValueError if the explorer made here isn't the one that the notebook shows."""
+    explorer = EXPLORERS[kind][0]()
+    if repr(explorer) != said:
+        raise ValueError(
+            f"the notebook shows {said}, the reading edition would begin with {explorer!r}; `make chapters` "
+            "writes the notebooks anew"
+        )
+    start = json.dumps(start_of(kind, explorer), ensure_ascii=False, separators=(",", ":")).replace(
+        "</", "<\\/"
+    )
+    return f'<div class="course-explorer" id="{kind}"><script type="application/json">{start}</script></div>'
