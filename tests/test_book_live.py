@@ -136,6 +136,51 @@ def test_two_boxes_and_what_they_share_are_computed_as_in_python(page):
     walk_equally(page, "Overlaps", explorer, steps)
 
 
+def test_anchors_their_places_and_what_they_cover_are_computed_as_in_python(page):
+    explorer, chance, steps = live.anchors(), random.Random(2), []
+    for _ in range(200):
+        name = chance.choice(("level", "show", "ratios", "first", "range", "reset", *["pointer"] * 6))
+        if name == "pointer":
+            value = [chance.choice((0.0, 150.0, 304.0, chance.uniform(-50, 400))) for _ in range(2)]
+        elif name == "level":
+            value = chance.randrange(6)
+        elif name == "first":
+            value = chance.randrange(3, 31)
+        elif name == "range":
+            value = sorted(chance.sample(range(10, 111), 2))
+        else:
+            value = None if name == "reset" else chance.choice(vars(explorer)[name].options)
+        steps.append((name, value))
+    walk_equally(page, "AnchorBrowser", explorer, steps)
+
+
+def test_matching_gives_the_same_anchors_to_the_same_objects_as_in_python(page):
+    explorer, chance, steps = live.objects(), random.Random(3), []
+    for _ in range(250):
+        now = explorer.cases[steps[-1][1]] if steps and steps[-1][0] == "preset" else None
+        name = "boxes" if now else chance.choice(("preset", "threshold", "rule", "active", "preset", "boxes"))
+        if name == "boxes":
+            count = len(now) if now else chance.choice((0, 1, 1, 2, 2, 3, 5))
+            value = on_anchors(chance, boxes_like(chance, [[]] * count, (300, 300)), explorer.anchors)
+        elif name == "threshold":
+            value = round(0.05 * chance.randrange(6, 17), 2)
+        elif name == "active":
+            value = chance.randrange(2)
+        else:
+            value = chance.choice(vars(explorer)[name].options)
+        steps.append((name, value))
+    walk_equally(page, "Matcher", explorer, steps)
+
+
+def on_anchors(chance: random.Random, boxes: list, anchors) -> list:
+    """Some of the boxes laid exactly on an anchor, or between two, where many IoU are equal."""
+    for i in range(len(boxes)):
+        if chance.random() < 0.3:
+            box = anchors[chance.randrange(len(anchors))].tolist()
+            boxes[i] = box if chance.random() < 0.5 else [box[0] + 4, box[1], box[2] + 4, box[3]]
+    return boxes
+
+
 def test_numbers_are_written_as_python_writes_them(page):
     chance = random.Random(1)
     numbers = [

@@ -15,7 +15,7 @@ import live
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-CHAPTER = {"Overlaps": "01_boxes_and_voc"}
+CHAPTER = {"Overlaps": "01_boxes_and_voc", "AnchorBrowser": "02_anchors", "Matcher": "03_matching"}
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,18 @@ from typing import Any
 import ipywidgets
 
 import course.board
-from course import overlap, pictures
+from course import anchor_browser, coverage, matcher, overlap, pictures
 from course.board import Board
 from course.explorer import Explorer
 from course.keys import Keys
-from ssdlib import plots, voc
+from course.voc_facts import shapes as voc_shapes
+from ssdlib import matching, plots, voc
+from ssdlib.anchors import SSD300
 
 LIVE = Path(__file__).parent / "live"
 BOARD = Path(course.board.__file__).with_name("board.js")
 # in the order in which they use each other
-SCRIPTS = ("course.js", "numbers.js", "boxes.js", "overlap.js", "self_test.js", "page.js")
+SCRIPTS = ("course.js", "numbers.js", "boxes.js", "overlap.js", "anchors.js", "matcher.js", "self_test.js", "page.js")
 EXPORT = "export default { render };"
 COLORS = {
     name: getattr(plots, name.upper())
@@ -117,10 +119,57 @@ def overlap_facts(explorer: overlap.Overlaps) -> dict[str, Any]:
     )
 
 
+def anchors() -> anchor_browser.AnchorBrowser:
+    return anchor_browser.AnchorBrowser(pictures.scene(pictures.pick(objects=2)).pixels)
+
+
+SPEC = dict(
+    canvas=SSD300.canvas,
+    maps=SSD300.feature_maps,
+    strides=SSD300.strides,
+    ratios=SSD300.aspect_ratios,
+    first=SSD300.first_percent,
+    low=SSD300.percent_range[0],
+    high=SSD300.percent_range[1],
+)
+
+
+def anchor_facts(explorer: anchor_browser.AnchorBrowser) -> dict[str, Any]:
+    return dict(
+        spec=SPEC,
+        also=dict(
+            nothing=anchor_browser.NOTHING, centres=anchor_browser.CENTRES, sizes=anchor_browser.SIZES
+        ),
+        ratios=anchor_browser.RATIOS,
+        styles=anchor_browser.STYLES,
+        voc=dict(
+            table=voc_shapes().flatten().int().tolist(),
+            bins=coverage.BINS,
+            bin=coverage.BIN,
+            places=coverage.PLACES,
+            bands=coverage.BANDS,
+            threshold=matching.THRESHOLD,
+        ),
+    )
+
+
+def objects() -> matcher.Matcher:
+    scene = pictures.scene(pictures.pick(objects=3))
+    return matcher.Matcher(scene.pixels, scene.boxes)
+
+
+def matcher_facts(explorer: matcher.Matcher) -> dict[str, Any]:
+    return dict(
+        spec=SPEC, cases=explorer.cases, rules=dict(greedy=matcher.GREEDY), touches=matching.TOUCHES
+    )
+
+
 # By the name of the class: how its chapter makes it, what its engine has to know, and the traits of its board that a
 # link carries beside the controls
 EXPLORERS: dict[str, tuple[Callable[[], Explorer], Callable[[Any], dict[str, Any]], tuple[str, ...]]] = {
     "Overlaps": (overlaps, overlap_facts, ("boxes", "active")),
+    "AnchorBrowser": (anchors, anchor_facts, ("pointer",)),
+    "Matcher": (objects, matcher_facts, ("boxes", "active")),
 }
 
 

@@ -80,7 +80,7 @@ const CONTROLS = {
       }, () => ({ ...control, value: control.value[end], text: `${control.value[end]}` })),
     );
     return {
-      root: element("div", {}, ...ends.map((end) => end.root)),
+      root: element("div", { class: "course-range" }, ...ends.map((end) => end.root)),
       refresh: () => ends.forEach((end) => end.refresh()),
     };
   },
