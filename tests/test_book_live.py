@@ -4,18 +4,29 @@ Each walk is what a reader might do, from random states with ties, empty sets an
 each step everything that a reader sees has to be the same: every number within 1e-4 px, every word, every index.
 """
 
+import base64
+import io
 import random
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 
 import ipywidgets
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from browsing import ROOT, chromium_page
+from course import curve_explorer, detecting, judging, pictures
+from ssdlib import evaluate, voc
 
 sys.path.append(str(ROOT / "chapters/book"))
 import live
 
 pytestmark = pytest.mark.browser
+
+Step = tuple[str, object]
 
 
 @pytest.fixture(scope="module")
@@ -26,35 +37,34 @@ def page():
         yield page
 
 
-def in_javascript(page, start: dict, steps: list[tuple]) -> list[dict]:
-    """What the engine shows after each step."""
-    return page.evaluate(
+def walk_equally(page, kind: str, explorer, choose: Callable[[random.Random], Step], count: int) -> None:
+    """Take `count` steps in Python, then the same ones in JavaScript, and compare what is seen after each."""
+    start, chance, steps, wanted = live.start_of(kind, explorer), random.Random(kind), [], []
+    for _ in range(count):
+        steps.append(choose(chance))
+        act(explorer, *steps[-1])
+        wanted.append(live.shown(explorer))
+    found = page.evaluate(
         """([start, steps]) => {
             const explorer = course.begin(start);
             return steps.map(([name, value]) => {
                 explorer.change(name, value);
                 const {board, controls, texts} = structuredClone(explorer.shown);
-                if (board.picture === start.board.picture) board.picture = '(as at first)';
+                delete board.sheet; // what a picture is laid out of; it has a test of its own
                 return {board, controls, texts};
             });
         }""",
         [start, steps],
     )
-
-
-def in_python(explorer, steps: list[tuple]) -> list[dict]:
-    """What the Python explorer shows after each step."""
-    picture, found = explorer.board.picture, []
-    for name, value in steps:
-        act(explorer, name, value)
-        now = live.shown(explorer)
-        if now["board"]["picture"] == picture:
-            now["board"]["picture"] = "(as at first)"
-        found.append(now)
-    return found
+    if "sheets" in start["facts"]:
+        for seen in (*found, *wanted):
+            del seen["board"]["picture"]
+    wrong = [(i, steps[i], d) for i in range(count) for d in differences(found[i], wanted[i])]
+    assert wrong == [], wrong[:5]
 
 
 def act(explorer, name: str, value: object) -> None:
+    """What a reader does: press, choose, drag."""
     widget = vars(explorer).get(name)
     if isinstance(widget, ipywidgets.Button):
         widget.click()
@@ -76,109 +86,223 @@ def differences(mine: object, theirs: object, where: str = "") -> list[str]:
         return [d for i in range(len(theirs)) for d in differences(mine[i], theirs[i], f"{where}[{i}]")]
     number = isinstance(theirs, int | float) and not isinstance(theirs, bool)
     if number and isinstance(mine, int | float) and not isinstance(mine, bool):
-        same = abs(mine - theirs) <= 1e-4 or mine != mine and theirs != theirs
+        same = abs(mine - theirs) <= 1e-4 or (mine != mine and theirs != theirs)  # both NaN
     else:
         same = mine == theirs
     return [] if same else [f"{where}: {mine!r} for {theirs!r}"]
 
 
-def walk_equally(page, kind: str, explorer, steps: list[tuple], at_once: int = 50) -> None:
-    start = live.start_of(kind, explorer)
-    wanted = in_python(explorer, steps)
-    found = in_javascript(page, start, steps)
-    wrong = [(i, steps[i], d) for i in range(len(steps)) for d in differences(found[i], wanted[i])]
-    assert wrong == [], wrong[:5]
-
-
-def boxes_like(
-    chance: random.Random, some: list[list[float]], size: tuple[float, float]
+def some_boxes(
+    chance: random.Random, count: int, width: float = 300, height: float = 300
 ) -> list[list[float]]:
-    """As many boxes as `some`: anywhere, or as the reader likes them: equal, touching, one inside the other, at half
-    pixels, without a width."""
-    width, height = size
+    """Boxes anywhere, or as readers like them: equal, touching, one in the other, at half pixels, without width."""
 
-    def anywhere() -> list[float]:
-        xs, ys = (
-            sorted(round(chance.uniform(-30, end + 30), chance.choice((0, 1))) for _ in range(2))
-            for end in (width, height)
-        )
-        return [xs[0], ys[0], xs[1] + 2, ys[1] + 2]
+    def ends(end: float) -> list[float]:
+        return sorted(round(chance.uniform(-30, end + 30), chance.choice((0, 1))) for _ in range(2))
 
-    found = [anywhere() for _ in some]
-    if len(found) > 1:
+    found = []
+    for _ in range(count):
+        (x1, x2), (y1, y2) = ends(width), ends(height)
+        found.append([x1, y1, x2 + 2, y2 + 2])
+    if count > 1:
         a, b, c, d = found[0]
-        found[1] = chance.choice(
-            [
-                found[1],
-                [a, b, c, d],
-                [c, b, c + 20, d],
-                [a + 1, b + 1, c - 1, d - 1],
-                [a + 0.5, b + 0.5, c + 0.5, d + 0.5],
-                [a, b, a, d],
-            ]
-        )
+        near = [[a, b, c, d], [c, b, c + 20, d], [a + 1, b + 1, c - 1, d - 1], [a, b, a, d]]
+        near.append([a + 0.5, b + 0.5, c + 0.5, d + 0.5])
+        found[1] = chance.choice([found[1], *near])
     return [[float(v) for v in box] for box in found]
 
 
+def option(chance: random.Random, menu) -> object:
+    """A value that a menu has now."""
+    return chance.choice(menu._options_full)[1]
+
+
+# ---- the explorers
+
+
 def test_two_boxes_and_what_they_share_are_computed_as_in_python(page):
-    explorer, chance, steps = live.overlaps(), random.Random(0), []
-    for _ in range(300):
+    explorer = live.overlaps()
+
+    def choose(chance: random.Random) -> Step:
         name = chance.choice(("preset", "squeeze", "notation", "again", "active", *["boxes"] * 7))
-        if name == "boxes":
-            value = boxes_like(chance, [[], []], (500, 375))
-        elif name == "squeeze":
-            value = chance.random() < 0.5
-        elif name == "active":
-            value = chance.randrange(2)
-        else:
-            value = None if name == "again" else chance.choice(vars(explorer)[name].options)
-        steps.append((name, value))
-    walk_equally(page, "Overlaps", explorer, steps)
+        value = {
+            "boxes": lambda: some_boxes(chance, 2, 500, 375),
+            "squeeze": lambda: chance.random() < 0.5,
+            "active": lambda: chance.randrange(2),
+            "again": lambda: None,
+        }
+        return name, value.get(name, lambda: option(chance, vars(explorer)[name]))()
+
+    walk_equally(page, "Overlaps", explorer, choose, 300)
 
 
 def test_anchors_their_places_and_what_they_cover_are_computed_as_in_python(page):
-    explorer, chance, steps = live.anchors(), random.Random(2), []
-    for _ in range(200):
-        name = chance.choice(("level", "show", "ratios", "first", "range", "reset", *["pointer"] * 6))
-        if name == "pointer":
-            value = [chance.choice((0.0, 150.0, 304.0, chance.uniform(-50, 400))) for _ in range(2)]
-        elif name == "level":
-            value = chance.randrange(6)
-        elif name == "first":
-            value = chance.randrange(3, 31)
-        elif name == "range":
-            value = sorted(chance.sample(range(10, 111), 2))
-        else:
-            value = None if name == "reset" else chance.choice(vars(explorer)[name].options)
-        steps.append((name, value))
-    walk_equally(page, "AnchorBrowser", explorer, steps)
+    explorer = live.anchors()
+
+    def choose(chance: random.Random) -> Step:
+        name = chance.choice(("level", "show", "show", "ratios", "first", "range", "reset", *["pointer"] * 8))
+        value = {
+            "pointer": lambda: [
+                chance.choice((0.0, 150.0, 304.0, chance.uniform(-50, 400))) for _ in range(2)
+            ],
+            "first": lambda: chance.randrange(3, 31),
+            "range": lambda: sorted(chance.sample(range(10, 111), 2)),
+            "reset": lambda: None,
+        }
+        return name, value.get(name, lambda: option(chance, vars(explorer)[name]))()
+
+    walk_equally(page, "AnchorBrowser", explorer, choose, 200)
 
 
 def test_matching_gives_the_same_anchors_to_the_same_objects_as_in_python(page):
-    explorer, chance, steps = live.objects(), random.Random(3), []
-    for _ in range(250):
-        now = explorer.cases[steps[-1][1]] if steps and steps[-1][0] == "preset" else None
-        name = "boxes" if now else chance.choice(("preset", "threshold", "rule", "active", "preset", "boxes"))
-        if name == "boxes":
-            count = len(now) if now else chance.choice((0, 1, 1, 2, 2, 3, 5))
-            value = on_anchors(chance, boxes_like(chance, [[]] * count, (300, 300)), explorer.anchors)
-        elif name == "threshold":
-            value = round(0.05 * chance.randrange(6, 17), 2)
-        elif name == "active":
-            value = chance.randrange(2)
-        else:
-            value = chance.choice(vars(explorer)[name].options)
-        steps.append((name, value))
-    walk_equally(page, "Matcher", explorer, steps)
+    explorer = live.objects()
+
+    def on_anchors(chance: random.Random, boxes: list[list[float]]) -> list[list[float]]:
+        """Some laid exactly on an anchor, or between two, where many IoU are equal."""
+        for i in range(len(boxes)):
+            if chance.random() < 0.3:
+                box = explorer.anchors[chance.randrange(len(explorer.anchors))].tolist()
+                boxes[i] = box if chance.random() < 0.5 else [box[0] + 4, box[1], box[2] + 4, box[3]]
+        return boxes
+
+    def choose(chance: random.Random) -> Step:
+        name = chance.choice(("preset", "threshold", "rule", "active", *["boxes"] * 4))
+        value = {
+            "boxes": lambda: on_anchors(chance, some_boxes(chance, chance.choice((0, 1, 1, 2, 2, 3, 5)))),
+            "threshold": lambda: round(0.05 * chance.randrange(6, 17), 2),
+            "active": lambda: chance.randrange(2),
+        }
+        return name, value.get(name, lambda: option(chance, vars(explorer)[name]))()
+
+    walk_equally(page, "Matcher", explorer, choose, 250)
 
 
-def on_anchors(chance: random.Random, boxes: list, anchors) -> list:
-    """Some of the boxes laid exactly on an anchor, or between two, where many IoU are equal."""
-    for i in range(len(boxes)):
-        if chance.random() < 0.3:
-            box = anchors[chance.randrange(len(anchors))].tolist()
-            boxes[i] = box if chance.random() < 0.5 else [box[0] + 4, box[1], box[2] + 4, box[3]]
-    return boxes
+def test_suppression_leaves_the_same_boxes_for_the_same_reasons_as_in_python(page):
+    explorer = live.bench()
+
+    def choose(chance: random.Random) -> Step:
+        hand = detecting.HANDS.get(explorer.case.value)
+        menus = ("case", "shown", "scope", "score", "top_k", "keep")
+        name = chance.choice(
+            (*menus, "nms_iou", *(["boxes", "active"] * 3 if hand else ["steps", "pointer"] * 2), "place")
+        )
+        value = {
+            "boxes": lambda: some_boxes(chance, len(hand)),
+            "active": lambda: chance.randrange(len(hand)),
+            "pointer": lambda: [chance.uniform(-20, 320), chance.uniform(-20, 320)],
+            "steps": lambda: explorer.board.steps + chance.choice((-2, -1, 1, 3)),
+            "place": lambda: chance.randint(0, explorer.place.max),
+            "nms_iou": lambda: round(0.05 * chance.randrange(21), 2),
+        }
+        return name, value.get(name, lambda: option(chance, vars(explorer)[name]))()
+
+    walk_equally(page, "NmsBench", explorer, choose, 300)
+
+
+def test_equal_scores_and_equal_boxes_are_ranked_and_suppressed_as_in_python(page):
+    """Few scores and few boxes, so that most are tied; among the sets are empty ones."""
+    chance, sets, wanted = random.Random(6), [], []
+    for _ in range(200):
+        count = chance.choice((0, 1, 2, 5, 12))
+        probabilities, boxes = torch.zeros(count, 4), torch.tensor(some_boxes(chance, count)).reshape(-1, 4)
+        for i in range(count):
+            probabilities[i, chance.randrange(1, 4)] = chance.choice((0.1, 0.3, 0.3, 0.9))
+            if chance.random() < 0.4:
+                boxes[i] = boxes[0]
+        score, top_k = chance.choice((0.01, 0.1, 0.3)), chance.choice((1, 2, 400))
+        nms_iou, keep, across = (
+            chance.choice((0.0, 0.45, 1.0)),
+            chance.choice((1, 3, 200)),
+            chance.random() < 0.3,
+        )
+        label, anchor = (probabilities.T[1:] > 0.01).nonzero(as_tuple=True)
+        given = dict(labels=(label + 1).tolist(), anchors=anchor.tolist(), boxes=boxes[anchor].tolist())
+        given["scores"] = live.short(probabilities[anchor, label + 1])
+        limits = dict(score=score, topK=top_k, nmsIou=nms_iou, keep=keep, across=across)
+        sets.append([given, limits])
+        ranking = detecting.rank(probabilities, boxes, score, top_k, nms_iou, keep, across)
+        wanted.append({n: v.tolist() if isinstance(v, torch.Tensor) else v for n, v in vars(ranking).items()})
+    found = page.evaluate(
+        """sets => sets.map(([given, limits]) => {
+            return course.rank({...given, scores: given.scores.map(Math.fround)}, limits);
+        })""",
+        sets,
+    )
+    assert [differences(mine, theirs) for mine, theirs in zip(found, wanted, strict=True)] == [[]] * 200
+
+
+@pytest.fixture(scope="module")
+def subject() -> judging.Subject:
+    """Twelve scenes with objects and detections by chance: equal scores, twins, overlaps of just .5, a class without
+    objects, one without detections, one without either."""
+    chance, examples = random.Random(5), []
+    for example in pictures.mini_test_set()[:12]:
+        twins = example.boxes[[i for i in range(len(example.boxes)) for _ in range(chance.choice((1, 2)))]]
+        kinds = [voc.LABELS[chance.choice(("chair", "chair", "dog", "sofa"))] for _ in twins]
+        hard = [chance.random() < 0.4 for _ in twins]
+        examples.append(
+            replace(example, boxes=twins, labels=torch.tensor(kinds), difficult=torch.tensor(hard))
+        )
+
+    def detections(name: str, count: int) -> evaluate.Results:
+        ids, scores, boxes = [], [], []
+        for _ in range(count):
+            example = chance.choice(examples)
+            x1, y1, x2, y2 = chance.choice(example.boxes.tolist())
+            half = (x1 + x2) / 2  # half of the box, also by the rule of inclusive pixel numbers
+            near = [
+                [x1, y1, x2, y2],
+                [x1, y1, half, y2],
+                [x1 + 9, y1, x2 + 9, y2 + 4],
+                [x1 - 60, y1 - 60, x1, y1],
+            ]
+            ids.append(example.image_id)
+            scores.append(float(np.float32(round(chance.random(), chance.choice((1, 3))))))
+            boxes.append(np.float32(chance.choice(near)) + np.array(evaluate.ONE_BASED))
+        return evaluate.Results(ids, np.array(scores), np.array(boxes).reshape(-1, 4))
+
+    counts = {"chair": 90, "cow": 7, "dog": 40, "sheep": 0, "sofa": 0}
+    return judging.Subject("by chance", {name: detections(name, n) for name, n in counts.items()}, examples)
+
+
+def test_a_curve_its_verdicts_and_its_average_precision_are_computed_as_in_python(page, subject):
+    explorer = curve_explorer.CurveExplorer(subject)
+
+    def choose(chance: random.Random) -> Step:
+        name = chance.choice(("name", "rule", "rule", "place", "pointer", "pointer", "steps"))
+        away = [curve_explorer.AWAY + chance.choice((-1, 0, 1)) for _ in range(2)]
+        last = explorer.place.max
+        value = {
+            "pointer": lambda: chance.choice((away, [chance.uniform(200, 760), chance.uniform(0, 340)])),
+            "steps": lambda: explorer.board.steps + chance.choice((-2, -1, 1, 3)),
+            "place": lambda: min(last, chance.choice((0, 1, 2, last, chance.randint(0, last)))),
+        }
+        return name, value.get(name, lambda: option(chance, vars(explorer)[name]))()
+
+    walk_equally(page, "CurveExplorer", explorer, choose, 300)
+
+
+def test_the_pictures_of_the_curve_are_laid_out_as_in_python(page, subject):
+    """Grey levels of both sheets, averaged in squares of 10 px: what is stored smaller is a little different."""
+    explorer = curve_explorer.CurveExplorer(subject)
+    start = live.start_of("CurveExplorer", explorer)
+    for place in (1, 4, 40, explorer.place.max):
+        explorer.place.value = place
+        found = page.evaluate(
+            """async ([start, place]) => {
+                const explorer = course.begin(start);
+                explorer.change('place', place);
+                return course.compose(explorer.shown.board.sheet, start.facts.sheets);
+            }""",
+            [start, place],
+        )
+        mine, theirs = (
+            Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("L")
+            for url in (found, explorer.board.picture)
+        )
+        assert mine.size == theirs.size
+        a, b = (np.asarray(sheet.reduce(10), dtype=float) for sheet in (mine, theirs))
+        assert np.abs(a - b).max() < 20 and np.abs(a - b).mean() < 2, place
 
 
 def test_numbers_are_written_as_python_writes_them(page):

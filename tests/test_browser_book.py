@@ -15,7 +15,13 @@ import live
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-CHAPTER = {"Overlaps": "01_boxes_and_voc", "AnchorBrowser": "02_anchors", "Matcher": "03_matching"}
+CHAPTER = {
+    "Overlaps": "01_boxes_and_voc",
+    "AnchorBrowser": "02_anchors",
+    "Matcher": "03_matching",
+    "NmsBench": "10_detection",
+    "CurveExplorer": "11_evaluation",
+}
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +230,71 @@ def test_a_state_is_a_link_that_shows_it_again(visitor):
     assert visitor.status().startswith("IoU 0.000") and "(xmin, ymin, xmax, ymax)" in visitor.words()
 
 
+# ---- the other chapters
+
+
+def test_a_tap_takes_another_cell_and_a_slider_other_anchors(caller):
+    caller.open("AnchorBrowser")
+    assert caller.status().startswith("map 10², row 4, column 4")
+    caller.page.touchscreen.tap(*caller.place(50, 250))
+    assert caller.status().startswith("map 10², row 7, column 1")
+    caller.press("ArrowRight")
+    assert caller.status().startswith("map 10², row 7, column 2")
+    caller.page.get_by_label("first percent").fill("20")
+    assert re.search(r"size 1 +60 +30", caller.words())
+    caller.page.get_by_label("highest").fill("110")
+    assert caller.link() == "#explorer=AnchorBrowser&first=20&range=20,110&pointer=80,240"
+    caller.page.get_by_role("button", name="as released").click()
+    assert re.search(r"size 1 +30 +30", caller.words())
+
+
+def test_an_object_is_dragged_with_a_finger_and_its_anchors_follow(caller):
+    caller.open("Matcher")
+    caller.page.get_by_label("case").select_option("too small for any IoU of .5")
+    assert "0 more from step two" in caller.status()
+    caller.finger((162, 162), (200, 200))
+    assert "more from step two" in caller.status() and "0 more" not in caller.status()
+    shown, link = caller.status(), caller.link()
+    caller.page.goto("about:blank")
+    caller.open("Matcher", link)
+    assert caller.status() == shown
+
+
+def test_the_argmax_shortcut_loses_an_object_and_the_page_shows_it(visitor):
+    visitor.open("Matcher")
+    visitor.page.get_by_label("case").select_option("two objects, one best anchor")
+    visitor.page.get_by_label("step one").select_option("argmax, the later object wins")
+    assert "step one: none" in visitor.words()
+
+
+def test_boxes_by_hand_are_dragged_and_the_suppressed_one_comes_back(visitor):
+    visitor.open("NmsBench")
+    visitor.press("n")
+    assert visitor.status().startswith("candidate 2,")
+    visitor.page.get_by_label("case").select_option("by hand: the five of the page")
+    assert "<b>" not in visitor.words() and "2 left by NMS" not in visitor.words()
+    visitor.press("n")
+    assert "dog 0.80: suppressed by 0" in visitor.status()
+    visitor.press(*["ArrowRight"] * 16)
+    assert "dog 0.80: stays" in visitor.status()
+
+
+def test_one_goes_along_the_curve_with_keys_clicks_and_the_slider(visitor):
+    visitor.open("CurveExplorer")
+    first = visitor.status()
+    assert "detection 30 of 851" in first
+    visitor.press("ArrowRight", "ArrowUp")
+    assert "detection 21 of 851" in visitor.status()
+    picture = visitor.page.evaluate("() => course.shown[0].board.picture")
+    visitor.page.get_by_label("detections").fill("400")
+    assert "detection 400 of 851" in visitor.status()
+    visitor.page.wait_for_function("before => course.shown[0].board.picture !== before", arg=picture)
+    visitor.page.mouse.click(*visitor.place(350, 16))
+    assert "detection 1 of 851" in visitor.status()
+    visitor.page.get_by_label("class").select_option("bus")
+    assert "of 529 comes in" in visitor.status()
+
+
 # ---- self-tests and exercises
 
 
@@ -260,6 +331,7 @@ def test_the_whole_book_and_each_page_stay_light(site):
     sizes = {path.relative_to(site): path.stat().st_size for path in site.rglob("*") if path.is_file()}
     assert sum(sizes.values()) < 25e6
     for page in site.glob("*.html"):
+        assert page.stat().st_size < 3e6, page.name
         pictures = set(re.findall(r'src="(_images/[^"]+)"', page.read_text()))
         assert page.stat().st_size + sum((site / p).stat().st_size for p in pictures) < 3e6, page.name
 

@@ -4,26 +4,37 @@
 starts from what the Python explorer shows (`start_of`), so labels, options and cases stand in one place only.
 """
 
+import base64
+import io
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
+import numpy as np
+import torch
+from PIL import Image
 
 import course.board
-from course import anchor_browser, coverage, matcher, overlap, pictures
-from course.board import Board
+from course import anchor_browser, coverage, curve_explorer, detecting, matcher, nms_bench, overlap, pictures
+from course.board import Board, as_url
 from course.explorer import Explorer
 from course.keys import Keys
 from course.voc_facts import shapes as voc_shapes
-from ssdlib import matching, plots, voc
+from ssdlib import coding, matching, plots, voc
 from ssdlib.anchors import SSD300
+from ssdlib.detect import SCORE
+from ssdlib.evaluate import ONE_BASED
 
 LIVE = Path(__file__).parent / "live"
 BOARD = Path(course.board.__file__).with_name("board.js")
 # in the order in which they use each other
-SCRIPTS = ("course.js", "numbers.js", "boxes.js", "overlap.js", "anchors.js", "matcher.js", "self_test.js", "page.js")
+SCRIPTS = (
+    *("course.js", "numbers.js", "boxes.js", "overlap.js", "anchors.js", "matcher.js", "nms_bench.js"),
+    *("curve_explorer.js", "sheet.js", "self_test.js", "page.js"),
+)
 EXPORT = "export default { render };"
 COLORS = {
     name: getattr(plots, name.upper())
@@ -137,9 +148,7 @@ SPEC = dict(
 def anchor_facts(explorer: anchor_browser.AnchorBrowser) -> dict[str, Any]:
     return dict(
         spec=SPEC,
-        also=dict(
-            nothing=anchor_browser.NOTHING, centres=anchor_browser.CENTRES, sizes=anchor_browser.SIZES
-        ),
+        also=dict(nothing=anchor_browser.NOTHING, centres=anchor_browser.CENTRES, sizes=anchor_browser.SIZES),
         ratios=anchor_browser.RATIOS,
         styles=anchor_browser.STYLES,
         voc=dict(
@@ -159,9 +168,100 @@ def objects() -> matcher.Matcher:
 
 
 def matcher_facts(explorer: matcher.Matcher) -> dict[str, Any]:
+    return dict(spec=SPEC, cases=explorer.cases, rules=dict(greedy=matcher.GREEDY), touches=matching.TOUCHES)
+
+
+def bench() -> nms_bench.NmsBench:
+    return nms_bench.NmsBench()
+
+
+def bench_facts(explorer: nms_bench.NmsBench) -> dict[str, Any]:
     return dict(
-        spec=SPEC, cases=explorer.cases, rules=dict(greedy=matcher.GREEDY), touches=matching.TOUCHES
+        classes=voc.CLASSES,
+        scenes={str(i): _scored(explorer.recorded, i) for i in nms_bench.SCENES},
+        hands=detecting.HANDS,
+        scopes=dict(within=nms_bench.WITHIN, across=nms_bench.ACROSS),
+        all=nms_bench.ALL,
+        legend=nms_bench.LEGEND,
     )
+
+
+def _scored(recorded: detecting.Recorded, i: int) -> dict[str, Any]:
+    """All scores of a scene that may become candidates, class by class, anchors ascending, with their boxes."""
+    said = recorded.of(i)
+    probabilities = said.logits[0].softmax(dim=-1)
+    boxes = coding.decode(said.offsets[0], recorded.anchors)
+    label, anchor = (probabilities.T[1:] > SCORE).nonzero(as_tuple=True)
+    return dict(
+        picture=as_url(pictures.scene(recorded.examples[i]).pixels),
+        labels=(label + 1).tolist(),
+        scores=short(probabilities[anchor, label + 1]),
+        boxes=short(boxes[anchor]),
+    )
+
+
+def short(numbers: torch.Tensor) -> list[float]:
+    """float32 as the shortest decimals that give the same float32 again, in one row."""
+    return [float(str(v)) for v in numbers.flatten().numpy()]
+
+
+def curve() -> curve_explorer.CurveExplorer:
+    return curve_explorer.CurveExplorer()
+
+
+def curve_facts(explorer: curve_explorer.CurveExplorer) -> dict[str, Any]:
+    subject, examples = explorer.subject, explorer.subject.examples
+    image_of = {example.image_id: i for i, example in enumerate(examples)}
+    detections = {
+        name: dict(
+            images=[image_of[image_id] for image_id in found.image_ids],
+            scores=short(torch.from_numpy(found.scores).float()),
+            boxes=short(torch.from_numpy(found.boxes - np.array(ONE_BASED)).float()),
+        )
+        for name, found in subject.results.items()
+    }
+    objects = {}
+    for name in subject.results:
+        mine = [example.labels == voc.LABELS[name] for example in examples]
+        pairs = list(zip(examples, mine, strict=True))
+        objects[name] = dict(
+            images=[i for i, m in enumerate(mine) for _ in range(int(m.sum()))],
+            boxes=short(torch.cat([example.boxes[m] for example, m in pairs])),
+            difficult=torch.cat([example.difficult[m] for example, m in pairs]).int().tolist(),
+        )
+    styles = {v: curve_explorer._style(v) for v in curve_explorer.LINES}
+    return dict(
+        detections=detections,
+        objects=objects,
+        sizes=[example.size for example in examples],
+        rules={name: asdict(rule) for name, rule in curve_explorer.RULES.items()},
+        styles={verdict: dict(color=color, dash=dash) for verdict, (color, dash) in styles.items()},
+        plot=dict(
+            left=curve_explorer.LEFT,
+            right=curve_explorer.RIGHT,
+            top=curve_explorer.TOP,
+            bottom=curve_explorer.BOTTOM,
+            side=curve_explorer.SIDE,
+            thumb=curve_explorer.THUMB,
+            thumbs=curve_explorer.THUMBS,
+            gap=curve_explorer.GAP,
+            away=curve_explorer.AWAY,
+            most=curve_explorer.MOST,
+            grey=curve_explorer.GREY,
+        ),
+        sheets=dict(
+            pictures=[_small(explorer._pixels(example)) for example in examples],
+            side=curve_explorer.SIDE,
+            height=curve_explorer.HEIGHT,
+        ),
+    )
+
+
+def _small(pixels: torch.Tensor) -> str:
+    """(H, W, 3) uint8 -> a data URL of some 8 kB: 200 pictures travel with one page."""
+    out = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(out, "WEBP", quality=40)
+    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
 
 
 # By the name of the class: how its chapter makes it, what its engine has to know, and the traits of its board that a
@@ -170,6 +270,8 @@ EXPLORERS: dict[str, tuple[Callable[[], Explorer], Callable[[Any], dict[str, Any
     "Overlaps": (overlaps, overlap_facts, ("boxes", "active")),
     "AnchorBrowser": (anchors, anchor_facts, ("pointer",)),
     "Matcher": (objects, matcher_facts, ("boxes", "active")),
+    "NmsBench": (bench, bench_facts, ("boxes", "active")),
+    "CurveExplorer": (curve, curve_facts, ()),
 }
 
 

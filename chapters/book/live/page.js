@@ -145,6 +145,12 @@ course.mount = (host) => {
   function sync() {
     model.update(board);
     for (const refresh of refreshers) refresh();
+    if (board.sheet) layOut(board.sheet);
+  }
+
+  async function layOut(sheet) {
+    const picture = await course.compose(sheet, start.facts.sheets);
+    if (sheet === board.sheet) model.update({ picture: (board.picture = picture) }); // else the next one is on its way
   }
 
   function act(name, value) {
