@@ -221,8 +221,12 @@ function render({ model, el }) {
       // inside a small box the corners leave a middle to hold it by
       const within = x > box[0] && x < box[2] && y > box[1] && y < box[3];
       const [wide, high] = [box[2] - box[0], box[3] - box[1]].map((side) => (within ? Math.min(reach, side / 3) : reach));
-      const corner = CORNERS.findIndex(([h, v]) => Math.abs(box[h] - x) < wide && Math.abs(box[v] - y) < high);
-      if (corner >= 0) return [i, corner];
+      const away = CORNERS.map(([h, v]) => {
+        const [dx, dy] = [Math.abs(box[h] - x), Math.abs(box[v] - y)];
+        return dx < wide && dy < high ? Math.hypot(dx, dy) : Infinity;
+      });
+      const nearest = Math.min(...away);
+      if (nearest < Infinity) return [i, away.indexOf(nearest)];
     }
     return null;
   }
