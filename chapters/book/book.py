@@ -4,9 +4,11 @@
 
 Explorers move and self-tests answer here as well, by a script of their own (`live.py`); where scripts don't run they
 appear as their still pictures and as folded answers. No cell is executed and nothing is fetched; the site opens from
-disk. What explorers start from is computed from the mini VOC, which is painted first if it isn't there.
+disk. What explorers start from, and states that are recorded (`recorded.py`), are computed from the mini VOC, which
+is painted first if it isn't there.
 """
 
+import json
 import os
 import re
 import shutil
@@ -38,6 +40,10 @@ glossary
 """
 # what a chapter says of explorers that need a kernel
 STANDS_STILL = re.compile(r"^\(Run the cells of this page to move things;[^)]*\)\n*", re.MULTILINE)
+RECORDED = (
+    "Here you choose among recorded states. The notebook computes every other one: "
+    '<a href="index.html#run-the-notebooks">how to get there</a>.'
+)
 NEEDS_PYTHON = "*This exercise needs Python: [how to get there](index.md#run-the-notebooks).*"
 
 
@@ -70,20 +76,42 @@ def write_sources(folder: Path) -> None:
 def _bring_to_life(cell: nbformat.NotebookNode) -> bool:
     """Put the explorer that a cell shows behind its still picture, and mark its self-test for the script. Whether
     there is an explorer now."""
-    import live
-
     for out in cell.get("outputs", ()):
         data = out.get("data", {})
         said = data.get("text/plain", "")
         kind = said.partition("(")[0]
         if kind == "SelfTest":
             data["text/html"] = f'<div class="course-self-test">{data["text/html"]}</div>'
-        elif kind in live.EXPLORERS and "image/png" in data:
+        elif "image/png" in data and (explorer := as_page(kind, said)):
             cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["classes"] = "course-still"
-            page = {"text/html": live.as_page(kind, said)}
-            cell.outputs.append(new_output("display_data", data=page))
+            cell.outputs.append(new_output("display_data", data={"text/html": explorer}))
             return True
     return False
+
+
+def as_page(kind: str, said: str) -> str:
+    """The HTML in which an explorer comes to life; empty if `kind` has no engine and no recording.
+
+    `said` is how it calls itself in the notebook. Raises ValueError if the one made here isn't the same."""
+    import live
+    import recorded
+
+    note = ""
+    if kind in live.EXPLORERS:
+        explorer, start_of = live.EXPLORERS[kind][0](), live.start_of
+    elif kind in recorded.RECORDINGS:
+        explorer, start_of = recorded.RECORDINGS[kind].make(), recorded.start_of
+        note = f"<p>{RECORDED}</p>"
+    else:
+        return ""
+    if repr(explorer) != said:
+        raise ValueError(
+            f"the notebook shows {said}, the reading edition would begin with {explorer!r}; `make chapters` "
+            "writes the notebooks anew"
+        )
+    start = json.dumps(start_of(kind, explorer), ensure_ascii=False, separators=(",", ":"))
+    start = start.replace("</", "<\\/")
+    return f'<div class="course-explorer" id="{kind}"><script type="application/json">{start}</script>{note}</div>'
 
 
 def write_static(folder: Path) -> None:

@@ -6,7 +6,6 @@ starts from what the Python explorer shows (`start_of`), so labels, options and 
 
 import base64
 import io
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,6 @@ import course.board
 from course import anchor_browser, coverage, curve_explorer, detecting, matcher, nms_bench, overlap, pictures
 from course.board import Board, as_url
 from course.explorer import Explorer
-from course.keys import Keys
 from course.voc_facts import shapes as voc_shapes
 from ssdlib import coding, matching, plots, voc
 from ssdlib.anchors import SSD300
@@ -33,7 +31,7 @@ BOARD = Path(course.board.__file__).with_name("board.js")
 # in the order in which they use each other
 SCRIPTS = (
     *("course.js", "numbers.js", "boxes.js", "overlap.js", "anchors.js", "matcher.js", "nms_bench.js"),
-    *("curve_explorer.js", "sheet.js", "self_test.js", "page.js"),
+    *("curve_explorer.js", "recorded.js", "sheet.js", "self_test.js", "page.js"),
 )
 EXPORT = "export default { render };"
 COLORS = {
@@ -62,15 +60,20 @@ def style() -> str:
 
 
 def shown(explorer: Explorer) -> dict[str, Any]:
-    """All that a reader sees of an explorer, as JSON: the board's traits, the controls, the words, by name."""
+    """All that a reader sees of an explorer, as JSON: the traits of its board and of other boards, the controls, the
+    words, each by its name."""
     widgets = {
-        name: value for name, value in vars(explorer).items() if isinstance(value, ipywidgets.DOMWidget)
+        name: widget for name, widget in vars(explorer).items() if isinstance(widget, ipywidgets.DOMWidget)
     }
-    board = widgets.pop("board")
+    boards = {name: widget for name, widget in widgets.items() if isinstance(widget, Board)}
     texts = {name: widget.value for name, widget in widgets.items() if isinstance(widget, ipywidgets.HTML)}
+    traits = {name: {trait: getattr(board, trait) for trait in _traits()} for name, board in boards.items()}
     return {
-        "board": {name: getattr(board, name) for name in _traits()},
-        "controls": {name: control(widget) for name, widget in widgets.items() if name not in texts},
+        "board": traits.pop("board"),
+        "others": traits,
+        "controls": {
+            name: control(w) for name, w in widgets.items() if name not in boards and name not in texts
+        },
         "texts": texts,
     }
 
@@ -97,15 +100,29 @@ def control(widget: ipywidgets.Widget) -> dict[str, Any]:
     return found
 
 
-def layout(explorer: Explorer) -> dict[str, Any]:
-    """Rows and columns of names, as the explorer's boxes hold its widgets."""
+def act(explorer: Explorer, name: str, value: Any) -> None:
+    """What a reader does: press a button, turn a control, change a trait of the board."""
+    widget = vars(explorer).get(name)
+    if isinstance(widget, ipywidgets.Button):
+        widget.click()
+    elif widget is not None:
+        widget.value = value
+    else:
+        setattr(explorer.board, name, value)
+
+
+def layout(explorer: Explorer, kept: set[str] | None = None) -> dict[str, Any]:
+    """Rows and columns of names, as the explorer's boxes hold its widgets. With `kept`, of controls and words only
+    these, and all boards."""
     names = {id(widget): name for name, widget in vars(explorer).items()}
 
-    def part(widget: ipywidgets.Widget) -> dict[str, Any] | str:
-        if not isinstance(widget, ipywidgets.Box):
-            return names[id(widget)]
-        kind = "HBox" if isinstance(widget, ipywidgets.HBox) else "VBox"
-        return {"kind": kind, "children": [part(c) for c in widget.children if not isinstance(c, Keys)]}
+    def part(widget: ipywidgets.Widget) -> dict[str, Any] | str | None:
+        if isinstance(widget, ipywidgets.Box):
+            children = [found for found in map(part, widget.children) if found]
+            kind = "HBox" if isinstance(widget, ipywidgets.HBox) else "VBox"
+            return {"kind": kind, "children": children} if children else None
+        name = names.get(id(widget))
+        return name if kept is None or isinstance(widget, Board) or name in kept else None
 
     return part(explorer)
 
@@ -250,15 +267,15 @@ def curve_facts(explorer: curve_explorer.CurveExplorer) -> dict[str, Any]:
             grey=curve_explorer.GREY,
         ),
         sheets=dict(
-            pictures=[_small(explorer._pixels(example)) for example in examples],
+            pictures=[small(explorer._pixels(example)) for example in examples],
             side=curve_explorer.SIDE,
             height=curve_explorer.HEIGHT,
         ),
     )
 
 
-def _small(pixels: torch.Tensor) -> str:
-    """(H, W, 3) uint8 -> a data URL of some 8 kB: 200 pictures travel with one page."""
+def small(pixels: torch.Tensor) -> str:
+    """(H, W, 3) uint8 -> a data URL of some 8 kB, since up to 200 pictures travel with one page."""
     out = io.BytesIO()
     Image.fromarray(pixels.numpy()).save(out, "WEBP", quality=40)
     return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
@@ -280,24 +297,9 @@ def start_of(kind: str, explorer: Explorer) -> dict[str, Any]:
     _, facts, linked = EXPLORERS[kind]
     return {
         "kind": kind,
+        "name": kind,
         "linked": linked,
         "layout": layout(explorer),
         "facts": {"colors": COLORS} | facts(explorer),
         **shown(explorer),
     }
-
-
-def as_page(kind: str, said: str) -> str:
-    """The HTML in which an explorer comes to life. `said` is how it calls itself in the notebook.
-
-    Raises ValueError if the explorer made here isn't the one that the notebook shows."""
-    explorer = EXPLORERS[kind][0]()
-    if repr(explorer) != said:
-        raise ValueError(
-            f"the notebook shows {said}, the reading edition would begin with {explorer!r}; `make chapters` "
-            "writes the notebooks anew"
-        )
-    start = json.dumps(start_of(kind, explorer), ensure_ascii=False, separators=(",", ":")).replace(
-        "</", "<\\/"
-    )
-    return f'<div class="course-explorer" id="{kind}"><script type="application/json">{start}</script></div>'

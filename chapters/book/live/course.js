@@ -67,8 +67,9 @@ course.begin = (start) => {
     },
     // Back to the beginning, in the same objects.
     reset() {
-      const { board, controls, texts } = structuredClone(start);
+      const { board, others, controls, texts } = structuredClone(start);
       Object.assign(shown.board, board);
+      for (const name of Object.keys(others)) Object.assign(shown.others[name], others[name]);
       Object.assign(shown.texts, texts);
       for (const name of Object.keys(controls)) Object.assign(shown.controls[name], controls[name]);
       handlers.reset?.();

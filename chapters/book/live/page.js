@@ -123,7 +123,8 @@ function readControl(control, text) {
 function readTrait(board, name, text) {
   const numbers = text.split(",").map(Number);
   if (!numbers.every((v) => Math.abs(v) <= LIMIT)) return undefined;
-  if (name === "active") return board.boxes[numbers[0]] ? numbers[0] : undefined;
+  if (name === "active") return board.boxes[numbers[0]] || board.handles[numbers[0]] ? numbers[0] : undefined;
+  if (name === "handles") return numbers.length === 4 ? [numbers.slice(0, 2), numbers.slice(2)] : undefined;
   if (name === "pointer") return numbers.length === 2 ? numbers : undefined;
   if (numbers.length !== 4 * board.boxes.length) return undefined;
   const boxes = board.boxes.map((_, i) => numbers.slice(4 * i, 4 * i + 4));
@@ -135,15 +136,17 @@ function readTrait(board, name, text) {
 course.mount = (host) => {
   const start = JSON.parse(host.querySelector("script").textContent);
   const explorer = course.begin(start);
-  const { board, controls, texts } = explorer.shown;
+  const { board, others, controls, texts } = explorer.shown;
   course.shown.push(explorer.shown);
   const model = new course.Model({ ...board });
+  const models = Object.fromEntries(Object.entries(others).map(([name, traits]) => [name, new course.Model({ ...traits })]));
   const refreshers = [];
   const note = element("p", { class: "course-note", role: "status" });
   let waiting = 0;
 
   function sync() {
     model.update(board);
+    for (const name of Object.keys(others)) models[name].update(others[name]);
     for (const refresh of refreshers) refresh();
     if (board.sheet) layOut(board.sheet);
   }
@@ -166,9 +169,9 @@ course.mount = (host) => {
       const children = part.children.map(build);
       return element("div", { class: part.kind === "HBox" ? "course-row" : "course-column" }, ...children);
     }
-    if (part === "board") {
+    if (part === "board" || part in others) {
       const place = element("div", { class: "course-place" });
-      course.render({ model, el: place });
+      course.render({ model: models[part] ?? model, el: place });
       return place;
     }
     if (part in texts) {
@@ -183,7 +186,7 @@ course.mount = (host) => {
 
   // What differs from the beginning, so that a link stays short.
   function link() {
-    const found = new URLSearchParams({ explorer: start.kind });
+    const found = new URLSearchParams({ explorer: start.name });
     for (const [name, { value }] of Object.entries(controls))
       if (written(value) !== written(start.controls[name].value)) found.set(name, written(value));
     for (const name of start.linked)
@@ -194,7 +197,7 @@ course.mount = (host) => {
   // What the address asks for, if it asks this explorer. What can't be shown is left out and named.
   function follow() {
     const asked = new URLSearchParams(location.hash.slice(1));
-    if (asked.get("explorer") !== start.kind || location.hash === link()) return;
+    if (asked.get("explorer") !== start.name || location.hash === link()) return;
     explorer.reset();
     const left = new Set([...asked.keys()].filter((name) => name !== "explorer"));
     for (const name of [...Object.keys(controls), ...start.linked]) {
