@@ -194,12 +194,13 @@ def _drops(explorer: drop_planner.DropPlanner) -> Iterator[list[Step]]:
     every = 0.05
     for preset, active in itertools.product(drop_planner.PRESETS, (0, 1)):
         yield [("preset", None), ("preset", preset), ("active", active)]
-    yield [("preset", list(drop_planner.PRESETS)[2]), ("key_step", every * drop_planner.WIDE)]
+    _, _, thousands, batch = list(drop_planner.PRESETS.values())[2]
+    run = [("steps", 1000 * thousands), ("batch", batch), ("key_step", every * drop_planner.WIDE)]
     shares = [round(every * i, 2) for i in range(21)]
     for (one, other), active in itertools.product(itertools.combinations_with_replacement(shares, 2), (0, 1)):
         ends = [[drop_planner.WIDE * share, drop_planner.HANDLE] for share in (0, 1)]
         handles = [[drop_planner.WIDE * share, drop_planner.HANDLE] for share in (one, other)]
-        yield [("handles", ends), ("handles", handles), ("active", active)]
+        yield [*run, ("handles", ends), ("handles", handles), ("active", active)]
 
 
 def _player() -> augmentation_player.Player:

@@ -116,14 +116,16 @@ function render({ model, el }) {
   }
 
   function write(pen, text, x, y, color) {
-    pen.font = "12px sans-serif";
+    // smaller where the page is narrow, so that words don't cover what they name
+    const size = Math.max(9, Math.min(12, (12 * canvas.clientWidth) / model.get("width")));
+    pen.font = `${size}px sans-serif`;
     const wide = pen.measureText(text).width + 6;
     const left = Math.max(0, Math.min(x, canvas.clientWidth - wide));
-    const top = Math.max(0, y - 16);
+    const top = Math.max(0, y - size - 4);
     pen.fillStyle = color || "#000000";
-    pen.fillRect(left, top, wide, 16);
+    pen.fillRect(left, top, wide, size + 4);
     pen.fillStyle = ink(color || "#000000");
-    pen.fillText(text, left + 3, top + 12);
+    pen.fillText(text, left + 3, top + size);
   }
 
   function drawBox(pen, [a, b, c, d], i, x0, y0, k) {

@@ -176,7 +176,12 @@ course.mount = (host) => {
     }
     if (part in texts) {
       const text = element("div", { class: "course-words" });
-      refreshers.push(() => (text.innerHTML = texts[part]));
+      refreshers.push(() => {
+        text.innerHTML = texts[part];
+        // what is too wide scrolls, also for those who have keys only
+        if (text.scrollWidth > text.clientWidth) text.tabIndex = 0;
+        else text.removeAttribute("tabindex");
+      });
       return text;
     }
     const { root, refresh } = CONTROLS[controls[part].kind](controls[part], (value) => act(part, value), part);
