@@ -126,7 +126,7 @@ def write_static(folder: Path) -> None:
 def main(out: Path) -> int:
     from sphinx.cmd.build import build_main
 
-    from course import pictures
+    from course.kit import pictures
 
     # the committed notebooks show the mini VOC, also where the genuine one is on disk
     os.environ["COURSE_VOC"] = str(pictures.mini_voc())

@@ -16,18 +16,25 @@ import numpy as np
 import torch
 from PIL import Image
 
-import course.board
-from course import anchor_browser, coverage, curve_explorer, detecting, matcher, nms_bench, overlap, pictures
-from course.board import Board, as_url
-from course.explorer import Explorer
-from course.voc_facts import shapes as voc_shapes
-from ssdlib import coding, matching, plots, voc
-from ssdlib.anchors import SSD300
+import course.kit.board
+from course.anchors import anchor_browser, coverage
+from course.boxes import overlap
+from course.boxes.voc_facts import shapes as voc_shapes
+from course.detection import nms_bench, stages
+from course.evaluation import curve_explorer
+from course.kit import pictures
+from course.kit.board import Board, as_url
+from course.kit.explorer import Explorer
+from course.matching import matcher
+from ssdlib import coding, matching, plots
+from ssdlib.anchors import SSD300_ANCHORS
+from ssdlib.data import voc
 from ssdlib.detect import SCORE
 from ssdlib.evaluate import ONE_BASED
+from ssdlib.records import CLASSES, LABELS
 
 LIVE = Path(__file__).parent / "live"
-BOARD = Path(course.board.__file__).with_name("board.js")
+BOARD = Path(course.kit.board.__file__).with_name("board.js")
 # in the order in which they use each other
 SCRIPTS = (
     *("course.js", "numbers.js", "boxes.js", "overlap.js", "anchors.js", "matcher.js", "nms_bench.js"),
@@ -152,13 +159,13 @@ def anchors() -> anchor_browser.AnchorBrowser:
 
 
 SPEC = dict(
-    canvas=SSD300.canvas,
-    maps=SSD300.feature_maps,
-    strides=SSD300.strides,
-    ratios=SSD300.aspect_ratios,
-    first=SSD300.first_percent,
-    low=SSD300.percent_range[0],
-    high=SSD300.percent_range[1],
+    canvas=SSD300_ANCHORS.canvas,
+    maps=SSD300_ANCHORS.feature_maps,
+    strides=SSD300_ANCHORS.strides,
+    ratios=SSD300_ANCHORS.aspect_ratios,
+    first=SSD300_ANCHORS.first_percent,
+    low=SSD300_ANCHORS.percent_range[0],
+    high=SSD300_ANCHORS.percent_range[1],
 )
 
 
@@ -194,16 +201,16 @@ def bench() -> nms_bench.NmsBench:
 
 def bench_facts(explorer: nms_bench.NmsBench) -> dict[str, Any]:
     return dict(
-        classes=voc.CLASSES,
+        classes=CLASSES,
         scenes={str(i): _scored(explorer.recorded, i) for i in nms_bench.SCENES},
-        hands=detecting.HANDS,
+        hands=stages.HANDS,
         scopes=dict(within=nms_bench.WITHIN, across=nms_bench.ACROSS),
         all=nms_bench.ALL,
         legend=nms_bench.LEGEND,
     )
 
 
-def _scored(recorded: detecting.Recorded, i: int) -> dict[str, Any]:
+def _scored(recorded: stages.Recorded, i: int) -> dict[str, Any]:
     """All scores of a scene that may become candidates, class by class, anchors ascending, with their boxes."""
     said = recorded.of(i)
     probabilities = said.logits[0].softmax(dim=-1)
@@ -239,7 +246,7 @@ def curve_facts(explorer: curve_explorer.CurveExplorer) -> dict[str, Any]:
     }
     objects = {}
     for name in subject.results:
-        mine = [example.labels == voc.LABELS[name] for example in examples]
+        mine = [example.labels == LABELS[name] for example in examples]
         pairs = list(zip(examples, mine, strict=True))
         objects[name] = dict(
             images=[i for i, m in enumerate(mine) for _ in range(int(m.sum()))],

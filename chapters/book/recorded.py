@@ -12,24 +12,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import live
 import numpy as np
 import torch
 from PIL import Image
 
-from course import (
-    augmentation_player,
-    drop_planner,
-    loss_anatomy,
-    network_figures,
-    receptive_field,
-    replay,
-    shots,
-)
-from course.board import layer
-from course.explorer import Explorer
-from ssdlib import voc
-from ssdlib.anchors import SSD300
+import live
+from course.augmentation import augmentation_player, single_draws
+from course.drops import drop_planner
+from course.instability import replay
+from course.kit.board import layer
+from course.kit.explorer import Explorer
+from course.loss import loss_anatomy
+from course.network import figures as network_figures
+from course.network import receptive_field
+from ssdlib.anchors import SSD300_ANCHORS
+from ssdlib.data import voc
 
 Step = tuple[str, Any]
 
@@ -43,6 +40,7 @@ class Recording:
     states: Callable[[Any], Iterator[list[Step]]]
     keys: tuple[str, ...]  # controls and traits that tell the states apart
     buttons: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()  # words about controls that don't stay
     loose: tuple[str, ...] = ()  # keys that need not stay as they are while something else is moved
     near: str = ""
     walk: str = ""
@@ -62,7 +60,7 @@ def start_of(name: str, explorer: Explorer) -> dict[str, Any]:
     for name_, control in controls.items():
         if control["kind"] != "Button":
             _limit(control, [frame["keys"][name_] for frame in frames])
-    words = {name for name, text in first["texts"].items()}
+    words = first["texts"].keys() - set(how.without)
     return {
         "kind": "Recorded",
         "name": name,
@@ -167,10 +165,12 @@ def _anatomy(explorer: loss_anatomy.LossAnatomy) -> Iterator[list[Step]]:
 
 
 def _fields(explorer: receptive_field.FieldPointer) -> Iterator[list[Step]]:
-    for level, (side, stride) in enumerate(zip(SSD300.feature_maps, SSD300.strides, strict=True)):
+    for level, (side, stride) in enumerate(
+        zip(SSD300_ANCHORS.feature_maps, SSD300_ANCHORS.strides, strict=True)
+    ):
         cells = sorted({round(i * (side - 1) / 4) for i in range(5)})
         own = explorer.board.pointer if level == explorer.map.value else None
-        at = [min((cell + 0.5) * stride, float(SSD300.canvas)) for cell in cells]
+        at = [min((cell + 0.5) * stride, float(SSD300_ANCHORS.canvas)) for cell in cells]
         pointers = [[x, y] for y in at for x in at] + ([list(own)] if own else [])
         for pointer, heated in itertools.product(pointers, (False, True)):
             # an arrow key has to reach the next cell that is recorded
@@ -204,7 +204,7 @@ def _drops(explorer: drop_planner.DropPlanner) -> Iterator[list[Step]]:
 
 
 def _player() -> augmentation_player.Player:
-    example = shots.mixed()
+    example = single_draws.mixed()
     return augmentation_player.Player(example, voc.read_photograph(example.path), seed=29)
 
 
@@ -221,7 +221,7 @@ RECORDINGS = {
         near="pointer",
     ),
     "Player": Recording(_player, _draws, ("seed",), buttons=("next",), walk="seed"),
-    "Replay": Recording(replay.Replay, _starts, ("arm", "step"), walk="step"),
+    "Replay": Recording(replay.Replay, _starts, ("arm", "step"), without=("said",), walk="step"),
     "DropPlanner": Recording(
         drop_planner.DropPlanner,
         _drops,

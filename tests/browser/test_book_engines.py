@@ -17,8 +17,11 @@ import torch
 from PIL import Image
 
 from browsing import ROOT, chromium_page
-from course import curve_explorer, detecting, judging, pictures
-from ssdlib import evaluate, voc
+from course.detection import stages
+from course.evaluation import curve_explorer, judging
+from course.kit import pictures
+from ssdlib import evaluate
+from ssdlib.records import LABELS
 
 sys.path.append(str(ROOT / "chapters/book"))
 import live
@@ -170,7 +173,7 @@ def test_suppression_leaves_the_same_boxes_for_the_same_reasons_as_in_python(pag
     explorer = live.bench()
 
     def choose(chance: random.Random) -> Step:
-        hand = detecting.HANDS.get(explorer.case.value)
+        hand = stages.HANDS.get(explorer.case.value)
         menus = ("case", "shown", "scope", "score", "top_k", "keep")
         name = chance.choice(
             (*menus, "nms_iou", *(["boxes", "active"] * 3 if hand else ["steps", "pointer"] * 2), "place")
@@ -209,7 +212,7 @@ def test_equal_scores_and_equal_boxes_are_ranked_and_suppressed_as_in_python(pag
         given["scores"] = live.short(probabilities[anchor, label + 1])
         limits = dict(score=score, topK=top_k, nmsIou=nms_iou, keep=keep, across=across)
         sets.append([given, limits])
-        ranking = detecting.rank(probabilities, boxes, score, top_k, nms_iou, keep, across)
+        ranking = stages.rank(probabilities, boxes, score, top_k, nms_iou, keep, across)
         wanted.append({n: v.tolist() if isinstance(v, torch.Tensor) else v for n, v in vars(ranking).items()})
     found = page.evaluate(
         """sets => sets.map(([given, limits]) => {
@@ -227,7 +230,7 @@ def subject() -> judging.Subject:
     chance, examples = random.Random(5), []
     for example in pictures.mini_test_set()[:12]:
         twins = example.boxes[[i for i in range(len(example.boxes)) for _ in range(chance.choice((1, 2)))]]
-        kinds = [voc.LABELS[chance.choice(("chair", "chair", "dog", "sofa"))] for _ in twins]
+        kinds = [LABELS[chance.choice(("chair", "chair", "dog", "sofa"))] for _ in twins]
         hard = [chance.random() < 0.4 for _ in twins]
         examples.append(
             replace(example, boxes=twins, labels=torch.tensor(kinds), difficult=torch.tensor(hard))

@@ -1,14 +1,12 @@
 """The reading edition from disk, without a kernel: on a phone and at a desk, with mouse, finger and keys."""
 
 import re
-import subprocess
 import sys
 
 import nbformat
 import pytest
-from test_browser_axe import axe, serious  # noqa: F401  axe is a fixture
 
-from browsing import ROOT, chromium_page
+from browsing import ROOT, chromium_page, serious
 
 sys.path.append(str(ROOT / "chapters/book"))
 import live
@@ -28,16 +26,6 @@ CHAPTER = {
     "NmsBench": "10_detection",
     "CurveExplorer": "11_evaluation",
 }
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, str(ROOT / "chapters/book/book.py"), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr, done.stderr
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +120,7 @@ def caller(browser, site):
 
 
 @pytest.mark.parametrize("kind", CHAPTER)
-def test_an_explorer_is_alive_from_disk_and_axe_finds_nothing_serious(visitor, axe, kind):  # noqa: F811
+def test_an_explorer_is_alive_from_disk_and_axe_finds_nothing_serious(visitor, axe, kind):
     visitor.open(kind)
     assert visitor.page.locator(".course-board canvas").first.is_visible()
     assert not visitor.page.locator("img.course-still").is_visible()
@@ -149,7 +137,7 @@ def test_an_explorer_fits_a_phone(caller, kind):
     assert frame["x"] >= 0 and 300 < frame["width"] and frame["x"] + frame["width"] <= 390
 
 
-def test_axe_finds_nothing_serious_in_an_explorer_and_a_self_test_on_a_dark_page(visitor, axe):  # noqa: F811
+def test_axe_finds_nothing_serious_in_an_explorer_and_a_self_test_on_a_dark_page(visitor, axe):
     visitor.page.emulate_media(color_scheme="dark")
     visitor.open("Overlaps")
     visitor.page.locator(".course-self-test input").first.check()
