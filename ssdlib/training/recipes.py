@@ -1,10 +1,10 @@
 """Every choice of a run, and named sets of them: the paper's, the published run's, one for laptops."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ssdlib.data.augment import RULES, STEPS
+from ssdlib.data.voc import refused_name
 from ssdlib.loss import MININGS
 from ssdlib.model import BODY, NEW_LAYERS
 from ssdlib.records import CLASSES
@@ -22,19 +22,6 @@ CHOICES = {
 
 class RunError(ValueError):
     """A run folder can't be used as asked. The message says why and what to do."""
-
-
-def _refuse_names(classes: Sequence[str]) -> None:
-    """Names of classes become names of files, and two that differ in case alone are nearly always a slip."""
-    seen: dict[str, str] = {}
-    for name in classes:
-        if name != name.strip() or not name.isprintable() or set(name) & set("/\\:") or not name:
-            raise RunError(f"classes has {name!r}; wanted a name without / \\ : and spaces around it")
-        if name.casefold() == "background":
-            raise RunError("classes has 'background'; it is class 0 always, wanted the objects' names only")
-        if name.casefold() in seen:
-            raise RunError(f"classes has {seen[name.casefold()]!r} and {name!r}; wanted each name once")
-        seen[name.casefold()] = name
 
 
 @dataclass(frozen=True)
@@ -88,7 +75,8 @@ class RunConfig:
             value = getattr(self, name)
             if not (value if isinstance(value, tuple) else value > 0):
                 raise RunError(f"{name} is {value!r}; it needs at least one, or a positive number")
-        _refuse_names(self.classes)
+        if trouble := refused_name(self.classes):
+            raise RunError(f"classes has {trouble}")
         unknown = set(self.augment) - set(STEPS)
         if unknown:
             raise RunError(f"augment has {min(unknown)!r}; wanted some of {', '.join(STEPS)}")
