@@ -90,7 +90,7 @@ def train(
                 save_best(out, done, config, model)
         if _due(done, config.map_every) and done < config.steps:
             table = evaluate_on(model, test_data, anchors, config, Path(out) / RESULTS)
-            log.write(step=done, map=table.mean, ap=table.ap)
+            log.write(step=done, map=evaluate.number_or_null(table.mean), ap=table.as_json())
         if _due(done, config.checkpoint_every) or done == last:
             log.look()
             save_run(out, Progress(done, log.seconds, log.seen, begin.data), config, model, optimizer)
@@ -101,7 +101,7 @@ def train(
         return None
     table = evaluate_on(model, test_data, anchors, config, Path(out) / RESULTS)
     if not any("map" in row and row["step"] == last for row in read_log(out)):
-        log.write(step=last, map=table.mean, ap=table.ap)
+        log.write(step=last, map=evaluate.number_or_null(table.mean), ap=table.as_json())
     return table
 
 
@@ -253,6 +253,7 @@ def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMak
         difficult=config.difficult,
         device=device,
         share=(distributed.rank(), distributed.processes()),
+        rule=config.augment_rule,
     )
 
 

@@ -152,7 +152,8 @@ def run_in(
 
 def network_of(config: RunConfig) -> SSD300:
     """The network that these settings describe, with random weights."""
-    return SSD300(len(config.classes) + 1, config.width, config.batch_norm, config.strided_stem)
+    kind = config.width, config.batch_norm, config.strided_stem, config.new_layers
+    return SSD300(len(config.classes) + 1, *kind)
 
 
 def config_from(values: dict[str, Any]) -> RunConfig:

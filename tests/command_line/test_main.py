@@ -11,15 +11,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import torchvision
 from PIL import Image
 
 import foreign
 from ssdlib import evaluate
 from ssdlib.__main__ import main
-from ssdlib.data import voc
+from ssdlib.data import augment, voc
 from ssdlib.data.results import read_results
-from ssdlib.training.runs import RunConfig
+from ssdlib.records import CLASSES
+from ssdlib.training.runs import RunConfig, load_run
 
 SMALL = "--width 0.0625 --batch-norm --strided-stem --batch-size 4 --augment flip --precision float32 --val-every 0"
 
@@ -142,6 +144,34 @@ def test_evaluating_the_checkpoint_gives_the_table_of_the_run(run, mini, tmp_pat
     assert main(command.split()) == 0
     assert ap_in(tmp_path / "ap.csv") == pytest.approx(ap_in(run / "ap.csv"), abs=1e-6)
     assert len(list((tmp_path / "files").iterdir())) == 20
+
+
+def test_a_checkpoint_is_judged_in_the_precision_that_is_asked_for(run, mini, tmp_path, capsys):
+    """The scores in the files against those of the network called without any cast."""
+    written = {}
+    for precision in ("float32", "bfloat16"):
+        out = tmp_path / precision
+        command = f"evaluate --checkpoint {run} --data {mini} --precision {precision} --out {out}"
+        assert main(command.split()) == 0
+        assert f"computes in {precision}" in capsys.readouterr().out
+        lines = (out / "comp4_det_test_person.txt").read_text().splitlines()
+        written[precision] = sorted(float(line.split()[1]) for line in lines)
+    model, config, _ = load_run(run)
+    best = []
+    for example in voc.read_sets(mini, ["2007-test"]):
+        sizes = torch.tensor([example.size])
+        nothing = torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.int64)
+        image = augment.warp([voc.read_photograph(example.path)], augment.draw(sizes, *nothing, steps=()))
+        with torch.inference_mode():
+            best.append(float(model(image).logits[0].softmax(dim=-1)[:, CLASSES.index("person")].max()))
+    assert written["float32"][-1] == pytest.approx(max(best), abs=2e-6)
+    assert abs(written["bfloat16"][-1] - max(best)) > 1e-5
+
+
+def test_a_precision_for_result_files_is_refused(run, mini, capsys):
+    command = f"evaluate --detections {run / 'results'} --data {mini} --precision float32"
+    assert main(command.split()) == 1
+    assert "--precision is for --checkpoint" in capsys.readouterr().err
 
 
 def test_area_and_a_list_of_ids_change_what_is_judged(run, mini, tmp_path, capsys):

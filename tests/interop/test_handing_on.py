@@ -256,6 +256,7 @@ def test_a_folder_with_pictures_and_a_video_is_shown_and_told(network, scenes, f
     assert [sorted(one) for one in told] == [
         ["detections", "image", "picture"],
         ["frames", "picture", "video"],
+        ["error", "file"],
     ]
     assert told == json.loads((tmp_path / "out/detections.json").read_text())
     [wanted] = inference.detect_in(network[0], [scenes[0]], network[1])

@@ -36,6 +36,7 @@ def test_paper_and_caffe_settings_are_the_defaults():
     assert (paper.steps, paper.batch_size, paper.learning_rate) == (120_000, 32, 1e-3)
     assert (paper.momentum, paper.weight_decay, paper.drops) == (0.9, 5e-4, (80_000, 100_000))
     assert (paper.width, paper.batch_norm, paper.strided_stem, paper.mining) == (1, False, False, "image")
+    assert (paper.augment_rule, paper.new_layers) == ("caffe", "xavier")
 
 
 def test_one_update_is_caffes_sgd_written_out_by_hand(data):
@@ -65,6 +66,8 @@ def test_the_recipe_of_the_published_run_is_that_of_its_program():
     """drops, end and batch of the published run; decay by its penalty's own gradient; Keras has one rate for all."""
     seed = runs.RECIPES["ssd_keras"]
     assert (seed.drops, seed.steps, seed.batch_size, seed.mining) == ((56_000, 76_000), 102_000, 32, "batch")
+    assert (seed.augment_rule, seed.new_layers) == ("ssd_keras", "he_normal")
+    assert engine.batch_maker(seed, ([], []), CPU).rule == "ssd_keras"
     model, optimizer, _ = engine.build(dataclasses.replace(seed, width=1 / 16), CPU)
     kernel = model.body["fc7"][0].weight
     (gradient,) = torch.autograd.grad(5e-4 * kernel.square().sum(), kernel)
@@ -120,6 +123,18 @@ def test_a_killed_run_goes_on_to_the_same_bits(data, tmp_path):
         for n in ("whole", "killed")
     ]
     assert logs[0] == logs[1]
+
+
+def test_a_run_from_before_there_were_rules_goes_on_as_one_of_caffes(data, tmp_path):
+    new = ("augment_rule", "new_layers")
+    engine.train(TINY, data, data, tmp_path / "whole")
+    engine.train(TINY, data, data, tmp_path / "old", stop_after=4)
+    state = weights_of(tmp_path / "old")
+    state["config"] = {name: value for name, value in state["config"].items() if name not in new}
+    torch.save(state, tmp_path / "old" / runs.CHECKPOINT)
+    assert runs.load_run(tmp_path / "old")[1] == TINY
+    engine.train(TINY, data, data, tmp_path / "old", resume=True)
+    assert same(weights_of(tmp_path / "whole")["model"], weights_of(tmp_path / "old")["model"])
 
 
 def test_the_weights_of_the_least_validation_loss_are_kept_through_a_stop(data, tmp_path, monkeypatch):
@@ -524,6 +539,8 @@ def test_weights_of_another_network_are_refused_by_name(name, shape):
         ({"precision": "float8"}, "precision is 'float8'; it has to be one of auto, float32, bfloat16"),
         ({"mining": "none"}, "mining is 'none'"),
         ({"augment": ("rotate",)}, "augment has 'rotate'"),
+        ({"augment_rule": "keras"}, "augment_rule is 'keras'; it has to be one of caffe, ssd_keras"),
+        ({"new_layers": "zeros"}, "new_layers is 'zeros'; it has to be one of xavier, he_normal"),
         ({"log_every": 0}, "log_every is 0"),
         ({"width": 0.0}, "width is 0.0"),
         ({"test_sets": ()}, "test_sets is"),
