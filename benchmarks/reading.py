@@ -2,9 +2,9 @@
 
     python benchmarks/reading.py [--site build/book]
 
-The site is built anew, unless there is one, and opened from disk, each page in a new context of a headless Chromium. The time runs from the
-beginning of the navigation until the board's words or the address of its drawing have changed after an arrow key that
-is pressed as soon as the explorer stands. Once more with the processor slowed down to a quarter, as a phone might be.
+The site is built anew, unless there is one, and opened from disk, each page in a new context of a headless Chromium.
+The time runs from the beginning of the navigation until the board has changed after an arrow key that is pressed as
+soon as the explorer stands. Once more with the processor slowed down to a quarter, as a phone might be.
 """
 
 import re
