@@ -11,7 +11,8 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+PAGES = sorted((ROOT / "chapters").glob("*.ipynb"))
+CHAPTERS = [path for path in PAGES if path.stem != "contents"]
 sys.path.insert(0, str(ROOT / "chapters"))
 
 each = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -26,10 +27,10 @@ def prose_of(book):
 
 
 def test_every_source_has_its_notebook_and_the_other_way_round():
-    assert [p.stem for p in CHAPTERS] == sorted(p.stem for p in (ROOT / "chapters/source").glob("*.py"))
+    assert [p.stem for p in PAGES] == sorted(p.stem for p in (ROOT / "chapters/source").glob("*.py"))
 
 
-@each
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_the_notebook_is_what_its_source_says(path):
     from build import read_source
 
@@ -99,7 +100,7 @@ def test_nothing_in_it_says_where_it_was_run_or_comes_from_elsewhere(path):
 def test_it_leads_back_forward_to_the_contents_and_to_the_glossary(path):
     cells = nbformat.read(path, as_version=4).cells
     at = CHAPTERS.index(path)
-    wanted = {"00_start_here.ipynb", "glossary.md"} | {p.name for p in CHAPTERS[max(0, at - 1) : at + 2]} - {
+    wanted = {"contents.ipynb", "glossary.md"} | {p.name for p in CHAPTERS[max(0, at - 1) : at + 2]} - {
         path.name
     }
     for cell in (cells[0], cells[-1]):
