@@ -29,6 +29,7 @@ import torch
 
 from course.drops import check, drop_planner, figures, noisy_quadratic, schedules
 from course.kit import pictures
+from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
 from ssdlib.data import store, voc
 from ssdlib.training import engine, inference, runs
@@ -461,10 +462,11 @@ def stretch(state, momentum, steps, high):
 
 # %% tags=["nbval-ignore-output"]
 trained = pictures.recorded_network().state_dict()
-*_, at_end = stretch(trained, None, range(0), 0.03)
-weights, momentum, shaken = stretch(trained, None, range(15), 0.03)
-*_, stayed = stretch(weights, momentum, range(15, 25), 0.03)
-*_, dropped = stretch(weights, momentum, range(15, 25), 0.003)
+with interruptible():
+    *_, at_end = stretch(trained, None, range(0), 0.03)
+    weights, momentum, shaken = stretch(trained, None, range(15), 0.03)
+    *_, stayed = stretch(weights, momentum, range(15, 25), 0.03)
+    *_, dropped = stretch(weights, momentum, range(15, 25), 0.003)
 print(f"validation loss: trained {at_end:.2f}, after 15 steps at .03 {shaken:.2f}", end="")
 print(f", after 10 more at .03 {stayed:.2f}, at .003 {dropped:.2f}")
 

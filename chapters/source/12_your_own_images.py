@@ -21,12 +21,13 @@
 # %%
 import inspect
 import json
-import os
 import tempfile
 from pathlib import Path
 
 import torch
 
+from course.kit import places
+from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
 from course.own_images import check, example_datasets, figures, tile_bench
 from ssdlib import box_ops, loss, model, plots
@@ -39,7 +40,7 @@ from ssdlib.records import Predictions, Targets
 from ssdlib.training import inference
 from ssdlib.training.runs import RunError
 
-place = Path(os.environ.get("COURSE_RUNS", example_datasets.ROOT / "runs")) / "zoo"
+place = places.runs_folder() / "zoo"
 
 # %% [markdown]
 # ## The picture
@@ -297,8 +298,13 @@ print(said)
 # two cores. 80 steps of eight pictures are little more than two looks at each: far too few to be good.)
 
 # %%
-tuned = example_datasets.train(config, found, folder, place / "tuned", state)
-scratch = example_datasets.train(example_datasets.recipe(found, STEPS, learning_rate=0.03), found, folder, place / "scratch")
+with interruptible(place / "tuned"):
+    tuned = example_datasets.train(config, found, folder, place / "tuned", state)
+
+# %%
+from_nothing = example_datasets.recipe(found, STEPS, learning_rate=0.03)
+with interruptible(place / "scratch"):
+    scratch = example_datasets.train(from_nothing, found, folder, place / "scratch")
 
 # %% tags=["nbval-ignore-output"]
 for name, table in (("from the mini VOC's weights", tuned), ("from random weights", scratch)):

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from ssdlib import evaluate, files
 from ssdlib.anchors import default_boxes
-from ssdlib.training import inference, runs
+from ssdlib.training import inference, runlog, runs
 from ssdlib.training.inference import Data
 
 
@@ -53,7 +53,11 @@ class Attempt:
 
     @property
     def step(self) -> int:
-        return 0 if self._shown is None else int(self._shown.n)
+        """How many updates are done; without a bar, as the log says."""
+        if self._shown is not None:
+            return int(self._shown.n)
+        rows = runlog.read_log(self.out) if self.out is not None else []
+        return int(rows[-1]["step"]) if rows else 0
 
     def close(self) -> None:
         """Stop the bar where it stands."""
