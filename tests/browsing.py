@@ -44,7 +44,7 @@ def jupyterlab(home: Path, program: str = "jupyterlab"):
 def served(home: Path, program: str = "jupyterlab"):
     """A server over a folder, which may hold what an earlier one left there. -> its address."""
     env = os.environ | {name: str(home / name.lower()) for name in FOLDERS}
-    env.pop("COURSE_RUNS", None)  # runs begun here stay here; the chapters' own are trained at the same time
+    env["COURSE_RUNS"] = str(home / "runs")  # runs begun here stay here; the chapters' own are trained meanwhile
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]

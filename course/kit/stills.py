@@ -18,8 +18,8 @@ LIVE = "course-live"  # class of a widget on the page that has a kernel
 STYLE = (
     "<style>"
     ".jp-OutputArea-output.jupyter-widgets:not(:has(*)),"
-    f".jp-OutputArea-child:has(.{LIVE}) + .jp-OutputArea-child:has(.course-still),"
-    f".jp-OutputArea-child:has(.{LIVE}) + .jp-OutputArea-child:has(.course-pictured) + .jp-OutputArea-child"
+    f".jp-OutputArea-child:has(.{LIVE}) + .jp-OutputArea-child:has(.course-stand-in),"
+    f".jp-OutputArea-child:has(.{LIVE}) + .jp-OutputArea-child:has(.course-stand-in-picture) + .jp-OutputArea-child"
     "{display:none}</style>"
 )
 CAPTION = "Still picture: it moves once you have run the cells up to here."
@@ -32,8 +32,8 @@ def show(data: dict[str, Any], metadata: dict[str, Any]) -> None:
         publish_display_data({WIDGET: data.pop(WIDGET)})
     if "image/png" in data:
         publish_display_data(
-            {"text/html": f"{STYLE}<p class='course-still course-pictured'><i>{CAPTION}</i></p>"}
+            {"text/html": f"{STYLE}<p class='course-stand-in course-stand-in-picture'><i>{CAPTION}</i></p>"}
         )
     elif "text/html" in data:
-        data["text/html"] = f"{STYLE}<div class='course-still'>{data['text/html']}</div>"
+        data["text/html"] = f"{STYLE}<div class='course-stand-in'>{data['text/html']}</div>"
     publish_display_data(data, metadata)
