@@ -633,7 +633,7 @@ for name, four in offsets.items():
     answer = torch.zeros(4, requires_grad=True)
     loss = torch.nn.functional.smooth_l1_loss(answer, four, reduction="sum")
     loss.backward()
-    rows.append((name, f"{loss:.2f}", *(f"{value:.2f}" for value in answer.grad.tolist())))
+    rows.append((name, loss.item(), *answer.grad.tolist()))
 tables.table(rows, head=("box", "loss", "gradient of x", "of y", "of the width", "of the height"))
 
 # %% [markdown]

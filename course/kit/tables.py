@@ -51,8 +51,6 @@ class Table:
             return ""
         if not _is_number(cell):
             return str(cell)
-        if math.isnan(cell):
-            return "–"
         form = self.form[i] or ("," if isinstance(cell, Integral) else ",.2f")
         written = format(cell, form)
         if written.startswith("-") and not any(digit in written for digit in "123456789"):
@@ -140,7 +138,7 @@ def table(
     """Rows of cells, or columns by their names, to be the last line of a cell or to be displayed.
 
     Numbers are written with `form`, a format for each column ("" means thousands with a comma for whole numbers, two
-    decimals for others); None is an empty cell, NaN a dash. `heat` colours numbers by their size, in all columns or
+    decimals for others); None is an empty cell. `heat` colours numbers by their size, in all columns or
     in those it names, by one scale. Raises ValueError if rows or head differ in length."""
     if isinstance(rows, Mapping):
         head, columns = tuple(rows), [list(column) for column in rows.values()]

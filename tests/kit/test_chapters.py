@@ -48,6 +48,14 @@ def test_it_was_run_once_from_top_to_bottom_without_an_error(path):
 
 
 @each
+def test_it_runs_in_any_folder_and_shows_no_plumbing_of_tests(path):
+    """A learner's page lies in another folder than the recordings, and what only tests need isn't the learner's."""
+    code = "\n".join(cell.source for cell in code_of(nbformat.read(path, as_version=4)))
+    for words in ('"recordings/', "Path.cwd()", "cd ..", "COURSE_"):
+        assert words not in code
+
+
+@each
 def test_cells_are_short(path):
     lengths = [len(cell.source.splitlines()) for cell in code_of(nbformat.read(path, as_version=4))]
     assert statistics.median(lengths) <= 5 and max(lengths) <= 25

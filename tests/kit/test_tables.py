@@ -18,7 +18,7 @@ def test_the_text_has_its_numbers_under_the_ends_of_their_headers():
             "By class",
             "class  objects  change  gap",
             "car      1,201   67.50",
-            "sofa       239   −1.04    –",
+            "sofa       239   −1.04  nan",
             "Recorded.",
         ]
     )
@@ -30,7 +30,7 @@ def test_a_column_is_right_aligned_in_head_and_body_if_it_holds_numbers_and_left
     assert sides == [
         *[("left", "class"), ("right", "objects"), ("right", "change"), ("right", "gap")],
         *[("left", "car"), ("right", "1,201"), ("right", "67.50"), ("right", "")],
-        *[("left", "sofa"), ("right", "239"), ("right", "−1.04"), ("right", "–")],
+        *[("left", "sofa"), ("right", "239"), ("right", "−1.04"), ("right", "nan")],
     ]
 
 
