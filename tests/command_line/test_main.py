@@ -47,6 +47,19 @@ def test_doctor_states_the_numbers_of_the_full_network(capsys):
     assert facts["versions"]["torch"] and facts["memory_gb"]["disk_free"] > 0
 
 
+def test_doctor_begins_with_what_works(capsys, tmp_path, monkeypatch, mini):
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "not ready yet: mini VOC"
+    assert said[1] == "    python data_scripts/make_mini_voc.py"
+    shutil.copytree(mini, tmp_path / "data/mini/VOCdevkit")
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "ready for every chapter; only the full training on VOC 07+12 needs more (below)"
+    assert not any("make_mini_voc" in line for line in said)
+
+
 def test_doctor_names_the_command_for_what_is_missing(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["doctor"]) == 0
