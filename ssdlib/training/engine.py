@@ -146,14 +146,25 @@ def update_or_advise(
     except (RuntimeError, MemoryError) as error:
         if not memory.ran_out(error):
             raise
-    images, norm = config.microbatch or len(batch.images), config.batch_norm
+    device, images = batch.images.device, config.microbatch or len(batch.images)
+    in_parts = not (config.batch_norm and config.mining == "batch")  # else only a smaller batch is smaller
+
+    def smaller(size: int) -> RunConfig:
+        if in_parts:
+            return replace(config, microbatch=size)
+        return replace(config, batch_size=size * distributed.processes())
 
     def attempt(size: int) -> Losses:
-        return update(network, optimizer, batch, anchors, rate, replace(config, microbatch=size))
+        some = batch if in_parts else Batch(batch.images[:size], batch.boxes[:size], batch.labels[:size])
+        return update(network, optimizer, some, anchors, rate, smaller(size))
 
-    alone = distributed.processes() == 1  # several would wait for each other
-    fits = memory.fitting(attempt, images, least=2 if norm else 1) if alone else None
-    raise memory.OutOfMemory(memory.advice(images, fits, batch.images.device, norm))
+    sizes = _halved(images, lambda size: _can_be_shared(smaller, size, device))
+    if distributed.processes() == 1 or not sizes:
+        fits = memory.fitting(attempt, sizes)
+    else:
+        fits = None  # nobody tries: the others would wait
+    perhaps = sizes[0] if sizes else None
+    raise memory.OutOfMemory(memory.advice(images, fits, device, config.batch_norm, perhaps, in_parts))
 
 
 def learning_rate(config: RunConfig, step: int) -> float:
@@ -212,14 +223,7 @@ def fit_scale(model: SSD300, weights: dict[str, Tensor], data: Data) -> dict[str
 
 def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMaker:
     """The training batches of a run, or this process's share of them."""
-    if distributed.processes() > 1 and config.batch_norm and config.mining == "batch":
-        raise RunError(
-            "several processes mine over a batch by looking twice, which batch norm's means would feel"
-        )
-    if config.batch_size % distributed.processes():
-        raise RunError(
-            f"a batch of {config.batch_size} can't be shared by {distributed.processes()} processes"
-        )
+    refuse_shares(config, device)
     return BatchMaker(
         *data,
         batch_size=config.batch_size,
@@ -229,6 +233,25 @@ def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMak
         device=device,
         share=(distributed.rank(), distributed.processes()),
     )
+
+
+def refuse_shares(config: RunConfig, device: torch.device) -> None:
+    """Raise RunError if the processes that are there can't compute these settings together."""
+    processes = distributed.processes()
+    if processes > 1 and config.batch_norm and config.mining == "batch":
+        raise RunError(
+            "several processes mine over a batch by looking twice, which batch norm's means would feel"
+        )
+    if config.batch_size % processes:
+        raise RunError(f"a batch of {config.batch_size} can't be shared by {processes} processes")
+    share = config.batch_size // processes
+    part = min(config.microbatch or share, share)
+    together = processes if device.type == "cuda" else 1  # GPUs take the means over all processes
+    if config.batch_norm and 1 in (part * together, share % part * together):
+        raise RunError(
+            f"a part of a process's share is 1 image (batch_size {config.batch_size}, processes {processes}, "
+            f"microbatch {config.microbatch}); batch norm needs two to compare"
+        )
 
 
 def _load(model: SSD300, weights: dict[str, Tensor]) -> None:
@@ -264,6 +287,23 @@ def _mined_from_all(network: nn.Module, images: Tensor, targets: Targets, config
     positive = distributed.concatenated(targets.labels > 0)
     chosen = hard_negatives(everyone, positive, "batch", NEGATIVE_RATIO)
     return chosen[distributed.rank() * len(images) :][: len(images)]
+
+
+def _halved(size: int, allowed: Callable[[int], bool]) -> list[int]:
+    """Sizes below `size`, each at most half of the one before, as large as is allowed."""
+    sizes = []
+    while allowed_here := [smaller for smaller in range(size // 2, 0, -1) if allowed(smaller)][:1]:
+        sizes += allowed_here
+        size = sizes[-1]
+    return sizes
+
+
+def _can_be_shared(settings: Callable[[int], RunConfig], size: int, device: torch.device) -> bool:
+    try:
+        refuse_shares(settings(size), device)
+    except RunError:
+        return False
+    return True
 
 
 def _due(done: int, every: int) -> bool:

@@ -1,5 +1,6 @@
 """Tests for `distributed`: two processes on one machine do what one process does."""
 
+import contextlib
 import dataclasses
 import json
 import random
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from small_runs import TINY, same, weights_of
+from small_runs import TINY, painted, same, weights_of
 from ssdlib.data.augment import STEPS
 from ssdlib.loss import MININGS
 from ssdlib.training import distributed, engine, runs
@@ -173,6 +174,28 @@ def test_two_processes_get_through_the_door_and_out_again(mini, tmp_path):
 def test_what_goes_wrong_in_every_process_ends_all_of_them(mini, tmp_path):
     done = train_by_two("--data", str(mini), "--out", str(tmp_path / "run"), "--train-sets", "2031-nothing")
     assert done.returncode != 0 and "2031" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "batch, microbatch, processes, device, refused",
+    [
+        (6, 2, 2, "cpu", True),  # shares of 3, computed as 2 and 1
+        (6, 2, 1, "cpu", False),
+        (6, 3, 2, "cpu", False),
+        (2, 0, 2, "cpu", True),
+        (2, 0, 2, "cuda", False),  # GPUs take the means of batch norm over both
+        (6, 2, 2, "cuda", False),
+    ],
+)
+def test_batch_norm_never_gets_a_single_image_of_a_process_s_share(
+    batch, microbatch, processes, device, refused, monkeypatch
+):
+    monkeypatch.setattr(distributed, "processes", lambda: processes)
+    config = dataclasses.replace(TINY, batch_size=batch, microbatch=microbatch)
+    wanted = pytest.raises(runs.RunError, match="share is 1 image") if refused else contextlib.nullcontext()
+    with wanted:
+        engine.batch_maker(config, painted(), torch.device(device))
+    engine.batch_maker(dataclasses.replace(config, batch_norm=False), painted(), torch.device(device))
 
 
 def test_alone_every_question_has_the_plain_answer():
