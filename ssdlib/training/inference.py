@@ -124,12 +124,15 @@ def _predict(
     mine = _share(len(examples))
     was_training = model.training
     model.eval()
-    for batch in in_order(
-        [without_difficult(e) for e in examples], photographs, VALIDATION_BATCH, anchors.device, mine
-    ):
-        with torch.inference_mode(), autocast(anchors.device, config.precision):
-            yield batch, model(batch.images.contiguous(memory_format=torch.channels_last))
-    model.train(was_training)
+    try:
+        for batch in in_order(
+            [without_difficult(e) for e in examples], photographs, VALIDATION_BATCH, anchors.device, mine
+        ):
+            with torch.inference_mode(), autocast(anchors.device, config.precision):
+                predictions = model(batch.images.contiguous(memory_format=torch.channels_last))
+            yield batch, predictions  # outside: what the caller computes is no business of these modes
+    finally:
+        model.train(was_training)
 
 
 def _share(count: int) -> list[int]:

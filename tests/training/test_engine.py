@@ -197,6 +197,52 @@ def test_validation_loss_is_that_of_a_plain_loop(data):
     assert model.training is False
 
 
+def test_evaluating_leaves_no_mode_behind_in_what_is_computed_from_the_predictions(data, monkeypatch):
+    """Matching, loss and detection see neither inference mode nor autocast."""
+    config = dataclasses.replace(TINY, precision="bfloat16")
+    model, _, anchors = engine.build(config, CPU)
+    modes = set()
+
+    def watched(real):
+        def call(*arguments, **named):
+            modes.add((torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")))
+            return real(*arguments, **named)
+
+        return call
+
+    for name in ("make_targets", "multibox_loss", "detect"):
+        monkeypatch.setattr(inference, name, watched(getattr(inference, name)))
+    inference.validation_loss(model, data, anchors, config)
+    inference.detect_all(model, data, anchors, config)
+    assert modes == {(False, False)}
+
+
+@pytest.mark.parametrize("where", ["photograph", "loss"])
+@pytest.mark.parametrize("training", [True, False])
+def test_an_interrupted_validation_leaves_the_network_in_the_mode_it_was_in(
+    data, where, training, monkeypatch
+):
+    class Interrupted(list):
+        def __getitem__(self, _):
+            raise KeyboardInterrupt
+
+    model, _, anchors = engine.build(TINY, CPU)
+    model.train(training)
+    seen = []
+
+    def interrupt(*_):
+        seen.append(model.training)
+        raise KeyboardInterrupt
+
+    if where == "loss":
+        monkeypatch.setattr(inference, "multibox_loss", interrupt)
+    examples, photographs = data
+    with pytest.raises(KeyboardInterrupt):
+        photographs = Interrupted(photographs) if where == "photograph" else photographs
+        inference.validation_loss(model, (examples, photographs), anchors, TINY)
+    assert model.training is training and seen == [False] * (where == "loss")
+
+
 def _plain(data):
     from torchvision.transforms.v2.functional import resize
 
