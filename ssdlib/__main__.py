@@ -6,8 +6,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
@@ -89,12 +90,12 @@ def doctor(options: argparse.Namespace) -> None:
 def look(options: argparse.Namespace) -> None:
     """Say what a folder holds, what would be left out, and which of its boxes an anchor can answer for."""
     if not own.is_devkit(options.data):
-        found = own.read_folder(options.data, options.classes, progress=tqdm)
+        found = own.read_folder(options.data, options.classes, progress=progress)
         print(f"{options.data}: {found}\n")
         examples = list(found.examples)
     else:
         classes = tuple(options.classes or voc.CLASSES[1:])
-        examples = voc.read_sets(Path(options.data), options.sets or SETS["test"], tqdm, classes)
+        examples = voc.read_sets(Path(options.data), options.sets or SETS["test"], progress, classes)
     print(survey.advice(examples))
 
 
@@ -155,7 +156,7 @@ def _own(folder: str, classes: Sequence[str] | None = None) -> own.Found | None:
     """What is in a folder that isn't VOC's, said aloud; None for a VOCdevkit."""
     if not own.is_own(Path(folder)):
         return None
-    found = own.read_folder(Path(folder), classes, progress=tqdm)
+    found = own.read_folder(Path(folder), classes, progress=progress)
     _say(f"{folder}: {found}")
     return found
 
@@ -177,12 +178,12 @@ def _data(
     options: argparse.Namespace, sets: Sequence[str], config: RunConfig, found: own.Found | None
 ) -> inference.Data:
     source = (Path(options.data), sets, config.classes, found)
-    examples, words = own.read_usable(*source, options.skip_bad, tqdm)
+    examples, words = own.read_usable(*source, options.skip_bad, progress)
     if words:
         _say(words)
     place = Path(options.store) if options.store else _beside(Path(options.data), Path(options.out))
     if distributed.is_first():
-        photographs = store.open_store(place / "+".join(sets), examples, tqdm)
+        photographs = store.open_store(place / "+".join(sets), examples, progress)
     distributed.wait()
     if not distributed.is_first():
         photographs = store.Store(place / "+".join(sets), examples)
@@ -200,7 +201,7 @@ def detect(options: argparse.Namespace) -> None:
     model, config, kind = load_detector(options.checkpoint, distributed.start())
     _say(f"{options.checkpoint}: {kind}")
     out = Path(options.out)
-    found = show(model, config, options.images, out, options.score, not options.json_only, tqdm)
+    found = show(model, config, options.images, out, options.score, not options.json_only, progress)
     pictures = [one["detections"] for one in found if "detections" in one]
     frames = [frame["detections"] for one in found if "frames" in one for frame in one["frames"]]
     total = sum(map(len, pictures + frames))
@@ -228,7 +229,7 @@ def evaluate_(options: argparse.Namespace) -> None:
     wanted = config.classes if options.checkpoint else options.classes
     found = _own(options.data, wanted)
     classes = tuple(wanted or (found.classes if found else voc.CLASSES[1:]))
-    everything, _ = own.read_usable(Path(options.data), sets, classes, found, progress=tqdm)
+    everything, _ = own.read_usable(Path(options.data), sets, classes, found, progress=progress)
     examples = _only(everything, Path(options.ids)) if options.ids else everything
     if options.checkpoint:
         data, grid = (examples, store.Jpegs(examples)), anchors.default_boxes().to(device)
@@ -253,6 +254,11 @@ def _only(examples: list[Example], path: Path) -> list[Example]:
     if unknown:
         raise voc.VOCError(f"{path}: image {min(unknown)} isn't in the set; {len(unknown)} ids like it")
     return [e for e in examples if e.image_id in ids]
+
+
+def progress(things: Iterable, **words: Any) -> tqdm:
+    """tqdm, drawn by the first of several processes alone."""
+    return tqdm(things, disable=not distributed.is_first(), **words)
 
 
 def _say(text: str) -> None:

@@ -4,6 +4,7 @@ Started by torchrun, every process trains on its share of each batch; started pl
 everything here does nothing.
 """
 
+import contextlib
 import gc
 import os
 from typing import Any
@@ -53,6 +54,12 @@ def wrap(model: nn.Module) -> nn.Module:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return nn.parallel.DistributedDataParallel(model, device_ids=[torch.cuda.current_device()])
     return nn.parallel.DistributedDataParallel(model)
+
+
+def exchanging(network: nn.Module, now: bool) -> contextlib.AbstractContextManager:
+    """For a forward and backward: a wrapped network averages its gradients `now`, or adds them up until it does."""
+    wrapped = isinstance(network, nn.parallel.DistributedDataParallel)
+    return network.no_sync() if wrapped and not now else contextlib.nullcontext()
 
 
 def total(value: Tensor) -> Tensor:

@@ -117,12 +117,14 @@ def update(
     parts = []
     optimizer.zero_grad(set_to_none=True)
     mined = _mined_from_all(network, batch.images, targets, config)
-    for images, goal, chosen in _microbatches(batch.images, targets, mined, config.microbatch):
-        with autocast(images.device, config.precision):
-            predictions = network(images.contiguous(memory_format=layout_on(images.device, config)))
-        losses = multibox_loss(predictions, goal, config.mining, num_matched=matched, negative=chosen)
-        # several processes average their gradients; dividing by the N of all of them asks for the sum
-        (losses.multibox * distributed.processes()).backward()
+    computed = list(_microbatches(batch.images, targets, mined, config.microbatch))
+    for number, (images, goal, chosen) in enumerate(computed, 1):
+        with distributed.exchanging(network, number == len(computed)):
+            with autocast(images.device, config.precision):
+                predictions = network(images.contiguous(memory_format=layout_on(images.device, config)))
+            losses = multibox_loss(predictions, goal, config.mining, num_matched=matched, negative=chosen)
+            # several processes average their gradients; dividing by the N of all of them asks for the sum
+            (losses.multibox * distributed.processes()).backward()
         parts.append(losses)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from small_runs import TINY, painted
 from ssdlib.training import engine, memory, runs
 
 CPU = torch.device("cpu")
@@ -95,8 +96,6 @@ def test_on_a_machine_too_small_the_sentence_names_a_microbatch_with_which_the_s
 
 
 def test_a_run_that_ran_out_of_memory_keeps_its_checkpoint(tmp_path, monkeypatch):
-    from small_runs import TINY, painted
-
     data, real = painted(), engine.update
     engine.train(TINY, data, data, tmp_path, stop_after=2)
     before = (tmp_path / runs.CHECKPOINT).read_bytes()
@@ -130,8 +129,6 @@ def test_a_run_that_ran_out_of_memory_keeps_its_checkpoint(tmp_path, monkeypatch
 )
 def test_what_is_said_to_fit_was_tried_and_can_be_asked_for(monkeypatch, changes, room, says):
     """Memory for `room` images: whatever the settings forbid, the sentence is about memory, and its way out works."""
-    from small_runs import TINY, painted
-
     config, real, tried = dataclasses.replace(TINY, **changes), engine.update, []
     data = tuple(2 * list(part) for part in painted())
 
@@ -153,8 +150,6 @@ def test_what_is_said_to_fit_was_tried_and_can_be_asked_for(monkeypatch, changes
 
 def test_processes_among_several_are_advised_a_part_that_their_share_allows(monkeypatch):
     """Nothing is tried where others would wait: of a share of 9 with batch norm 3 at a time, not 4."""
-    from small_runs import TINY, painted
-
     def full(*_):
         raise MemoryError
 
