@@ -91,7 +91,7 @@ class Table:
         """`class,ap` rows and a `mean` row, 12 decimals."""
         rows = [*self.ap.items(), ("mean", self.mean)]
         with files.named(path):
-            Path(path).write_text("class,ap\n" + "".join(f"{name},{ap:.12f}\n" for name, ap in rows))
+            Path(path).write_text("class,ap\n" + "".join(f"{name},{ap:.12f}\n" for name, ap in rows), "utf-8")
 
 
 def evaluate(

@@ -55,7 +55,7 @@ def show(
                 raise
             everything.append({"video" if moves else "image": name, "error": str(error)})
     with files.named(out / "detections.json"):
-        (out / "detections.json").write_text(json.dumps(everything, indent=1) + "\n")
+        (out / "detections.json").write_text(json.dumps(everything, indent=1) + "\n", "utf-8")
     return everything
 
 

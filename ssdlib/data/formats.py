@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from ssdlib.data.voc import VOCError, parse
@@ -44,6 +44,11 @@ def pictures_below(folder: Path) -> dict[str, Path]:
     return {name: p for name, p in named.items() if not any(part[0] == "." for part in name.split("/"))}
 
 
+def place_in(folder: PurePath, file: PurePath) -> str:
+    """A file's path from the folder, with / on every system: its words decide what a picture is for."""
+    return file.relative_to(folder).as_posix()
+
+
 # ---- Pascal XML
 
 
@@ -66,16 +71,16 @@ def read_xml(folder: Path, files: Sequence[Path], pictures: dict[str, Path]) -> 
             near = [p for p in near if p.name == stated] or near
             if len(near) != 1:
                 fault = "no picture of its name" if not near else "several pictures of its name"
-                yield Annotation(file.with_suffix(".jpg"), (), None, str(file.relative_to(folder)), fault)
+                yield Annotation(file.with_suffix(".jpg"), (), None, place_in(folder, file), fault)
                 continue
             objects = tuple(_xml_object(node, file) for node in root.findall("object"))
             size = _size(root.findtext("size/width"), root.findtext("size/height"))
-            yield Annotation(near[0], objects, size, str(file.relative_to(folder)))
+            yield Annotation(near[0], objects, size, place_in(folder, file))
         except (VOCError, FormatError) as error:
             torn = isinstance(error, VOCError)
             fault = "XML that can't be read" if torn else "an object without name or box"
             detail = str(error).split("; wanted")[0].replace(f"{file}: ", "")
-            said = f"{file.relative_to(folder)} ({detail})"
+            said = f"{place_in(folder, file)} ({detail})"
             yield Annotation(near[0] if near else file.with_suffix(".jpg"), (), None, said, fault)
 
 
@@ -129,7 +134,7 @@ def read_coco(folder: Path, file: Path, pictures: dict[str, Path]) -> tuple[list
         path = path or (elsewhere[0] if len(elsewhere) == 1 else None)
         fault = "" if path else f"{'several pictures' if elsewhere else 'no picture'} of its name"
         size = _size(entry.get("width"), entry.get("height"))
-        said = f"{file.relative_to(folder)}/{place}"
+        said = f"{place_in(folder, file)}/{place}"
         found.append(Annotation(path or folder / place, tuple(boxes[number]), size, said, fault))
     return found, [names[number] for number in sorted(names)]
 
@@ -170,7 +175,7 @@ def read_yolo(folder: Path, pictures: dict[str, Path], names: Sequence[str]) -> 
         yield Annotation(path, tuple(_yolo_objects(lines, names, text)), None, name, fault)
     for text in sorted(p for p in folder.rglob("*.txt") if p not in used and p.is_file()):
         if re.match(r"\s*\d+(\s+[-+.e\d]+){4}", text.read_text(encoding="utf-8-sig", errors="replace")):
-            said = str(text.relative_to(folder))
+            said = place_in(folder, text)
             yield Annotation(text.with_suffix(".jpg"), (), None, said, "no picture of its name")
 
 

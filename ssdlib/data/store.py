@@ -168,7 +168,7 @@ def _plan(folder: Path, examples: Sequence[Example]) -> tuple[Path, dict, np.nda
     index = {"format": FORMAT, "fingerprint": marks, "sizes": [list(e.size) for e in examples]}
     part, starts = folder.with_name(f"{folder.name}.part-{marks[:12]}"), _starts(index["sizes"])
     try:
-        note = json.loads((part / INDEX).read_text())
+        note = json.loads((part / INDEX).read_text("utf-8"))
         done = note.pop("done", len(examples))  # without: all is there, only the renaming was missed
         whole = (part / PIXELS).stat().st_size >= starts[done]
     except (OSError, ValueError):
@@ -187,7 +187,7 @@ def _read_index(folder: Path) -> tuple[str, list]:
     """-> fingerprint and sizes of the photographs in a store, whatever they are: who asks compares them."""
     path = Path(folder) / INDEX
     try:
-        index = json.loads(path.read_text())
+        index = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(
             f"{path}: {error}; wanted the index of a store, delete {folder} to rebuild it"

@@ -1,13 +1,13 @@
 """`formats` and `own`: folders written by hand in three formats, all kinds of rubbish, a split that stays."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 import torch
 from PIL import Image
 
-from ssdlib.data import own
+from ssdlib.data import formats, own
 from ssdlib.data.formats import FormatError
 from ssdlib.data.store import Jpegs, open_store
 
@@ -338,3 +338,52 @@ def test_two_spellings_of_one_class_are_said(tmp_path):
     picture(tmp_path / "b.jpg")
     xml(tmp_path / "b.xml", [("Cat", TRUTH["cat"])])
     assert "differ in case alone, which no run takes: 1, first Cat" in str(own.read_folder(tmp_path))
+
+
+class Backslashed(type(Path())):
+    """A path that reads as on Windows and opens as here."""
+
+    def __str__(self) -> str:
+        return super().__str__().replace("/", "\\")
+
+    def __fspath__(self) -> str:
+        return super().__str__()
+
+
+def test_words_of_folders_decide_the_part_with_windows_paths_too(tmp_path):
+    """The same answer from the same folder, whichever way its paths are written."""
+    for part in ("train", "valid"):
+        picture(tmp_path / part / f"{part}.jpg")
+        xml(tmp_path / "annotations" / part / f"{part}.xml", TRUTH.items())
+    xml(tmp_path / "test/gone.xml", [])
+    (tmp_path / "valid/broken.xml").write_text("<annotation>")
+    files = sorted(tmp_path.rglob("*.xml"))
+    here = formats.read_xml(tmp_path, files, formats.pictures_below(tmp_path))
+    folder = Backslashed(tmp_path)
+    pictures = {name: Backslashed(path) for name, path in formats.pictures_below(tmp_path).items()}
+    there = list(formats.read_xml(folder, list(map(Backslashed, files)), pictures))
+    said = [annotation.said.split(" (")[0] for annotation in there]
+    assert said == [file.relative_to(tmp_path).as_posix() for file in files]
+    assert (
+        list(map(own._told_part, there))
+        == list(map(own._told_part, here))
+        == ["train", "test", "test", "test"]
+    )
+
+
+def test_the_part_that_cocos_file_names_is_told_with_windows_paths_too(tmp_path):
+    coco(tmp_path / "valid")
+    folder = Backslashed(tmp_path)
+    pictures = {name: Backslashed(path) for name, path in formats.pictures_below(tmp_path).items()}
+    annotations, _ = formats.read_coco(folder, folder / "valid/labels.json", pictures)
+    assert [a.said for a in annotations] == [
+        "valid/labels.json/a.jpg",
+        "valid/labels.json/pictures/empty.png",
+    ]
+    assert list(map(own._told_part, annotations)) == ["test", "test"]
+
+
+def test_a_text_without_picture_is_named_with_slashes(tmp_path):
+    """`said` of every reader is what this gives, which is asked of Windows' own kind of path here."""
+    folder = PureWindowsPath(r"C:\data")
+    assert formats.place_in(folder, folder / r"train\labels\a.txt") == "train/labels/a.txt"

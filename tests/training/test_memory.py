@@ -150,6 +150,7 @@ def test_what_is_said_to_fit_was_tried_and_can_be_asked_for(monkeypatch, changes
 
 def test_processes_among_several_are_advised_a_part_that_their_share_allows(monkeypatch):
     """Nothing is tried where others would wait: of a share of 9 with batch norm 3 at a time, not 4."""
+
     def full(*_):
         raise MemoryError
 
