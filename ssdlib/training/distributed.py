@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 
 def start() -> torch.device:
-    """Join the other processes, if torchrun started this one, and say on which device to work."""
+    """Join the other processes, if torchrun started this one, and say on which device to work.
+
+    From here on float32 means float32 on a GPU, too: by PyTorch's default its convolutions would round their factors
+    to TF32's ten bits. Who wants speed has bfloat16.
+    """
+    torch.backends.cudnn.allow_tf32 = False
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else None
     if device:
         torch.cuda.set_device(device)

@@ -239,6 +239,13 @@ def test_of_several_processes_the_first_draws_the_progress_bars(monkeypatch, cap
     assert "of process 0" in drawn and "of process 1" not in drawn
 
 
+def test_float32_means_float32_on_a_gpu_too(monkeypatch):
+    """PyTorch lets cuDNN round the factors of a convolution to TF32's ten bits unless it is told not to."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    distributed.start()
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_alone_every_question_has_the_plain_answer():
     assert (distributed.rank(), distributed.processes(), distributed.is_first()) == (0, 1, True)
     value = torch.tensor([1.0, 2.0])
