@@ -1,5 +1,6 @@
 """`store`: the pixels of the photographs, and every way in which a store refuses to be built or opened."""
 
+import dataclasses
 import json
 import multiprocessing
 import shutil
@@ -130,6 +131,15 @@ def test_a_store_of_another_data_set_is_refused(examples, folder, tmp_path):
         with pytest.raises(StoreError, match=f"differ from the {len(wrong)} asked for") as error:
             open_store(folder, wrong)
         assert str(folder) in str(error.value) and "delete the folder" in str(error.value), what
+
+
+def test_a_photograph_that_is_to_be_turned_upright_is_another_one(examples, folder):
+    """A square one: its size says nothing about which way up it is stored."""
+    open_store(folder, examples)
+    square = examples[-1]
+    assert square.size[0] == square.size[1]
+    with pytest.raises(StoreError, match="differ from the 5 asked for"):
+        open_store(folder, [*examples[:-1], dataclasses.replace(square, upright=True)])
 
 
 def test_a_photograph_replaced_by_one_of_another_length_is_noticed(examples, folder):
