@@ -446,18 +446,9 @@ def _first_wrong_row(answer: Any) -> str:
     return next(why for why, row, wanted in zip(REASONS, rows, ACCEPTED, strict=True) if row != wanted)
 
 
-def _but(row: int) -> list[bool]:
-    return [not value if i == row else value for i, value in enumerate(ACCEPTED)]
-
-
 may_change = Reasoned(
     "9.1 what may change",
     list(ACCEPTED),
-    mistakes=[Mistake(why, _but(row)) for row, why in enumerate(REASONS)]
-    + [
-        Mistake("yours has 3 answers", [True, False, True]),
-        Mistake("only True and False were asked for", [1, 2, 3, 4, 5, 6, 7]),
-    ],
     praise="What is done stays true: longer, in smaller parts, saved more often, on more GPUs. The rest isn't.",
     fault=_first_wrong_row,
 )
@@ -550,11 +541,6 @@ class Word(Reasoned):
 saving = Word(
     "9.5 saved whole, or not at all",
     "EBDA",
-    mistakes=[
-        Mistake(_fault(word), word)
-        for word in (*"ABDEF", "FBD", "CEBDA", "EBDAC", "EBCDA", "BDA", "EDA", "EBD", "EBA", "BEDA", "DEBA")
-        + ("AEBD", "EABD", "EDBA", "EBAD", "EBDAA", "XYZ", "ABCDEF", "EBDCA", "DBEA")
-    ],
     praise="Beside the old one, to the disk, then the name: a reader finds the old checkpoint or the new one.",
     fault=_fault,
 )
