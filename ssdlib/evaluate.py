@@ -122,23 +122,18 @@ def judge(results: Results, objects: Objects, label: int, classes: Sequence[str]
     except KeyError as unknown:
         raise ResultError(f"{classes[label - 1]}: image {unknown} isn't in the set that is judged") from None
 
-    # every pair of a detection and an object of its image, detection by detection
+    # the object that each detection overlaps most: of its image the first, then the second, and so on
     first = np.searchsorted(images, image)
     count = np.searchsorted(images, image, side="right") - first
-    detection = np.repeat(np.arange(len(image)), count)
-    start = np.cumsum(count) - count  # where a detection's pairs begin
-    object_ = np.arange(len(detection)) - np.repeat(start - first, count)
-    overlap = box_ops.iou(
-        torch.from_numpy(results.boxes[order][detection]), torch.from_numpy(boxes[object_]), extent=1.0
-    ).numpy()
-
-    best = np.full(len(image), -np.inf)
-    paired = count > 0
-    if paired.any():
-        best[paired] = np.maximum.reduceat(overlap, start[paired])
-    is_best = np.flatnonzero(overlap == best[detection])[::-1]
-    chosen = np.zeros(len(image), dtype=np.int64)
-    chosen[detection[is_best]] = object_[is_best]  # written backwards: the first of equals stays
+    detected = results.boxes[order]
+    best, chosen = np.full(len(image), -np.inf), np.zeros(len(image), np.int64)
+    for number in range(count.max(initial=0)):
+        asked = np.flatnonzero(number < count)
+        object_ = first[asked] + number
+        pairs = torch.from_numpy(detected[asked]), torch.from_numpy(boxes[object_])
+        overlap = box_ops.iou(*pairs, extent=1.0).numpy()
+        better = overlap > best[asked]  # of equals the first one stays
+        best[asked[better]], chosen[asked[better]] = overlap[better], object_[better]
 
     hit = best >= HIT
     ignored = np.zeros(len(image), dtype=bool)

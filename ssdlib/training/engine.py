@@ -110,13 +110,15 @@ def update(
     rate: float,
     config: RunConfig,
 ) -> Losses:
-    """One step of SGD. -> the losses of this process's share; the shares of all add up to the batch's."""
+    """One step of SGD on this process's share of a batch.
+
+    `batch` holds images (B, 3, 300, 300) and boxes (B, R, 4) px of the input, `anchors` is (K, 4), `rate` that of the
+    kernels. -> the four scalars of `Losses` for the share, detached; those of all processes add up to the batch's.
+    """
     targets = make_targets(batch.boxes, batch.labels, anchors)
-    # N counts the matches of the whole batch, whoever computes which part of it
-    matched = distributed.total((targets.labels > 0).sum())
     parts = []
     optimizer.zero_grad(set_to_none=True)
-    mined = _mined_from_all(network, batch.images, targets, config)
+    matched, mined = _of_the_whole_batch(network, batch.images, targets, config)
     computed = list(_microbatches(batch.images, targets, mined, config.microbatch))
     for number, (images, goal, chosen) in enumerate(computed, 1):
         with distributed.exchanging(network, number == len(computed)):
@@ -276,11 +278,17 @@ def _microbatches(
         yield pixels, Targets(*goal), next(chosen)
 
 
-def _mined_from_all(network: nn.Module, images: Tensor, targets: Targets, config: RunConfig) -> Tensor | None:
-    """(B, K) bool, the negatives of this process's images, where they compete with those of images that are computed
-    in another part or by another process: mining "batch" has to see all of them first, for a third more work."""
+def _of_the_whole_batch(
+    network: nn.Module, images: Tensor, targets: Targets, config: RunConfig
+) -> tuple[Tensor, Tensor | None]:
+    """What the loss of a part has to know of the whole batch, whoever computes which part of it.
+
+    -> N, the matches of all; and which of the anchors of this process's images (B, K) are the negatives, where they
+    compete with those of other parts: mining "batch" has to see all of them first, for a third more work. Else None.
+    """
+    matched = distributed.total((targets.labels > 0).sum())
     if config.mining != "batch" or (distributed.processes() == 1 and config.microbatch in (0, len(images))):
-        return None
+        return matched, None
     bare, logits = getattr(network, "module", network), []
     with torch.no_grad(), autocast(images.device, config.precision):
         for pixels in images.split(config.microbatch or len(images)):
@@ -288,7 +296,7 @@ def _mined_from_all(network: nn.Module, images: Tensor, targets: Targets, config
     everyone = distributed.concatenated(torch.cat(logits).float())
     positive = distributed.concatenated(targets.labels > 0)
     chosen = hard_negatives(everyone, positive, "batch", NEGATIVE_RATIO)
-    return chosen[distributed.rank() * len(images) :][: len(images)]
+    return matched, chosen[distributed.rank() * len(images) :][: len(images)]
 
 
 def _halved(size: int, allowed: Callable[[int], bool]) -> list[int]:

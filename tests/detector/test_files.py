@@ -62,12 +62,12 @@ def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "number", [checkpoint.FORMAT + 1, checkpoint.FORMAT - 1, None, str(checkpoint.FORMAT)]
+    "number", [files.FORMAT + 1, files.FORMAT - 1, None, str(files.FORMAT)]
 )
 def test_a_checkpoint_of_another_format_is_refused(tmp_path, number):
     torch.save({"format": number, "step": 1}, tmp_path / "later.pt")
-    with pytest.raises(checkpoint.CheckpointError, match=r"later\.pt: .* wanted a checkpoint of format 1"):
-        checkpoint.load(tmp_path / "later.pt")
+    with pytest.raises(files.CheckpointError, match=r"later\.pt: .* wanted a checkpoint of format 1"):
+        files.load_checkpoint(tmp_path / "later.pt")
 
 
 def held_open(monkeypatch, times: int) -> list[float]:

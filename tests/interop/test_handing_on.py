@@ -115,7 +115,7 @@ def test_every_row_of_a_head_is_the_old_ones_or_the_fresh_ones_to_the_last_bit()
         }
 
     theirs, fresh = heads(old), heads(new)
-    taken = transfer.take(theirs | {"loc.fc7.bias": torch.ones(24)}, old, new, fresh)
+    taken = published.take(theirs | {"loc.fc7.bias": torch.ones(24)}, old, new, fresh)
     assert torch.equal(taken.pop("loc.fc7.bias"), torch.ones(24)) and taken.keys() == fresh.keys()
     for name, head in taken.items():
         for box in range(boxes_of[name.split(".")[1]]):
