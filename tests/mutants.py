@@ -85,7 +85,7 @@ MUTANTS = [
         ("evaluate", "HIT = 0.5", "HIT = 0.51"),
         ("evaluate", "hit = best >= HIT", "hit = best > HIT"),
         ("evaluate", "extent=1.0", "extent=0.0"),
-        ("evaluate", "np.arange(11) * 0.1", "np.linspace(0, 1, 11)"),
+        ("evaluate", "np.arange(11) * 0.1", "np.arange(11) / 10"),
         ("evaluate", 'kind="stable"', 'kind="quicksort"'),
         ("evaluate", "{s:.9g}", "{s:.4g}"),
         # photographs on their way to a batch

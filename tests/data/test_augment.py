@@ -159,10 +159,18 @@ def test_each_sampler_has_fifty_trials_and_takes_the_fiftieth_if_no_other_works(
         chance[0, 13 + 4 * (50 * sampler + 49)] = (
             1.0  # the scale; all other patches are 0.3 wide, at the origin
         )
-    chance[0, 13 + 6 * 50 * 4] = 0.5  # of the whole, the sampler of 0.1 and that of none: the second
-    box = torch.tensor([[[50.0, 50.0, 100.0, 100.0]]])
-    d = draw(torch.tensor([[100, 100]]), box, torch.ones(1, 1, dtype=torch.int64), chance, ("crop",))
-    assert d.patch.tolist() == [1] and d.window.tolist() == [[0.0, 0.0, 100.0, 100.0]]
+    box, label = torch.tensor([[[50.0, 50.0, 100.0, 100.0]]]), torch.ones(1, 1, dtype=torch.int64)
+    found = []
+    for choice in (
+        0.0,
+        0.5,
+        0.9,
+    ):  # of the whole, the sampler of 0.1 and that of none, whose first trial will do
+        chance[0, 13 + 6 * 50 * 4] = choice
+        d = draw(torch.tensor([[100, 100]]), box, label, chance, ("crop",))
+        found.append((d.patch.tolist(), d.window.round().tolist()))
+    whole, corner = [[0.0, 0.0, 100.0, 100.0]], [[0.0, 0.0, 30.0, 30.0]]
+    assert found == [([0], whole), ([1], whole), ([6], corner)]
 
 
 def test_a_photograph_without_objects_is_only_ever_shown_whole():

@@ -61,9 +61,7 @@ def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path):
         files.load_checkpoint(tmp_path / "other.pt")
 
 
-@pytest.mark.parametrize(
-    "number", [files.FORMAT + 1, files.FORMAT - 1, None, str(files.FORMAT)]
-)
+@pytest.mark.parametrize("number", [files.FORMAT + 1, files.FORMAT - 1, None, str(files.FORMAT)])
 def test_a_checkpoint_of_another_format_is_refused(tmp_path, number):
     torch.save({"format": number, "step": 1}, tmp_path / "later.pt")
     with pytest.raises(files.CheckpointError, match=r"later\.pt: .* wanted a checkpoint of format 1"):
