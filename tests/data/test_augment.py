@@ -169,7 +169,7 @@ def test_each_sampler_has_fifty_trials_and_takes_the_fiftieth_if_no_other_works(
         chance[0, 13 + 6 * 50 * 4] = choice
         d = draw(torch.tensor([[100, 100]]), box, label, chance, ("crop",))
         found.append((d.patch.tolist(), d.window.round().tolist()))
-    whole, corner = [[0.0, 0.0, 100.0, 100.0]], [[0.0, 0.0, 30.0, 30.0]]
+    whole, corner = [[0.0, 0.0, 100.0, 100.0]], [[0.0, 0.0, 21.0, 42.0]]  # 0.3 √0.5 wide, 0.3 / √0.5 high
     assert found == [([0], whole), ([1], whole), ([6], corner)]
 
 
