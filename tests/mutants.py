@@ -87,7 +87,7 @@ MUTANTS = [
         ("evaluate", "extent=1.0", "extent=0.0"),
         ("evaluate", "np.arange(11) * 0.1", "np.arange(11) / 10"),
         ("evaluate", 'kind="stable"', 'kind="quicksort"'),
-        ("evaluate", "{s:.9g}", "{s:.4g}"),
+        ("results", "{s:.9g}", "{s:.4g}", "evaluate"),
         # photographs on their way to a batch
         ("voc", "corners[0] - 1, corners[1] - 1", "corners[0], corners[1]"),
         ("voc", '== "1")', '!= "0")'),
@@ -104,7 +104,7 @@ MUTANTS = [
         ("own", "TEST_SHARE = 0.2", "TEST_SHARE = 0.3"),
         ("own", "TURNED = (5, 6, 7, 8)", "TURNED = (5, 6, 7)"),
         ("formats", 'entry.get("iscrowd") == 1', "False", "own"),
-        ("disk", "os.fsync(file.fileno())", "pass", "checkpoint"),
+        ("files", "os.fsync(file.fileno())", "pass"),
         # a run
         ("engine", "0.1 ** sum(step >= drop", "0.1 ** sum(step > drop"),
         ("engine", "(step + 1) / config.warmup", "step / config.warmup"),
@@ -120,10 +120,10 @@ MUTANTS = [
         ("runs", "if drop < step", "if drop <= step", "engine"),
         ("runlog", "if step % self.every == 0:", "if step % self.every == 1:", "engine"),
         ("memory", '"can\'t allocate memory"', '"nothing"'),
-        ("checkpoint", 'or state.get("format") != FORMAT', ""),
+        ("files", 'or state.get("format") != FORMAT', ""),
         ("distributed", "dist.is_initialized() else 0", "dist.is_initialized() else 1"),
-        ("transfer", "rows_old, rows_new = [0], [0]", "rows_old, rows_new = [], []", "handed_on"),
-        ("transfer", "fresh[name].clone()", "fresh[name].mul(1.0001)", "handed_on"),
+        ("published", "rows_old, rows_new = [0], [0]", "rows_old, rows_new = [], []", "handing_on"),
+        ("published", "fresh[name].clone()", "fresh[name].mul(1.0001)", "handing_on"),
         ("weights", "[::4, :, ::3, ::3]", "[1::4, :, ::3, ::3]"),
     )
 ]
@@ -146,7 +146,9 @@ def the_only(folder: Path, name: str) -> Path:
 
 
 def tests_of(mutant: Mutant, project: Path) -> Path:
-    return the_only(project / "tests", f"test_{mutant.tests or mutant.module}.py")
+    name = f"test_{mutant.tests or mutant.module}.py"
+    [path] = (path for path in (project / "tests").rglob(name) if path.parent.name != "browser")
+    return path
 
 
 def begin(mutant: Mutant, project: Path) -> int:

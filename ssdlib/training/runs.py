@@ -4,8 +4,8 @@ The folder holds `config.json`, `log.jsonl` (see `runlog`), `checkpoint.pt`, `be
 validation loss so far, and `results/` with the devkit files of the last evaluation. Whatever a kill interrupts, the
 folder is a run that can be resumed.
 
-One training at a time in a run folder: a lock of the operating system on the file `lock` is gone with the process that
-held it, however that ended, and `lock.by` says which process that is. A crash may leave both files, in nobody's way.
+One training at a time in a run folder: the lock of the operating system on the file `lock` is gone with the process
+that held it, however that ended, and `lock.by` says which one that is. A crash may leave both, in nobody's way.
 """
 
 import contextlib
