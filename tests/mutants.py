@@ -28,7 +28,7 @@ import torchvision  # noqa: F401
 ROOT = Path(__file__).resolve().parents[1]
 CHANGED = ("ssdlib", "course", "tests")  # copied; the rest of the project is linked to
 FAST = "not slow and not browser and not nightly"
-PATIENCE = 120  # seconds after which a mutant that hangs counts as noticed
+PATIENCE = 300  # seconds after which a mutant that hangs counts as noticed
 
 
 @dataclass(frozen=True)
