@@ -91,7 +91,7 @@ MUTANTS = [
         # photographs on their way to a batch
         ("voc", "corners[0] - 1, corners[1] - 1", "corners[0], corners[1]"),
         ("voc", '== "1")', '!= "0")'),
-        ("store", "{' upright' * e.upright}", ""),
+        ("store", "{' upright' * example.upright}", ""),
         ("store", "if (width, height) != example.size:", "if False:"),
         ("batches", "int(state[0]) << 32 | int(state[1])", "int(state[0])"),
         ("batches", "ORDER, AUGMENTATION = 0, 1", "ORDER, AUGMENTATION = 0, 0"),
@@ -101,9 +101,9 @@ MUTANTS = [
         ("augment", "overlap >= bound", "overlap > bound"),
         ("augment", "align_corners=False", "align_corners=True"),
         ("augment", "sector + degrees / 60).clamp(min=0)", "sector + degrees / 60)"),
-        ("own", "TEST_SHARE = 0.2", "TEST_SHARE = 0.3"),
+        ("split", "TEST_SHARE = 0.2", "TEST_SHARE = 0.3", "folders"),
         ("own", "TURNED = (5, 6, 7, 8)", "TURNED = (5, 6, 7)"),
-        ("formats", 'entry.get("iscrowd") == 1', "False", "own"),
+        ("formats", 'y + height), entry.get("iscrowd") == 1', "y + height), False", "own"),
         ("files", "os.fsync(file.fileno())", "pass"),
         # a run
         ("engine", "0.1 ** sum(step >= drop", "0.1 ** sum(step > drop"),
