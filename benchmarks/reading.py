@@ -61,7 +61,9 @@ def main() -> None:
         if given.site is None:
             program = timing.ROOT / "chapters/book/book.py"
             subprocess.run([sys.executable, program, site], check=True, capture_output=True)
-        pages = [page for page in sorted(site.glob("[0-9]*.html")) if "course-explorer" in page.read_text()]
+        pages = [
+            page for page in sorted(site.glob("[0-9]*.html")) if "course-explorer" in page.read_text("utf-8")
+        ]
         lines = []
         for page in pages[: 1 if given.quick else None]:
             rounds = [

@@ -107,7 +107,7 @@ class Follower:
             stamp = (state.st_ino, state.st_size, state.st_mtime_ns)
             if stamp == self._config_stamp:
                 return False
-            self.config = _numbers(config_from(json.loads(path.read_text())))
+            self.config = _numbers(config_from(json.loads(path.read_text("utf-8"))))
             self._config_stamp, self.config_problem = stamp, ""
         except FileNotFoundError:
             return False

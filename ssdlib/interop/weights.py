@@ -195,10 +195,8 @@ def state_in(found: Any, path: Path) -> tuple[dict[str, Tensor], str]:
 
 def num_classes_of(shapes: Mapping[str, tuple[int, ...]]) -> int:
     """C of the full SSD300 whose state, under our names, has these shapes. Raises WeightsError if there is none."""
-    rows, boxes = (
-        sum(shapes["conf.conv4_3.bias"]),
-        SSD300_ANCHORS.boxes_per_cell[0],
-    )  # a sum, as files may hold a () there
+    rows = sum(shapes["conf.conv4_3.bias"])  # a sum, as files may hold a () there
+    boxes = SSD300_ANCHORS.boxes_per_cell[0]
     if rows not in [boxes * known for known in NUM_CLASSES]:
         raise WeightsError(
             f"{rows / boxes:g} classes with background; wanted 21 of VOC, or torchvision's 91 of COCO"
