@@ -340,7 +340,7 @@ def _example(
         notes.ignored("left out: no picture, or a broken one", name)
         return None
     if deep:
-        notes.ignored("left out: more than 8 bits a colour", name)
+        notes.ignored("left out: more than 8 bits a colour, convert it to 8", name)
         return None
     if (frames := voc.frame_count(annotation.path)) > 1:
         notes.ignored("frames after the first of a picture that has several", f"{name} ({frames} frames)")
