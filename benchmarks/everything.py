@@ -47,11 +47,11 @@ def run(script: str, words: list[str]) -> tuple[str, int]:
 
 def record(page: Path, text: str) -> None:
     """Put the text between the marks of a page. Raises SystemExit if it hasn't both."""
-    whole = page.read_text()
+    whole = page.read_text("utf-8")
     if BEGIN not in whole or END not in whole:
         raise SystemExit(f"{page}: without {BEGIN} and {END}; wanted a page with both")
     before, rest = whole.split(BEGIN, 1)
-    page.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{rest.split(END, 1)[1]}")
+    page.write_text(f"{before}{BEGIN}\n\n{text.strip()}\n\n{END}{rest.split(END, 1)[1]}", "utf-8")
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from ssdlib.detect import detect
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.records import Batch, Example
-from ssdlib.training import engine, inference, memory
+from ssdlib.training import distributed, engine, inference, memory
 from ssdlib.training.estimate import in_words
 from ssdlib.training.runlog import read_log
 from ssdlib.training.runs import RunConfig
@@ -318,6 +318,7 @@ def main() -> None:
     device = torch.device(given.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit("no GPU that PyTorch can use; wanted one (--device cpu --quick only tries the code)")
+    distributed.start()  # float32 as a training has it
     examples = inputs.painted(given.data, given.sets, 8 if given.quick else 512)
     photographs = [store.Jpegs(examples)[i].to(device) for i in range(len(examples))]
     small = given.quick or device.type == "cpu"

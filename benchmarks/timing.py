@@ -114,7 +114,7 @@ def head() -> str:
 
 def processor() -> str:
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     units = torch.backends.cpu.get_cpu_capability()  # AVX2, AVX512 ...: what torch computes with
     return f"{names[0] if names else platform.machine()} with {os.cpu_count()} cores ({units})"

@@ -34,7 +34,7 @@ def main() -> None:
         lines.append({k: short(v) if isinstance(v, float) else v for k, v in line.items()})
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / f"{start.arm}-{start.seed}.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     print(f"{path}: {len(lines) - 1} steps, the last {'finite' if step.finite else 'not finite'}")
 
 

@@ -68,7 +68,7 @@ def main() -> None:
         head = {"arm": name, "seed": seed, "rounds": ROUNDS, "config": dataclasses.asdict(config)}
         lines = [head | facts, *along(config, f"{name} {seed}")]
         part = path.with_suffix(".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        part.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
         os.replace(part, path)
 
 

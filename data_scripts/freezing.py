@@ -33,7 +33,7 @@ from ssdlib.data import own
 from ssdlib.training import engine, inference
 from ssdlib.training.runs import RunConfig
 
-STEPS, SEEDS, LAYERS = 80, 5, ("", "conv3_3", "conv5_3")
+STEPS, SEEDS, LAYERS = 80, 3, ("", "conv3_3", "conv5_3")
 CPU = torch.device("cpu")
 
 
@@ -84,8 +84,8 @@ def main() -> None:
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     if not options.out.exists():
-        options.out.write_text(json.dumps(head) + "\n")
-    rows = [json.loads(line) for line in options.out.read_text().splitlines()[1:]]
+        options.out.write_text(json.dumps(head) + "\n", "utf-8")
+    rows = [json.loads(line) for line in options.out.read_text("utf-8").splitlines()[1:]]
     done = {(row["freeze"], row["seed"]) for row in rows}
     todo = [(layer, seed) for seed in range(options.seeds) for layer in options.layers]
     for layer, seed in tqdm([one for one in todo if one not in done], unit="training"):

@@ -93,7 +93,9 @@ def main() -> None:
                 for number, e in enumerate(found.examples)
                 for box in e.boxes.tolist()
             ]
-            options.facts.write_text("\n".join(["picture,width,height,xmin,ymin,xmax,ymax", *rows, ""]))
+            options.facts.write_text(
+                "\n".join(["picture,width,height,xmin,ymin,xmax,ymax", *rows, ""]), "utf-8"
+            )
             print(f"{options.facts}: {len(rows)} boxes")
             return
         for example in tqdm(found.examples, unit="photograph"):

@@ -143,9 +143,9 @@ def _is_there(folder: Path, stamp: str) -> bool:
     if not folder.exists() or not any(folder.iterdir()):
         return False
     note = folder / STAMP
-    if not note.is_file() or not note.read_text().startswith(NAME):
+    if not note.is_file() or not note.read_text("utf-8").startswith(NAME):
         raise FileExistsError(f"{folder} is there already and is not a zoo; nothing was changed.")
-    return note.read_text() == stamp
+    return note.read_text("utf-8") == stamp
 
 
 def write_picture(folder: Path, index: int, pixels: np.ndarray) -> str:

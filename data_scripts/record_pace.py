@@ -45,7 +45,7 @@ def main() -> None:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             lines.append(pool.apply(pace, (options.data, dataclasses.replace(paper, microbatch=size))))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text("".join(json.dumps(line) + "\n" for line in [head, *lines]))
+    options.out.write_text("".join(json.dumps(line) + "\n" for line in [head, *lines]), "utf-8")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def record(run: Path, out: Path, log_only: bool = False, note: str = "") -> dict
         files.save_checkpoint(
             out / CHECKPOINT, {key: value for key, value in state.items() if key != "format"}
         )
-    (out / "recording.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (out / "recording.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     return facts
 
 
@@ -62,7 +62,9 @@ def processor() -> str:
     if not info.exists():
         return f"{platform.processor() or platform.machine()}, {threads}"
     names = [
-        line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        line.split(":")[1].strip()
+        for line in info.read_text("utf-8").splitlines()
+        if line.startswith("model name")
     ]
     return f"{names[0] if names else platform.machine()}, {threads}"
 

@@ -228,7 +228,7 @@ def complete(path: Path, steps: int) -> bool:
     """Whether a start's file tells its story to the end: all steps, or how it broke."""
     if not path.exists():
         return False
-    last = json.loads(path.read_text().splitlines()[-1])
+    last = json.loads(path.read_text("utf-8").splitlines()[-1])
     return "broke" in last or ("detections" in last and last["step"] >= steps)
 
 

@@ -7,14 +7,15 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
 
 from ssdlib import anchors, evaluate, files
-from ssdlib.cli.doctor import examine
+from ssdlib.cli.doctor import FULL, examine
 from ssdlib.cli.options import parser
 from ssdlib.cli.show import VideoError, draw_run, show
 from ssdlib.data import own, store, survey, voc
@@ -71,12 +72,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def doctor(options: argparse.Namespace) -> None:
-    """Say what is here, and for everything missing the command that gets it."""
+    """Say what works, what is here, and for everything missing the command that gets it."""
     facts = examine()
     if options.json:
         print(json.dumps(facts, indent=1))
         return
     missing = facts.pop("missing")
+    needed = {what: command for what, command in missing.items() if FULL not in what}
+    if needed:
+        print(f"not ready yet: {', '.join(needed)}")
+        for command in needed.values():
+            print(f"    {command}")
+    else:
+        more = (
+            "; only the full training on VOC 07+12 needs more (below)"
+            if missing
+            else ", the full training too"
+        )
+        print(f"ready for every chapter{more}")
+    print()
     for folder, sets in facts.pop("data").items():
         facts[folder] = sets
     for name, value in facts.items():
@@ -84,22 +98,23 @@ def doctor(options: argparse.Namespace) -> None:
             value = ", ".join(f"{key} {item}" for key, item in value.items()) or "no image lists"
         print(f"{name:<20} {value}")
     for what, command in missing.items():
-        print(f"missing: {what}\n    {command}")
+        if what not in needed:
+            print(f"missing: {what}\n    {command}")
 
 
 def look(options: argparse.Namespace) -> None:
     """Say what a folder holds, what would be left out, and which of its boxes an anchor can answer for."""
     if not own.is_devkit(options.data):
-        found = own.read_folder(options.data, options.classes, options.format, tqdm)
+        found = own.read_folder(options.data, options.classes, options.format, progress)
         print(f"{options.data}: {found}\n")
         examples = list(found.examples)
-        if bad := own.undecodable(found, tqdm):
+        if bad := own.undecodable(found, progress):
             print(f"{bad}\n")
         print(survey.advice(examples))
         found.require_trainable()
         return
     classes = tuple(options.classes or voc.CLASSES[1:])
-    print(survey.advice(voc.read_sets(Path(options.data), options.sets or SETS["test"], tqdm, classes)))
+    print(survey.advice(voc.read_sets(Path(options.data), options.sets or SETS["test"], progress, classes)))
 
 
 def train(options: argparse.Namespace) -> None:
@@ -175,7 +190,7 @@ def _own(options: argparse.Namespace, classes: Sequence[str] | None = None) -> o
     """What is in a folder that isn't VOC's, said aloud; None for a VOCdevkit."""
     if not own.is_own(Path(options.data)):
         return None
-    found = own.read_folder(Path(options.data), classes, options.format, tqdm)
+    found = own.read_folder(Path(options.data), classes, options.format, progress)
     _say(f"{options.data}: {found}\n")
     return found
 
@@ -199,11 +214,11 @@ def _data(
     source = (Path(options.data), sets, config.classes, found)
     place = Path(options.store) if options.store else _beside(Path(options.data), Path(options.out))
     with _naming_skip_bad():
-        examples, words = own.read_usable(*source, options.skip_bad, tqdm)
+        examples, words = own.read_usable(*source, options.skip_bad, progress)
         if words:
             _say(words)
         if distributed.is_first():
-            photographs = store.open_store(place / "+".join(sets), examples, tqdm)
+            photographs = store.open_store(place / "+".join(sets), examples, progress)
             if photographs.news:
                 _say(photographs.news)
     distributed.wait()
@@ -234,7 +249,7 @@ def detect(options: argparse.Namespace) -> None:
     model, config, kind = load_detector(options.checkpoint, distributed.start())
     _say(f"{options.checkpoint}: {kind}")
     out = Path(options.out)
-    found = show(model, config, options.images, out, options.score, not options.json_only, tqdm)
+    found = show(model, config, options.images, out, options.score, not options.json_only, progress)
     pictures = [one["detections"] for one in found if "detections" in one]
     frames = [frame["detections"] for one in found if "frames" in one for frame in one["frames"]]
     total = sum(map(len, pictures + frames))
@@ -271,7 +286,9 @@ def evaluate_(options: argparse.Namespace) -> None:
     found = _own(options, wanted)
     classes = tuple(wanted or (found.classes if found else voc.CLASSES[1:]))
     with _naming_skip_bad():
-        everything, words = own.read_usable(Path(options.data), sets, classes, found, options.skip_bad, tqdm)
+        everything, words = own.read_usable(
+            Path(options.data), sets, classes, found, options.skip_bad, progress
+        )
     if words:
         _say(words)
     examples = _only(everything, Path(options.ids)) if options.ids else everything
@@ -301,6 +318,11 @@ def _only(examples: list[Example], path: Path) -> list[Example]:
     if unknown:
         raise voc.VOCError(f"{path}: image {min(unknown)} isn't in the set; {len(unknown)} ids like it")
     return [e for e in examples if e.image_id in ids]
+
+
+def progress(things: Iterable, **words: Any) -> tqdm:
+    """tqdm, drawn by the first of several processes alone."""
+    return tqdm(things, disable=not distributed.is_first(), **words)
 
 
 def _say(text: str) -> None:

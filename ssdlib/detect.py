@@ -65,9 +65,17 @@ def best_per_class(probabilities: Tensor, score: float = SCORE, top_k: int = TOP
 def nms(boxes: Tensor, scores: Tensor, labels: Tensor, max_iou: float = NMS_IOU) -> Tensor:
     """Greedy non-maximum suppression within each class: (n, 4), (n,), (n,) -> indices kept, best score first.
 
-    Greedy means: go from the best down, keep a box unless one already kept overlaps it by more than `max_iou`.
-    Here all boxes decide at once, again and again, from what the others decided before; after round t the t
-    best of every class are right for ever, and two or three rounds are usually enough for all.
+    Greedy means, for each class (`exported.suppressed` is written like that):
+
+        kept = []
+        for box in boxes from the best down:
+            if no box in kept overlaps it by more than max_iou:
+                kept.append(box)
+
+    Here all boxes decide at once, again and again, from what the others decided in the round before. That gives the
+    same, because whether a box stays depends on better boxes alone: the best of a class stays from the first round
+    on; if the t best have decided for ever, the next one decides for ever in the round after. So after round t the t
+    best are right, and once a round changes nothing, all are. Two or three rounds are usually enough.
     """
     order = scores.argsort(descending=True, stable=True)
     if len(order) == 0:
@@ -92,7 +100,7 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor, max_iou: float = NMS_IOU)
 def best_kept(
     boxes: Tensor, scores: Tensor, labels: Tensor, max_iou: float = NMS_IOU, keep: int = KEEP
 ) -> Tensor:
-    """The first `keep` of the indices that `nms` returns.
+    """The first `keep` of the indices that `nms` returns: (n, 4), (n,), (n,) -> (at most `keep`,) int64.
 
     Whether a box stays depends on better ones alone. So the best few are judged by themselves first, and twice as
     many only where too few of those stay: of thousands of candidates the last ones are seldom asked.

@@ -112,7 +112,7 @@ class Table:
         """`class,ap` rows and a `mean` row, 12 decimals; nan where there is no AP."""
         rows = [*self.ap.items(), ("mean", self.mean)]
         with files.named(path):
-            Path(path).write_text("class,ap\n" + "".join(f"{name},{ap:.12f}\n" for name, ap in rows))
+            Path(path).write_text("class,ap\n" + "".join(f"{name},{ap:.12f}\n" for name, ap in rows), "utf-8")
 
 
 def percent(ap: float, decimals: int = 1) -> str:
@@ -157,23 +157,18 @@ def judge(results: Results, objects: Objects, label: int, classes: Sequence[str]
             f"{_alike(str(unknown.args[0]), objects.image_of)}"
         ) from None
 
-    # every pair of a detection and an object of its image, detection by detection
+    # the object that each detection overlaps most: of its image the first, then the second, and so on
     first = np.searchsorted(images, image)
     count = np.searchsorted(images, image, side="right") - first
-    detection = np.repeat(np.arange(len(image)), count)
-    start = np.cumsum(count) - count  # where a detection's pairs begin
-    object_ = np.arange(len(detection)) - np.repeat(start - first, count)
-    overlap = box_ops.iou(
-        torch.from_numpy(results.boxes[order][detection]), torch.from_numpy(boxes[object_]), extent=1.0
-    ).numpy()
-
-    best = np.full(len(image), -np.inf)
-    paired = count > 0
-    if paired.any():
-        best[paired] = np.maximum.reduceat(overlap, start[paired])
-    is_best = np.flatnonzero(overlap == best[detection])[::-1]
-    chosen = np.zeros(len(image), dtype=np.int64)
-    chosen[detection[is_best]] = object_[is_best]  # written backwards: the first of equals stays
+    detected = results.boxes[order]
+    best, chosen = np.full(len(image), -np.inf), np.zeros(len(image), np.int64)
+    for number in range(count.max(initial=0)):
+        asked = np.flatnonzero(number < count)
+        object_ = first[asked] + number
+        pairs = torch.from_numpy(detected[asked]), torch.from_numpy(boxes[object_])
+        overlap = box_ops.iou(*pairs, extent=1.0).numpy()
+        better = overlap > best[asked]  # of equals the first one stays
+        best[asked[better]], chosen[asked[better]] = overlap[better], object_[better]
 
     hit = best >= HIT
     ignored = np.zeros(len(image), dtype=bool)

@@ -7,11 +7,14 @@ old file or the new one, never half of one.
 import contextlib
 import io
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+
+TRIES, WAIT = 100, 0.1  # how often a file is replaced, and seconds between
 
 
 @contextlib.contextmanager
@@ -35,9 +38,20 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # or the name could reach the disk before the bytes do
-        os.replace(part, path)
+        _replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _replace(part: Path, path: Path) -> None:
+    """Rename over `path`. Windows refuses that while another program has the file open, so wait until it has read."""
+    for left in reversed(range(TRIES)):
+        try:
+            return os.replace(part, path)
+        except PermissionError:
+            if not left:
+                raise
+            time.sleep(WAIT)
 
 
 FORMAT = 1

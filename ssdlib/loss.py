@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssdlib.matching import places
 from ssdlib.records import Losses, Predictions, Targets
+from ssdlib.sparse import computed_where
 
 NEGATIVE_RATIO = 3
 MININGS = ("image", "batch")
@@ -41,12 +41,12 @@ def multibox_loss(
     count = positive.sum()
     n = (count if num_matched is None else num_matched).clamp(min=1)
 
-    there = places(positive)
+    there = computed_where(positive)
     offsets = predictions.offsets[there].float()
     localisation = F.smooth_l1_loss(offsets, targets.offsets[there], reduction="none")
     localisation = localisation.where(positive[there][..., None], 0.0).sum()
     used = positive | negative
-    there = places(used)
+    there = computed_where(used)
     labels = targets.labels.where(used, IGNORED)[there]
     confidence = F.cross_entropy(
         logits[there].flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"

@@ -13,6 +13,7 @@ from torch import Tensor
 from ssdlib import coding
 from ssdlib.box_ops import iou
 from ssdlib.records import Targets
+from ssdlib.sparse import computed_where
 
 THRESHOLD = 0.5
 TOUCHES = 1e-6  # Caffe: an IoU up to this is no overlap at all
@@ -81,19 +82,10 @@ def make_targets(boxes: Tensor, labels: Tensor, anchors: Tensor, threshold: floa
     classes = torch.zeros_like(matched)
     if labels.shape[1] == 0:
         return Targets(offsets, classes, matched)
-    there = places(positive)
+    there = computed_where(positive)
     image = torch.arange(len(labels), device=labels.device)[:, None].expand_as(matched)[there]
     object_ = matched.clamp(min=0)[there]
     encoded = coding.encode(boxes[image, object_], anchors.expand_as(offsets)[there])
     offsets[there] = encoded.where(positive[there][..., None], 0.0)
     classes[there] = labels[image, object_].where(positive[there], 0)
     return Targets(offsets, classes, matched)
-
-
-def places(mask: Tensor) -> tuple[Tensor, Tensor] | tuple[slice, slice]:
-    """An index of what there is to compute where a (B, K) mask says so.
-
-    On a CPU that is where the mask is set. A GPU gets all places, and the caller leaves out the rest
-    afterwards: it computes them in no time, but to count those that are set would be a GPU synchronisation.
-    """
-    return (slice(None), slice(None)) if mask.is_cuda else mask.nonzero(as_tuple=True)

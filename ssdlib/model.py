@@ -51,7 +51,9 @@ BODY = {
 }
 STEM = (64, 5, dict(padding=2, stride=2))  # in place of conv1_1, conv1_2, pool1
 LEAST_CHANNELS = 16  # of a narrow network: CPUs compute 16 at a time, 8 would cost more
-POOL_BEFORE = ("conv2_1", "conv3_1", "conv4_1", "conv5_1")
+HALVED = dict(kernel_size=2, stride=2, ceil_mode=True)  # ceil: 75 becomes 38; floor would give 37
+POOL_BEFORE = {name: HALVED for name in ("conv2_1", "conv3_1", "conv4_1", "conv5_1")}
+POOL_BEFORE["fc6"] = dict(kernel_size=3, stride=1, padding=1)  # pool5 keeps the 19x19 map
 PRETRAINED = tuple(BODY)[: tuple(BODY).index("conv6_1")]  # conv1_1 ... fc7: what VGG16 brings
 NEW_LAYERS = ("xavier", "he_normal")  # how the others begin, see `init_weights`
 
@@ -80,7 +82,9 @@ class SSD300(nn.Module):
             inputs, out = out, max(LEAST_CHANNELS, round(full * width))
             self.body[name] = _layer(inputs, out, kernel, batch_norm, **kwargs)
             channels[name] = out
-        self.skip_pool = "conv2_1" if strided_stem else None
+        self.pools = {
+            name: how for name, how in POOL_BEFORE.items() if not (strided_stem and name == "conv2_1")
+        }
         # 20 in the full network; the same size of each channel when there are fewer of them
         self.conv4_3_norm = L2Norm(channels["conv4_3"], 20.0 * sqrt(width))
         self.loc, self.conf = nn.ModuleDict(), nn.ModuleDict()
@@ -108,17 +112,17 @@ class SSD300(nn.Module):
         """The six sources of the heads, name -> (B, channels, side, side), sides 38, 19, 10, 5, 3, 1."""
         maps, x = {}, images
         for name, layer in self.body.items():
-            if name in POOL_BEFORE and name != self.skip_pool:
-                x = F.max_pool2d(x, 2, 2, ceil_mode=True)  # ceil: 75 becomes 38; floor would give 37
-            elif name == "fc6":
-                x = F.max_pool2d(x, 3, 1, padding=1)  # pool5 keeps the 19x19 map
+            if name in self.pools:
+                x = F.max_pool2d(x, **self.pools[name])
             x = layer(x)
             if name in SSD300_ANCHORS.sources:
-                # only the head sees the normalised conv4_3, the next layer sees the plain one
-                maps[name] = self.conv4_3_norm(x) if name == "conv4_3" else x
+                maps[name] = x
+        # only the head sees the normalised conv4_3, the next layer saw the plain one
+        maps["conv4_3"] = self.conv4_3_norm(maps["conv4_3"])
         return maps
 
     def forward(self, images: Tensor) -> Predictions:
+        """(B, 3, 300, 300) -> offsets (B, 8732, 4) and logits (B, 8732, C)."""
         maps = self.feature_maps(images)
         offsets = [_per_anchor(self.loc[name](x), 4) for name, x in maps.items()]
         logits = [_per_anchor(self.conf[name](x), self.num_classes) for name, x in maps.items()]
@@ -137,6 +141,7 @@ class L2Norm(nn.Module):
         self.weight = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, side, side) -> the same shape and type."""
         # float32: the sum of 512 squares overflows float16 and loses most of its digits in bfloat16
         length = (x.float().square().sum(dim=1, keepdim=True) + 1e-10).sqrt()
         return (x / length * self.weight[:, None, None]).to(x.dtype)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from course.anchors.anchor_browser import crossing as _crossing_boxes
 from course.anchors.anchor_browser import place_of
-from course.kit.checking import Case, Exercise, Mistake
+from course.kit.checking import Case, Exercise
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
 from ssdlib.plots import ORANGE, RED
 
@@ -40,32 +40,22 @@ sizes = Exercise(
         Case("the numbers of COCO", (7, 15, 90, 6)),
         Case("four maps", (5, 10, 61, 4)),
     ],
-    mistakes=[
-        Mistake(
-            "the step has to be a whole number of percent: floor(17.5) = 17",
-            _stepping(lambda r, m: r / (m - 2)),
+    mistakes={
+        "the step has to be a whole number of percent: floor(17.5) = 17": _stepping(lambda r, m: r / (m - 2)),
+        "floor cuts off, round doesn't: 17.5 becomes 17, not 18": _stepping(lambda r, m: round(r / (m - 2))),
+        "the range is divided by maps - 2: the first map has its own percent, so the others have one gap fewer": _stepping(
+            lambda r, m: floor(r / (m - 1))
         ),
-        Mistake(
-            "floor cuts off, round doesn't: 17.5 becomes 17, not 18",
-            _stepping(lambda r, m: round(r / (m - 2))),
+        "the size of the first map is missing: it comes from `first`, outside of the steps": lambda first, low, high, maps: (
+            _sizes(first, low, high, maps)[1:]
         ),
-        Mistake(
-            "the range is divided by maps - 2: the first map has its own percent, so the others have one gap fewer",
-            _stepping(lambda r, m: floor(r / (m - 1))),
+        "the last one is missing: there is one size more than there are maps": lambda first, low, high, maps: (
+            _sizes(first, low, high, maps)[:-1]
         ),
-        Mistake(
-            "the size of the first map is missing: it comes from `first`, outside of the steps",
-            lambda first, low, high, maps: _sizes(first, low, high, maps)[1:],
-        ),
-        Mistake(
-            "the last one is missing: there is one size more than there are maps",
-            lambda first, low, high, maps: _sizes(first, low, high, maps)[:-1],
-        ),
-        Mistake(
-            "these are percents; a size is that part of 300 px",
-            lambda first, low, high, maps: [s / 3 for s in _sizes(first, low, high, maps)],
-        ),
-    ],
+        "these are percents; a size is that part of 300 px": lambda first, low, high, maps: [
+            s / 3 for s in _sizes(first, low, high, maps)
+        ],
+    },
     praise="With 7, 15 and 90 these are the sizes that the released code uses for COCO: 21, 45, 99 ... 315.",
 )
 
@@ -131,51 +121,30 @@ shapes = Exercise(
         Case("conv6_2: 111, next 162, ratios 2 and 3", (111.0, 162.0, (2, 3))),
         Case("squares only", (100.0, 144.0, ())),
     ],
-    mistakes=[
-        Mistake(
-            "width and height are swapped: a ratio is width / height, and the lying box of a pair comes first",
-            lambda small, following, ratios: [(h, w) for w, h in _shapes(small, following, ratios)],
+    mistakes={
+        "width and height are swapped: a ratio is width / height, and the lying box of a pair comes first": lambda small, following, ratios: [
+            (h, w) for w, h in _shapes(small, following, ratios)
+        ],
+        "the root is missing: s · 2 by s / 2 is four times as wide as it is high. With √2 the ratio is 2": _without_root,
+        "stretching one side alone changes the area; a box of ratio 2 has the area of the small square, s²": _half_scaled,
+        "the large square has side √(small · next), between the two; yours is as large as the next map's": _with_large(
+            lambda small, following: following
         ),
-        Mistake(
-            "the root is missing: s · 2 by s / 2 is four times as wide as it is high. With √2 the ratio is 2",
-            _without_root,
+        "the large square is the geometric mean, √(small · next), not the arithmetic one": _with_large(
+            lambda small, following: (small + following) / 2
         ),
-        Mistake(
-            "stretching one side alone changes the area; a box of ratio 2 has the area of the small square, s²",
-            _half_scaled,
-        ),
-        Mistake(
-            "the large square has side √(small · next), between the two; yours is as large as the next map's",
-            _with_large(lambda small, following: following),
-        ),
-        Mistake(
-            "the large square is the geometric mean, √(small · next), not the arithmetic one",
-            _with_large(lambda small, following: (small + following) / 2),
-        ),
-        Mistake(
-            "each ratio is followed by its inverse: 2, 1/2, 3, 1/3; yours has first all lying, then all standing",
-            _lying_first,
-        ),
-        Mistake(
-            "each ratio gives two shapes, lying and standing; the standing ones are missing",
-            lambda small, following, ratios: [
-                *_shapes(small, following, ())[:2],
-                *_shapes(small, following, ratios)[2::2],
-            ],
-        ),
-        Mistake(
-            "the second square is missing: 1', whose side is √(small · next)",
-            lambda small, following, ratios: [
-                shape for i, shape in enumerate(_shapes(small, following, ratios)) if i != 1
-            ],
-        ),
-        Mistake(
-            "don't round: these are sides in px with all their digits",
-            lambda small, following, ratios: [
-                (round(w), round(h)) for w, h in _shapes(small, following, ratios)
-            ],
-        ),
-    ],
+        "each ratio is followed by its inverse: 2, 1/2, 3, 1/3; yours has first all lying, then all standing": _lying_first,
+        "each ratio gives two shapes, lying and standing; the standing ones are missing": lambda small, following, ratios: [
+            *_shapes(small, following, ())[:2],
+            *_shapes(small, following, ratios)[2::2],
+        ],
+        "the second square is missing: 1', whose side is √(small · next)": lambda small, following, ratios: [
+            shape for i, shape in enumerate(_shapes(small, following, ratios)) if i != 1
+        ],
+        "don't round: these are sides in px with all their digits": lambda small, following, ratios: [
+            (round(w), round(h)) for w, h in _shapes(small, following, ratios)
+        ],
+    },
     praise="The order of these is the order of the network's channels. Chapter 05 meets it again.",
     draw=_outlines_on,
 )
@@ -219,33 +188,27 @@ centres = Exercise(
         Case("conv6_2: ten cells, 32 px apart", (10, 32)),
         Case("one cell", (1, 300)),
     ],
-    mistakes=[
-        Mistake(
-            "a centre lies half a cell in: (i + .5) · stride, not i · stride",
-            lambda f, s: _centres(f, s) - s / 2,
+    mistakes={
+        "a centre lies half a cell in: (i + .5) · stride, not i · stride": lambda f, s: (
+            _centres(f, s) - s / 2
         ),
-        Mistake(
-            "the distance is the stride, 32 px here, not 300 / cells = 30; so the last centre is at 304, outside",
-            lambda f, s: _centres(f, 300 / f),
+        "the distance is the stride, 32 px here, not 300 / cells = 30; so the last centre is at 304, outside": lambda f, s: (
+            _centres(f, 300 / f)
         ),
-        Mistake(
-            "x and y are swapped: the second centre lies to the right of the first, not below it",
-            lambda f, s: _centres(f, s).flip(dims=(1,)),
+        "x and y are swapped: the second centre lies to the right of the first, not below it": lambda f, s: (
+            _centres(f, s).flip(dims=(1,))
         ),
-        Mistake(
-            "nothing is cut off: the last centre of conv6_2 may be at 304",
-            lambda f, s: _centres(f, s).clamp(max=300),
+        "nothing is cut off: the last centre of conv6_2 may be at 304": lambda f, s: _centres(f, s).clamp(
+            max=300
         ),
-        Mistake("these are cells, not pixels: multiply by the stride", lambda f, s: _centres(f, s) / s),
-        Mistake(
-            "you are half a cell too far: the first cell is number 0, its centre lies at stride / 2",
-            lambda f, s: _centres(f, s) + s / 2,
+        "these are cells, not pixels: multiply by the stride": lambda f, s: _centres(f, s) / s,
+        "you are half a cell too far: the first cell is number 0, its centre lies at stride / 2": lambda f, s: (
+            _centres(f, s) + s / 2
         ),
-        Mistake(
-            "it is half a cell, not half a pixel: (i + .5) · stride, not i · stride + .5",
-            lambda f, s: _centres(f, s) - s / 2 + 0.5,
+        "it is half a cell, not half a pixel: (i + .5) · stride, not i · stride + .5": lambda f, s: (
+            _centres(f, s) - s / 2 + 0.5
         ),
-    ],
+    },
     praise="Rows from the top, in each row from the left. The last centre of conv6_2 lies 4 px outside, as in Caffe.",
     draw=_points_on,
 )
@@ -258,23 +221,20 @@ RATIOS512 = (1, 2, 2, 2, 2, 1, 1)  # how many ratios besides 1
 count512 = Exercise(
     "2.4 how many",
     sum(f * f * (2 + 2 * n) for f, n in zip(SSD512, RATIOS512, strict=True)),
-    mistakes=[
-        Mistake("the map of 64² and the last two have 4 anchors a cell", sum(f * f * 6 for f in SSD512)),
-        Mistake("a list [2, 3] means 6 anchors a cell, not 4", sum(f * f * 4 for f in SSD512)),
-        Mistake(
-            "each ratio counts twice, lying and standing: [2, 3] is 2, 1/2, 3, 1/3",
-            sum(f * f * (2 + n) for f, n in zip(SSD512, RATIOS512, strict=True)),
+    mistakes={
+        "the map of 64² and the last two have 4 anchors a cell": sum(f * f * 6 for f in SSD512),
+        "a list [2, 3] means 6 anchors a cell, not 4": sum(f * f * 4 for f in SSD512),
+        "each ratio counts twice, lying and standing: [2, 3] is 2, 1/2, 3, 1/3": sum(
+            f * f * (2 + n) for f, n in zip(SSD512, RATIOS512, strict=True)
         ),
-        Mistake(
-            "there are two squares in each cell, 1 and 1'",
-            sum(f * f * (1 + 2 * n) for f, n in zip(SSD512, RATIOS512, strict=True)),
+        "there are two squares in each cell, 1 and 1'": sum(
+            f * f * (1 + 2 * n) for f, n in zip(SSD512, RATIOS512, strict=True)
         ),
-        Mistake(
-            "a map has cells in two directions: f · f of them",
-            sum(f * (2 + 2 * n) for f, n in zip(SSD512, RATIOS512, strict=True)),
+        "a map has cells in two directions: f · f of them": sum(
+            f * (2 + 2 * n) for f, n in zip(SSD512, RATIOS512, strict=True)
         ),
-        Mistake("Python reads 24,564 as two numbers, 24 and 564; write it without the comma", (24, 564)),
-    ],
+        "Python reads 24,564 as two numbers, 24 and 564; write it without the comma": (24, 564),
+    },
     praise="24,564: the number in the paper's table 7. Nearly three times as many as SSD300's.",
     tolerance=1e-9,
 )
@@ -326,24 +286,17 @@ place = Exercise(
         Case("anchor 7,940", (7940,)),
         Case("anchor 8,691, the last of conv7_2", (8691,)),
     ],
-    mistakes=[
-        Mistake("row and column are swapped: along a row it is the column that counts up", _down),
-        Mistake(
-            "a map with 5,776 anchors has the numbers 0 to 5,775; number 5,776 is on the next one: >=, not >",
-            _late,
+    mistakes={
+        "row and column are swapped: along a row it is the column that counts up": _down,
+        "a map with 5,776 anchors has the numbers 0 to 5,775; number 5,776 is on the next one: >=, not >": _late,
+        "all shapes of a cell stand together, then comes the next cell; you read shape after shape. The same "
+        "happens to a network's output that isn't permuted": _by_planes,
+        "not every map has 6 anchors a cell: conv4_3, conv8_2 and conv9_2 have 4": _always_six,
+        "the numbers begin at 0, and so do maps, rows, columns and shapes": lambda index: tuple(
+            v + 1 for v in _place(index)
         ),
-        Mistake(
-            "all shapes of a cell stand together, then comes the next cell; you read shape after shape. The same "
-            "happens to a network's output that isn't permuted",
-            _by_planes,
-        ),
-        Mistake("not every map has 6 anchors a cell: conv4_3, conv8_2 and conv9_2 have 4", _always_six),
-        Mistake(
-            "the numbers begin at 0, and so do maps, rows, columns and shapes",
-            lambda index: tuple(v + 1 for v in _place(index)),
-        ),
-        Mistake("your count is one too far: anchor 0 is the first", lambda index: _place(index + 1)),
-    ],
+        "your count is one too far: anchor 0 is the first": lambda index: _place(index + 1),
+    },
     praise="So the number of the anchor behind a strange detection tells you its map, its cell and its shape.",
 )
 
@@ -389,40 +342,30 @@ crossing = Exercise(
         Case("all 8,732", (default_boxes(),)),
         Case("no boxes at all", (torch.zeros(0, 4),)),
     ],
-    mistakes=[
-        Mistake(
-            "a box that ends exactly at 0 or 300 is still inside: < and >, not <= and >=",
-            lambda boxes: int(((boxes <= 0) | (boxes >= 300)).any(dim=1).sum()),
+    mistakes={
+        "a box that ends exactly at 0 or 300 is still inside: < and >, not <= and >=": lambda boxes: int(
+            ((boxes <= 0) | (boxes >= 300)).any(dim=1).sum()
         ),
-        Mistake(
-            "the left and the upper border are missing: a corner below 0",
-            lambda boxes: int((boxes > 300).any(dim=1).sum()),
+        "the left and the upper border are missing: a corner below 0": lambda boxes: int(
+            (boxes > 300).any(dim=1).sum()
         ),
-        Mistake(
-            "the right and the lower border are missing: a corner above 300",
-            lambda boxes: int((boxes < 0).any(dim=1).sum()),
+        "the right and the lower border are missing: a corner above 300": lambda boxes: int(
+            (boxes < 0).any(dim=1).sum()
         ),
-        Mistake(
-            "you counted corners; a box that crosses twice is one box: use any(dim=1)",
-            lambda boxes: int(((boxes < 0) | (boxes > 300)).sum()),
+        "you counted corners; a box that crosses twice is one box: use any(dim=1)": lambda boxes: int(
+            ((boxes < 0) | (boxes > 300)).sum()
         ),
-        Mistake("that is how many stay inside", lambda boxes: len(boxes) - _crossing(boxes)),
-        Mistake(
-            "that says yes or no for each box; count the yes: .sum()", lambda boxes: _crossing_boxes(boxes)
+        "that is how many stay inside": lambda boxes: len(boxes) - _crossing(boxes),
+        "that says yes or no for each box; count the yes: .sum()": lambda boxes: _crossing_boxes(boxes),
+        "x and y both count, and you looked at one of them only": lambda boxes: int(
+            ((boxes[:, 0] < 0) | (boxes[:, 2] > 300)).sum()
         ),
-        Mistake(
-            "x and y both count, and you looked at one of them only",
-            lambda boxes: int(((boxes[:, 0] < 0) | (boxes[:, 2] > 300)).sum()),
+        "you counted boxes whose centre is outside; one corner outside is enough": lambda boxes: int(
+            (((boxes[:, :2] + boxes[:, 2:]) / 2 < 0) | ((boxes[:, :2] + boxes[:, 2:]) / 2 > 300))
+            .any(dim=1)
+            .sum()
         ),
-        Mistake(
-            "you counted boxes whose centre is outside; one corner outside is enough",
-            lambda boxes: int(
-                (((boxes[:, :2] + boxes[:, 2:]) / 2 < 0) | ((boxes[:, :2] + boxes[:, 2:]) / 2 > 300))
-                .any(dim=1)
-                .sum()
-            ),
-        ),
-    ],
+    },
     praise="2,869 of the 8,732 cross the border, one in three, and stay as they are.",
     draw=_boxes_on,
 )

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from course.kit.checking import Case, Exercise, Mistake
+from course.kit.checking import Case, Either, Exercise
 from ssdlib import box_ops
 from ssdlib.plots import BLACK, BLUE, ORANGE, RED
 
@@ -85,47 +85,30 @@ move = Exercise(
     "6.1 boxes into the window",
     _move,
     cases=WINDOWS,
-    mistakes=[
-        Mistake(
-            "the boxes are shifted but not stretched: the window becomes 300 px wide and high",
-            lambda objects, window: (objects - window[:2].repeat(2)).clamp(0, SIDE),
+    mistakes={
+        "the boxes are shifted but not stretched: the window becomes 300 px wide and high": lambda objects, window: (
+            (objects - window[:2].repeat(2)).clamp(0, SIDE)
         ),
-        Mistake(
-            "the boxes are only shifted: they have to be stretched, by 300 over the window's size, and cut off",
-            lambda objects, window: objects - window[:2].repeat(2),
+        "the boxes are only shifted: they have to be stretched, by 300 over the window's size, and cut off": lambda objects, window: (
+            objects - window[:2].repeat(2)
         ),
-        Mistake(
-            "the lower right corner of a box moves by the window's upper left corner as well; you took the window's "
-            "lower right one off it",
-            _other_corner,
+        "the lower right corner of a box moves by the window's upper left corner as well; you took the window's "
+        "lower right one off it": _other_corner,
+        "x was stretched by the window's height and y by its width; they are the other way round": _swapped,
+        "nothing is cut off: a box ends where the canvas ends, at 0 and at 300": lambda objects, window: (
+            _move(objects, window, clip=False)
         ),
-        Mistake(
-            "x was stretched by the window's height and y by its width; they are the other way round",
-            _swapped,
+        "shift first, then stretch: the window's corner is in px of the photograph, so it has to be taken off "
+        "before the boxes are in px of the canvas": _scaled_first,
+        "these are shares of the window, 0 to 1; px of the canvas were asked for, times 300": _unit,
+        "these are shares of the window; px of the canvas were asked for, times 300, and then cut off": lambda objects, window: (
+            (objects - window[:2].repeat(2)) / (window[2:] - window[:2]).repeat(2)
         ),
-        Mistake(
-            "nothing is cut off: a box ends where the canvas ends, at 0 and at 300",
-            lambda objects, window: _move(objects, window, clip=False),
+        "you stretch x and y by the same factor; the window needn't be a square, so y has a factor of its own": _one_stretch,
+        "objects whose centre is outside are dropped in the next exercise; here all R boxes are wanted": lambda objects, window: (
+            _move(objects, window)[_keep(objects, window)]
         ),
-        Mistake(
-            "shift first, then stretch: the window's corner is in px of the photograph, so it has to be taken off "
-            "before the boxes are in px of the canvas",
-            _scaled_first,
-        ),
-        Mistake("these are shares of the window, 0 to 1; px of the canvas were asked for, times 300", _unit),
-        Mistake(
-            "these are shares of the window; px of the canvas were asked for, times 300, and then cut off",
-            lambda objects, window: (objects - window[:2].repeat(2)) / (window[2:] - window[:2]).repeat(2),
-        ),
-        Mistake(
-            "you stretch x and y by the same factor; the window needn't be a square, so y has a factor of its own",
-            _one_stretch,
-        ),
-        Mistake(
-            "objects whose centre is outside are dropped in the next exercise; here all R boxes are wanted",
-            lambda objects, window: _move(objects, window)[_keep(objects, window)],
-        ),
-    ],
+    },
     praise="Shift, stretch, cut off: crop, zoom-out and resizing are this one function.",
     draw=_on_canvas,
 )
@@ -189,38 +172,29 @@ keep = Exercise(
         Case("an object that is larger than the window", (CROWD, torch.tensor([200.0, 70, 240, 110]))),
         Case("no object at all", (torch.zeros(0, 4), torch.tensor([70.0, 40, 240, 200]))),
     ],
-    mistakes=[
-        Mistake(
-            "touching the window isn't enough: the centre of the whole object has to lie in it",
-            lambda objects, window: _share_in(objects, window) > 0,
+    mistakes={
+        "touching the window isn't enough: the centre of the whole object has to lie in it": lambda objects, window: (
+            _share_in(objects, window) > 0
         ),
-        Mistake(
-            "an object needn't lie in the window as a whole; its centre is enough",
-            lambda objects, window: _share_in(objects, window) == 1,
+        "an object needn't lie in the window as a whole; its centre is enough": lambda objects, window: (
+            _share_in(objects, window) == 1
         ),
-        Mistake("a centre on the border itself counts: >= and <=, as in the original", _strictly),
-        Mistake(
-            "every object stays, also those far outside. If you cut the boxes off first: after that every centre "
-            "lies in the window; look at the centres before",
-            _clipped_first,
+        "a centre on the border itself counts: >= and <=, as in the original": _strictly,
+        "every object stays, also those far outside. If you cut the boxes off first: after that every centre "
+        "lies in the window; look at the centres before": _clipped_first,
+        "the centre has to lie in the window in x and in y": lambda objects, window: _inside(
+            _centres(objects), window
+        ).any(dim=1),
+        "how much of an object is in view doesn't count; only its centre does": lambda objects, window: (
+            _share_in(objects, window) >= 0.5
         ),
-        Mistake(
-            "the centre has to lie in the window in x and in y",
-            lambda objects, window: _inside(_centres(objects), window).any(dim=1),
+        "that is the upper left corner; the centre is (xmin + xmax) / 2, (ymin + ymax) / 2": lambda objects, window: (
+            _inside(objects[:, :2], window).all(dim=1)
         ),
-        Mistake(
-            "how much of an object is in view doesn't count; only its centre does",
-            lambda objects, window: _share_in(objects, window) >= 0.5,
+        "one answer for x and one for y: an object stays if both are True, so it needs .all(dim=1)": lambda objects, window: (
+            _inside(_centres(objects), window)
         ),
-        Mistake(
-            "that is the upper left corner; the centre is (xmin + xmax) / 2, (ymin + ymax) / 2",
-            lambda objects, window: _inside(objects[:, :2], window).all(dim=1),
-        ),
-        Mistake(
-            "one answer for x and one for y: an object stays if both are True, so it needs .all(dim=1)",
-            lambda objects, window: _inside(_centres(objects), window),
-        ),
-    ],
+    },
     praise="The centre of the whole object decides, before anything is cut off.",
     draw=_fates_on,
 )
@@ -245,39 +219,26 @@ mirror = Exercise(
         Case("on the canvas", (MIRRORED, 300.0)),
         Case("in a picture 400 px wide", (MIRRORED, 400.0)),
     ],
-    mistakes=[
-        Mistake(
-            "left and right edge have to change places: yours have a left edge to the right of the right one, a "
-            "width below zero and a logarithm that doesn't exist",
-            lambda shown, width: _columns(shown, width - shown[:, 0], width - shown[:, 2]),
+    mistakes={
+        "left and right edge have to change places: yours have a left edge to the right of the right one, a "
+        "width below zero and a logarithm that doesn't exist": lambda shown, width: _columns(
+            shown, width - shown[:, 0], width - shown[:, 2]
         ),
-        Mistake(
-            "one pixel too far left: our edges are positions, the right edge of the picture is at x = width, "
-            "so there is no 1 to take off",
-            lambda shown, width: _columns(shown, width - 1 - shown[:, 2], width - 1 - shown[:, 0]),
+        "one pixel too far left: our edges are positions, the right edge of the picture is at x = width, "
+        "so there is no 1 to take off": lambda shown, width: _columns(
+            shown, width - 1 - shown[:, 2], width - 1 - shown[:, 0]
         ),
-        Mistake(
-            "that is upside down: y changed, x should",
-            lambda shown, width: torch.stack(
-                [shown[:, 0], width - shown[:, 3], shown[:, 2], width - shown[:, 1]], dim=1
-            ),
+        "that is upside down: y changed, x should": lambda shown, width: torch.stack(
+            [shown[:, 0], width - shown[:, 3], shown[:, 2], width - shown[:, 1]], dim=1
         ),
-        Mistake(
-            "nothing happened to the boxes; only the picture is mirrored now", lambda shown, width: shown
+        "nothing happened to the boxes; only the picture is mirrored now": lambda shown, width: shown,
+        "the right edge is where it was: if you overwrite the left edge first, the next line sees the new one; "
+        "keep the old one": lambda shown, width: _columns(shown, width - shown[:, 2], shown[:, 2]),
+        "the picture is `width` px wide, not always 300": lambda shown, width: _mirrored(shown, SIDE),
+        "you mirrored each box in itself or the left edge alone; both edges move to the other side": lambda shown, width: (
+            _columns(shown, width - shown[:, 0], shown[:, 2])
         ),
-        Mistake(
-            "the right edge is where it was: if you overwrite the left edge first, the next line sees the new one; "
-            "keep the old one",
-            lambda shown, width: _columns(shown, width - shown[:, 2], shown[:, 2]),
-        ),
-        Mistake(
-            "the picture is `width` px wide, not always 300", lambda shown, width: _mirrored(shown, SIDE)
-        ),
-        Mistake(
-            "you mirrored each box in itself or the left edge alone; both edges move to the other side",
-            lambda shown, width: _columns(shown, width - shown[:, 0], shown[:, 2]),
-        ),
-    ],
+    },
     praise="x becomes width - x, and the two edges change places.",
     draw=_on_canvas,
 )
@@ -308,29 +269,34 @@ zoom_out = Exercise(
         Case("four times, photograph in the upper left corner", (400.0, 300.0, 4.0, 0.0, 0.0)),
         Case("not expanded", (500.0, 375.0, 1.0, 0.0, 0.0)),
     ],
-    mistakes=[
-        Mistake(
-            "the sign: if the photograph lies `left` px inside the plane, the plane begins `left` px before the "
-            "photograph, at -left",
-            lambda w, h, r, left, top: [left, top, r * w + left, r * h + top],
-        ),
-        Mistake(
-            "`ratio` is that of the sides, not of the area: 4 means 4 times as wide and 16 times the area",
-            lambda w, h, r, left, top: [-left, -top, r**0.5 * w - left, r**0.5 * h - top],
-        ),
-        Mistake(
-            "that is the plane in its own pixels; asked for in those of the photograph, whose corner is (0, 0)",
-            lambda w, h, r, left, top: [0.0, 0.0, r * w, r * h],
-        ),
-        Mistake(
-            "the far edges are `ratio` times the size away from the near ones: take the offset off them as well",
-            lambda w, h, r, left, top: [-left, -top, r * w, r * h],
-        ),
-        Mistake(
-            "that is where the photograph lies in the plane; asked for is where the plane lies around the photograph",
-            lambda w, h, r, left, top: [left, top, left + w, top + h],
-        ),
-    ],
+    mistakes={
+        "the sign: if the photograph lies `left` px inside the plane, the plane begins `left` px before the "
+        "photograph, at -left": lambda w, h, r, left, top: [left, top, r * w + left, r * h + top],
+        "`ratio` is that of the sides, not of the area: 4 means 4 times as wide and 16 times the area": lambda w, h, r, left, top: [
+            -left,
+            -top,
+            r**0.5 * w - left,
+            r**0.5 * h - top,
+        ],
+        "that is the plane in its own pixels; asked for in those of the photograph, whose corner is (0, 0)": lambda w, h, r, left, top: [
+            0.0,
+            0.0,
+            r * w,
+            r * h,
+        ],
+        "the far edges are `ratio` times the size away from the near ones: take the offset off them as well": lambda w, h, r, left, top: [
+            -left,
+            -top,
+            r * w,
+            r * h,
+        ],
+        "that is where the photograph lies in the plane; asked for is where the plane lies around the photograph": lambda w, h, r, left, top: [
+            left,
+            top,
+            left + w,
+            top + h,
+        ],
+    },
     praise="A window that reaches outside the photograph: that is all a zoom-out is.",
     draw=_planes_on,
 )
@@ -382,47 +348,31 @@ accepts = Exercise(
         Case("one object fits very well, the other a little", (PATCH, UNLIKE, 0.5)),
         Case("a picture without objects", (PATCH, torch.zeros(0, 4), 0.1)),
     ],
-    mistakes=[
-        Mistake(
-            "one object is enough, not all of them have to reach the bound",
-            lambda patch, objects, bound: bool((box_ops.iou(objects, patch) >= bound).all()),
+    mistakes={
+        "one object is enough, not all of them have to reach the bound": Either(
+            (
+                lambda patch, objects, bound: bool((box_ops.iou(objects, patch) >= bound).all()),
+                lambda patch, objects, bound: (
+                    len(objects) > 0 and bool((box_ops.iou(objects, patch) >= bound).all())
+                ),
+            )
         ),
-        Mistake(
-            "one object is enough, not all of them have to reach the bound",
-            lambda patch, objects, bound: (
-                len(objects) > 0 and bool((box_ops.iou(objects, patch) >= bound).all())
-            ),
+        "the overlaps aren't added up; one object has to reach the bound alone": lambda patch, objects, bound: (
+            bool(box_ops.iou(objects, patch).sum() >= bound)
         ),
-        Mistake(
-            "the overlaps aren't added up; one object has to reach the bound alone",
-            lambda patch, objects, bound: bool(box_ops.iou(objects, patch).sum() >= bound),
+        "you asked how much of the patch the object fills; the bound is on the IoU, intersection over union": _filled,
+        "without an object no bound is met, so the patch is refused": lambda patch, objects, bound: (
+            len(objects) == 0 or _accepts(patch, objects, bound)
         ),
-        Mistake(
-            "you asked how much of the patch the object fills; the bound is on the IoU, intersection over union",
-            _filled,
+        "an overlap of exactly the bound counts: >=, not >": lambda patch, objects, bound: bool(
+            (box_ops.iou(objects, patch) > bound).any()
         ),
-        Mistake(
-            "without an object no bound is met, so the patch is refused",
-            lambda patch, objects, bound: len(objects) == 0 or _accepts(patch, objects, bound),
+        "you asked how much of the object lies in the patch; the bound is on the IoU, intersection over union": _covered,
+        "the overlaps aren't averaged; one object that reaches the bound is enough": lambda patch, objects, bound: (
+            bool(box_ops.iou(objects, patch).sum() / max(len(objects), 1) >= bound)
         ),
-        Mistake(
-            "an overlap of exactly the bound counts: >=, not >",
-            lambda patch, objects, bound: bool((box_ops.iou(objects, patch) > bound).any()),
-        ),
-        Mistake(
-            "you asked how much of the object lies in the patch; the bound is on the IoU, intersection over union",
-            _covered,
-        ),
-        Mistake(
-            "the overlaps aren't averaged; one object that reaches the bound is enough",
-            lambda patch, objects, bound: bool(
-                box_ops.iou(objects, patch).sum() / max(len(objects), 1) >= bound
-            ),
-        ),
-        Mistake(
-            "your sampler takes every patch, so the bound binds nothing", lambda patch, objects, bound: True
-        ),
-    ],
+        "your sampler takes every patch, so the bound binds nothing": lambda patch, objects, bound: True,
+    },
     praise="Any one object, IoU, the bound itself included. Without an object no sampler succeeds.",
     draw=_patch_on,
 )
@@ -433,17 +383,17 @@ accepts = Exercise(
 untouched = Exercise(
     "6.6 left as it was",
     1 / 28,
-    mistakes=[
-        Mistake("that is the share of whole pictures; it must not be expanded nor mirrored either", 1 / 7),
-        Mistake("you have two of the three; expansion and mirror have a coin each", 1 / 14),
-        Mistake("there are seven candidates: six samplers and the whole picture", 1 / 24),
-        Mistake("all three have to happen, so the chances are multiplied, not added", 1 / 2 + 1 / 7 + 1 / 2),
-        Mistake("that is the chance of the opposite", 27 / 28),
-        Mistake("the whole picture is one of seven candidates, so it has no coin but a chance of 1/7", 1 / 8),
-        Mistake("those are the two coins; the crop has to leave the picture whole as well", 1 / 4),
-        Mistake("one in so many; a probability lies between 0 and 1", 28),
-        Mistake("colours don't count here; leave their coins out", 1 / 28 / 16),
-    ],
+    mistakes={
+        "that is the share of whole pictures; it must not be expanded nor mirrored either": 1 / 7,
+        "you have two of the three; expansion and mirror have a coin each": 1 / 14,
+        "there are seven candidates: six samplers and the whole picture": 1 / 24,
+        "all three have to happen, so the chances are multiplied, not added": 1 / 2 + 1 / 7 + 1 / 2,
+        "that is the chance of the opposite": 27 / 28,
+        "the whole picture is one of seven candidates, so it has no coin but a chance of 1/7": 1 / 8,
+        "those are the two coins; the crop has to leave the picture whole as well": 1 / 4,
+        "one in so many; a probability lies between 0 and 1": 28,
+        "colours don't count here; leave their coins out": 1 / 28 / 16,
+    },
     praise="1/2 · 1/7 · 1/2 = 1/28. With fewer successes it is more, at most 1/2 · 1/2 · 1/2 = 1/8.",
     tolerance=2e-3,
 )

@@ -8,7 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from course.kit.checking import WRONG, Case, Exercise, Mistake, Verdict
+from course.kit.checking import WRONG, Case, Either, Exercise, Verdict
 from ssdlib.data import voc
 from ssdlib.plots import BLUE, ORANGE, RED, boxes_on
 from ssdlib.records import LABELS, Example
@@ -71,18 +71,15 @@ to_corners = Exercise(
         ),
         Case("no box", (NONE,)),
     ],
-    mistakes=[
-        Mistake(
-            "the first two numbers are the centre; you took them for the upper left corner", _from_corner
+    mistakes={
+        "the first two numbers are the centre; you took them for the upper left corner": _from_corner,
+        "from the centre to an edge it is half the width, and half the height": _without_half,
+        "the order is xmin, ymin, xmax, ymax; yours is xmin, xmax, ymin, ymax": _x_first,
+        "x comes before y: xmin, ymin, xmax, ymax": _y_first,
+        "the four numbers of a box stand in the last dimension: torch.stack([...], dim=-1)": lambda boxes_cxcywh: (
+            _to_corners(boxes_cxcywh).movedim(-1, 0)
         ),
-        Mistake("from the centre to an edge it is half the width, and half the height", _without_half),
-        Mistake("the order is xmin, ymin, xmax, ymax; yours is xmin, xmax, ymin, ymax", _x_first),
-        Mistake("x comes before y: xmin, ymin, xmax, ymax", _y_first),
-        Mistake(
-            "the four numbers of a box stand in the last dimension: torch.stack([...], dim=-1)",
-            lambda boxes_cxcywh: _to_corners(boxes_cxcywh).movedim(-1, 0),
-        ),
-    ],
+    },
     praise="It works for one box, for R boxes and for a batch, because only the last dimension is touched.",
     draw=_boxes_on,
 )
@@ -119,7 +116,7 @@ class Drill(Exercise):
                 self.title, WRONG, f"there is no {unknown[0]!r}; choose from {', '.join(self.right)}"
             )
         found = super().__call__(names)
-        if found.state != WRONG or any(found.message == mistake.says for mistake in self.mistakes):
+        if found.state != WRONG or found.message in self.mistakes:
             return found
         wrong = [letter for letter, a, b in zip(WRITTEN, names, self.right, strict=True) if a != b]
         return Verdict(self.title, WRONG, f"{len(wrong)} of {len(names)} aren't right: {', '.join(wrong)}")
@@ -128,24 +125,44 @@ class Drill(Exercise):
 which = Drill(
     "1.2 which format is this?",
     ["xywh", "unit cxcywh", "voc", "cxcywh", "unit xyxy", "xyxy", "yxyx"],
-    mistakes=[
-        Mistake(
-            "C and F are swapped: the one whose minima are larger by 1 counts pixels from 1",
-            ["xywh", "unit cxcywh", "xyxy", "cxcywh", "unit xyxy", "voc", "yxyx"],
-        ),
-        Mistake(
-            "A and D are swapped: both say 100 wide and 225 high, but only D's first two numbers are the centre",
-            ["cxcywh", "unit cxcywh", "voc", "xywh", "unit xyxy", "xyxy", "yxyx"],
-        ),
-        Mistake(
-            "B and E are swapped: E's first number is 100 / 500, the left edge; B's is the centre",
-            ["xywh", "unit xyxy", "voc", "cxcywh", "unit cxcywh", "xyxy", "yxyx"],
-        ),
-        Mistake(
-            "F and G are swapped: E times (500, 375, 500, 375) is F, so it is F that begins with x",
-            ["xywh", "unit cxcywh", "voc", "cxcywh", "unit xyxy", "yxyx", "xyxy"],
-        ),
-    ],
+    mistakes={
+        "C and F are swapped: the one whose minima are larger by 1 counts pixels from 1": [
+            "xywh",
+            "unit cxcywh",
+            "xyxy",
+            "cxcywh",
+            "unit xyxy",
+            "voc",
+            "yxyx",
+        ],
+        "A and D are swapped: both say 100 wide and 225 high, but only D's first two numbers are the centre": [
+            "cxcywh",
+            "unit cxcywh",
+            "voc",
+            "xywh",
+            "unit xyxy",
+            "xyxy",
+            "yxyx",
+        ],
+        "B and E are swapped: E's first number is 100 / 500, the left edge; B's is the centre": [
+            "xywh",
+            "unit xyxy",
+            "voc",
+            "cxcywh",
+            "unit cxcywh",
+            "xyxy",
+            "yxyx",
+        ],
+        "F and G are swapped: E times (500, 375, 500, 375) is F, so it is F that begins with x": [
+            "xywh",
+            "unit cxcywh",
+            "voc",
+            "cxcywh",
+            "unit xyxy",
+            "yxyx",
+            "xyxy",
+        ],
+    },
     praise="Seven notations, one object. All of them are in use somewhere, and none says which it is.",
 )
 
@@ -167,16 +184,15 @@ from_voc = Exercise(
         Case("two objects", (torch.tensor([[16.0, 136, 162, 256], [99, 321, 145, 357]]),)),
         Case("no object", (NONE,)),
     ],
-    mistakes=[
-        Mistake(
-            "you took 1 off all four: the whole picture is then 499 px wide, and a box of one pixel has no area",
-            _moved(-1.0, -1.0),
+    mistakes={
+        "you took 1 off all four: the whole picture is then 499 px wide, and a box of one pixel has no area": _moved(
+            -1.0, -1.0
         ),
-        Mistake("these are VOC's own numbers; its first pixel is 1, our left edge is 0", _moved(0.0, 0.0)),
-        Mistake("1 comes off the minima, not off the maxima", _moved(0.0, -1.0)),
-        Mistake("nothing is added to the maxima: the right edge of pixel 500 is at 500", _moved(-1.0, 1.0)),
-        Mistake("the other way round: VOC's numbers are larger than ours, so 1 comes off", _moved(1.0, 0.0)),
-    ],
+        "these are VOC's own numbers; its first pixel is 1, our left edge is 0": _moved(0.0, 0.0),
+        "1 comes off the minima, not off the maxima": _moved(0.0, -1.0),
+        "nothing is added to the maxima: the right edge of pixel 500 is at 500": _moved(-1.0, 1.0),
+        "the other way round: VOC's numbers are larger than ours, so 1 comes off": _moved(1.0, 0.0),
+    },
     praise="One off the minima, nothing off the maxima: the first pixel becomes a box of 1 x 1.",
     draw=_boxes_on,
 )
@@ -209,6 +225,11 @@ def _iou_with(
         return torch.where(both > 0, both / union, 0.0) if guard else both / union
 
     return iou
+
+
+def _guarded_or_not(**kind: Any) -> Either:
+    """A mistake with or without the guard against 0 / 0."""
+    return Either(_iou_with(guard=guard, **kind) for guard in (True, False))
 
 
 def _all_pairs(first: Tensor, second: Tensor) -> Tensor:
@@ -257,40 +278,30 @@ iou = Exercise(
         Case("a table: two boxes against three", (_FIRST[:2, None], _SECOND)),
         Case("no box", (NONE, NONE)),
     ],
-    mistakes=[
-        *(
-            Mistake(says, _iou_with(guard=guard, **kind))
-            for guard in (True, False)
-            for says, kind in (
-                (
-                    "boxes apart in x and in y have a negative width times a negative height: that is positive. "
-                    "Clamp both at 0",
-                    dict(clamp=False),
-                ),
-                ("no +1 here: our edges are lines, not pixels. Touching boxes share nothing", dict(plus=1.0)),
-                (
-                    "the union holds the intersection once; the sum of both areas holds it twice",
-                    dict(subtract=False),
-                ),
-                ("you read the corners as centre and size", dict(order="cxcywh")),
-                (
-                    "you read the last two numbers as width and height; they are xmax and ymax",
-                    dict(order="xywh"),
-                ),
-                (
-                    "you took the numbers for xmin, xmax, ymin, ymax; the order is xmin, ymin, xmax, ymax",
-                    dict(order="xxyy"),
-                ),
-            )
+    mistakes={
+        "boxes apart in x and in y have a negative width times a negative height: that is positive. Clamp both at 0": (
+            _guarded_or_not(clamp=False)
         ),
-        Mistake(
-            "two boxes without area give 0 / 0, which is NaN; say 0 where nothing is shared",
-            _iou_with(guard=False),
+        "no +1 here: our edges are lines, not pixels. Touching boxes share nothing": _guarded_or_not(
+            plus=1.0
         ),
-        Mistake("you compared every box with every other; here pairs go element by element", _all_pairs),
-        Mistake("that is the intersection, in px²; divide it by the union", _intersection),
-        Mistake("divide by the union of both boxes; you divided by the area of the first alone", _over_one),
-    ],
+        "the union holds the intersection once; the sum of both areas holds it twice": _guarded_or_not(
+            subtract=False
+        ),
+        "you read the corners as centre and size": _guarded_or_not(order="cxcywh"),
+        "you read the last two numbers as width and height; they are xmax and ymax": _guarded_or_not(
+            order="xywh"
+        ),
+        "you took the numbers for xmin, xmax, ymin, ymax; the order is xmin, ymin, xmax, ymax": (
+            _guarded_or_not(order="xxyy")
+        ),
+        "two boxes without area give 0 / 0, which is NaN; say 0 where nothing is shared": _iou_with(
+            guard=False
+        ),
+        "you compared every box with every other; here pairs go element by element": _all_pairs,
+        "that is the intersection, in px²; divide it by the union": _intersection,
+        "divide by the union of both boxes; you divided by the area of the first alone": _over_one,
+    },
     praise="With `first[:, None]` the same function gives the table of all pairs.",
     draw=_pair_on,
 )
@@ -301,12 +312,12 @@ iou = Exercise(
 shift = Exercise(
     "1.5 how far for one half",
     40.0,
-    mistakes=[
-        Mistake("shifted by half its width, the IoU is 1/3: the union has grown too", 60.0),
-        Mistake("that is what they still share; by how much is the box shifted?", 80.0),
-        Mistake("a quarter of the width gives an IoU of .6", 30.0),
-        Mistake("that is the part of the width; the answer is wanted in px", 1 / 3),
-    ],
+    mistakes={
+        "shifted by half its width, the IoU is 1/3: the union has grown too": 60.0,
+        "that is what they still share; by how much is the box shifted?": 80.0,
+        "a quarter of the width gives an IoU of .6": 30.0,
+        "that is the part of the width; the answer is wanted in px": 1 / 3,
+    },
     praise="(120 - d) / (120 + d) = 1/2, so d = 40 px. An IoU of .5 is a third of the width away, not a half.",
     tolerance=2e-3,
 )
@@ -340,27 +351,16 @@ mirrored = Exercise(
         Case("a batch", (torch.tensor([[[5.0, 5, 25, 45]], [[60, 10, 90, 20]]]), 100.0)),
         Case("no box", (NONE, 300.0)),
     ],
-    mistakes=[
-        Mistake(
-            "your xmin is larger than your xmax: in the mirror the right edge becomes the left one",
-            _edges_kept,
+    mistakes={
+        "your xmin is larger than your xmax: in the mirror the right edge becomes the left one": _edges_kept,
+        "that is upside down; left and right change, y stays": _upside_down,
+        "your xmax comes from the xmin that you had already overwritten; keep the old one": _overwritten,
+        "only x is mirrored; y stays as it is": lambda boxes, width: width - boxes[..., [2, 3, 0, 1]],
+        "width - 1 - x is for numbers of pixels; the edge x = 0 goes to x = width": lambda boxes, width: (
+            _mirrored(boxes, width - 1)
         ),
-        Mistake("that is upside down; left and right change, y stays", _upside_down),
-        Mistake(
-            "your xmax comes from the xmin that you had already overwritten; keep the old one", _overwritten
-        ),
-        Mistake(
-            "only x is mirrored; y stays as it is", lambda boxes, width: width - boxes[..., [2, 3, 0, 1]]
-        ),
-        Mistake(
-            "width - 1 - x is for numbers of pixels; the edge x = 0 goes to x = width",
-            lambda boxes, width: _mirrored(boxes, width - 1),
-        ),
-        Mistake(
-            "the box has left the picture: x becomes width - x",
-            lambda boxes, width: _mirrored(boxes, 0.0),
-        ),
-    ],
+        "the box has left the picture: x becomes width - x": lambda boxes, width: _mirrored(boxes, 0.0),
+    },
     praise="Mirrored twice, a box is where it was.",
     draw=_boxes_on,
 )
@@ -401,21 +401,17 @@ judged = Exercise(
         Case("two difficult cows", (_example([10, 10], [True, True]), "cow")),
         Case("a picture without objects", (_example([], []), "train")),
     ],
-    mistakes=[
-        Mistake("difficult objects are judged by nobody: leave them out", _count(judge_difficult=True)),
-        Mistake("labels begin with aeroplane = 1; 0 is background. `voc.LABELS` knows them", _count(first=0)),
-        Mistake(
-            "you counted the objects of all classes", lambda example, name: int((~example.difficult).sum())
+    mistakes={
+        "difficult objects are judged by nobody: leave them out": _count(judge_difficult=True),
+        "labels begin with aeroplane = 1; 0 is background. `voc.LABELS` knows them": _count(first=0),
+        "you counted the objects of all classes": lambda example, name: int((~example.difficult).sum()),
+        "you counted the difficult ones; those are the ones to leave out": lambda example, name: int(
+            ((example.labels == LABELS[name]) & example.difficult).sum()
         ),
-        Mistake(
-            "you counted the difficult ones; those are the ones to leave out",
-            lambda example, name: int(((example.labels == LABELS[name]) & example.difficult).sum()),
+        "you counted all objects": lambda example, name: len(example.labels),
+        "that says yes or no for each object; count the yes: .sum()": lambda example, name: (
+            (example.labels == LABELS[name]) & ~example.difficult
         ),
-        Mistake("you counted all objects", lambda example, name: len(example.labels)),
-        Mistake(
-            "that says yes or no for each object; count the yes: .sum()",
-            lambda example, name: (example.labels == LABELS[name]) & ~example.difficult,
-        ),
-    ],
+    },
     praise="This is `npos` of the evaluation in chapter 11, for one picture.",
 )

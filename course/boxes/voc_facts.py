@@ -37,7 +37,7 @@ def by_rule() -> dict[str, Row]:
 
 def counted() -> dict:
     """Pictures, objects, those without an anchor of IoU .5, those that argmax loses: VOC 07+12 trainval."""
-    return json.loads((FOLDER / "voc0712.json").read_text())
+    return json.loads((FOLDER / "voc0712.json").read_text("utf-8"))
 
 
 def per_image() -> dict[int, int]:
@@ -47,7 +47,7 @@ def per_image() -> dict[int, int]:
 
 def shapes() -> Tensor:
     """(60, 60) objects of VOC 07+12 trainval by height (lines) and width (columns), bins of 5 px on the canvas."""
-    lines = (FOLDER / "voc0712_shapes.csv").read_text().splitlines()
+    lines = (FOLDER / "voc0712_shapes.csv").read_text("utf-8").splitlines()
     return torch.tensor([[int(x) for x in line.split(",")] for line in lines if not line.startswith("#")])
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from course.kit.checking import Case, Exercise, Mistake
+from course.kit.checking import Case, Exercise
 from ssdlib import box_ops, detect
 from ssdlib.coding import VARIANCES
 from ssdlib.plots import BLACK, BLUE, ORANGE, RED
@@ -97,33 +97,27 @@ decode = Exercise(
         Case("three anchors", (OFFSETS, ANCHORS)),
         Case("no anchor at all", (torch.zeros(0, 4), torch.zeros(0, 4))),
     ],
-    mistakes=[
-        Mistake(
-            "the variances are missing: multiply the offsets by .1, .1, .2, .2 first",
-            lambda offsets, anchors: _moved(offsets, box_ops.to_cxcywh(anchors)),
+    mistakes={
+        "the variances are missing: multiply the offsets by .1, .1, .2, .2 first": lambda offsets, anchors: (
+            _moved(offsets, box_ops.to_cxcywh(anchors))
         ),
-        Mistake(
-            "you divided by the variances; encoding divides, decoding multiplies",
-            lambda offsets, anchors: _moved(offsets / torch.tensor(VARIANCES), box_ops.to_cxcywh(anchors)),
+        "you divided by the variances; encoding divides, decoding multiplies": lambda offsets, anchors: (
+            _moved(offsets / torch.tensor(VARIANCES), box_ops.to_cxcywh(anchors))
         ),
-        Mistake(
-            "the size is the anchor's times exp(offset): an offset of 0 keeps the size, yours makes it 0",
-            lambda offsets, anchors: _sized(offsets, anchors, lambda size, t: size * t),
+        "the size is the anchor's times exp(offset): an offset of 0 keeps the size, yours makes it 0": lambda offsets, anchors: (
+            _sized(offsets, anchors, lambda size, t: size * t)
         ),
-        Mistake(
-            "the size was added to; it is multiplied: growth is a factor",
-            lambda offsets, anchors: _sized(offsets, anchors, lambda size, t: size + t.exp()),
+        "the size was added to; it is multiplied: growth is a factor": lambda offsets, anchors: _sized(
+            offsets, anchors, lambda size, t: size + t.exp()
         ),
-        Mistake("the centre moves by a part of the anchor's width and height, not by pixels", _in_pixels),
-        Mistake(
-            "the anchors come as corners; take their centres and sizes first (`boxes.to_cxcywh`)",
-            lambda offsets, anchors: _moved(offsets * torch.tensor(VARIANCES), anchors),
+        "the centre moves by a part of the anchor's width and height, not by pixels": _in_pixels,
+        "the anchors come as corners; take their centres and sizes first (`boxes.to_cxcywh`)": lambda offsets, anchors: (
+            _moved(offsets * torch.tensor(VARIANCES), anchors)
         ),
-        Mistake(
-            "these are centres and sizes; corners were asked for (`boxes.to_xyxy`)",
-            lambda offsets, anchors: box_ops.to_cxcywh(_decode(offsets, anchors)),
+        "these are centres and sizes; corners were asked for (`boxes.to_xyxy`)": lambda offsets, anchors: (
+            box_ops.to_cxcywh(_decode(offsets, anchors))
         ),
-    ],
+    },
     praise="Centre moved in units of the anchor, size multiplied: `coding.decode`.",
     draw=_decoded_on,
 )
@@ -158,36 +152,27 @@ candidates = Exercise(
         Case("threshold .3", (MIXED, 0.3)),
         Case("nothing is found", (MIXED[2:3], 0.5)),
     ],
-    mistakes=[
-        Mistake(
-            "background is in your list; class 0 is no object, so it is never a candidate",
-            lambda p, score: (p.T > score).nonzero(),
+    mistakes={
+        "background is in your list; class 0 is no object, so it is never a candidate": lambda p, score: (
+            p.T > score
+        ).nonzero(),
+        "your labels are one too low: without the column of background, column 0 is class 1": lambda p, score: (
+            (p.T[1:] > score).nonzero()
         ),
-        Mistake(
-            "your labels are one too low: without the column of background, column 0 is class 1",
-            lambda p, score: (p.T[1:] > score).nonzero(),
+        "you took each anchor's best class only, background included; every class is asked for itself": lambda p, score: (
+            _best_only(p, score, 0)
         ),
-        Mistake(
-            "you took each anchor's best class only, background included; every class is asked for itself",
-            lambda p, score: _best_only(p, score, 0),
+        "you took each anchor's best class only; one anchor may be a candidate for several classes": lambda p, score: (
+            _best_only(p, score, 1)
         ),
-        Mistake(
-            "you took each anchor's best class only; one anchor may be a candidate for several classes",
-            lambda p, score: _best_only(p, score, 1),
+        "a score of exactly the threshold isn't enough: the rule is >, yours is >=": lambda p, score: (
+            (p.T[1:] >= score).nonzero() + torch.tensor([1, 0])
         ),
-        Mistake(
-            "a score of exactly the threshold isn't enough: the rule is >, yours is >=",
-            lambda p, score: (p.T[1:] >= score).nonzero() + torch.tensor([1, 0]),
-        ),
-        Mistake(
-            "the label comes first, then the anchor",
-            lambda p, score: _candidates(p, score).flip(1),
-        ),
-        Mistake(
-            "class by class was asked for; yours go anchor by anchor",
-            lambda p, score: ((p[:, 1:] > score).nonzero() + torch.tensor([0, 1])).flip(1),
-        ),
-    ],
+        "the label comes first, then the anchor": lambda p, score: _candidates(p, score).flip(1),
+        "class by class was asked for; yours go anchor by anchor": lambda p, score: (
+            (p[:, 1:] > score).nonzero() + torch.tensor([0, 1])
+        ).flip(1),
+    },
     praise="Every class is asked for itself, background never: an anchor may be two candidates.",
 )
 
@@ -220,23 +205,18 @@ top_k = Exercise(
         Case("fewer than k are there", (SEVEN, KINDS, 5)),
         Case("no candidates", (torch.zeros(0), torch.zeros(0, dtype=torch.int64), 2)),
     ],
-    mistakes=[
-        Mistake(
-            "those are the best of all classes together; each class has a list of its own",
-            lambda scores, labels, k: scores.argsort(descending=True)[:k].sort().values,
+    mistakes={
+        "those are the best of all classes together; each class has a list of its own": lambda scores, labels, k: (
+            scores.argsort(descending=True)[:k].sort().values
         ),
-        Mistake(
-            "those are the worst of each class: sort descending",
-            lambda scores, labels, k: _best(-scores, labels, k),
+        "those are the worst of each class: sort descending": lambda scores, labels, k: _best(
+            -scores, labels, k
         ),
-        Mistake(
-            "those are the first of each class, not the best: sort by score before you cut",
-            lambda scores, labels, k: _best(-torch.arange(len(scores)), labels, k),
+        "those are the first of each class, not the best: sort by score before you cut": lambda scores, labels, k: (
+            _best(-torch.arange(len(scores)), labels, k)
         ),
-        Mistake(
-            "those are indices within the class; the indices in `scores` were asked for", _in_class_places
-        ),
-    ],
+        "those are indices within the class; the indices in `scores` were asked for": _in_class_places,
+    },
     praise="Each class has its own list, so a crowd of one kind pushes nobody else out.",
 )
 
@@ -292,33 +272,24 @@ suppress = Exercise(
         Case("an IoU of exactly the threshold", HALVES),
         Case("no boxes", NOTHING),
     ],
-    mistakes=[
-        Mistake(
-            "an IoU of exactly the threshold suppresses nobody: it has to exceed it (>, not >=)",
-            lambda b, s, m: _suppress(b, s, m - 1e-6),
+    mistakes={
+        "an IoU of exactly the threshold suppresses nobody: it has to exceed it (>, not >=)": lambda b, s, m: (
+            _suppress(b, s, m - 1e-6)
         ),
-        Mistake(
-            "a suppressed box has suppressed another one: compare with the boxes that you have kept, not with all "
-            "better ones",
-            _ghosts,
+        "a suppressed box has suppressed another one: compare with the boxes that you have kept, not with all "
+        "better ones": _ghosts,
+        "go from the best score down; you took the boxes as they came": lambda b, s, m: _suppress(
+            b, -torch.arange(len(b)).float(), m
         ),
-        Mistake(
-            "go from the best score down; you took the boxes as they came",
-            lambda b, s, m: _suppress(b, -torch.arange(len(b)).float(), m),
+        "you compared with the last kept box only; every kept box counts": _last_only,
+        "those are the boxes that go; the ones that stay were asked for": lambda b, s, m: (
+            order := s.argsort(descending=True)
+        )[~torch.isin(order, _suppress(b, s, m))],
+        "that says for each box whether it stays; the indices of those that stay were asked for": lambda b, s, m: (
+            torch.isin(torch.arange(len(b)), _suppress(b, s, m))
         ),
-        Mistake("you compared with the last kept box only; every kept box counts", _last_only),
-        Mistake(
-            "those are the boxes that go; the ones that stay were asked for",
-            lambda b, s, m: (order := s.argsort(descending=True))[~torch.isin(order, _suppress(b, s, m))],
-        ),
-        Mistake(
-            "that says for each box whether it stays; the indices of those that stay were asked for",
-            lambda b, s, m: torch.isin(torch.arange(len(b)), _suppress(b, s, m)),
-        ),
-        Mistake(
-            "right boxes, but the best score comes first", lambda b, s, m: _suppress(b, s, m).sort().values
-        ),
-    ],
+        "right boxes, but the best score comes first": lambda b, s, m: _suppress(b, s, m).sort().values,
+    },
     praise="Best first, and only a box that stays can suppress: what `detect.nms` does for one class.",
     draw=_kept_on,
 )
@@ -358,24 +329,18 @@ class_by_class = Exercise(
         Case("three classes", (APART[0], APART[1], torch.tensor([9, 3, 9, 5]), 0.45)),
         Case("no boxes", (*NOTHING[:2], torch.zeros(0, dtype=torch.int64), 0.45)),
     ],
-    mistakes=[
-        Mistake(
-            "boxes of different classes suppressed each other: the rider is gone, or the horse",
-            lambda boxes, scores, labels, max_iou: _suppress(boxes, scores, max_iou),
+    mistakes={
+        "boxes of different classes suppressed each other: the rider is gone, or the horse": lambda boxes, scores, labels, max_iou: (
+            _suppress(boxes, scores, max_iou)
         ),
-        Mistake(
-            "right boxes, but in the order they came in; the best score comes first",
-            lambda *given: _by_class(*given).sort().values,
+        "right boxes, but in the order they came in; the best score comes first": lambda *given: (
+            _by_class(*given).sort().values
         ),
-        Mistake(
-            "all there, but class after class; the best score of all comes first",
-            lambda *given: (kept := _by_class(*given))[given[2][kept].argsort(stable=True)],
-        ),
-        Mistake(
-            "those are indices within a class; carry them back: `mine[...]` with the places of that class",
-            _places_lost,
-        ),
-    ],
+        "all there, but class after class; the best score of all comes first": lambda *given: (
+            kept := _by_class(*given)
+        )[given[2][kept].argsort(stable=True)],
+        "those are indices within a class; carry them back: `mine[...]` with the places of that class": _places_lost,
+    },
     praise="Rider and horse both stay: this is the whole of `detect.nms`, only slower.",
     draw=_kept_on,
 )
@@ -400,29 +365,24 @@ to_photograph = Exercise(
         Case("beyond the border, 500 x 375", (BEYOND, (500, 375))),
         Case("beyond the border, 120 x 240", (BEYOND, (120, 240))),
     ],
-    mistakes=[
-        Mistake(
-            "x goes with the width and y with the height; yours are swapped",
-            lambda b, size: _to_photograph(b, (size[1], size[0])),
+    mistakes={
+        "x goes with the width and y with the height; yours are swapped": lambda b, size: _to_photograph(
+            b, (size[1], size[0])
         ),
-        Mistake(
-            "divide by 300: the boxes are px of the canvas, not parts of it",
-            lambda b, size: b.clamp(0, SIDE) * torch.tensor([*size, *size]),
+        "divide by 300: the boxes are px of the canvas, not parts of it": lambda b, size: (
+            b.clamp(0, SIDE) * torch.tensor([*size, *size])
         ),
-        Mistake(
-            "nothing was cut off: decoded boxes may leave the picture",
-            lambda b, size: b * torch.tensor([*size, *size]) / SIDE,
+        "nothing was cut off: decoded boxes may leave the picture": lambda b, size: (
+            b * torch.tensor([*size, *size]) / SIDE
         ),
-        Mistake(
-            "you cut off at 300 after scaling; 300 is the border of the canvas, not of the photograph",
-            lambda b, size: (b * torch.tensor([*size, *size]) / SIDE).clamp(0, SIDE),
+        "you cut off at 300 after scaling; 300 is the border of the canvas, not of the photograph": lambda b, size: (
+            (b * torch.tensor([*size, *size]) / SIDE).clamp(0, SIDE)
         ),
-        Mistake("these are still px of the canvas", lambda b, size: b.clamp(0, SIDE)),
-        Mistake(
-            "these are parts of the photograph, 0 to 1; px were asked for",
-            lambda b, size: b.clamp(0, SIDE) / SIDE,
+        "these are still px of the canvas": lambda b, size: b.clamp(0, SIDE),
+        "these are parts of the photograph, 0 to 1; px were asked for": lambda b, size: (
+            b.clamp(0, SIDE) / SIDE
         ),
-    ],
+    },
     praise="Cut off in the frame of the canvas, then one factor for x and one for y.",
     draw=_placed_on,
 )
@@ -433,13 +393,13 @@ to_photograph = Exercise(
 most = Exercise(
     "10.7 the most that can be left",
     8000,
-    mistakes=[
-        Mistake("background is never a candidate: 20 classes, not 21", 8400),
-        Mistake("that is what `keep` lets through; the question is before it", 200),
-        Mistake("that is one class; each of them has its own list", 400),
-        Mistake("that is before top-k: every class at every anchor", 174640),
-        Mistake("that is the number of anchors; an anchor can be a candidate for several classes", 8732),
-    ],
+    mistakes={
+        "background is never a candidate: 20 classes, not 21": 8400,
+        "that is what `keep` lets through; the question is before it": 200,
+        "that is one class; each of them has its own list": 400,
+        "that is before top-k: every class at every anchor": 174640,
+        "that is the number of anchors; an anchor can be a candidate for several classes": 8732,
+    },
     praise="20 classes of 400 that all stay: 8,000, and `keep` takes the 200 best of them.",
 )
 

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from course.evaluation import devkit_rule, errors, judging
 from course.evaluation.devkit_rule import OBJECTS, TEN
-from course.kit.checking import Case, Exercise, Mistake
+from course.kit.checking import Case, Either, Exercise
 from ssdlib.plots import BLACK, BLUE, ORANGE, RED
 
 T, F, I = "true", "false", "ignored"  # noqa: E741
@@ -74,34 +74,29 @@ overlap = Exercise(
         Case("the same box", ((5, 5, 9, 9), (5, 5, 9, 9))),
         Case("corners that are no whole numbers", ((10.5, 20.25, 30.5, 60.0), (15.0, 20.25, 35.0, 50.75))),
     ],
-    mistakes=[
-        Mistake(
-            "the + 1 is missing: columns 1 to 10 are ten columns, and 10 - 1 is nine",
-            lambda a, b: _iou(a, b, 0, 0) if _inside(a, 0) + _inside(b, 0) else 0.0,
+    mistakes={
+        "the + 1 is missing: columns 1 to 10 are ten columns, and 10 - 1 is nine": lambda a, b: (
+            _iou(a, b, 0, 0) if _inside(a, 0) + _inside(b, 0) else 0.0
         ),
-        Mistake(
-            "the intersection has its + 1, the areas of the two boxes lack it", lambda a, b: _iou(a, b, 1, 0)
+        "the intersection has its + 1, the areas of the two boxes lack it": lambda a, b: _iou(a, b, 1, 0),
+        "the areas of the two boxes have their + 1, the intersection lacks it": lambda a, b: _iou(a, b, 0, 1),
+        "boxes far from each other share something in yours: two negative sides make a positive area": lambda a, b: (
+            _iou(a, b, 1, 1, tested="none")
         ),
-        Mistake(
-            "the areas of the two boxes have their + 1, the intersection lacks it",
-            lambda a, b: _iou(a, b, 0, 1),
+        ONE_SIDE: Either(
+            (
+                lambda a, b: _iou(a, b, 1, 1, tested="width"),
+                lambda a, b: _iou(a, b, 1, 1, tested="height"),
+                lambda a, b: _iou(a, b, 1, 1, tested="both"),
+            )
         ),
-        Mistake(
-            "boxes far from each other share something in yours: two negative sides make a positive area",
-            lambda a, b: _iou(a, b, 1, 1, tested="none"),
+        "that is the intersection over both areas; what is shared has to be taken off once": lambda a, b: (
+            _shared(a, b) / (_inside(a, 1) + _inside(b, 1))
         ),
-        Mistake(ONE_SIDE, lambda a, b: _iou(a, b, 1, 1, tested="width")),
-        Mistake(ONE_SIDE, lambda a, b: _iou(a, b, 1, 1, tested="height")),
-        Mistake(ONE_SIDE, lambda a, b: _iou(a, b, 1, 1, tested="both")),
-        Mistake(
-            "that is the intersection over both areas; what is shared has to be taken off once",
-            lambda a, b: _shared(a, b) / (_inside(a, 1) + _inside(b, 1)),
+        "that is the share of the first box that is covered; divide by what both cover together": lambda a, b: (
+            _shared(a, b) / _inside(a, 1)
         ),
-        Mistake(
-            "that is the share of the first box that is covered; divide by what both cover together",
-            lambda a, b: _shared(a, b) / _inside(a, 1),
-        ),
-    ],
+    },
     praise="The + 1 belongs to every width and height: those of the boxes and that of what they share.",
     draw=_two_boxes_on,
 )
@@ -252,76 +247,55 @@ verdicts = Exercise(
         Case("no objects at all", ([("a", 0.9, DOG), ("b", 0.2, DOG)], [])),
         Case("no detections", ([], [("a", DOG, False)])),
     ],
-    mistakes=[
-        Mistake(
-            "you went through the detections as they came; the best score comes first",
-            lambda d, o: _judged(d, o, order=lambda rows: rows),
+    mistakes={
+        "you went through the detections as they came; the best score comes first": lambda d, o: _judged(
+            d, o, order=lambda rows: rows
         ),
-        Mistake(
-            "the worst score came first; sort descending",
-            lambda d, o: _judged(d, o, order=lambda rows: sorted(rows, key=lambda r: r[1])),
+        "the worst score came first; sort descending": lambda d, o: _judged(
+            d, o, order=lambda rows: sorted(rows, key=lambda r: r[1])
         ),
-        Mistake("right, but in the order of the input; the best score comes first", _as_given),
-        Mistake("the overlap in yours lacks the + 1; see 11.1", lambda d, o: _judged(d, o, extent=0)),
-        Mistake(
-            "an overlap of exactly .5 is enough: the rule is >= .5", lambda d, o: _judged(d, o, strict=True)
+        "right, but in the order of the input; the best score comes first": _as_given,
+        "the overlap in yours lacks the + 1; see 11.1": lambda d, o: _judged(d, o, extent=0),
+        "an overlap of exactly .5 is enough: the rule is >= .5": lambda d, o: _judged(d, o, strict=True),
+        "a second hit on an object is false: only the best detection of an object is true": lambda d, o: (
+            _judged(d, o, again=T)
         ),
-        Mistake(
-            "a second hit on an object is false: only the best detection of an object is true",
-            lambda d, o: _judged(d, o, again=T),
+        "a second hit on an object is false, not ignored; ignored is what hits a difficult object": lambda d, o: (
+            _judged(d, o, again=I)
         ),
-        Mistake(
-            "a second hit on an object is false, not ignored; ignored is what hits a difficult object",
-            lambda d, o: _judged(d, o, again=I),
+        "the detection that overlaps best is true in yours; the one with the best score is, the later one is a "
+        "second hit": _true_to_the_best_overlap,
+        "a found object is no longer seen in yours, so the detection takes a neighbour; the devkit looks for the "
+        "best object, found or not": lambda d, o: _judged(d, o, free_only=True),
+        "a hit on a difficult object is neither true nor false: ignored": lambda d, o: _judged(
+            d, o, difficult=T
         ),
-        Mistake(
-            "the detection that overlaps best is true in yours; the one with the best score is, the later one is a "
-            "second hit",
-            _true_to_the_best_overlap,
+        "a hit on a difficult object isn't false: ignored, the detector was right after all": lambda d, o: (
+            _judged(d, o, difficult=F)
         ),
-        Mistake(
-            "a found object is no longer seen in yours, so the detection takes a neighbour; the devkit looks for the "
-            "best object, found or not",
-            lambda d, o: _judged(d, o, free_only=True),
+        "difficult objects are unseen in yours; they take part in the search, and a hit on one is ignored": lambda d, o: (
+            _judged(d, o, difficult="unseen")
         ),
-        Mistake(
-            "a hit on a difficult object is neither true nor false: ignored",
-            lambda d, o: _judged(d, o, difficult=T),
+        "yours prefers an easy object; the devkit takes the one overlapped most, and here that is difficult": lambda d, o: (
+            _judged(d, o, easy_first=True)
         ),
-        Mistake(
-            "a hit on a difficult object isn't false: ignored, the detector was right after all",
-            lambda d, o: _judged(d, o, difficult=F),
+        "every hit on a difficult object is ignored, also the second one": lambda d, o: _judged(
+            d, o, once=True
         ),
-        Mistake(
-            "difficult objects are unseen in yours; they take part in the search, and a hit on one is ignored",
-            lambda d, o: _judged(d, o, difficult="unseen"),
+        "objects of other pictures were hit: compare only within one picture": lambda d, o: _judged(
+            d, o, same_picture=False
         ),
-        Mistake(
-            "yours prefers an easy object; the devkit takes the one overlapped most, and here that is difficult",
-            lambda d, o: _judged(d, o, easy_first=True),
+        "you took the first object with .5 or more; take the one that is overlapped most": lambda d, o: (
+            _judged(d, o, first=True)
         ),
-        Mistake(
-            "every hit on a difficult object is ignored, also the second one",
-            lambda d, o: _judged(d, o, once=True),
+        "of two objects that are overlapped alike you took the later one; the earlier one counts": lambda d, o: (
+            _judged(d, o, last=True)
         ),
-        Mistake(
-            "objects of other pictures were hit: compare only within one picture",
-            lambda d, o: _judged(d, o, same_picture=False),
-        ),
-        Mistake(
-            "you took the first object with .5 or more; take the one that is overlapped most",
-            lambda d, o: _judged(d, o, first=True),
-        ),
-        Mistake(
-            "of two objects that are overlapped alike you took the later one; the earlier one counts",
-            lambda d, o: _judged(d, o, last=True),
-        ),
-        Mistake('right, but say just "false" for a second hit', lambda d, o: devkit_rule.verdicts(d, o)),
-        Mistake(
-            'right, but in words, please: "true", "false", "ignored"',
-            lambda d, o: [{T: True, F: False, I: None}[v] for v in _verdicts(d, o)],
-        ),
-    ],
+        'right, but say just "false" for a second hit': lambda d, o: devkit_rule.verdicts(d, o),
+        'right, but in words, please: "true", "false", "ignored"': lambda d, o: [
+            {T: True, F: False, I: None}[v] for v in _verdicts(d, o)
+        ],
+    },
     praise="Best score first, best object of its picture, .5 or more, once: VOCevaldet.m in a dozen lines.",
     draw=_verdicts_on,
 )
@@ -359,39 +333,30 @@ curve = Exercise(
         Case("false ones only", ([F, F], 3)),
         Case("no detections", ([], 3)),
     ],
-    mistakes=[
-        Mistake(
-            "ignored ones don't count for precision either: they are neither true nor false",
-            lambda s, n: _counted(s, n, lambda t, f, i: (t / n, t / (t + f + i))),
+    mistakes={
+        "ignored ones don't count for precision either: they are neither true nor false": lambda s, n: (
+            _counted(s, n, lambda t, f, i: (t / n, t / (t + f + i)))
         ),
-        Mistake(
-            "an ignored one counts as true in yours; it counts for nothing",
-            lambda s, n: _counted(s, n, lambda t, f, i: ((t + i) / n, (t + i) / (t + f + i))),
+        "an ignored one counts as true in yours; it counts for nothing": lambda s, n: _counted(
+            s, n, lambda t, f, i: ((t + i) / n, (t + i) / (t + f + i))
         ),
-        Mistake(
-            "recall is the share of the objects, `total`, that are found; yours divides by the number of detections",
-            lambda s, n: _counted(s, n, lambda t, f, i: (t / len(s), t / (t + f) if t + f else 0.0)),
+        "recall is the share of the objects, `total`, that are found; yours divides by the number of detections": lambda s, n: (
+            _counted(s, n, lambda t, f, i: (t / len(s), t / (t + f) if t + f else 0.0))
         ),
-        Mistake(
-            "recall ends at 1 in yours: divide by all objects, `total`, not by those that are found in the end",
-            lambda s, n: _counted(
-                s, n, lambda t, f, i: (t / max(s.count(T), 1), t / (t + f) if t + f else 0.0)
-            ),
+        "recall ends at 1 in yours: divide by all objects, `total`, not by those that are found in the end": lambda s, n: (
+            _counted(s, n, lambda t, f, i: (t / max(s.count(T), 1), t / (t + f) if t + f else 0.0))
         ),
-        Mistake("recall and precision have changed places", lambda s, n: _curve(s, n)[::-1]),
-        Mistake(
-            "one point after each detection was asked for; an ignored one repeats the point before it",
-            lambda s, n: _curve([v for v in s if v != I], n),
+        "recall and precision have changed places": lambda s, n: _curve(s, n)[::-1],
+        "one point after each detection was asked for; an ignored one repeats the point before it": lambda s, n: (
+            _curve([v for v in s if v != I], n)
         ),
-        Mistake(
-            "before anything counts precision is 0 / 0; give 0 there, yours has 1",
-            lambda s, n: _counted(s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else 1.0)),
+        "before anything counts precision is 0 / 0; give 0 there, yours has 1": lambda s, n: _counted(
+            s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else 1.0)
         ),
-        Mistake(
-            "before anything counts precision is 0 / 0; the devkit has NaN there, here 0 was asked for",
-            lambda s, n: _counted(s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else math.nan)),
+        "before anything counts precision is 0 / 0; the devkit has NaN there, here 0 was asked for": lambda s, n: (
+            _counted(s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else math.nan))
         ),
-    ],
+    },
     praise="Recall never falls. Precision never rises with a false one and never falls with a true one.",
     draw=_both_on,
 )
@@ -448,40 +413,24 @@ eleven_points = Exercise(
     "11.4 eleven points",
     _eleven,
     cases=CURVES,
-    mistakes=[
-        Mistake(
-            "that is the precision where the recall is reached first; the best precision from there on was asked for",
-            lambda r, p: _points(r, p, LEVELS, lambda s: s[0] if s else 0.0, 11),
-        ),
-        Mistake(
-            "a recall of exactly .2 reaches the point at .2: >=, not >",
-            lambda r, p: sum(
+    mistakes={
+        "that is the precision where the recall is reached first; the best precision from there on was asked for": lambda r, p: _points(r, p, LEVELS, lambda s: s[0] if s else 0.0, 11),
+        "a recall of exactly .2 reaches the point at .2: >=, not >": lambda r, p: sum(
                 max([q for x, q in zip(r, p, strict=True) if x > t], default=0.0) for t in LEVELS
             ) / 11,
-        ),
-        Mistake(TEN_POINTS, lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 10)),
-        Mistake(TEN_POINTS, lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 11)),
-        Mistake(TEN_POINTS, lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 10)),
-        Mistake(TEN_POINTS, lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 11)),
-        Mistake(
-            "points that are never reached count as 0; yours divides by those that are reached",
-            lambda r, p: _points(
+        TEN_POINTS: Either((lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 10), lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 11), lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 10), lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 11))),
+
+
+
+        "points that are never reached count as 0; yours divides by those that are reached": lambda r, p: _points(
                 r, p, [t for t in LEVELS if r and t <= max(r)] or [2.0], lambda s: max(s, default=0.0),
                 max(1, len([t for t in LEVELS if r and t <= max(r)])),
             ),
-        ),
-        Mistake(
-            "eleven points, so divide by 11", lambda r, p: _points(r, p, LEVELS, lambda s: max(s, default=0.0), 10)
-        ),
-        Mistake(
-            "the mean of the precisions from there on is taken in yours; take the best of them",
-            lambda r, p: _points(r, p, LEVELS, lambda s: sum(s) / len(s) if s else 0.0, 11),
-        ),
-        Mistake("that is the area; here only eleven values of recall are looked at", _area),
-        Mistake(
-            "in percent; a number between 0 and 1 was asked for", lambda r, p: 100 * _eleven(r, p)
-        ),
-    ],
+        "eleven points, so divide by 11": lambda r, p: _points(r, p, LEVELS, lambda s: max(s, default=0.0), 10),
+        "the mean of the precisions from there on is taken in yours; take the best of them": lambda r, p: _points(r, p, LEVELS, lambda s: sum(s) / len(s) if s else 0.0, 11),
+        "that is the area; here only eleven values of recall are looked at": _area,
+        "in percent; a number between 0 and 1 was asked for": lambda r, p: 100 * _eleven(r, p),
+    },
     praise="`ssdlib.evaluate` does it in one line, and passes over NaN.",
     draw=_curve_on,
 )  # fmt: skip
@@ -490,43 +439,22 @@ area = Exercise(
     "11.5 area",
     _area,
     cases=CURVES,
-    mistakes=[
-        Mistake(
-            "the curve hasn't been made to fall first: each height is the best precision from there on",
-            _steps,
-        ),
-        Mistake(
-            "the first step begins at a recall of 0, whatever the first recall is",
-            lambda r, p: _steps(r, [max(p[i:]) for i in range(len(p))], begin=r[0] if r else 0.0),
-        ),
-        Mistake(
-            "each step has the height of its left end in yours, and nothing lies before the first recall; take the "
-            "right end, from 0 on",
-            lambda r, p: _left(sorted(set(r)), r, p),
-        ),
-        Mistake(
-            "the step's own precision belongs to it: the best from i on, not from i + 1 on",
-            lambda r, p: _steps(r, [max(p[i + 1 :], default=0.0) for i in range(len(p))]),
-        ),
-        Mistake(
-            "the best precision so far is taken in yours; take the best from there on, up to the end",
-            lambda r, p: _steps(r, [max(p[: i + 1]) for i in range(len(p))]),
-        ),
-        Mistake(
-            "those are trapezoids under the curve as it is; make it fall first, then it consists of steps",
-            lambda r, p: float(
+    mistakes={
+        "the curve hasn't been made to fall first: each height is the best precision from there on": _steps,
+        "the first step begins at a recall of 0, whatever the first recall is": lambda r, p: _steps(r, [max(p[i:]) for i in range(len(p))], begin=r[0] if r else 0.0),
+        "each step has the height of its left end in yours, and nothing lies before the first recall; take the "
+            "right end, from 0 on": lambda r, p: _left(sorted(set(r)), r, p),
+        "the step's own precision belongs to it: the best from i on, not from i + 1 on": lambda r, p: _steps(r, [max(p[i + 1 :], default=0.0) for i in range(len(p))]),
+        "the best precision so far is taken in yours; take the best from there on, up to the end": lambda r, p: _steps(r, [max(p[: i + 1]) for i in range(len(p))]),
+        "those are trapezoids under the curve as it is; make it fall first, then it consists of steps": lambda r, p: float(
                 sum((b - a) * (u + v) / 2 for a, b, u, v in zip([0.0, *r], r, [*p[:1], *p], p, strict=False))
             ),
-        ),
-        Mistake(
-            "those are trapezoids, and what lies before the first recall is missing; the curve is made of steps",
-            lambda r, p: float(
+        "those are trapezoids, and what lies before the first recall is missing; the curve is made of steps": lambda r, p: float(
                 sum((b - a) * (u + v) / 2 for (a, b), (u, v) in zip(pairwise(r), pairwise(p), strict=True))
             ),
-        ),
-        Mistake("those are the eleven points of VOC2007; the area under the whole curve was asked for", _eleven),
-        Mistake("in percent; a number between 0 and 1 was asked for", lambda r, p: 100 * _area(r, p)),
-    ],
+        "those are the eleven points of VOC2007; the area under the whole curve was asked for": _eleven,
+        "in percent; a number between 0 and 1 was asked for": lambda r, p: 100 * _area(r, p),
+    },
     praise="Every true detection adds a step of 1 / total, as high as the best precision from there on.",
     draw=_curve_on,
 )  # fmt: skip
@@ -562,32 +490,24 @@ kind = Exercise(
         Case("own 0, other .5", (0.0, 0.5)),
         Case("own 0, other .1", (0.0, 0.1)),
     ],
-    mistakes=[
-        Mistake(
-            "confusion is asked before localisation: the box fits an object of another class",
-            lambda a, b: _named(a, b, "dpcb"),
+    mistakes={
+        "confusion is asked before localisation: the box fits an object of another class": lambda a, b: (
+            _named(a, b, "dpcb")
         ),
-        Mistake(
-            "duplicate is asked first: where an object of the own class is hit, it was found before",
-            lambda a, b: _named(a, b, "cdpb"),
+        "duplicate is asked first: where an object of the own class is hit, it was found before": lambda a, b: (
+            _named(a, b, "cdpb")
         ),
-        Mistake(
-            "localisation is asked before both: the class is right",
-            lambda a, b: _named(a, b, "dcbp"),
+        "localisation is asked before both: the class is right": lambda a, b: _named(a, b, "dcbp"),
+        ".5 itself is a hit, .1 itself is near: >=, not >": lambda a, b: _named(
+            a, b, hit=0.5 + 1e-9, near=0.1 + 1e-9
         ),
-        Mistake(
-            ".5 itself is a hit, .1 itself is near: >=, not >",
-            lambda a, b: _named(a, b, hit=0.5 + 1e-9, near=0.1 + 1e-9),
+        "a box that overlaps nothing by .1 or more lies on background": lambda a, b: (
+            errors.BOTH if _named(a, b) == errors.BACKGROUND else _named(a, b)
         ),
-        Mistake(
-            "a box that overlaps nothing by .1 or more lies on background",
-            lambda a, b: errors.BOTH if _named(a, b) == errors.BACKGROUND else _named(a, b),
+        "a box on background has nothing to do with an object: less than .1, not less than .5": lambda a, b: (
+            _named(a, b, near=0.5)
         ),
-        Mistake(
-            "a box on background has nothing to do with an object: less than .1, not less than .5",
-            lambda a, b: _named(a, b, near=0.5),
-        ),
-    ],
+    },
     praise="Four questions in this order, and every false detection has one name.",
 )
 
@@ -597,18 +517,14 @@ kind = Exercise(
 best_ap = Exercise(
     "11.7 half of the objects",
     6 / 11,
-    mistakes=[
-        Mistake(
-            "that is the area under the curve; of the eleven points, how many have a recall up to .5?", 0.5
-        ),
-        Mistake("a recall of 0 is a point, too: 0, .1, .2, .3, .4, .5", 5 / 11),
-        Mistake("a number between 0 and 1 was asked for, not percent", 600 / 11),
-        Mistake("divide by eleven points, not ten", 0.6),
-        Mistake(
-            "that is the area, and in percent; a number between 0 and 1 from eleven points was asked for", 50
-        ),
-        Mistake("a number between 0 and 1 was asked for: points divided by 11", 6),
-    ],
+    mistakes={
+        "that is the area under the curve; of the eleven points, how many have a recall up to .5?": 0.5,
+        "a recall of 0 is a point, too: 0, .1, .2, .3, .4, .5": 5 / 11,
+        "a number between 0 and 1 was asked for, not percent": 600 / 11,
+        "divide by eleven points, not ten": 0.6,
+        "that is the area, and in percent; a number between 0 and 1 from eleven points was asked for": 50,
+        "a number between 0 and 1 was asked for: points divided by 11": 6,
+    },
     tolerance=1e-3,
     praise="54.5 percent for one half of the objects: a recall of 0 is a point, too.",
 )

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from course.instability import curvature, starts
-from course.kit.checking import Case, Exercise, Mistake
+from course.kit.checking import Case, Exercise
 from ssdlib.plots import BLUE, GREEN, ORANGE, RED
 
 OBJECTS = 20  # classes of VOC
@@ -23,21 +23,18 @@ def _level(background: float, negatives: int = 3, rest: int = OBJECTS) -> float:
 level = Exercise(
     "7.1 the second level",
     starts.BACKGROUND_ONLY,
-    mistakes=[
-        Mistake("that is the first level, where all 21 classes are equally likely", starts.NO_OPINION),
-        Mistake("that is one positive and one negative; each positive comes with three", _level(0.75, 1)),
-        Mistake(
-            "the quarter is shared by the 20 classes of objects; background has its own .75",
-            _level(0.75, rest=21),
+    mistakes={
+        "that is the first level, where all 21 classes are equally likely": starts.NO_OPINION,
+        "that is one positive and one negative; each positive comes with three": _level(0.75, 1),
+        "the quarter is shared by the 20 classes of objects; background has its own .75": _level(
+            0.75, rest=21
         ),
-        Mistake("divided by 4: N counts the positives alone", starts.BACKGROUND_ONLY / 4),
-        Mistake("those are the three negatives; the positive pays too", -3 * math.log(0.75)),
-        Mistake("that is the positive; its three negatives pay too", -math.log(0.25 / OBJECTS)),
-        Mistake(
-            "the positive pays for *its* class, one of twenty: -ln(.25 / 20), not -ln .25",
-            -3 * math.log(0.75) - math.log(0.25),
-        ),
-    ],
+        "divided by 4: N counts the positives alone": starts.BACKGROUND_ONLY / 4,
+        "those are the three negatives; the positive pays too": -3 * math.log(0.75),
+        "that is the positive; its three negatives pay too": -math.log(0.25 / OBJECTS),
+        "the positive pays for *its* class, one of twenty: -ln(.25 / 20), not -ln .25": -3 * math.log(0.75)
+        - math.log(0.25),
+    },
     praise="3 · .288 + 4.382: the level to which the recorded curves fall next.",
     tolerance=2e-3,
 )
@@ -84,35 +81,25 @@ power = Exercise(
         Case("one round", (BOWL, ONES, 1)),
         Case("two rounds", (BOWL, ONES, 2)),
     ],
-    mistakes=[
-        Mistake(
-            "the length of H·v has no sign, and a ridge is not a bowl: take v · (H·v)",
-            lambda turn, start, rounds: _power(turn, start, rounds, signed=False),
+    mistakes={
+        "the length of H·v has no sign, and a ridge is not a bowl: take v · (H·v)": lambda turn, start, rounds: (
+            _power(turn, start, rounds, signed=False)
         ),
-        Mistake(
-            "v grows or shrinks from round to round; divide it by its length each time",
-            lambda turn, start, rounds: _power(turn, start, rounds, normed=False),
+        "v grows or shrinks from round to round; divide it by its length each time": lambda turn, start, rounds: (
+            _power(turn, start, rounds, normed=False)
         ),
-        Mistake(
-            "nothing was divided by its length: v grows from round to round, and the number with it",
-            _never_divided,
+        "nothing was divided by its length: v grows from round to round, and the number with it": _never_divided,
+        "one round too few": lambda turn, start, rounds: _power(turn, start, max(1, rounds - 1)),
+        "you stopped after one round; the direction needs `rounds` of them": lambda turn, start, rounds: (
+            _power(turn, start, 1)
         ),
-        Mistake("one round too few", lambda turn, start, rounds: _power(turn, start, max(1, rounds - 1))),
-        Mistake(
-            "you stopped after one round; the direction needs `rounds` of them",
-            lambda turn, start, rounds: _power(turn, start, 1),
+        "one round too many: v · (H·v) belongs to the v before it is replaced": lambda turn, start, rounds: (
+            _power(turn, start, rounds + 1)
         ),
-        Mistake(
-            "one round too many: v · (H·v) belongs to the v before it is replaced",
-            lambda turn, start, rounds: _power(turn, start, rounds + 1),
+        "the start isn't of length 1; divide it by its length before the first round": lambda turn, start, rounds: (
+            _power(turn, start, rounds) * (float(start.norm()) ** 2 if rounds == 1 else 1)
         ),
-        Mistake(
-            "the start isn't of length 1; divide it by its length before the first round",
-            lambda turn, start, rounds: (
-                _power(turn, start, rounds) * (float(start.norm()) ** 2 if rounds == 1 else 1)
-            ),
-        ),
-    ],
+    },
     praise="`curvature.largest_curvature` does this with a network's 779,550 weights.",
     tolerance=1e-3,
 )
@@ -125,22 +112,13 @@ edge = Exercise(
         Case("curvature 4, momentum .9", (4.0, 0.9)),
         Case("curvature 250, momentum .5", (250.0, 0.5)),
     ],
-    mistakes=[
-        Mistake("momentum moves the edge: 2 · (1 + momentum) / curvature", lambda c, m: 2 / c),
-        Mistake(
-            "with momentum the edge is further out, not nearer: 1 + momentum", lambda c, m: 2 * (1 - m) / c
-        ),
-        Mistake(
-            "1 / curvature reaches the bottom in one step; the edge is twice that", lambda c, m: (1 + m) / c
-        ),
-        Mistake(
-            "momentum multiplies by 1 + momentum here, not by 1 / (1 - momentum)",
-            lambda c, m: 2 / c / (1 - m),
-        ),
-        Mistake(
-            "a steeper bowl allows a smaller rate: divide by the curvature", lambda c, m: 2 * (1 + m) * c
-        ),
-    ],
+    mistakes={
+        "momentum moves the edge: 2 · (1 + momentum) / curvature": lambda c, m: 2 / c,
+        "with momentum the edge is further out, not nearer: 1 + momentum": lambda c, m: 2 * (1 - m) / c,
+        "1 / curvature reaches the bottom in one step; the edge is twice that": lambda c, m: (1 + m) / c,
+        "momentum multiplies by 1 + momentum here, not by 1 / (1 - momentum)": lambda c, m: 2 / c / (1 - m),
+        "a steeper bowl allows a smaller rate: divide by the curvature": lambda c, m: 2 * (1 + m) * c,
+    },
     praise="For momentum .9 it is 3.8 / curvature.",
 )
 
@@ -173,25 +151,21 @@ warmup = Exercise(
         Case("long after it", (1000, 0.02, 200)),
         Case("no warm-up at all", (0, 0.02, 0)),
     ],
-    mistakes=[
-        Mistake(
-            "the first step has rate 0 and learns nothing: step + 1, since `step` counts the updates before it",
-            lambda step, peak, steps: _warm(step, peak, steps, shift=0),
+    mistakes={
+        "the first step has rate 0 and learns nothing: step + 1, since `step` counts the updates before it": lambda step, peak, steps: (
+            _warm(step, peak, steps, shift=0)
         ),
-        Mistake(
-            "it goes on rising; after the warm-up the rate is `peak`",
-            lambda step, peak, steps: _warm(step, peak, steps, cap=False),
+        "it goes on rising; after the warm-up the rate is `peak`": lambda step, peak, steps: _warm(
+            step, peak, steps, cap=False
         ),
-        Mistake("that is no warm-up: the rate is `peak` from the first step", lambda step, peak, steps: peak),
-        Mistake(
-            "after the warm-up the rate is `peak`, not 0",
-            lambda step, peak, steps: _warm(step, peak, steps) if step < steps or not steps else 0.0,
+        "that is no warm-up: the rate is `peak` from the first step": lambda step, peak, steps: peak,
+        "after the warm-up the rate is `peak`, not 0": lambda step, peak, steps: (
+            _warm(step, peak, steps) if step < steps or not steps else 0.0
         ),
-        Mistake(
-            "it is a straight line up to `peak`, not a square",
-            lambda step, peak, steps: _warm(step, peak, steps) ** 2 / peak,
+        "it is a straight line up to `peak`, not a square": lambda step, peak, steps: (
+            _warm(step, peak, steps) ** 2 / peak
         ),
-    ],
+    },
     praise="`engine.learning_rate` does the same.",
     draw=_steps_on,
     tolerance=1e-9,
@@ -236,42 +210,28 @@ clip = Exercise(
         Case("one long, one short", ([_one(-60, 80), _one(0.5)], 10.0)),
         Case("nothing but zeros", ([_one(0, 0)], 1.0)),
     ],
-    mistakes=[
-        Mistake(
-            "each tensor was cut by itself, so the direction has changed; one factor for all",
-            lambda gradients, limit: [p for g in gradients for p in clipped([g], limit)],
-        ),
-        Mistake(
-            "each number was cut by itself, so the direction has changed; one factor for all",
-            lambda gradients, limit: [g.clamp(-limit, limit) for g in gradients],
-        ),
-        Mistake(
-            "a short gradient was made longer; cut only what is longer than `limit`",
-            lambda gradients, limit: [
-                g * (limit / _lengths(gradients)) if _lengths(gradients) else g for g in gradients
-            ],
-        ),
-        Mistake(
-            "lengths don't add: the whole length is the root of the sum of all squares",
-            lambda gradients, limit: [
-                g * min(1.0, limit / max(1e-12, sum(float(p.norm()) for p in gradients))) for g in gradients
-            ],
-        ),
-        Mistake(
-            "the root is missing: that was the sum of squares",
-            lambda gradients, limit: [
-                g * min(1.0, limit / max(1e-12, _lengths(gradients) ** 2)) for g in gradients
-            ],
-        ),
-        Mistake(
-            "0 / 0 for a gradient of zeros; leave it as it is",
-            lambda gradients, limit: [
-                g * min(1.0, limit / _lengths(gradients)) if _lengths(gradients) else g * math.nan
-                for g in gradients
-            ],
-        ),
-        Mistake("nothing was cut", lambda gradients, limit: list(gradients)),
-    ],
+    mistakes={
+        "each tensor was cut by itself, so the direction has changed; one factor for all": lambda gradients, limit: [
+            p for g in gradients for p in clipped([g], limit)
+        ],
+        "each number was cut by itself, so the direction has changed; one factor for all": lambda gradients, limit: [
+            g.clamp(-limit, limit) for g in gradients
+        ],
+        "a short gradient was made longer; cut only what is longer than `limit`": lambda gradients, limit: [
+            g * (limit / _lengths(gradients)) if _lengths(gradients) else g for g in gradients
+        ],
+        "lengths don't add: the whole length is the root of the sum of all squares": lambda gradients, limit: [
+            g * min(1.0, limit / max(1e-12, sum(float(p.norm()) for p in gradients))) for g in gradients
+        ],
+        "the root is missing: that was the sum of squares": lambda gradients, limit: [
+            g * min(1.0, limit / max(1e-12, _lengths(gradients) ** 2)) for g in gradients
+        ],
+        "0 / 0 for a gradient of zeros; leave it as it is": lambda gradients, limit: [
+            g * min(1.0, limit / _lengths(gradients)) if _lengths(gradients) else g * math.nan
+            for g in gradients
+        ],
+        "nothing was cut": lambda gradients, limit: list(gradients),
+    },
     praise="The same direction, at most `limit` long: `torch.nn.utils.clip_grad_norm_`.",
     draw=_gradients_on,
 )
@@ -323,52 +283,34 @@ plateau = Exercise(
         Case("back at the last step", ([12.0, 8.0, 8.0, 8.0, 14.0], 9.75, 2)),
         Case("just on the level", ([12.0, 9.75, 9.75, 8.0], 9.75, 1)),
     ],
-    mistakes=[
-        Mistake(
-            "one lucky batch isn't an escape: compare the mean of `window` steps, not single losses",
-            lambda losses, level, window: (
-                _first(losses, level) if window > 1 else left_for_good(losses, level, 1)
-            ),
+    mistakes={
+        "one lucky batch isn't an escape: compare the mean of `window` steps, not single losses": lambda losses, level, window: (
+            _first(losses, level) if window > 1 else left_for_good(losses, level, 1)
         ),
-        Mistake(
-            "the loss came back later; the answer is the step from which *all* later means are below the level",
-            lambda losses, level, window: _first(_means(losses, window), level),
+        "the loss came back later; the answer is the step from which *all* later means are below the level": lambda losses, level, window: (
+            _first(_means(losses, window), level)
         ),
-        Mistake(
-            "that is the last step of the window; the window begins `window` - 1 steps before it",
-            lambda losses, level, window: (
-                None
-                if left_for_good(losses, level, window) is None
-                else left_for_good(losses, level, window) + window - 1
-            ),
+        "that is the last step of the window; the window begins `window` - 1 steps before it": lambda losses, level, window: (
+            None
+            if left_for_good(losses, level, window) is None
+            else left_for_good(losses, level, window) + window - 1
         ),
-        Mistake(
-            "where it never leaves, the answer is None",
-            lambda losses, level, window: _or(
-                left_for_good(losses, level, window), len(_means(losses, window))
-            ),
+        "where it never leaves, the answer is None": lambda losses, level, window: _or(
+            left_for_good(losses, level, window), len(_means(losses, window))
         ),
-        Mistake(
-            "where it never leaves, the answer is None, not -1",
-            lambda losses, level, window: _or(left_for_good(losses, level, window), -1),
+        "where it never leaves, the answer is None, not -1": lambda losses, level, window: _or(
+            left_for_good(losses, level, window), -1
         ),
-        Mistake(
-            "one mean is missing: there are len(losses) - window + 1 of them, and the last one counts",
-            lambda losses, level, window: left_for_good(losses[:-1], level, window),
+        "one mean is missing: there are len(losses) - window + 1 of them, and the last one counts": lambda losses, level, window: (
+            left_for_good(losses[:-1], level, window)
         ),
-        Mistake(
-            "a mean just on the level is not below it",
-            lambda losses, level, window: left_for_good(losses, level + 1e-9, window),
+        "a mean just on the level is not below it": lambda losses, level, window: left_for_good(
+            losses, level + 1e-9, window
         ),
-        Mistake(
-            "that is the last step above the level; the next one is the first below",
-            lambda losses, level, window: (
-                None
-                if left_for_good(losses, level, window) is None
-                else left_for_good(losses, level, window) - 1
-            ),
+        "that is the last step above the level; the next one is the first below": lambda losses, level, window: (
+            None if left_for_good(losses, level, window) is None else left_for_good(losses, level, window) - 1
         ),
-    ],
+    },
     praise="`starts.first_below`; the table of this page is counted with it.",
     draw=_losses_on,
     size=(5.5, 2.8),
@@ -393,33 +335,27 @@ accumulate = Exercise(
         Case("a part without objects", ([(90.0, 15), (0.0, 0), (10.0, 5)],)),
         Case("no objects at all", ([(0.0, 0), (0.0, 0)],)),
     ],
-    mistakes=[
-        Mistake(
-            "the mean of the parts' losses: a part with two objects now weighs as much as one with thirty",
-            lambda parts: sum(t / max(1, n) for t, n in parts) / len(parts),
+    mistakes={
+        "the mean of the parts' losses: a part with two objects now weighs as much as one with thirty": lambda parts: (
+            sum(t / max(1, n) for t, n in parts) / len(parts)
         ),
-        Mistake(
-            "the mean of the losses of those parts that have objects: a sparse part weighs as much as a crowded one",
-            lambda parts: sum(t / n for t, n in parts if n) / max(1, sum(n > 0 for _, n in parts)),
+        "the mean of the losses of those parts that have objects: a sparse part weighs as much as a crowded one": lambda parts: (
+            sum(t / n for t, n in parts if n) / max(1, sum(n > 0 for _, n in parts))
         ),
-        Mistake(
-            "the sum of the parts' losses: that is the loss times the number of parts, and so is the step",
-            lambda parts: sum(t / max(1, n) for t, n in parts),
+        "the sum of the parts' losses: that is the loss times the number of parts, and so is the step": lambda parts: (
+            sum(t / max(1, n) for t, n in parts)
         ),
-        Mistake(
-            "divided by the number of parts; N is the number of positives",
-            lambda parts: sum(t for t, _ in parts) / len(parts),
+        "divided by the number of parts; N is the number of positives": lambda parts: (
+            sum(t for t, _ in parts) / len(parts)
         ),
-        Mistake("not divided by N at all", lambda parts: sum(t for t, _ in parts)),
-        Mistake(
-            "0 / 0 without objects: N is at least 1",
-            lambda parts: whole_loss(parts) if sum(n for _, n in parts) else math.nan,
+        "not divided by N at all": lambda parts: sum(t for t, _ in parts),
+        "0 / 0 without objects: N is at least 1": lambda parts: (
+            whole_loss(parts) if sum(n for _, n in parts) else math.nan
         ),
-        Mistake(
-            "N is at least 1 for the whole batch, not for each part",
-            lambda parts: sum(t for t, _ in parts) / sum(max(1, n) for _, n in parts),
+        "N is at least 1 for the whole batch, not for each part": lambda parts: (
+            sum(t for t, _ in parts) / sum(max(1, n) for _, n in parts)
         ),
-    ],
+    },
     praise="`engine.update` hands every part the N of the whole batch.",
     tolerance=1e-9,
 )

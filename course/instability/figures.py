@@ -142,7 +142,9 @@ class Bend:
 
 def bends(name: str, seed: int, folder: Path = CURVATURE) -> list[Bend]:
     """A recording of `data_scripts/curvature.py`."""
-    _, *lines = (json.loads(line) for line in (folder / f"{name}-{seed}.jsonl").read_text().splitlines())
+    _, *lines = (
+        json.loads(line) for line in (folder / f"{name}-{seed}.jsonl").read_text("utf-8").splitlines()
+    )
     return [Bend(**line) for line in lines]
 
 
@@ -174,7 +176,9 @@ def edges_along(tracks: dict[str, list[Bend]]) -> Figure:
 
 def watched_steps(name: str, seed: int, folder: Path = ANATOMY) -> list[WatchedStep]:
     """A recording of `data_scripts/anatomy.py`."""
-    _, *lines = (json.loads(line) for line in (folder / f"{name}-{seed}.jsonl").read_text().splitlines())
+    _, *lines = (
+        json.loads(line) for line in (folder / f"{name}-{seed}.jsonl").read_text("utf-8").splitlines()
+    )
     return [
         WatchedStep(**line | {"layers": {n: Layer(**v) for n, v in line["layers"].items()}}) for line in lines
     ]

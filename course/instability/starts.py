@@ -92,7 +92,7 @@ def running_mean(values: Tensor, window: int = WINDOW) -> Tensor:
 
 def read_start(path: Path) -> Start:
     """One file of a recording."""
-    head, *lines = (json.loads(line) for line in path.read_text().splitlines())
+    head, *lines = (json.loads(line) for line in path.read_text("utf-8").splitlines())
     table = torch.tensor([line["row"] for line in lines if "row" in line], dtype=torch.float64)
     table = table.reshape(-1, len(head["columns"]))
     looks = [line for line in lines if "detections" in line]

@@ -10,7 +10,7 @@ import copy
 import html
 import io
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from course.kit import progress
 from course.kit.comparing import TOLERANCE, agree, difference, same, short
 from course.kit.inline import marked, plain
 
@@ -35,12 +36,8 @@ class Case:
     arguments: tuple
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """A known way to get it wrong: what it gives, and the sentence for whoever made it."""
-
-    says: str
-    gives: Any  # a function where the exercise asks for one, else a value
+class Either(tuple):
+    """Several ways to make a mistake that has one sentence: `Either((f, g))`."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,10 @@ class Verdict:
     state: str
     message: str
     figure: Figure | None = None
+
+    def __post_init__(self) -> None:
+        if self.state == RIGHT:
+            progress.solve(self.exercise)
 
     def __repr__(self) -> str:
         return f"{MARKS[self.state]} · {self.exercise} · {self.message}"
@@ -67,13 +68,14 @@ class Exercise:
     """A task with its check: call it with the answer.
 
     `right` is a function, or a value where the exercise asks for a number, a list or a tensor. `draw(ax, case,
-    found, wanted)` may show a failed case.
+    found, wanted)` may show a failed case. `mistakes` leads from the sentence for whoever made a known mistake to
+    what it gives: a function where the exercise asks for one, else a value, or `Either` of several.
     """
 
     title: str
     right: Any
     cases: Sequence[Case] = ()
-    mistakes: Sequence[Mistake] = ()
+    mistakes: Mapping[str, Any] = field(default_factory=dict)
     praise: str = "It does what it should."
     draw: Callable[[Axes, Case, Any, Any], None] | None = None
     tolerance: float = TOLERANCE
@@ -91,9 +93,9 @@ class Exercise:
     def _judge_value(self, answer: Any) -> Verdict:
         if agree(answer, self.right, self.tolerance):
             return Verdict(self.title, RIGHT, self.praise)
-        for mistake in self.mistakes:
-            if agree(answer, mistake.gives, self.tolerance):
-                return self._verdict(mistake.says)
+        for says, gives in self.mistakes.items():
+            if any(agree(answer, one, self.tolerance) for one in ways(gives)):
+                return self._verdict(says)
         if callable(answer):
             return self._verdict(f"yours is a {type(answer).__name__}; a value was asked for")
         return self._verdict(difference(answer, self.right, self.tolerance, tell=False))
@@ -120,17 +122,18 @@ class Exercise:
         if not bad:
             return Verdict(self.title, RIGHT, self.praise)
         first = bad[0]
-        known = next((m for m in self.mistakes if self._made(m, found)), None)
+        made = lambda gives: any(self._made(one, found) for one in ways(gives))  # noqa: E731
+        known = next((says for says, gives in self.mistakes.items() if made(gives)), "")
         message = f"{self.cases[first].name}: {difference(found[first], wanted[first], self.tolerance)}"
         if known:
-            message = f"{known.says} ({message})"
+            message = f"{known} ({message})"
         return self._verdict(message, self._picture(self.cases[first], found[first], wanted[first]))
 
-    def _made(self, mistake: Mistake, found: Sequence[Any]) -> bool:
+    def _made(self, mistake: Callable, found: Sequence[Any]) -> bool:
         """Whether the answer gives what this mistake gives, on every case."""
         for case, value in zip(self.cases, found, strict=True):
             try:
-                if not agree(value, mistake.gives(*copy.deepcopy(case.arguments)), self.tolerance):
+                if not agree(value, mistake(*copy.deepcopy(case.arguments)), self.tolerance):
                     return False
             except Exception:  # the mistake can't be made on this case
                 return False
@@ -149,6 +152,11 @@ class Exercise:
 
     def _verdict(self, message: str, figure: Figure | None = None) -> Verdict:
         return Verdict(self.title, WRONG, message, figure)
+
+
+def ways(gives: Any) -> Either:
+    """What a mistake gives, as a row of one or several."""
+    return gives if isinstance(gives, Either) else Either((gives,))
 
 
 def _stopped(error: Exception, case: Case) -> str:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from course.kit.checking import Case, Exercise, Mistake
+from course.kit.checking import Case, Exercise
 from ssdlib import coding
 from ssdlib.box_ops import to_cxcywh
 from ssdlib.loss import NEGATIVE_RATIO, hard_negatives
@@ -87,66 +87,49 @@ mining = Exercise(
         Case("fewer negatives than wanted", (FULL, FULL_POSITIVE, 3)),
         Case("ratio 1", (TOY, TOY_POSITIVE, 1)),
     ],
-    mistakes=[
-        Mistake(
-            "the order isn't the rank: `order[0]` is the anchor that comes first. Sort the order once more, or "
-            "write True at the first places of the order",
-            lambda loss, positive, ratio: mined(loss, positive, count(positive, ratio), ranked=False),
+    mistakes={
+        "the order isn't the rank: `order[0]` is the anchor that comes first. Sort the order once more, or "
+        "write True at the first places of the order": lambda loss, positive, ratio: mined(
+            loss, positive, count(positive, ratio), ranked=False
         ),
-        Mistake(
-            "positives were ranked too and took places; take them out before the ranking",
-            lambda loss, positive, ratio: mined(loss, positive, count(positive, ratio), filled=None),
+        "positives were ranked too and took places; take them out before the ranking": lambda loss, positive, ratio: (
+            mined(loss, positive, count(positive, ratio), filled=None)
         ),
-        Mistake(
-            "positives have been chosen as negatives; they answer for an object and can't be background",
-            lambda loss, positive, ratio: mined(
-                loss, positive, count(positive, ratio), filled=None, keep=True
-            ),
+        "positives have been chosen as negatives; they answer for an object and can't be background": lambda loss, positive, ratio: (
+            mined(loss, positive, count(positive, ratio), filled=None, keep=True)
         ),
-        Mistake(
-            "where negatives run out, positives were chosen: the count says 9, but only 2 are there",
-            lambda loss, positive, ratio: mined(loss, positive, count(positive, ratio), keep=True),
+        "where negatives run out, positives were chosen: the count says 9, but only 2 are there": lambda loss, positive, ratio: (
+            mined(loss, positive, count(positive, ratio), keep=True)
         ),
-        Mistake(
-            "those are the easiest negatives; the largest losses are the hard ones",
-            lambda loss, positive, ratio: mined(
-                loss, positive, count(positive, ratio), filled=torch.inf, largest=False
-            ),
+        "those are the easiest negatives; the largest losses are the hard ones": lambda loss, positive, ratio: (
+            mined(loss, positive, count(positive, ratio), filled=torch.inf, largest=False)
         ),
-        Mistake("the images were ranked together; each image has its own ranking", _whole_batch),
-        Mistake(
-            "every image got `ratio` negatives; it is `ratio` for each of its positives",
-            lambda loss, positive, ratio: mined(loss, positive, ratio),
+        "the images were ranked together; each image has its own ranking": _whole_batch,
+        "every image got `ratio` negatives; it is `ratio` for each of its positives": lambda loss, positive, ratio: (
+            mined(loss, positive, ratio)
         ),
-        Mistake(
-            "an image without positives gets no negatives: 3 times 0 is 0",
-            lambda loss, positive, ratio: mined(loss, positive, count(positive, ratio).clamp(min=1)),
+        "an image without positives gets no negatives: 3 times 0 is 0": lambda loss, positive, ratio: mined(
+            loss, positive, count(positive, ratio).clamp(min=1)
         ),
-        Mistake(
-            "one too many: ranks begin with 0, so it is rank < count, not <=",
-            lambda loss, positive, ratio: mined(loss, positive, count(positive, ratio) + 1),
+        "one too many: ranks begin with 0, so it is rank < count, not <=": lambda loss, positive, ratio: (
+            mined(loss, positive, count(positive, ratio) + 1)
         ),
-        Mistake(
-            "the positives are marked True too; only the hard negatives were asked for",
-            lambda loss, positive, ratio: by_loops(loss, positive, ratio) | positive,
+        "the positives are marked True too; only the hard negatives were asked for": lambda loss, positive, ratio: (
+            by_loops(loss, positive, ratio) | positive
         ),
-        Mistake(
-            "the count is that of the whole batch; each image counts its own positives: `sum(dim=1, keepdim=True)`",
-            lambda loss, positive, ratio: mined(loss, positive, ratio * positive.sum()),
+        "the count is that of the whole batch; each image counts its own positives: `sum(dim=1, keepdim=True)`": lambda loss, positive, ratio: (
+            mined(loss, positive, ratio * positive.sum())
         ),
-        Mistake(
-            "`ratio` is given, and it isn't always 3",
-            lambda loss, positive, ratio: mined(loss, positive, count(positive, NEGATIVE_RATIO)),
+        "`ratio` is given, and it isn't always 3": lambda loss, positive, ratio: mined(
+            loss, positive, count(positive, NEGATIVE_RATIO)
         ),
-        Mistake(
-            "those are the numbers of the anchors; a table of True and False was asked for, like `positive`",
-            lambda loss, positive, ratio: by_loops(loss, positive, ratio).nonzero(),
+        "those are the numbers of the anchors; a table of True and False was asked for, like `positive`": lambda loss, positive, ratio: (
+            by_loops(loss, positive, ratio).nonzero()
         ),
-        Mistake(
-            "all background anchors are chosen; only `ratio` times as many as positives are wanted",
-            lambda loss, positive, ratio: ~positive,
+        "all background anchors are chosen; only `ratio` times as many as positives are wanted": lambda loss, positive, ratio: (
+            ~positive
         ),
-    ],
+    },
     praise="The hardest, per image, never a positive: `loss.hard_negatives`.",
     draw=_table_on,
     size=(7.0, 2.6),
@@ -207,58 +190,41 @@ encode = Exercise(
         Case("a small object", (torch.tensor([150.0, 120.0, 180.0, 150.0]), ANCHOR)),
         Case("a wide object", (torch.tensor([40.0, 100.0, 240.0, 180.0]), ANCHOR)),
     ],
-    mistakes=[
-        Mistake("the scales .1 and .2 are missing", _other(1, 1)),
-        Mistake("you multiplied by .1 and .2; writing divides by them, reading multiplies", _other(10, 5)),
-        Mistake("you divided by the squares, .01 and .04: divide by .1 and .2 once", _other(0.01, 0.04)),
-        Mistake("all four are divided by .1; the two sizes have .2", _other(0.1, 0.1)),
-        Mistake(
-            "the sizes want a logarithm: a box of the same size has growth 0", _other(0.1, 0.2, log_=False)
+    mistakes={
+        "the scales .1 and .2 are missing": _other(1, 1),
+        "you multiplied by .1 and .2; writing divides by them, reading multiplies": _other(10, 5),
+        "you divided by the squares, .01 and .04: divide by .1 and .2 once": _other(0.01, 0.04),
+        "all four are divided by .1; the two sizes have .2": _other(0.1, 0.1),
+        "the sizes want a logarithm: a box of the same size has growth 0": _other(0.1, 0.2, log_=False),
+        "the shift is measured in widths and heights of the anchor, not of the object: when reading, only the "
+        "anchor is known": _other(0.1, 0.2, by_object=True),
+        "the sign is wrong: it says how the anchor has to move to the object": lambda box, anchor: (
+            -coding.encode(box, anchor)
         ),
-        Mistake(
-            "the shift is measured in widths and heights of the anchor, not of the object: when reading, only the "
-            "anchor is known",
-            _other(0.1, 0.2, by_object=True),
+        "these are corners; the formula wants centre, width and height first": _as_centres,
+        "the other way round: shifts are divided by .1, growths by .2": _other(0.2, 0.1),
+        "the shift is still in px: divide it by the anchor's width and height": lambda box, anchor: (
+            coding.encode(box, anchor) * _size(anchor)
         ),
-        Mistake(
-            "the sign is wrong: it says how the anchor has to move to the object",
-            lambda box, anchor: -coding.encode(box, anchor),
+        "y is measured in heights of the anchor, not in widths": lambda box, anchor: (
+            coding.encode(box, anchor) * (_size(anchor) / _size(anchor)[0]).where(_Y, ONES)
         ),
-        Mistake("these are corners; the formula wants centre, width and height first", _as_centres),
-        Mistake("the other way round: shifts are divided by .1, growths by .2", _other(0.2, 0.1)),
-        Mistake(
-            "the shift is still in px: divide it by the anchor's width and height",
-            lambda box, anchor: coding.encode(box, anchor) * _size(anchor),
+        "growth is the logarithm of the ratio, ln(72 / 60), not the difference in widths of the anchor": lambda box, anchor: (
+            coding.encode(box, anchor).where(_SHIFT, ((0.2 * coding.encode(box, anchor)).exp() - 1) / 0.2)
         ),
-        Mistake(
-            "y is measured in heights of the anchor, not in widths",
-            lambda box, anchor: (
-                coding.encode(box, anchor) * (_size(anchor) / _size(anchor)[0]).where(_Y, ONES)
-            ),
+        "the ratio is upside down: object by anchor, so that a larger object has a growth above 0": lambda box, anchor: (
+            coding.encode(box, anchor) * torch.tensor([1.0, 1, -1, -1])
         ),
-        Mistake(
-            "growth is the logarithm of the ratio, ln(72 / 60), not the difference in widths of the anchor",
-            lambda box, anchor: coding.encode(box, anchor).where(
-                _SHIFT, ((0.2 * coding.encode(box, anchor)).exp() - 1) / 0.2
-            ),
+        "the natural logarithm is meant, `log`, not `log10`": lambda box, anchor: (
+            coding.encode(box, anchor) / torch.tensor([1, 1, log(10), log(10)])
         ),
-        Mistake(
-            "the ratio is upside down: object by anchor, so that a larger object has a growth above 0",
-            lambda box, anchor: coding.encode(box, anchor) * torch.tensor([1.0, 1, -1, -1]),
+        "the natural logarithm is meant, `log`, not `log2`": lambda box, anchor: (
+            coding.encode(box, anchor) / torch.tensor([1, 1, log(2), log(2)])
         ),
-        Mistake(
-            "the natural logarithm is meant, `log`, not `log10`",
-            lambda box, anchor: coding.encode(box, anchor) / torch.tensor([1, 1, log(10), log(10)]),
-        ),
-        Mistake(
-            "the natural logarithm is meant, `log`, not `log2`",
-            lambda box, anchor: coding.encode(box, anchor) / torch.tensor([1, 1, log(2), log(2)]),
-        ),
-        Mistake(
-            "the order is x, y, width, height: the two shifts come first",
-            lambda box, anchor: coding.encode(box, anchor).roll(2),
-        ),
-    ],
+        "the order is x, y, width, height: the two shifts come first": lambda box, anchor: coding.encode(
+            box, anchor
+        ).roll(2),
+    },
     praise="Four numbers without a unit, the same for a small and a large anchor: `coding.encode`.",
     draw=_offsets_on,
 )
@@ -282,46 +248,35 @@ smooth_l1 = Exercise(
         Case("errors from -3 to 3", (torch.linspace(-3, 3, 25),)),
         Case("four offsets of two anchors", (torch.tensor([[0.5, -0.5, 3.0, 0.0], [1.0, -1.0, -2.5, 0.1]]),)),
     ],
-    mistakes=[
-        Mistake(
-            "there is a jump at 1: the straight part is |d| - .5, so that both parts meet",
-            lambda d: torch.where(d.abs() < 1, 0.5 * d * d, d.abs()),
+    mistakes={
+        "there is a jump at 1: the straight part is |d| - .5, so that both parts meet": lambda d: torch.where(
+            d.abs() < 1, 0.5 * d * d, d.abs()
         ),
-        Mistake(
-            "the square has a half before it: .5 d²",
-            lambda d: torch.where(d.abs() < 1, d * d, d.abs() - 0.5),
+        "the square has a half before it: .5 d²": lambda d: torch.where(d.abs() < 1, d * d, d.abs() - 0.5),
+        "the two parts are the wrong way round: the parabola belongs to |d| < 1": lambda d: torch.where(
+            d.abs() < 1, d.abs() - 0.5, 0.5 * d * d
         ),
-        Mistake(
-            "the two parts are the wrong way round: the parabola belongs to |d| < 1",
-            lambda d: torch.where(d.abs() < 1, d.abs() - 0.5, 0.5 * d * d),
+        "take .5 off, don't add it: at 1 both parts are .5": lambda d: torch.where(
+            d.abs() < 1, 0.5 * d * d, d.abs() + 0.5
         ),
-        Mistake(
-            "take .5 off, don't add it: at 1 both parts are .5",
-            lambda d: torch.where(d.abs() < 1, 0.5 * d * d, d.abs() + 0.5),
+        "that is plain L1; near 0 it should be the parabola .5 d²": lambda d: d.abs(),
+        "that is the parabola everywhere; beyond 1 it goes on straight": lambda d: 0.5 * d * d,
+        "an error of -3 is as bad as one of 3: compare |d| with 1, not d": lambda d: torch.where(
+            d < 1, 0.5 * d * d, d - 0.5
         ),
-        Mistake("that is plain L1; near 0 it should be the parabola .5 d²", lambda d: d.abs()),
-        Mistake("that is the parabola everywhere; beyond 1 it goes on straight", lambda d: 0.5 * d * d),
-        Mistake(
-            "an error of -3 is as bad as one of 3: compare |d| with 1, not d",
-            lambda d: torch.where(d < 1, 0.5 * d * d, d - 0.5),
+        "the straight part wants |d|; errors below -1 have become negative losses": lambda d: torch.where(
+            d.abs() < 1, 0.5 * d * d, d - 0.5
         ),
-        Mistake(
-            "the straight part wants |d|; errors below -1 have become negative losses",
-            lambda d: torch.where(d.abs() < 1, 0.5 * d * d, d - 0.5),
+        "the two parts meet at .5 in yours; they should meet at 1": lambda d: torch.where(
+            d.abs() < 0.5, 0.5 * d * d, d.abs() - 0.5
         ),
-        Mistake(
-            "the two parts meet at .5 in yours; they should meet at 1",
-            lambda d: torch.where(d.abs() < 0.5, 0.5 * d * d, d.abs() - 0.5),
+        "one number came back; the losses of all errors were asked for, sums come later": lambda d: (
+            F.smooth_l1_loss(d, torch.zeros_like(d), reduction="sum")
         ),
-        Mistake(
-            "one number came back; the losses of all errors were asked for, sums come later",
-            lambda d: F.smooth_l1_loss(d, torch.zeros_like(d), reduction="sum"),
+        "one number came back, and a mean: the losses of all errors were asked for": lambda d: (
+            F.smooth_l1_loss(d, torch.zeros_like(d))
         ),
-        Mistake(
-            "one number came back, and a mean: the losses of all errors were asked for",
-            lambda d: F.smooth_l1_loss(d, torch.zeros_like(d)),
-        ),
-    ],
+    },
     praise="A parabola near 0, straight beyond 1, so one wild box can't pull harder than with 1.",
     draw=_curve_on,
 )
@@ -352,60 +307,39 @@ background_loss = Exercise(
         Case("large logits", (torch.tensor([[100.0, 90.0, 80.0], [95.0, 100.0, 0.0]]),)),
         Case("one anchor far above the others", (torch.tensor([[0.0, 200.0, 0.0], [1.0, 0.0, 0.0]]),)),
     ],
-    mistakes=[
-        Mistake("that is p(background) itself; the loss is -log of it", lambda z: z.softmax(dim=-1)[..., 0]),
-        Mistake("the minus sign is missing: a loss isn't negative", lambda z: -_background_loss(z)),
-        Mistake("that is -logit: without the other classes it is no probability", lambda z: -z[..., 0]),
-        Mistake(
-            "that is 1 - p(background), which ends at 1; -log p has no upper end",
-            lambda z: 1 - z.softmax(dim=-1)[..., 0],
+    mistakes={
+        "that is p(background) itself; the loss is -log of it": lambda z: z.softmax(dim=-1)[..., 0],
+        "the minus sign is missing: a loss isn't negative": lambda z: -_background_loss(z),
+        "that is -logit: without the other classes it is no probability": lambda z: -z[..., 0],
+        "that is 1 - p(background), which ends at 1; -log p has no upper end": lambda z: (
+            1 - z.softmax(dim=-1)[..., 0]
         ),
-        Mistake(
-            "that is -log p of the best class; the class that is asked for is 0, background",
-            lambda z: -z.log_softmax(dim=-1).max(dim=-1)[0],
+        "that is -log p of the best class; the class that is asked for is 0, background": lambda z: (
+            -z.log_softmax(dim=-1).max(dim=-1)[0]
         ),
-        Mistake(
-            "that is -log p of the best object class; background, class 0, is what it should have been",
-            lambda z: -z.log_softmax(dim=-1)[..., 1:].max(dim=-1)[0],
+        "that is -log p of the best object class; background, class 0, is what it should have been": lambda z: (
+            -z.log_softmax(dim=-1)[..., 1:].max(dim=-1)[0]
         ),
-        Mistake(
-            "the softmax went over the anchors; an anchor's classes are its line, `dim=-1`",
-            lambda z: -z.log_softmax(dim=0)[..., 0],
+        "the softmax went over the anchors; an anchor's classes are its line, `dim=-1`": lambda z: (
+            -z.log_softmax(dim=0)[..., 0]
         ),
-        Mistake(
-            "exp(100) is more than float32 can hold: take each line's maximum off first, or use `logsumexp`",
-            _softmax_by_hand,
+        "exp(100) is more than float32 can hold: take each line's maximum off first, or use `logsumexp`": _softmax_by_hand,
+        "p(background) became 0 in float32, and -log 0 is infinite: take the logarithm before p gets so small, "
+        "with `log_softmax` or `logsumexp`": lambda z: -z.softmax(dim=-1)[..., 0].log(),
+        "the maximum that you took off is missing after the logarithm: take it off z₀ too, or add it again": lambda z: (
+            _background_loss(z) - z.max(dim=-1)[0]
         ),
-        Mistake(
-            "p(background) became 0 in float32, and -log 0 is infinite: take the logarithm before p gets so small, "
-            "with `log_softmax` or `logsumexp`",
-            lambda z: -z.softmax(dim=-1)[..., 0].log(),
+        "one number came back; a loss for each line was asked for": lambda z: _background_loss(z).mean(),
+        "that is -log p of every class; only that of class 0, background, was asked for": lambda z: (
+            -z.log_softmax(dim=-1)
         ),
-        Mistake(
-            "the maximum that you took off is missing after the logarithm: take it off z₀ too, or add it again",
-            lambda z: _background_loss(z) - z.max(dim=-1)[0],
+        "the natural logarithm is meant, not the one to base 10": lambda z: _background_loss(z) / log(10),
+        "exp(100) is more than float32 can hold: `log_softmax` or `logsumexp` do the sum without it": lambda z: (
+            z.exp().sum(dim=-1).log() - z[..., 0]
         ),
-        Mistake(
-            "one number came back; a loss for each line was asked for",
-            lambda z: _background_loss(z).mean(),
-        ),
-        Mistake(
-            "that is -log p of every class; only that of class 0, background, was asked for",
-            lambda z: -z.log_softmax(dim=-1),
-        ),
-        Mistake(
-            "the natural logarithm is meant, not the one to base 10", lambda z: _background_loss(z) / log(10)
-        ),
-        Mistake(
-            "exp(100) is more than float32 can hold: `log_softmax` or `logsumexp` do the sum without it",
-            lambda z: z.exp().sum(dim=-1).log() - z[..., 0],
-        ),
-        Mistake(
-            "you took off one maximum for all lines: the small lines became 0, and log 0 is -inf. Each line wants "
-            "its own",
-            _one_maximum,
-        ),
-    ],
+        "you took off one maximum for all lines: the small lines became 0, and log 0 is -inf. Each line wants "
+        "its own": _one_maximum,
+    },
     praise="This is the number that ranks the negatives, and the term of each one chosen.",
 )
 
@@ -462,57 +396,38 @@ multibox = Exercise(
         Case("one positive", _image(1, [0, 0, 0, 1, 0])),
         Case("no object in the image", _image(2, [0, 0, 0, 0])),
     ],
-    mistakes=[
-        Mistake("N counts the positives alone; yours counts the negatives too", _instead(by="used")),
-        Mistake(
-            "0 / 0 is NaN: an image without objects has to cost 0, so N is at least 1", _instead(by="bare")
+    mistakes={
+        "N counts the positives alone; yours counts the negatives too": _instead(by="used"),
+        "0 / 0 is NaN: an image without objects has to cost 0, so N is at least 1": _instead(by="bare"),
+        "the division by N is missing": _instead(by="1"),
+        "cross-entropy and smooth L1 give a mean if one doesn't ask for a sum: `reduction='sum'`, then divide": _instead(
+            reduction="mean", by="1"
         ),
-        Mistake("the division by N is missing", _instead(by="1")),
-        Mistake(
-            "cross-entropy and smooth L1 give a mean if one doesn't ask for a sum: `reduction='sum'`, then divide",
-            _instead(reduction="mean", by="1"),
+        "mean, and then divided by N once more: take sums and divide once": _instead(reduction="mean"),
+        "background has no box: the offsets count for the positives alone": _instead(located="every"),
+        "the chosen negatives have offsets in your sum; only positives do": _instead(located="used"),
+        "the negatives are missing: nothing says background": _instead(classed="positive"),
+        "the positives' classes are missing: cross-entropy goes over `positive | negative`": _instead(
+            classed="negative"
         ),
-        Mistake(
-            "mean, and then divided by N once more: take sums and divide once", _instead(reduction="mean")
+        "that is plain L1; offsets cost smooth L1": _instead(beta=0.0),
+        "the localisation is missing": _instead(weight=0.0),
+        "the confidence is missing": _instead(conf=0.0),
+        "only one of the two sums is divided: N divides both, so put them in brackets": lambda *given: (
+            _multibox(*given, conf=0.0) + _multibox(*given, weight=0.0, by="1")
         ),
-        Mistake(
-            "background has no box: the offsets count for the positives alone", _instead(located="every")
+        "N is at least 1, which isn't one more than the positives: `max(1, count)`": _instead(by="more"),
+        "cross-entropy and smooth L1 give a mean without `reduction='sum'`; take the sums, then divide by N": lambda *given: (
+            _multibox(*given, reduction="mean", by="1") if (given[3] > 0).any() else torch.tensor(0.0)
         ),
-        Mistake("the chosen negatives have offsets in your sum; only positives do", _instead(located="used")),
-        Mistake("the negatives are missing: nothing says background", _instead(classed="positive")),
-        Mistake(
-            "the positives' classes are missing: cross-entropy goes over `positive | negative`",
-            _instead(classed="negative"),
+        "two numbers came back; the loss is their sum": lambda *given: torch.stack(
+            [_multibox(*given, conf=0.0), _multibox(*given, weight=0.0)]
         ),
-        Mistake("that is plain L1; offsets cost smooth L1", _instead(beta=0.0)),
-        Mistake("the localisation is missing", _instead(weight=0.0)),
-        Mistake("the confidence is missing", _instead(conf=0.0)),
-        Mistake(
-            "only one of the two sums is divided: N divides both, so put them in brackets",
-            lambda *given: _multibox(*given, conf=0.0) + _multibox(*given, weight=0.0, by="1"),
+        "all background anchors are in the sum; only the chosen negatives count": _instead(classed="every"),
+        "that is the mean over the four offsets; it is their sum, or boxes weigh a quarter": _instead(
+            weight=0.25
         ),
-        Mistake(
-            "N is at least 1, which isn't one more than the positives: `max(1, count)`", _instead(by="more")
-        ),
-        Mistake(
-            "cross-entropy and smooth L1 give a mean without `reduction='sum'`; take the sums, then divide by N",
-            lambda *given: (
-                _multibox(*given, reduction="mean", by="1") if (given[3] > 0).any() else torch.tensor(0.0)
-            ),
-        ),
-        Mistake(
-            "two numbers came back; the loss is their sum",
-            lambda *given: torch.stack([_multibox(*given, conf=0.0), _multibox(*given, weight=0.0)]),
-        ),
-        Mistake(
-            "all background anchors are in the sum; only the chosen negatives count",
-            _instead(classed="every"),
-        ),
-        Mistake(
-            "that is the mean over the four offsets; it is their sum, or boxes weigh a quarter",
-            _instead(weight=0.25),
-        ),
-    ],
+    },
     praise="That is `loss.multibox_loss`, one image at a time.",
 )
 
@@ -522,17 +437,16 @@ multibox = Exercise(
 start = Exercise(
     "4.6 the first loss",
     4 * log(21),
-    mistakes=[
-        Mistake(
-            "that is one anchor; three negatives come with each positive, and N counts the positives alone",
-            log(21),
+    mistakes={
+        "that is one anchor; three negatives come with each positive, and N counts the positives alone": log(
+            21
         ),
-        Mistake("those are the negatives; the positive itself counts too", 3 * log(21)),
-        Mistake("4 · ln 20 is 11.98, but background is a class too: 21", 4 * log(20)),
-        Mistake("that is the sum of five anchors; one positive and three negatives are four", 5 * log(21)),
-        Mistake("-log p is the natural logarithm here, not the one to base 10", 4 * log(21, 10)),
-        Mistake("-log p is the natural logarithm here, not the one to base 2", 4 * log(21, 2)),
-    ],
+        "those are the negatives; the positive itself counts too": 3 * log(21),
+        "4 · ln 20 is 11.98, but background is a class too: 21": 4 * log(20),
+        "that is the sum of five anchors; one positive and three negatives are four": 5 * log(21),
+        "-log p is the natural logarithm here, not the one to base 10": 4 * log(21, 10),
+        "-log p is the natural logarithm here, not the one to base 2": 4 * log(21, 2),
+    },
     praise="4 · ln 21 = 12.18. A first loss far above it means that the network is sure of wrong things.",
     tolerance=2e-3,
 )

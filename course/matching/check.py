@@ -7,7 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from course.kit.checking import Case, Exercise, Mistake
+from course.kit.checking import Case, Exercise
 from ssdlib import matching
 from ssdlib.plots import ORANGE, RED
 
@@ -100,42 +100,34 @@ step_two = Exercise(
         Case("nothing reaches it", (RIVALS, 0.5)),
         Case("a tie, and two objects that both reach it", (LATE, 0.5)),
     ],
-    mistakes=[
-        Mistake("an IoU of exactly .5 counts: the rule is >=, yours is >", _strictly),
-        Mistake(
-            "every anchor got an object; those below the threshold are background, -1",
-            lambda table, threshold: table.argmax(dim=0),
+    mistakes={
+        "an IoU of exactly .5 counts: the rule is >=, yours is >": _strictly,
+        "every anchor got an object; those below the threshold are background, -1": lambda table, threshold: (
+            table.argmax(dim=0)
         ),
-        Mistake(
-            "you took each object's best anchor; step two asks each anchor for its best object",
-            lambda table, threshold: torch.where(table.max(dim=1)[0] >= threshold, table.argmax(dim=1), -1),
+        "you took each object's best anchor; step two asks each anchor for its best object": lambda table, threshold: (
+            torch.where(table.max(dim=1)[0] >= threshold, table.argmax(dim=1), -1)
         ),
-        Mistake(
-            "background is -1 here, not 0: 0 is the first object",
-            lambda table, threshold: torch.where(table.max(dim=0)[0] >= threshold, table.argmax(dim=0), 0),
+        "background is -1 here, not 0: 0 is the first object": lambda table, threshold: torch.where(
+            table.max(dim=0)[0] >= threshold, table.argmax(dim=0), 0
         ),
-        Mistake(
-            "that is the overlap; the index of the object was asked for",
-            lambda table, threshold: table.max(dim=0)[0],
+        "that is the overlap; the index of the object was asked for": lambda table, threshold: table.max(
+            dim=0
+        )[0],
+        "where several objects reach the threshold you took the last one; the best one is asked for": lambda table, threshold: (
+            _reaching(table, threshold, last=True)
         ),
-        Mistake(
-            "where several objects reach the threshold you took the last one; the best one is asked for",
-            lambda table, threshold: _reaching(table, threshold, last=True),
+        "where several objects reach the threshold you took the first one; the best one is asked for": lambda table, threshold: (
+            _reaching(table, threshold, last=False)
         ),
-        Mistake(
-            "where several objects reach the threshold you took the first one; the best one is asked for",
-            lambda table, threshold: _reaching(table, threshold, last=False),
+        "two objects overlap the anchor equally: the lower one gets it": _last_of_equals,
+        "that is the table of who reaches the threshold, True or False; one object for each anchor is asked for": lambda table, threshold: (
+            table >= threshold
         ),
-        Mistake("two objects overlap the anchor equally: the lower one gets it", _last_of_equals),
-        Mistake(
-            "that is the table of who reaches the threshold, True or False; one object for each anchor is asked for",
-            lambda table, threshold: table >= threshold,
+        "`threshold` is given: you compared with .5 whatever it was": lambda table, threshold: _step_two(
+            table, 0.5
         ),
-        Mistake(
-            "`threshold` is given: you compared with .5 whatever it was",
-            lambda table, threshold: _step_two(table, 0.5),
-        ),
-    ],
+    },
     praise="Ties go to the first object, .5 itself counts, and what reaches nobody is background.",
     draw=_table_on(by_object=False),
 )
@@ -211,41 +203,25 @@ greedy = Exercise(
     "3.2 step one",
     _greedy,
     cases=TABLES,
-    mistakes=[
-        Mistake(
-            "two objects got the same anchor, and one of them will be overwritten: an assigned anchor has to leave "
-            "the pool as well as its object",
-            _argmax,
+    mistakes={
+        "two objects got the same anchor, and one of them will be overwritten: an assigned anchor has to leave "
+        "the pool as well as its object": _argmax,
+        "that is each object's argmax: two may get the same anchor, and an object of zeros gets anchor 0": lambda table: (
+            table.argmax(dim=1)
         ),
-        Mistake(
-            "that is each object's argmax: two may get the same anchor, and an object of zeros gets anchor 0",
-            lambda table: table.argmax(dim=1),
+        "an object was assigned twice, and the later anchor replaced the better one: clear its line, not only "
+        "the anchor's column": lambda table: _until(table, 0, rows=False),
+        "you served the anchors in their order; the best pair of the whole table comes first": _by_anchors,
+        "step one has no threshold: any overlap above 0 is enough": lambda table: _until(table, 0.5),
+        "a list of anchors was asked for, one for each object; yours has one entry for each anchor": lambda table: (
+            _matched(table, _greedy(table))
         ),
-        Mistake(
-            "an object was assigned twice, and the later anchor replaced the better one: clear its line, not only "
-            "the anchor's column",
-            lambda table: _until(table, 0, rows=False),
+        "you served the objects in their order; the best pair of the whole table comes first": _in_turn,
+        "an object that touches no anchor stays without one: stop when nothing above 0 is left": _never_stops,
+        "stop when nothing above 0 is left: the maximum of zeros is 0, and somebody gets anchor 0 for it": lambda table: (
+            _until(table, 0, always=True)
         ),
-        Mistake(
-            "you served the anchors in their order; the best pair of the whole table comes first", _by_anchors
-        ),
-        Mistake("step one has no threshold: any overlap above 0 is enough", lambda table: _until(table, 0.5)),
-        Mistake(
-            "a list of anchors was asked for, one for each object; yours has one entry for each anchor",
-            lambda table: _matched(table, _greedy(table)),
-        ),
-        Mistake(
-            "you served the objects in their order; the best pair of the whole table comes first", _in_turn
-        ),
-        Mistake(
-            "an object that touches no anchor stays without one: stop when nothing above 0 is left",
-            _never_stops,
-        ),
-        Mistake(
-            "stop when nothing above 0 is left: the maximum of zeros is 0, and somebody gets anchor 0 for it",
-            lambda table: _until(table, 0, always=True),
-        ),
-    ],
+    },
     praise="Best pair first, both leave the pool, nobody is forced: `matching.bipartite`, one image at a time.",
     draw=_table_on(by_object=True),
 )
@@ -295,22 +271,15 @@ both = Exercise(
         Case("an object without an anchor", _pairs[2]),
         Case("two objects too small for step two", _pairs[3]),
     ],
-    mistakes=[
-        Mistake(
-            "step two took an anchor away that step one had given: write step one's pairs last",
-            _two_overrules,
+    mistakes={
+        "step two took an anchor away that step one had given: write step one's pairs last": _two_overrules,
+        "an object without an anchor has own = -1, and index -1 is the last anchor: leave such objects out": _wraps,
+        "step one's pairs are missing": lambda table, own, threshold: _step_two(table, threshold),
+        "step two is missing: an object that has its anchor may get more": lambda table, own, threshold: (
+            _matched(table, own)
         ),
-        Mistake(
-            "an object without an anchor has own = -1, and index -1 is the last anchor: leave such objects out",
-            _wraps,
-        ),
-        Mistake("step one's pairs are missing", lambda table, own, threshold: _step_two(table, threshold)),
-        Mistake(
-            "step two is missing: an object that has its anchor may get more",
-            lambda table, own, threshold: _matched(table, own),
-        ),
-        Mistake("you wrote the anchor's own number there; what it answers for is an object", _writes_anchor),
-    ],
+        "you wrote the anchor's own number there; what it answers for is an object": _writes_anchor,
+    },
     praise="These are both steps of the paper's section 2.2.",
     draw=_table_on(by_object=False),
 )
@@ -321,18 +290,15 @@ both = Exercise(
 smallest = Exercise(
     "3.4 the smallest object",
     30 * 0.5**0.5,
-    mistakes=[
-        Mistake("half the side has a quarter of the area: its IoU is .25", 15.0),
-        Mistake("that is the area in px²; the side is its root", 450.0),
-        Mistake("that is the largest square, 30 · √2; the smallest was asked for", 30 * 2**0.5),
-        Mistake("nearly: keep one digit behind the point; with 21 px the IoU is .49", 21.0),
-        Mistake("that square is the anchor itself: IoU 1, but .5 is enough", 30.0),
-        Mistake(
-            "two thirds of the area: that is for two boxes of the same size. Here the object lies inside, and the "
-            "area covered together is the anchor",
-            30 * (2 / 3) ** 0.5,
-        ),
-    ],
+    mistakes={
+        "half the side has a quarter of the area: its IoU is .25": 15.0,
+        "that is the area in px²; the side is its root": 450.0,
+        "that is the largest square, 30 · √2; the smallest was asked for": 30 * 2**0.5,
+        "nearly: keep one digit behind the point; with 21 px the IoU is .49": 21.0,
+        "that square is the anchor itself: IoU 1, but .5 is enough": 30.0,
+        "two thirds of the area: that is for two boxes of the same size. Here the object lies inside, and the "
+        "area covered together is the anchor": 30 * (2 / 3) ** 0.5,
+    },
     praise="s² / 900 = .5, so s = 30 · √.5 = 21.2 px, an area of 450. No anchor has less than 900 px², so an object "
     "of less than 450 px² reaches .5 with none, whatever its shape.",
     tolerance=2e-3,
@@ -344,31 +310,18 @@ smallest = Exercise(
 same_size = Exercise(
     "3.5 a plus or a single one",
     [5, 5, 5, 1, 1, 1],
-    mistakes=[
-        Mistake(
-            "diagonal neighbours are too far: shifted along both axes they share (60 - 16)² / 60² = .54, "
-            "not two thirds",
-            [9, 9, 9, 1, 1, 1],
-        ),
-        Mistake(
-            "sharing half of the area isn't IoU .5: the area covered together is more than one box. Two thirds have "
-            "to be shared",
-            [9, 9, 9, 5, 5, 1],
-        ),
-        Mistake(
-            "a shift may be a third of the side: 64 px of 162, and 100 px of 213, are more",
-            [5, 5, 5, 5, 5, 1],
-        ),
-        Mistake(
-            "the neighbours left, right, above and below, and the one in the middle too", [4, 4, 4, 0, 0, 0]
-        ),
-        Mistake("neighbours above and below count as well as those left and right", [3, 3, 3, 1, 1, 1]),
-        Mistake(
-            "a neighbour that is one stride away still overlaps: compare the stride with the side", [1] * 6
-        ),
-        Mistake("strides grow faster than sides: 64 px is more than a third of 162", [5] * 6),
-        Mistake("the third map has stride 32 and side 111: 32 is less than a third, 37", [5, 5, 1, 1, 1, 1]),
-    ],
+    mistakes={
+        "diagonal neighbours are too far: shifted along both axes they share (60 - 16)² / 60² = .54, "
+        "not two thirds": [9, 9, 9, 1, 1, 1],
+        "sharing half of the area isn't IoU .5: the area covered together is more than one box. Two thirds have "
+        "to be shared": [9, 9, 9, 5, 5, 1],
+        "a shift may be a third of the side: 64 px of 162, and 100 px of 213, are more": [5, 5, 5, 5, 5, 1],
+        "the neighbours left, right, above and below, and the one in the middle too": [4, 4, 4, 0, 0, 0],
+        "neighbours above and below count as well as those left and right": [3, 3, 3, 1, 1, 1],
+        "a neighbour that is one stride away still overlaps: compare the stride with the side": [1] * 6,
+        "strides grow faster than sides: 64 px is more than a third of 162": [5] * 6,
+        "the third map has stride 32 and side 111: 32 is less than a third, 37": [5, 5, 1, 1, 1, 1],
+    },
     praise="8 of 30, 16 of 60, 32 of 111 are less than a third; 64 of 162, 100 of 213 are more, and the last map has "
     "one cell. Anchors of other shapes come on top.",
 )
@@ -397,42 +350,27 @@ lost = Exercise(
         Case("three want anchor 0", (CHAIN,)),
         Case("the first and the third want anchor 1", (APART,)),
     ],
-    mistakes=[
-        Mistake(
-            "the last of those who want an anchor keeps it; only those before it are lost",
-            lambda table: [
-                i
-                for i, a in enumerate(table.argmax(dim=1).tolist())
-                if table.argmax(dim=1).tolist().count(a) > 1
-            ],
-        ),
-        Mistake(
-            "whoever comes first loses: later objects overwrite, earlier ones don't",
-            lambda table: [
-                i for i, a in enumerate(table.argmax(dim=1).tolist()) if a in table.argmax(dim=1).tolist()[:i]
-            ],
-        ),
-        Mistake(
-            "look at all later objects, not only at the next one",
-            lambda table: [i for i, (a, b) in enumerate(pairwise(table.argmax(dim=1).tolist())) if a == b],
-        ),
-        Mistake(
-            "those are the objects that keep their anchor; the others were asked for",
-            lambda table: [i for i in range(len(table)) if i not in _lost(table)],
-        ),
-        Mistake(
-            "those are the anchors; the objects that lose them were asked for",
-            lambda table: [int(table[i].argmax()) for i in _lost(table)],
-        ),
-        Mistake(
-            "True or False for each object; a list of the objects' numbers was asked for",
-            lambda table: [i in _lost(table) for i in range(len(table))],
-        ),
-        Mistake(
-            "the shortcut doesn't compare the overlaps: the later object overwrites, even if it overlaps less",
-            _weaker,
-        ),
-    ],
+    mistakes={
+        "the last of those who want an anchor keeps it; only those before it are lost": lambda table: [
+            i for i, a in enumerate(table.argmax(dim=1).tolist()) if table.argmax(dim=1).tolist().count(a) > 1
+        ],
+        "whoever comes first loses: later objects overwrite, earlier ones don't": lambda table: [
+            i for i, a in enumerate(table.argmax(dim=1).tolist()) if a in table.argmax(dim=1).tolist()[:i]
+        ],
+        "look at all later objects, not only at the next one": lambda table: [
+            i for i, (a, b) in enumerate(pairwise(table.argmax(dim=1).tolist())) if a == b
+        ],
+        "those are the objects that keep their anchor; the others were asked for": lambda table: [
+            i for i in range(len(table)) if i not in _lost(table)
+        ],
+        "those are the anchors; the objects that lose them were asked for": lambda table: [
+            int(table[i].argmax()) for i in _lost(table)
+        ],
+        "True or False for each object; a list of the objects' numbers was asked for": lambda table: [
+            i in _lost(table) for i in range(len(table))
+        ],
+        "the shortcut doesn't compare the overlaps: the later object overwrites, even if it overlaps less": _weaker,
+    },
     praise="Each object in your list has no anchor in step one of much published code.",
 )
 

@@ -8,7 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from course.kit.checking import Case, Exercise, Mistake
+from course.kit.checking import Case, Exercise
 from ssdlib.plots import BLUE, ORANGE, RED
 
 # ---- 5.1 the side of the next map
@@ -38,43 +38,29 @@ next_side = Exercise(
         Case("conv8_2", (5, 3, 1, 0, 1, False)),
         Case("the strided stem", (300, 5, 2, 2, 1, False)),
     ],
-    mistakes=[
-        Mistake("with `up` the division is rounded up: 75 becomes 38", _side_with(up=False)),
-        Mistake("without `up` the division is rounded down: 75 becomes 37", _side_with(up=True)),
-        Mistake(
-            "a dilated kernel is wider than its taps: it covers dilation · (kernel - 1) + 1 cells",
-            _side_with(dilation=1),
+    mistakes={
+        "with `up` the division is rounded up: 75 becomes 38": _side_with(up=False),
+        "without `up` the division is rounded down: 75 becomes 37": _side_with(up=True),
+        "a dilated kernel is wider than its taps: it covers dilation · (kernel - 1) + 1 cells": _side_with(
+            dilation=1
         ),
-        Mistake(
-            "padding is added on both sides, so it counts twice",
-            lambda side, kernel, stride, padding, dilation, up: _side(
-                side + padding, kernel, stride, 0, dilation, up
-            ),
+        "padding is added on both sides, so it counts twice": lambda side, kernel, stride, padding, dilation, up: (
+            _side(side + padding, kernel, stride, 0, dilation, up)
         ),
-        Mistake(
-            "one place is always there: divide what the kernel can move, then add 1",
-            lambda *given: _side(*given) - 1,
+        "one place is always there: divide what the kernel can move, then add 1": lambda *given: (
+            _side(*given) - 1
         ),
-        Mistake("divide before you add 1, not after", lambda *given: _one_inside(*given)),
-        Mistake(
-            "`up` adds 1 only where something is left over: pool1 divides evenly and gives 150, not 151",
-            lambda side, kernel, stride, padding, dilation, up: (
-                _side(side, kernel, stride, padding, dilation, False) + up
-            ),
+        "divide before you add 1, not after": lambda *given: _one_inside(*given),
+        "`up` adds 1 only where something is left over: pool1 divides evenly and gives 150, not 151": lambda side, kernel, stride, padding, dilation, up: (
+            _side(side, kernel, stride, padding, dilation, False) + up
         ),
-        Mistake(
-            "the division is right, but a map has a whole number of cells: round it, up or down as `up` says",
-            lambda side, kernel, stride, padding, dilation, up: (
-                (side + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1
-            ),
+        "the division is right, but a map has a whole number of cells: round it, up or down as `up` says": lambda side, kernel, stride, padding, dilation, up: (
+            (side + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1
         ),
-        Mistake(
-            "you round up and down the wrong way round: `up` is True for the pools, 75 becomes 38",
-            lambda side, kernel, stride, padding, dilation, up: _side(
-                side, kernel, stride, padding, dilation, not up
-            ),
+        "you round up and down the wrong way round: `up` is True for the pools, 75 becomes 38": lambda side, kernel, stride, padding, dilation, up: (
+            _side(side, kernel, stride, padding, dilation, not up)
         ),
-    ],
+    },
     praise="That is how 300 becomes 150, 75, 38, 19, 10, 5, 3 and 1.",
 )
 
@@ -89,17 +75,14 @@ def _one_inside(side: int, kernel: int, stride: int, padding: int, dilation: int
 floored = Exercise(
     "5.2 anchors after a floor",
     8432,
-    mistakes=[
-        Mistake("that is how many it should be; the first map has 37² cells now, not 38²", 8732),
-        Mistake("that is the first map alone; the other five are still there", 5476),
-        Mistake("38² - 37² = 75 cells are missing, and each had 4 anchors", 8657),
-        Mistake(
-            "that is what comes out if no pool rounds up; here only pool3 rounds down, so the second map is 19²",
-            8096,
-        ),
-        Mistake("the first map has 4 anchors in each cell, not 6", 8732 - 450),
-        Mistake("that is how many are missing", 300),
-    ],
+    mistakes={
+        "that is how many it should be; the first map has 37² cells now, not 38²": 8732,
+        "that is the first map alone; the other five are still there": 5476,
+        "38² - 37² = 75 cells are missing, and each had 4 anchors": 8657,
+        "that is what comes out if no pool rounds up; here only pool3 rounds down, so the second map is 19²": 8096,
+        "the first map has 4 anchors in each cell, not 6": 8732 - 450,
+        "that is how many are missing": 300,
+    },
     praise="4 · (38² - 37²) = 300 are missing: 8,432. Half a cell of rounding, and every later row is off by 300.",
     tolerance=1e-6,
 )
@@ -122,27 +105,23 @@ parameters = Exercise(
         Case("conv6_1", (1024, 256, 1)),
         Case("the conf head on fc7", (1024, 126, 3)),
     ],
-    mistakes=[
-        Mistake("each output channel has a bias too", lambda i, o, k: k * k * i * o),
-        Mistake("the kernel is a square: kernel · kernel taps", lambda i, o, k: k * i * o + o),
-        Mistake(
-            "a kernel has one layer of taps for each input channel: times `inputs`",
-            lambda i, o, k: k * k * o + o,
+    mistakes={
+        "each output channel has a bias too": lambda i, o, k: k * k * i * o,
+        "the kernel is a square: kernel · kernel taps": lambda i, o, k: k * i * o + o,
+        "a kernel has one layer of taps for each input channel: times `inputs`": lambda i, o, k: (
+            k * k * o + o
         ),
-        Mistake(
-            "there is one bias for each output channel, not for each input channel",
-            lambda i, o, k: k * k * i * o + i,
+        "there is one bias for each output channel, not for each input channel": lambda i, o, k: (
+            k * k * i * o + i
         ),
-        Mistake(
-            "one bias for each output channel, added to the sum; not one for each pair of channels",
-            lambda i, o, k: (k * k + 1) * i * o,
+        "one bias for each output channel, added to the sum; not one for each pair of channels": lambda i, o, k: (
+            (k * k + 1) * i * o
         ),
-        Mistake(
-            "the bias is added once to the sum of all taps, not as one more input at each tap",
-            lambda i, o, k: k * k * (i + 1) * o,
+        "the bias is added once to the sum of all taps, not as one more input at each tap": lambda i, o, k: (
+            k * k * (i + 1) * o
         ),
-        Mistake("one bias for each output channel, not one for the layer", lambda i, o, k: k * k * i * o + 1),
-    ],
+        "one bias for each output channel, not one for the layer": lambda i, o, k: k * k * i * o + 1,
+    },
     praise="The side of the map is not in it: a convolution costs the same parameters on 38² as on 3².",
 )
 
@@ -181,38 +160,29 @@ seen = Exercise(
     "5.4 what a stack sees",
     _seen,
     cases=STACKS,
-    mistakes=[
-        Mistake(
-            "two 3x3 see 5 pixels, not 9: each layer adds to the field, it doesn't multiply it",
-            lambda layers: prod(kernel for kernel, _, _ in layers),
+    mistakes={
+        "two 3x3 see 5 pixels, not 9: each layer adds to the field, it doesn't multiply it": lambda layers: (
+            prod(kernel for kernel, _, _ in layers)
         ),
-        Mistake(
-            "behind a stride of 2 one cell is 2 pixels wide: keep the product of the strides",
-            lambda layers: 1 + sum((kernel - 1) * dilation for kernel, _, dilation in layers),
+        "behind a stride of 2 one cell is 2 pixels wide: keep the product of the strides": lambda layers: (
+            1 + sum((kernel - 1) * dilation for kernel, _, dilation in layers)
         ),
-        Mistake(
-            "a kernel with dilation d has d - 1 gaps between its taps: (kernel - 1) · dilation",
-            lambda layers: _seen([(kernel, step, 1) for kernel, step, _ in layers]),
+        "a kernel with dilation d has d - 1 gaps between its taps: (kernel - 1) · dilation": lambda layers: (
+            _seen([(kernel, step, 1) for kernel, step, _ in layers])
         ),
-        Mistake("a layer's own stride counts from the next layer on, not for itself", _seen_early),
-        Mistake(
-            "the strides multiply: behind two pools one cell is 4 pixels wide",
-            lambda layers: _seen_last(layers),
+        "a layer's own stride counts from the next layer on, not for itself": _seen_early,
+        "the strides multiply: behind two pools one cell is 4 pixels wide": lambda layers: _seen_last(layers),
+        "begin with the one pixel that a cell is": lambda layers: _seen(layers) - 1,
+        "a kernel with dilation d reaches (kernel - 1) · d further; kernel · d - 1 is too far": lambda layers: (
+            _seen_by(layers, lambda kernel, dilation: kernel * dilation - 1)
         ),
-        Mistake("begin with the one pixel that a cell is", lambda layers: _seen(layers) - 1),
-        Mistake(
-            "a kernel with dilation d reaches (kernel - 1) · d further; kernel · d - 1 is too far",
-            lambda layers: _seen_by(layers, lambda kernel, dilation: kernel * dilation - 1),
+        "a kernel of 3 adds 2, not 3: one of its taps lies where you look already": lambda layers: _seen_by(
+            layers, lambda kernel, dilation: kernel * dilation
         ),
-        Mistake(
-            "a kernel of 3 adds 2, not 3: one of its taps lies where you look already",
-            lambda layers: _seen_by(layers, lambda kernel, dilation: kernel * dilation),
+        "a layer's own stride says nothing about how far apart its inputs are; the strides before it do": lambda layers: (
+            1 + sum((kernel - 1) * dilation * step for kernel, step, dilation in layers)
         ),
-        Mistake(
-            "a layer's own stride says nothing about how far apart its inputs are; the strides before it do",
-            lambda layers: 1 + sum((kernel - 1) * dilation * step for kernel, step, dilation in layers),
-        ),
-    ],
+    },
     praise="Kernels add, strides multiply. With the network's own list this gives 92 px for conv4_3.",
 )
 
@@ -279,32 +249,22 @@ per_anchor = Exercise(
         Case("4 boxes, 3 numbers, two pictures", (_head(2, 4, 3, 3, 3), 3)),
         Case("1 cell", (_head(1, 4, 4, 1, 1), 4)),
     ],
-    mistakes=[
-        Mistake(
-            "without `permute` a row holds one channel of neighbouring cells, not all numbers of one anchor",
-            lambda x, numbers: x.reshape(len(x), -1, numbers),
+    mistakes={
+        "without `permute` a row holds one channel of neighbouring cells, not all numbers of one anchor": lambda x, numbers: (
+            x.reshape(len(x), -1, numbers)
         ),
-        Mistake(
-            "you go down the columns; the anchors go row by row, so the columns run fastest: permute(0, 2, 3, 1)",
-            lambda x, numbers: x.permute(0, 3, 2, 1).reshape(len(x), -1, numbers),
+        "you go down the columns; the anchors go row by row, so the columns run fastest: permute(0, 2, 3, 1)": lambda x, numbers: (
+            x.permute(0, 3, 2, 1).reshape(len(x), -1, numbers)
         ),
-        Mistake(
-            "the channels are box by box, all numbers of box 0 first; yours has number 0 of all boxes first",
-            _numbers_first,
+        "the channels are box by box, all numbers of box 0 first; yours has number 0 of all boxes first": _numbers_first,
+        "you have box 0 of all cells first; the anchors go cell by cell, with all boxes of a cell together": _boxes_first,
+        "the channels aren't the last axis yet, so a row mixes cells: permute(0, 2, 3, 1), then reshape": lambda x, numbers: (
+            x.permute(0, 2, 1, 3).reshape(len(x), -1, numbers)
         ),
-        Mistake(
-            "you have box 0 of all cells first; the anchors go cell by cell, with all boxes of a cell together",
-            _boxes_first,
+        "the permute is right; then reshape to (B, -1, numbers) at once: a transpose mixes the cells up again": lambda x, numbers: (
+            x.permute(0, 2, 3, 1).reshape(len(x), numbers, -1).transpose(1, 2)
         ),
-        Mistake(
-            "the channels aren't the last axis yet, so a row mixes cells: permute(0, 2, 3, 1), then reshape",
-            lambda x, numbers: x.permute(0, 2, 1, 3).reshape(len(x), -1, numbers),
-        ),
-        Mistake(
-            "the permute is right; then reshape to (B, -1, numbers) at once: a transpose mixes the cells up again",
-            lambda x, numbers: x.permute(0, 2, 3, 1).reshape(len(x), numbers, -1).transpose(1, 2),
-        ),
-    ],
+    },
     praise="Cell by cell, row by row, box by box: the order of `anchors.default_boxes`.",
     draw=_rows_on,
     size=(6.4, 2.8),
@@ -337,41 +297,31 @@ l2norm = Exercise(
         ),
         Case("a cell of zeros", (_dead, torch.full((3,), 20.0))),
     ],
-    mistakes=[
-        Mistake("that is the sum over the map; each cell has a length of its own: dim=1", _over(2, 3)),
-        Mistake("that is the sum over the batch; pictures must not see each other: dim=1", _over(0)),
-        Mistake(
-            "channels and places are summed together (Caffe calls that across_spatial); sum over dim=1 alone",
-            _over(1, 2, 3),
+    mistakes={
+        "that is the sum over the map; each cell has a length of its own: dim=1": _over(2, 3),
+        "that is the sum over the batch; pictures must not see each other: dim=1": _over(0),
+        "channels and places are summed together (Caffe calls that across_spatial); sum over dim=1 alone": _over(
+            1, 2, 3
         ),
-        Mistake(
-            "the length is the root of the sum of squares; the root is missing",
-            lambda x, scale: x / (x.square().sum(dim=1, keepdim=True) + 1e-10) * scale[:, None, None],
+        "the length is the root of the sum of squares; the root is missing": lambda x, scale: (
+            x / (x.square().sum(dim=1, keepdim=True) + 1e-10) * scale[:, None, None]
         ),
-        Mistake(
-            "scale after you divide; before it, the division takes the scale away again",
-            lambda x, scale: _l2norm(x * scale[:, None, None], torch.ones(len(scale))),
+        "scale after you divide; before it, the division takes the scale away again": lambda x, scale: (
+            _l2norm(x * scale[:, None, None], torch.ones(len(scale)))
         ),
-        Mistake(
-            "the length is √Σx²; you divide by the sum of the absolute values",
-            lambda x, scale: x / (x.abs().sum(dim=1, keepdim=True) + 1e-10) * scale[:, None, None],
+        "the length is √Σx²; you divide by the sum of the absolute values": lambda x, scale: (
+            x / (x.abs().sum(dim=1, keepdim=True) + 1e-10) * scale[:, None, None]
         ),
-        Mistake(
-            "the length is the root of the sum of squares, not of their mean",
-            lambda x, scale: x / (x.square().mean(dim=1, keepdim=True) + 1e-10).sqrt() * scale[:, None, None],
+        "the length is the root of the sum of squares, not of their mean": lambda x, scale: (
+            x / (x.square().mean(dim=1, keepdim=True) + 1e-10).sqrt() * scale[:, None, None]
         ),
-        Mistake(
-            "multiply by the scale, don't divide by it",
-            lambda x, scale: _l2norm(x, 1 / scale),
+        "multiply by the scale, don't divide by it": lambda x, scale: _l2norm(x, 1 / scale),
+        "the scale is missing: the vectors have length 1": lambda x, scale: _l2norm(
+            x, torch.ones(len(scale))
         ),
-        Mistake(
-            "the scale is missing: the vectors have length 1",
-            lambda x, scale: _l2norm(x, torch.ones(len(scale))),
+        "a cell of zeros becomes 0/0: put 1e-10 under the root": lambda x, scale: (
+            x / x.square().sum(dim=1, keepdim=True).sqrt() * scale[:, None, None]
         ),
-        Mistake(
-            "a cell of zeros becomes 0/0: put 1e-10 under the root",
-            lambda x, scale: x / x.square().sum(dim=1, keepdim=True).sqrt() * scale[:, None, None],
-        ),
-    ],
+    },
     praise="Every cell has the same length now, whatever the layers before it do; the network learns the scale.",
 )

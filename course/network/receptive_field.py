@@ -58,9 +58,8 @@ def _layers_to(name: str, strided_stem: bool) -> list[tuple[int, dict]]:
     found = {}
     for layer_name, (_, kernel, arguments) in BODY.items():
         if layer_name in POOL_BEFORE:
-            found[f"pool{POOL_BEFORE.index(layer_name) + 1}"] = (2, dict(stride=2))
-        elif layer_name == "fc6":
-            found["pool5"] = (3, dict(padding=1))
+            pool = POOL_BEFORE[layer_name]
+            found[f"pool{list(POOL_BEFORE).index(layer_name) + 1}"] = (pool["kernel_size"], pool)
         found[layer_name] = (kernel, arguments)
     if strided_stem:
         found["conv1_1"] = STEM[1:]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from course.kit.checking import Case, Exercise, Mistake
+from course.kit.checking import Case, Exercise
 from ssdlib import box_ops
 from ssdlib.data.own import TEST_SHARE, share_of
 from ssdlib.plots import BLACK, BLUE, ORANGE, RED
@@ -56,48 +56,38 @@ corners = Exercise(
         Case("YOLO", ("yolo", (0.5, 0.25, 0.5, 0.3), (640, 200))),
         Case("XML, the whole picture", ("xml", (1, 1, 400, 300), (400, 300))),
     ],
-    mistakes=[
-        Mistake(
-            "XML here counts from 1: the two minima lose one, or every box begins a pixel too late",
-            _but("xml", lambda a, b, c, d, w, h: [a, b, c, d]),
+    mistakes={
+        "XML here counts from 1: the two minima lose one, or every box begins a pixel too late": _but(
+            "xml", lambda a, b, c, d, w, h: [a, b, c, d]
         ),
-        Mistake(
-            "the maxima keep their number: pixel 300 ends where 300 pixels end",
-            _but("xml", lambda a, b, c, d, w, h: [a - 1, b - 1, c - 1, d - 1]),
+        "the maxima keep their number: pixel 300 ends where 300 pixels end": _but(
+            "xml", lambda a, b, c, d, w, h: [a - 1, b - 1, c - 1, d - 1]
         ),
-        Mistake(
-            "COCO's last two numbers are width and height, not a corner",
-            _but("coco", lambda a, b, c, d, w, h: [a, b, c, d]),
+        "COCO's last two numbers are width and height, not a corner": _but(
+            "coco", lambda a, b, c, d, w, h: [a, b, c, d]
         ),
-        Mistake(
-            "COCO's first two numbers are the upper left corner, not the centre",
-            _but("coco", lambda a, b, c, d, w, h: [a - c / 2, b - d / 2, a + c / 2, b + d / 2]),
+        "COCO's first two numbers are the upper left corner, not the centre": _but(
+            "coco", lambda a, b, c, d, w, h: [a - c / 2, b - d / 2, a + c / 2, b + d / 2]
         ),
-        Mistake(
-            "YOLO's first two numbers are the centre, not the corner",
-            _but("yolo", lambda a, b, c, d, w, h: [a * w, b * h, (a + c) * w, (b + d) * h]),
+        "YOLO's first two numbers are the centre, not the corner": _but(
+            "yolo", lambda a, b, c, d, w, h: [a * w, b * h, (a + c) * w, (b + d) * h]
         ),
-        Mistake(
-            "YOLO's numbers are parts of the picture: multiply by its width and height",
-            _but("yolo", lambda a, b, c, d, w, h: [a - c / 2, b - d / 2, a + c / 2, b + d / 2]),
+        "YOLO's numbers are parts of the picture: multiply by its width and height": _but(
+            "yolo", lambda a, b, c, d, w, h: [a - c / 2, b - d / 2, a + c / 2, b + d / 2]
         ),
-        Mistake(
-            "YOLO: from the centre to an edge it is half of the size",
-            _but("yolo", lambda a, b, c, d, w, h: [(a - c) * w, (b - d) * h, (a + c) * w, (b + d) * h]),
+        "YOLO: from the centre to an edge it is half of the size": _but(
+            "yolo", lambda a, b, c, d, w, h: [(a - c) * w, (b - d) * h, (a + c) * w, (b + d) * h]
         ),
-        Mistake(
-            "YOLO: x belongs to the width and y to the height; yours are exchanged",
-            _but(
-                "yolo",
-                lambda a, b, c, d, w, h: [
-                    (a - c / 2) * h,
-                    (b - d / 2) * w,
-                    (a + c / 2) * h,
-                    (b + d / 2) * w,
-                ],
-            ),
+        "YOLO: x belongs to the width and y to the height; yours are exchanged": _but(
+            "yolo",
+            lambda a, b, c, d, w, h: [
+                (a - c / 2) * h,
+                (b - d / 2) * w,
+                (a + c / 2) * h,
+                (b + d / 2) * w,
+            ],
         ),
-    ],
+    },
     praise="One box, three ways to write it.",
     draw=_corners_on,
 )
@@ -124,35 +114,25 @@ to_test = Exercise(
         Case("the same, in another order", (FRAMES[::-1],)),
         Case("no picture at all", ([],)),
     ],
-    mistakes=[
-        Mistake(
-            "you asked for the share of every frame by itself: frames of one video land on both sides, and the "
-            "network is tested on pictures that it has nearly seen",
-            lambda names: [name for name in names if share_of(name) < TEST_SHARE],
+    mistakes={
+        "you asked for the share of every frame by itself: frames of one video land on both sides, and the "
+        "network is tested on pictures that it has nearly seen": lambda names: [
+            name for name in names if share_of(name) < TEST_SHARE
+        ],
+        "the video's name ends before the last _, not before the first: gate_night isn't gate": lambda names: [
+            name for name in names if share_of(name.partition("_")[0]) < TEST_SHARE
+        ],
+        "the first fifth of the list: with every new picture, others change sides": lambda names: names[
+            : len(names) // 5
+        ],
+        "every fifth picture: with every new picture, others change sides": lambda names: names[::5],
+        "those are the pictures for training; below .2 is for testing": lambda names: [
+            name for name in names if share_of(_video(name)) >= TEST_SHARE
+        ],
+        "these are videos; the names of the pictures were asked for": lambda names: list(
+            dict.fromkeys(_video(name) for name in names if share_of(_video(name)) < TEST_SHARE)
         ),
-        Mistake(
-            "the video's name ends before the last _, not before the first: gate_night isn't gate",
-            lambda names: [name for name in names if share_of(name.partition("_")[0]) < TEST_SHARE],
-        ),
-        Mistake(
-            "the first fifth of the list: with every new picture, others change sides",
-            lambda names: names[: len(names) // 5],
-        ),
-        Mistake(
-            "every fifth picture: with every new picture, others change sides",
-            lambda names: names[::5],
-        ),
-        Mistake(
-            "those are the pictures for training; below .2 is for testing",
-            lambda names: [name for name in names if share_of(_video(name)) >= TEST_SHARE],
-        ),
-        Mistake(
-            "these are videos; the names of the pictures were asked for",
-            lambda names: list(
-                dict.fromkeys(_video(name) for name in names if share_of(_video(name)) < TEST_SHARE)
-            ),
-        ),
-    ],
+    },
     praise="A picture's side depends on its video's name alone.",
 )
 
@@ -162,14 +142,14 @@ to_test = Exercise(
 outputs = Exercise(
     "12.3 outputs of a head",
     42,
-    mistakes=[
-        Mistake("background is a class, too: six names, seven scores", 36),
-        Mistake("that is VOC's: 6 boxes and 21 scores; the zoo has 7", 126),
-        Mistake("the four offsets are the other head's", 66),
-        Mistake("that is for one box; a cell of fc7 has six", 7),
-        Mistake("a cell of fc7 has six boxes, those of conv4_3 and of the last two maps have four", 28),
-        Mistake("that is the localisation head: it doesn't change", 24),
-    ],
+    mistakes={
+        "background is a class, too: six names, seven scores": 36,
+        "that is VOC's: 6 boxes and 21 scores; the zoo has 7": 126,
+        "the four offsets are the other head's": 66,
+        "that is for one box; a cell of fc7 has six": 7,
+        "a cell of fc7 has six boxes, those of conv4_3 and of the last two maps have four": 28,
+        "that is the localisation head: it doesn't change": 24,
+    },
     praise="6 boxes, 7 scores each. Nothing else in the network knows how many classes there are.",
 )
 
@@ -189,32 +169,25 @@ rows = Exercise(
         Case("the same classes in another order", (["bird", "cat", "dog"], ["cat", "dog", "bird"])),
         Case("nothing in common", (["bird", "cat"], ["fox", "owl", "elk"])),
     ],
-    mistakes=[
-        Mistake(
-            "row 0, the background, is missing: both heads have it, and it is worth taking",
-            lambda old, new: _rows(old, new)[1:],
+    mistakes={
+        "row 0, the background, is missing: both heads have it, and it is worth taking": lambda old, new: (
+            _rows(old, new)[1:]
         ),
-        Mistake(
-            "the background's row is one that both have: row 0 comes from row 0",
-            lambda old, new: [-1, *_rows(old, new)[1:]],
+        "the background's row is one that both have: row 0 comes from row 0": lambda old, new: [
+            -1,
+            *_rows(old, new)[1:],
+        ],
+        "the first class of the old head stands in row 1, behind the background": lambda old, new: (
+            [0] + [old.index(name) if name in old else -1 for name in new]
         ),
-        Mistake(
-            "the first class of the old head stands in row 1, behind the background",
-            lambda old, new: [0] + [old.index(name) if name in old else -1 for name in new],
+        "you took rows by their place; a row belongs to a name": lambda old, new: (
+            [0] + [i + 1 if i < len(old) else -1 for i in range(len(new))]
         ),
-        Mistake(
-            "you took rows by their place; a row belongs to a name",
-            lambda old, new: [0] + [i + 1 if i < len(old) else -1 for i in range(len(new))],
+        "a class that the old network doesn't know has no row there: -1, or it would begin as background": lambda old, new: (
+            [0] + [old.index(name) + 1 if name in old else 0 for name in new]
         ),
-        Mistake(
-            "a class that the old network doesn't know has no row there: -1, or it would begin as background",
-            lambda old, new: [0] + [old.index(name) + 1 if name in old else 0 for name in new],
-        ),
-        Mistake(
-            "one entry for each row of the NEW head was asked for",
-            lambda old, new: _rows(new, old),
-        ),
-    ],
+        "one entry for each row of the NEW head was asked for": lambda old, new: _rows(new, old),
+    },
     praise="What both know is taken by name; the rest starts from random numbers.",
 )
 
@@ -237,28 +210,23 @@ covered = Exercise(
         Case("an overlap of exactly one half", (OBJECTS[:1], GRID[:1])),
         Case("one object, two good anchors", (OBJECTS[1:2], GRID[1:3])),
     ],
-    mistakes=[
-        Mistake(
-            "an overlap of exactly .5 is enough: matching asks for >=",
-            lambda b, a: float((box_ops.iou(b[:, None], a).amax(dim=1) > 0.5).float().mean()),
+    mistakes={
+        "an overlap of exactly .5 is enough: matching asks for >=": lambda b, a: float(
+            (box_ops.iou(b[:, None], a).amax(dim=1) > 0.5).float().mean()
         ),
-        Mistake(
-            "that is the mean of the best overlaps; asked for is the share of objects that reach .5",
-            lambda b, a: float(box_ops.iou(b[:, None], a).amax(dim=1).mean()),
+        "that is the mean of the best overlaps; asked for is the share of objects that reach .5": lambda b, a: (
+            float(box_ops.iou(b[:, None], a).amax(dim=1).mean())
         ),
-        Mistake(
-            "you counted anchors: how many of them have an object. Count objects that have an anchor",
-            lambda b, a: float((box_ops.iou(b[:, None], a).amax(dim=0) >= 0.5).float().mean()),
+        "you counted anchors: how many of them have an object. Count objects that have an anchor": lambda b, a: (
+            float((box_ops.iou(b[:, None], a).amax(dim=0) >= 0.5).float().mean())
         ),
-        Mistake(
-            "you counted pairs; an object with two good anchors is still one object",
-            lambda b, a: float((box_ops.iou(b[:, None], a) >= 0.5).float().sum() / len(b)),
+        "you counted pairs; an object with two good anchors is still one object": lambda b, a: float(
+            (box_ops.iou(b[:, None], a) >= 0.5).float().sum() / len(b)
         ),
-        Mistake(
-            "that is a number of objects; a share was asked for",
-            lambda b, a: int((box_ops.iou(b[:, None], a).amax(dim=1) >= 0.5).sum()),
+        "that is a number of objects; a share was asked for": lambda b, a: int(
+            (box_ops.iou(b[:, None], a).amax(dim=1) >= 0.5).sum()
         ),
-    ],
+    },
     praise="The share of your objects that step two of matching can serve.",
 )
 
@@ -301,43 +269,31 @@ in_tile = Exercise(
         Case("across the other two borders", (torch.tensor([120.0, 70, 230, 120]), (400, 200), 2)),
         Case("4 x 4", (torch.tensor([310.0, 60, 330, 70]), (400, 200), 4)),
     ],
-    mistakes=[
-        Mistake(
-            "you forgot to take off the tile's corner: the box is still counted from the photograph's",
-            lambda b, s, c: b.minimum(torch.tensor(s).repeat(2)) * _stretch(torch.tensor(s) / c),
+    mistakes={
+        "you forgot to take off the tile's corner: the box is still counted from the photograph's": lambda b, s, c: (
+            b.minimum(torch.tensor(s).repeat(2)) * _stretch(torch.tensor(s) / c)
         ),
-        Mistake(
-            "the canvas shows a tile, not the photograph: the factor is 300 by the tile's size",
-            lambda b, s, c: (
-                (b - _tile_of(b, s, c).repeat(2)).clamp(min=0).minimum((torch.tensor(s) / c).repeat(2))
-                * _stretch(torch.tensor(s))
-            ),
+        "the canvas shows a tile, not the photograph: the factor is 300 by the tile's size": lambda b, s, c: (
+            (b - _tile_of(b, s, c).repeat(2)).clamp(min=0).minimum((torch.tensor(s) / c).repeat(2))
+            * _stretch(torch.tensor(s))
         ),
-        Mistake(
-            "cut the box off at the border of its tile; the network won't see the rest",
-            lambda b, s, c: (b - _tile_of(b, s, c).repeat(2)) * _stretch(torch.tensor(s) / c),
+        "cut the box off at the border of its tile; the network won't see the rest": lambda b, s, c: (
+            (b - _tile_of(b, s, c).repeat(2)) * _stretch(torch.tensor(s) / c)
         ),
-        Mistake(
-            "cut off at the right and lower border, too: a box ends where its tile ends",
-            lambda b, s, c: (b - _tile_of(b, s, c).repeat(2)).clamp(min=0) * _stretch(torch.tensor(s) / c),
+        "cut off at the right and lower border, too: a box ends where its tile ends": lambda b, s, c: (
+            (b - _tile_of(b, s, c).repeat(2)).clamp(min=0) * _stretch(torch.tensor(s) / c)
         ),
-        Mistake(
-            "an object goes to the tile with its centre; you took the one with its upper left corner",
-            lambda b, s, c: (
-                (b - ((b[:2] / (torch.tensor(s) / c)).floor() * (torch.tensor(s) / c)).repeat(2))
-                .clamp(min=0)
-                .minimum((torch.tensor(s) / c).repeat(2))
-                * _stretch(torch.tensor(s) / c)
-            ),
+        "an object goes to the tile with its centre; you took the one with its upper left corner": lambda b, s, c: (
+            (b - ((b[:2] / (torch.tensor(s) / c)).floor() * (torch.tensor(s) / c)).repeat(2))
+            .clamp(min=0)
+            .minimum((torch.tensor(s) / c).repeat(2))
+            * _stretch(torch.tensor(s) / c)
         ),
-        Mistake(
-            "a tile is stretched in x and y by factors of its own; you took the width's for both",
-            lambda b, s, c: (
-                (b - _tile_of(b, s, c).repeat(2)).clamp(min=0).minimum((torch.tensor(s) / c).repeat(2))
-                * (300 * c / s[0])
-            ),
+        "a tile is stretched in x and y by factors of its own; you took the width's for both": lambda b, s, c: (
+            (b - _tile_of(b, s, c).repeat(2)).clamp(min=0).minimum((torch.tensor(s) / c).repeat(2))
+            * (300 * c / s[0])
         ),
-    ],
+    },
     praise="That is how large your object is to the anchors.",
     draw=_tile_on,
 )
@@ -397,29 +353,18 @@ repeats = Exercise(
         Case("every picture has it", ([["a"], ["a", "a"]], 0.5)),
         Case("two rare ones in one picture", (TWO_RARE, 0.5)),
     ],
-    mistakes=[
-        Mistake(
-            "the share of pictures counts, not of objects: a picture with three penguins is one picture",
-            _by_objects,
+    mistakes={
+        "the share of pictures counts, not of objects: a picture with three penguins is one picture": _by_objects,
+        "the root is missing: four times too rare is shown twice as often, not four times": lambda p, e: (
+            _with(p, _shares(p), e, lambda x: x)
         ),
-        Mistake(
-            "the root is missing: four times too rare is shown twice as often, not four times",
-            lambda p, e: _with(p, _shares(p), e, lambda x: x),
-        ),
-        Mistake(
-            "no picture is shown less than once: at least 1, and 1 without animals",
-            _not_below_one,
-        ),
-        Mistake(
-            "a picture counts for the rarest class in it; you took the most frequent one",
-            _least_rare,
-        ),
-        Mistake("a picture counts for the rarest class in it; you multiplied", _product),
-        Mistake("a picture counts for the rarest class in it; you took the last one", _last),
-        Mistake(
-            "these are the classes' numbers; one for each picture was asked for",
-            lambda p, e: [max(1.0, sqrt(e / share)) for share in _shares(p).values()],
-        ),
-    ],
+        "no picture is shown less than once: at least 1, and 1 without animals": _not_below_one,
+        "a picture counts for the rarest class in it; you took the most frequent one": _least_rare,
+        "a picture counts for the rarest class in it; you multiplied": _product,
+        "a picture counts for the rarest class in it; you took the last one": _last,
+        "these are the classes' numbers; one for each picture was asked for": lambda p, e: [
+            max(1.0, sqrt(e / share)) for share in _shares(p).values()
+        ],
+    },
     praise="The rule that is used for LVIS, a set with many rare classes.",
 )

@@ -35,7 +35,7 @@ def folder(kind: str = "xml") -> Path:
 
 def crowns() -> list[Example]:
     """Size and boxes of four aerial photographs of trees; the photographs themselves are not here."""
-    with open(CROWNS, newline="") as file:
+    with open(CROWNS, encoding="utf-8", newline="") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     found = []
     for number in sorted({row["picture"] for row in rows}):

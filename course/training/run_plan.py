@@ -7,7 +7,7 @@ from functools import cache
 import torch
 
 from ssdlib.model import count_parameters
-from ssdlib.training import engine, estimate
+from ssdlib.training import engine, estimate, recipes
 from ssdlib.training.estimate import Pace, Shares
 from ssdlib.training.runs import RunConfig, RunError, network_of
 
@@ -124,19 +124,8 @@ def staircase(config: RunConfig) -> list[tuple[float, float]]:
 
 
 def for_batch(config: RunConfig, batch: int, scaled: bool = True) -> RunConfig:
-    """The same run with another batch. Scaled: as many pictures between two drops, so other steps, and a rate that
-    grows with the batch (the linear rule, Goyal et al. 2017, section 2.1). Else only the batch is another."""
-    if not scaled:
-        return replace(config, batch_size=batch)
-    times = config.batch_size / batch
-    return replace(
-        config,
-        batch_size=batch,
-        steps=max(1, round(config.steps * times)),
-        drops=tuple(round(drop * times) for drop in config.drops),
-        warmup=round(config.warmup * times),
-        learning_rate=config.learning_rate / times,
-    )
+    """The same run with another batch: scaled as `--scale-to` does it, else only the batch is another."""
+    return recipes.scaled(config, batch) if scaled else replace(config, batch_size=batch)
 
 
 def with_batch(pace: Pace, measured: int, batch: int) -> Pace:
@@ -191,9 +180,12 @@ def differences(recipe: RunConfig, config: RunConfig) -> list[str]:
         found.append(f"batch {batch}, not {recipe.batch_size}")
     if config.learning_rate != recipe.learning_rate:
         found.append(f"rate {config.learning_rate:.2g}, not {recipe.learning_rate:.2g}")
+    if config.warmup != recipe.warmup:
+        found.append(f"warm-up of {many(config.warmup, 'step')}, not of {many(recipe.warmup, 'step')}")
     for field, name in EVERY.items():
         was, now = getattr(recipe, field), getattr(config, field)
-        if was != now:
+        apart = abs(now * batch - was * recipe.batch_size)  # pictures; less than a batch is rounding
+        if was != now and apart >= max(batch, recipe.batch_size):
             found.append(f"{name} {often(now)}, not {often(was)}")
     return [words for words in found if words]
 

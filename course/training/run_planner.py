@@ -87,7 +87,7 @@ class Planner(Explorer):
     # ---- what moves
 
     def _load(self, change: object = None) -> None:
-        """A recipe as it is. Drops and end are kept in its own steps, whatever the batch."""
+        """A recipe as it is. Drops, end and intervals are kept in its own steps, whatever the batch."""
         self._busy = True
         base = self.base
         self.places = [*base.drops, base.steps]

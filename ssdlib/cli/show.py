@@ -168,7 +168,7 @@ def _drawn_before(inside: Files, out: Path) -> set[Path]:
     for path in inside.all.values():
         if path.name == FOUND:
             try:
-                rows = json.loads(path.read_text())
+                rows = json.loads(path.read_text("utf-8"))
                 names = {row.get("picture") for row in rows if set(row) & {"image", "video", "file"}}
             except (OSError, ValueError, TypeError, AttributeError, RecursionError):
                 continue

@@ -34,21 +34,17 @@ from ssdlib.model import MEAN
 STEPS = ("distort", "expand", "crop", "flip")
 RULES = ("caffe", "ssd_keras")
 
-BRIGHTNESS, CONTRAST, SATURATION, HUE = (
-    32.0,
-    (0.5, 1.5),
-    (0.5, 1.5),
-    36.0,
-)  # hue in degrees, 18 in OpenCV's unit
+BRIGHTNESS = 32.0  # at most so much is added to 0..255
+CONTRAST = (0.5, 1.5)  # factors
+SATURATION = (0.5, 1.5)
+HUE = 36.0  # degrees at most; 18 in OpenCV's unit
 LARGEST_EXPANSION = 4.0
 # Each sampler asks for a patch that has at least this IoU with one object or another; the last one asks
 # only that there is an object. The whole photograph is a seventh candidate that always succeeds.
 MIN_IOUS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 TRIALS = 50
-PATCH_SCALE, PATCH_ASPECT = (
-    (0.3, 1.0),
-    (0.5, 2.0),
-)  # √(share of the area); relative width / height
+PATCH_SCALE = (0.3, 1.0)  # √(share of the area)
+PATCH_ASPECT = (0.5, 2.0)  # relative width / height
 
 # How many uniform numbers each step of one image's draw uses up
 NEEDS = {"distort": 9, "expand": 4, "crop": len(MIN_IOUS) * TRIALS * 4 + 1, "flip": 1}

@@ -95,7 +95,12 @@ def make_batch(
     device: torch.device | str = "cpu",
     rule: str = "caffe",
 ) -> Batch:
-    """Examples and their photographs on the canvas; only resized unless augmentation `steps` are named."""
+    """B examples and their photographs (H, W, 3) uint8 on the canvas; only resized unless augmentation `steps` are
+    named, which need `chance` (B, n) from `augment.uniforms`.
+
+    -> images (B, 3, 300, 300) float32 on `device`, boxes (B, R, 4) px of them and labels (B, R), R that of the
+    fullest image, empty slots 0.
+    """
     sizes = torch.tensor([e.size for e in examples])
     drawn = augment.draw(sizes, *padded(examples), random_numbers, steps, rule)
     images = augment.warp(photographs, drawn, device)

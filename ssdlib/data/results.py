@@ -1,5 +1,6 @@
 """The development kit's result files: written, and read again."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,9 +22,9 @@ def write_results(folder: Path, set_name: str, results: dict[str, Results]) -> N
     for name, r in results.items():
         rows = zip(r.image_ids, r.scores.tolist(), r.boxes.tolist(), strict=True)
         lines = [f"{i} {s:.9g} {a:.6f} {b:.6f} {c:.6f} {d:.6f}\n" for i, s, (a, b, c, d) in rows]
-        path = folder / f"comp4_det_{set_name}_{name}.txt"
+        path = folder / result_file(set_name, name)
         with files.named(path):
-            path.write_text("".join(lines))
+            path.write_text("".join(lines), "utf-8")
 
 
 def result_name(sets: Sequence[str]) -> str:
@@ -31,9 +32,15 @@ def result_name(sets: Sequence[str]) -> str:
     return "+".join(sets) if len(sets) > 1 else sets[0].split("-")[-1]
 
 
+def result_file(set_name: str, class_name: str) -> str:
+    """The devkit's name for a file of results. What Windows takes in no name is written as %3F and the like."""
+    harmless = re.sub(r'[*?<>|"%]', lambda letter: f"%{ord(letter[0]):02X}", class_name)
+    return f"comp4_det_{set_name}_{harmless}.txt"
+
+
 def read_results(folder: Path, set_name: str, classes: Sequence[str] = CLASSES[1:]) -> dict[str, Results]:
     """The files `write_results` writes, for all classes. Raises ResultError naming file and line."""
-    return {name: _read_file(Path(folder) / f"comp4_det_{set_name}_{name}.txt") for name in classes}
+    return {name: _read_file(Path(folder) / result_file(set_name, name)) for name in classes}
 
 
 def _read_file(path: Path) -> Results:

@@ -317,7 +317,7 @@ def _read_index(folder: Path) -> list[Row]:
     """-> what a store says of its photographs, whatever they are: who asks compares."""
     path = Path(folder) / INDEX
     try:
-        index = json.loads(path.read_text())
+        index = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise StoreError(
             f"{path}: {error}; wanted the index of a store, open_store builds it again"

@@ -288,7 +288,9 @@ def take(
 ) -> dict[str, Tensor]:
     """`state` of a network with the classes `old` -> a part of the state of one with the classes `new`.
 
-    `fresh` is that network's own random state; rows of classes that `old` lacks come from it.
+    `fresh` is that network's own random state; rows of classes that `old` lacks come from it. A classification head
+    (b · (1 + len(old)), channels, 3, 3) of a map with b boxes a cell becomes (b · (1 + len(new)), channels, 3, 3),
+    its bias alike: box after box, and in each box class after class, background first.
     """
     rows_old, rows_new = [0], [0]
     for row, name in enumerate(new, 1):

@@ -23,6 +23,7 @@ program's own: BGR inside, anchors unclipped.
 
 import argparse
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,8 @@ def contents(path: Path) -> Any:
     if path.is_file() and _is_safetensors(path):
         return _from_safetensors(path)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what isn't torch's own: one sentence says it, or it is read
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path}: not there; wanted a file of weights") from None
@@ -193,10 +195,8 @@ def state_in(found: Any, path: Path) -> tuple[dict[str, Tensor], str]:
 
 def num_classes_of(shapes: Mapping[str, tuple[int, ...]]) -> int:
     """C of the full SSD300 whose state, under our names, has these shapes. Raises WeightsError if there is none."""
-    rows, boxes = (
-        sum(shapes["conf.conv4_3.bias"]),
-        SSD300_ANCHORS.boxes_per_cell[0],
-    )  # a sum, as files may hold a () there
+    rows = sum(shapes["conf.conv4_3.bias"])  # a sum, as files may hold a () there
+    boxes = SSD300_ANCHORS.boxes_per_cell[0]
     if rows not in [boxes * known for known in NUM_CLASSES]:
         raise WeightsError(
             f"{rows / boxes:g} classes with background; wanted 21 of VOC, or torchvision's 91 of COCO"

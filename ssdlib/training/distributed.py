@@ -4,6 +4,7 @@ Started by torchrun, every process trains on its share of each batch; started pl
 everything here does nothing.
 """
 
+import contextlib
 import gc
 import os
 from typing import Any
@@ -14,7 +15,12 @@ from torch import Tensor, nn
 
 
 def start() -> torch.device:
-    """Join the other processes, if torchrun started this one, and say on which device to work."""
+    """Join the other processes, if torchrun started this one, and say on which device to work.
+
+    From here on float32 means float32 on a GPU, too: by PyTorch's default its convolutions would round their factors
+    to TF32's ten bits. Who wants speed has bfloat16.
+    """
+    torch.backends.cudnn.allow_tf32 = False
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else None
     if device:
         torch.cuda.set_device(device)
@@ -53,6 +59,12 @@ def wrap(model: nn.Module) -> nn.Module:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return nn.parallel.DistributedDataParallel(model, device_ids=[torch.cuda.current_device()])
     return nn.parallel.DistributedDataParallel(model)
+
+
+def exchanging(network: nn.Module, now: bool) -> contextlib.AbstractContextManager:
+    """For a forward and backward: a wrapped network averages its gradients `now`, or adds them up until it does."""
+    wrapped = isinstance(network, nn.parallel.DistributedDataParallel)
+    return network.no_sync() if wrapped and not now else contextlib.nullcontext()
 
 
 def total(value: Tensor) -> Tensor:

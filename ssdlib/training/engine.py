@@ -113,19 +113,23 @@ def update(
     rate: float,
     config: RunConfig,
 ) -> Losses:
-    """One step of SGD. -> the losses of this process's share; the shares of all add up to the batch's."""
+    """One step of SGD on this process's share of a batch.
+
+    `batch` holds images (B, 3, 300, 300) and boxes (B, R, 4) px of the input, `anchors` is (K, 4), `rate` that of the
+    kernels. -> the four scalars of `Losses` for the share, detached; those of all processes add up to the batch's.
+    """
     targets = make_targets(batch.boxes, batch.labels, anchors)
-    # N counts the matches of the whole batch, whoever computes which part of it
-    matched = distributed.total((targets.labels > 0).sum())
     parts = []
     optimizer.zero_grad(set_to_none=True)
-    mined = _mined_from_all(network, batch.images, targets, config)
-    for images, goal, chosen in _microbatches(batch.images, targets, mined, config.microbatch):
-        with autocast(images.device, config.precision):
-            predictions = network(images.contiguous(memory_format=layout_on(images.device, config)))
-        losses = multibox_loss(predictions, goal, config.mining, num_matched=matched, negative=chosen)
-        # several processes average their gradients; dividing by the N of all of them asks for the sum
-        (losses.multibox * distributed.processes()).backward()
+    matched, mined = _of_the_whole_batch(network, batch.images, targets, config)
+    computed = list(_microbatches(batch.images, targets, mined, config.microbatch))
+    for number, (images, goal, chosen) in enumerate(computed, 1):
+        with distributed.exchanging(network, number == len(computed)):
+            with autocast(images.device, config.precision):
+                predictions = network(images.contiguous(memory_format=layout_on(images.device, config)))
+            losses = multibox_loss(predictions, goal, config.mining, num_matched=matched, negative=chosen)
+            # several processes average their gradients; dividing by the N of all of them asks for the sum
+            (losses.multibox * distributed.processes()).backward()
         parts.append(losses)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
@@ -149,14 +153,25 @@ def update_or_advise(
     except (RuntimeError, MemoryError) as error:
         if not memory.ran_out(error):
             raise
-    images, norm = config.microbatch or len(batch.images), config.batch_norm
+    device, images = batch.images.device, config.microbatch or len(batch.images)
+    in_parts = not (config.batch_norm and config.mining == "batch")  # else only a smaller batch is smaller
+
+    def smaller(size: int) -> RunConfig:
+        if in_parts:
+            return replace(config, microbatch=size)
+        return replace(config, batch_size=size * distributed.processes())
 
     def attempt(size: int) -> Losses:
-        return update(network, optimizer, batch, anchors, rate, replace(config, microbatch=size))
+        some = batch if in_parts else Batch(batch.images[:size], batch.boxes[:size], batch.labels[:size])
+        return update(network, optimizer, some, anchors, rate, smaller(size))
 
-    alone = distributed.processes() == 1  # several would wait for each other
-    fits = memory.fitting(attempt, images, least=2 if norm else 1) if alone else None
-    raise memory.OutOfMemory(memory.advice(images, fits, batch.images.device, norm))
+    sizes = _halved(images, lambda size: _can_be_shared(smaller, size, device))
+    if distributed.processes() == 1 or not sizes:
+        fits = memory.fitting(attempt, sizes)
+    else:
+        fits = None  # nobody tries: the others would wait
+    perhaps = sizes[0] if sizes else None
+    raise memory.OutOfMemory(memory.advice(images, fits, device, config.batch_norm, perhaps, in_parts))
 
 
 def learning_rate(config: RunConfig, step: int) -> float:
@@ -237,14 +252,7 @@ def fit_scale(model: SSD300, weights: dict[str, Tensor], data: Data) -> dict[str
 
 def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMaker:
     """The training batches of a run, or this process's share of them."""
-    if distributed.processes() > 1 and config.batch_norm and config.mining == "batch":
-        raise RunError(
-            "several processes mine over a batch by looking twice, which batch norm's means would feel"
-        )
-    if config.batch_size % distributed.processes():
-        raise RunError(
-            f"a batch of {config.batch_size} can't be shared by {distributed.processes()} processes"
-        )
+    refuse_shares(config, device)
     return BatchMaker(
         *data,
         batch_size=config.batch_size,
@@ -255,6 +263,25 @@ def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMak
         share=(distributed.rank(), distributed.processes()),
         rule=config.augment_rule,
     )
+
+
+def refuse_shares(config: RunConfig, device: torch.device) -> None:
+    """Raise RunError if the processes that are there can't compute these settings together."""
+    processes = distributed.processes()
+    if processes > 1 and config.batch_norm and config.mining == "batch":
+        raise RunError(
+            "several processes mine over a batch by looking twice, which batch norm's means would feel"
+        )
+    if config.batch_size % processes:
+        raise RunError(f"a batch of {config.batch_size} can't be shared by {processes} processes")
+    share = config.batch_size // processes
+    part = min(config.microbatch or share, share)
+    together = processes if device.type == "cuda" else 1  # GPUs take the means over all processes
+    if config.batch_norm and 1 in (part * together, share % part * together):
+        raise RunError(
+            f"a part of a process's share is 1 image (batch_size {config.batch_size}, processes {processes}, "
+            f"microbatch {config.microbatch}); batch norm needs two to compare"
+        )
 
 
 def _load(model: SSD300, weights: dict[str, Tensor]) -> None:
@@ -277,11 +304,17 @@ def _microbatches(
         yield pixels, Targets(*goal), next(chosen)
 
 
-def _mined_from_all(network: nn.Module, images: Tensor, targets: Targets, config: RunConfig) -> Tensor | None:
-    """(B, K) bool, the negatives of this process's images, where they compete with those of images that are computed
-    in another part or by another process: mining "batch" has to see all of them first, for a third more work."""
+def _of_the_whole_batch(
+    network: nn.Module, images: Tensor, targets: Targets, config: RunConfig
+) -> tuple[Tensor, Tensor | None]:
+    """What the loss of a part has to know of the whole batch, whoever computes which part of it.
+
+    -> N, the matches of all; and which of the anchors of this process's images (B, K) are the negatives, where they
+    compete with those of other parts: mining "batch" has to see all of them first, for a third more work. Else None.
+    """
+    matched = distributed.total((targets.labels > 0).sum())
     if config.mining != "batch" or (distributed.processes() == 1 and config.microbatch in (0, len(images))):
-        return None
+        return matched, None
     bare, logits = getattr(network, "module", network), []
     with torch.no_grad(), autocast(images.device, config.precision):
         for pixels in images.split(config.microbatch or len(images)):
@@ -289,7 +322,24 @@ def _mined_from_all(network: nn.Module, images: Tensor, targets: Targets, config
     everyone = distributed.concatenated(torch.cat(logits).float())
     positive = distributed.concatenated(targets.labels > 0)
     chosen = hard_negatives(everyone, positive, "batch", NEGATIVE_RATIO)
-    return chosen[distributed.rank() * len(images) :][: len(images)]
+    return matched, chosen[distributed.rank() * len(images) :][: len(images)]
+
+
+def _halved(size: int, allowed: Callable[[int], bool]) -> list[int]:
+    """Sizes below `size`, each at most half of the one before, as large as is allowed."""
+    sizes = []
+    while allowed_here := [smaller for smaller in range(size // 2, 0, -1) if allowed(smaller)][:1]:
+        sizes += allowed_here
+        size = sizes[-1]
+    return sizes
+
+
+def _can_be_shared(settings: Callable[[int], RunConfig], size: int, device: torch.device) -> bool:
+    try:
+        refuse_shares(settings(size), device)
+    except RunError:
+        return False
+    return True
 
 
 def _due(done: int, every: int) -> bool:

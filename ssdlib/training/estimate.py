@@ -187,7 +187,7 @@ def _start_counting(device: torch.device) -> int:
         torch.cuda.reset_peak_memory_stats(device)
         return 0
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the process's highest mark
+        Path("/proc/self/clear_refs").write_text("5", "utf-8")  # Linux forgets the process's highest mark
     except OSError:
         return 0
     return _status("VmRSS") or 0
@@ -203,7 +203,7 @@ def _most(device: torch.device, before: int) -> int | None:
 def _status(name: str) -> int | None:
     """A line of Linux's account of this process, in bytes."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     except OSError:
         return None
     found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]

@@ -60,7 +60,10 @@ def layout_on(device: torch.device, config: RunConfig) -> torch.memory_format:
 
 
 def validation_loss(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> dict[str, float]:
-    """Mean over batches of the loss without augmentation and, like the seed's, without difficult objects."""
+    """Mean over batches of the loss without augmentation and, like the seed's, without difficult objects.
+
+    `data` is N examples with their photographs, `anchors` (K, 4) px. -> the figures of `runlog.loss_row`, floats.
+    """
     rows = []
     for batch, predictions in _predict(model, data, anchors, config):
         targets = make_targets(batch.boxes, batch.labels, anchors)
@@ -90,7 +93,8 @@ def evaluate_on(
 
 
 def detect_all(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> list[Detections]:
-    """Detections in every example, in their order. Each process looks at its share."""
+    """Detections in every example, in their order: N examples and (K, 4) anchors -> N `Detections`, boxes in px of
+    the photographs. Each process looks at its share, and all get the whole list."""
     mine = _share(len(data[0]))
     sizes, found = iter([data[0][i].size for i in mine]), []
     for batch, predictions in _predict(model, data, anchors, config):
@@ -124,12 +128,15 @@ def _predict(
     mine = _share(len(examples))
     was_training = model.training
     model.eval()
-    for batch in in_order(
-        [without_difficult(e) for e in examples], photographs, VALIDATION_BATCH, anchors.device, mine
-    ):
-        with torch.inference_mode(), autocast(anchors.device, config.precision):
-            yield batch, model(batch.images.contiguous(memory_format=torch.channels_last))
-    model.train(was_training)
+    try:
+        for batch in in_order(
+            [without_difficult(e) for e in examples], photographs, VALIDATION_BATCH, anchors.device, mine
+        ):
+            with torch.inference_mode(), autocast(anchors.device, config.precision):
+                predictions = model(batch.images.contiguous(memory_format=torch.channels_last))
+            yield batch, predictions  # outside: what the caller computes is no business of these modes
+    finally:
+        model.train(was_training)
 
 
 def _share(count: int) -> list[int]:

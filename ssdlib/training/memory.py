@@ -1,7 +1,7 @@
 """When memory doesn't suffice: noticing it, and finding how many images at a time would fit."""
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -20,13 +20,12 @@ def ran_out(error: Exception) -> bool:
     )
 
 
-def fitting(attempt: Callable[[int], object], size: int, least: int = 1) -> int:
-    """The largest of size/2, size/4 ... `least` images with which `attempt(images)` has memory enough, else 0.
+def fitting(attempt: Callable[[int], object], sizes: Sequence[int]) -> int:
+    """The first of `sizes` with which `attempt(size)` has memory enough, else 0.
 
     Call it after the failed step's `except` clause: as long as an exception lives, so do the tensors it passed.
     """
-    while size // 2 >= least:
-        size //= 2
+    for size in sizes:
         free()
         try:
             attempt(size)
@@ -46,15 +45,29 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
-def advice(images: int, fits: int | None, device: torch.device, batch_norm: bool = False) -> str:
-    """What to tell whoever asked for `images` at a time; `fits` have room, None = nobody has tried."""
+def advice(
+    images: int,
+    fits: int | None,
+    device: torch.device,
+    batch_norm: bool = False,
+    perhaps: int | None = None,
+    in_parts: bool = True,
+) -> str:
+    """What to tell whoever asked for `images` at a time; `fits` have room, None = nobody has tried, `perhaps` might.
+    A batch that can't be computed `in_parts` has to become smaller."""
     problem = f"{images} images at a time don't fit into the memory of {where(device)}"
     if fits == 0:
         return f"{problem}, no smaller part either; close what else uses it, or train a narrower network (--width)"
-    say = f"{fits} do (tried)" if fits else f"perhaps {images // 2} do"
+    size = fits or perhaps or images // 2
+    say = f"{size} do (tried)" if fits else f"perhaps {size} do"
+    if not in_parts:
+        return (
+            f"{problem}; {say}. Mining over the batch with batch norm can't be computed in parts: start a run with "
+            f"--batch-size {size}, or with --mining image and --microbatch {size}"
+        )
     same = "the same training, but for batch norm, which sees parts" if batch_norm else "the same training"
     return (
-        f"{problem}; {say}. With --microbatch {fits or images // 2} the batch is computed in parts and their "
+        f"{problem}; {say}. With --microbatch {size} the batch is computed in parts and their "
         f"gradients are added up: {same}. --resume goes on from the last checkpoint"
     )
 

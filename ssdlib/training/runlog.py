@@ -77,7 +77,7 @@ class RunLog:
 
     def write(self, **row: Any) -> None:
         if distributed.is_first():
-            with files.named(self.out / LOG), open(self.out / LOG, "a") as file:
+            with files.named(self.out / LOG), open(self.out / LOG, "a", encoding="utf-8") as file:
                 file.write(json.dumps({**row, "seconds": round(self.seconds, 1)}) + "\n")
 
     def note(self, **row: Any) -> None:

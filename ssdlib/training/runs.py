@@ -4,24 +4,22 @@ The folder holds `config.json`, `log.jsonl` (see `runlog`), `checkpoint.pt`, `be
 validation loss so far, and `results/` with the devkit files of the last evaluation. Whatever a kill interrupts, the
 folder is a run that can be resumed.
 
-One training at a time in a run folder.
-
-A lock of the operating system on a file in the folder: whoever holds it writes there, and it is gone with the process
-that held it, however that ended. So a crash may leave the file `lock`, but nothing that stands in anybody's way.
+One training at a time in a run folder: the lock of the operating system on the file `lock` is gone with the process
+that held it, however that ended, and `lock.by` says which one that is. A crash may leave both, in nobody's way.
 """
 
 import contextlib
 import dataclasses
 import functools
-import inspect
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from ssdlib import files
 from ssdlib.model import SSD300
@@ -31,7 +29,7 @@ from ssdlib.training.recipes import RECIPES as RECIPES  # a run and its settings
 from ssdlib.training.recipes import RunConfig, RunError
 
 CHECKPOINT, BEST, CONFIG, RESULTS = "checkpoint.pt", "best.pt", "config.json", "results"
-LOCK = "lock"  # there while somebody trains, see `lock`
+LOCK, HOLDER = "lock", "lock.by"  # there while somebody trains, see `held`
 
 
 class Diverged(RuntimeError):
@@ -53,7 +51,7 @@ def refuse_folder(out: Path) -> None:
     """Raise RunError if `out` is no place for a run; asked before anything long begins."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: a file; wanted a folder for the run")
-    names = {path.name for path in out.iterdir()} - {LOCK} if out.exists() else set()
+    names = {path.name for path in out.iterdir()} - {LOCK, HOLDER} if out.exists() else set()
     if names and not names & {CONFIG, CHECKPOINT}:
         raise RunError(f"{out}: holds files that aren't a run; name another folder")
 
@@ -194,21 +192,16 @@ def _refuse_other_config(out: Path, old: RunConfig, new: RunConfig, step: int) -
             raise RunError(f"{out}: its run has {field.name} {was}, asked for is {now}; name another folder")
 
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    import msvcrt
-
-
 def alone(train: Callable) -> Callable:
-    """For a function with an argument `out`: its second call for the same folder is refused while the first works."""
+    """For `engine.train`: its second call for the same folder `out` is refused while the first works."""
 
     @functools.wraps(train)
-    def guarded(*arguments: Any, **named: Any) -> Any:
-        out = inspect.signature(train).bind(*arguments, **named).arguments["out"]
+    def guarded(
+        config: RunConfig, train_data: Any, test_data: Any, out: Path, *rest: Any, **named: Any
+    ) -> Any:
         distributed.start()  # or nobody would know who is the first
         with held(Path(out)) if distributed.is_first() else contextlib.nullcontext():
-            return train(*arguments, **named)
+            return train(config, train_data, test_data, out, *rest, **named)
 
     return guarded
 
@@ -217,54 +210,31 @@ def alone(train: Callable) -> Callable:
 def held(out: Path) -> Iterator[None]:
     """Hold the lock of the folder, which is made if it isn't there. Raises RunError if somebody holds it.
 
-    In the end the file goes, and so does a folder that was made here and stayed empty.
+    In the end the files go, and so does a folder that was made here and stayed empty.
     """
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    file = _taken(out / LOCK)
+    lock = FileLock(out / LOCK, timeout=0)
     try:
+        lock.acquire()
+    except Timeout:
+        raise RunError(
+            f"{out}: {_holder(out)} trains there; wait for it, stop it, or name another folder"
+        ) from None
+    try:
+        files.write_whole(out / HOLDER, f"process {os.getpid()}\n".encode())
         yield
     finally:
-        with contextlib.suppress(OSError):  # Windows removes nothing that is open
-            (out / LOCK).unlink()  # while it is held: afterwards it could be the next one's
-        file.close()
+        for path in (out / HOLDER, out / LOCK):  # while it is held: afterwards they could be the next one's
+            with contextlib.suppress(OSError):  # Windows removes nothing that is open
+                path.unlink()
+        lock.release()
         if made:
             with contextlib.suppress(OSError):
                 out.rmdir()
 
 
-def _taken(path: Path) -> BinaryIO:
-    """The open file, locked; closing it gives the lock back."""
-    while True:
-        file = open(path, "a+b")
-        if not _lock(file):
-            file.seek(0)
-            who = file.read().decode(errors="replace").strip() or "another process"
-            file.close()
-            raise RunError(f"{path.parent}: {who} trains there; wait for it, stop it, or name another folder")
-        try:
-            still_there = os.path.samestat(os.fstat(file.fileno()), path.stat())
-        except FileNotFoundError:
-            still_there = False
-        if still_there:  # else its holder removed it after we had opened it
-            with files.named(path):
-                file.truncate(0)
-                file.write(f"process {os.getpid()}\n".encode())
-                file.flush()
-            return file
-        file.close()
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Whether the lock could be had. Where the file system knows no locks, nobody can be refused."""
-    try:
-        if "fcntl" in globals():
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            file.seek(1 << 20)  # behind what is read by those who are refused
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        return True
-    return True
+def _holder(out: Path) -> str:
+    with contextlib.suppress(OSError):
+        return (out / HOLDER).read_text("utf-8").strip() or "another process"
+    return "another process"

@@ -153,6 +153,29 @@ def test_every_patch_keeps_the_bounds_of_its_sampler(steps):
         assert window[2] <= plane[2] + 1e-3 and window[3] <= plane[3] + 1e-3
 
 
+def test_each_sampler_has_fifty_trials_and_takes_the_fiftieth_if_no_other_works():
+    """Caffe's max_trials. One object, the lower right quarter: 49 trials miss it, the 50th takes the photograph."""
+    chance = torch.zeros(
+        1, 9 + 4 + (6 * 50 * 4 + 1) + 1
+    )  # colours, expansion, six samplers and a choice, mirror
+    for sampler in range(6):
+        chance[0, 13 + 4 * (50 * sampler + 49)] = (
+            1.0  # the scale; all other patches are 0.3 wide, at the origin
+        )
+    box, label = torch.tensor([[[50.0, 50.0, 100.0, 100.0]]]), torch.ones(1, 1, dtype=torch.int64)
+    found = []
+    for choice in (
+        0.0,
+        0.5,
+        0.9,
+    ):  # of the whole, the sampler of 0.1 and that of none, whose first trial will do
+        chance[0, 13 + 6 * 50 * 4] = choice
+        d = draw(torch.tensor([[100, 100]]), box, label, chance, ("crop",))
+        found.append((d.patch.tolist(), d.window.round().tolist()))
+    whole, corner = [[0.0, 0.0, 100.0, 100.0]], [[0.0, 0.0, 21.0, 42.0]]  # 0.3 √0.5 wide, 0.3 / √0.5 high
+    assert found == [([0], whole), ([1], whole), ([6], corner)]
+
+
 def test_a_photograph_without_objects_is_only_ever_shown_whole():
     for slots in (0, 3):  # no slot at all, or slots that are empty
         boxes, labels = torch.zeros(500, slots, 4), torch.zeros(500, slots, dtype=torch.int64)

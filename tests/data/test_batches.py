@@ -141,6 +141,18 @@ def test_the_same_seed_and_step_give_the_same_batch_and_others_give_others():
     assert not torch.equal(maker(0).images, other(0).images)
 
 
+def test_all_64_bits_of_a_random_seed_and_of_what_comes_of_it_count():
+    """Half of them would be 4 billion streams, of which two among 100,000 steps are likely to be the same."""
+    small, large = (BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=3, seed=s) for s in (2, 2 + 2**32))
+    assert not torch.equal(small(0).images, large(0).images)
+    assert shuffled(50, 0, 50, seed=2) != shuffled(50, 0, 50, seed=2 + 2**32)
+    ones = zeros = 0
+    for step in range(64):
+        bits = batches.generator(3, 1, step).initial_seed()
+        ones, zeros = ones | bits, zeros | ~bits
+    assert ones == 2**64 - 1 and zeros & ones == ones  # each bit is 1 in some step and 0 in another
+
+
 def test_a_photograph_is_augmented_anew_in_every_epoch():
     one = BatchMaker(EXAMPLES[3:4], PHOTOGRAPHS[3:4], batch_size=2, seed=0)
     views = [image for step in range(4) for image in one(step).images]

@@ -1,13 +1,13 @@
 """`formats` and `own`: folders written by hand in three formats, all kinds of rubbish, a split that stays."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 import torch
 from PIL import Image
 
-from ssdlib.data import own
+from ssdlib.data import formats, own
 from ssdlib.data.formats import FormatError
 from ssdlib.data.store import Jpegs, open_store
 
@@ -364,3 +364,10 @@ def test_two_spellings_of_one_class_are_said(tmp_path):
         found.require_trainable()
     assert "can't be trained on: annotations/a.xml: class 'Cat' and 'cat'" in str(found)
     own.read_folder(tmp_path, classes=("Cat", "dog")).require_trainable()
+
+
+def test_what_an_annotation_is_called_has_slashes_on_windows_too():
+    """Its words decide what a picture is for, so a folder must be divided alike on every system."""
+    files = formats.Files.__new__(formats.Files)
+    files.folder = PureWindowsPath(r"C:\data")
+    assert files.where(PureWindowsPath(r"C:\data\train\labels\a.txt")) == "train/labels/a.txt"

@@ -1,5 +1,6 @@
 """`store`: the pixels of the photographs, and every way in which a store refuses to be built or opened."""
 
+import dataclasses
 import multiprocessing
 import os
 import shutil
@@ -164,6 +165,16 @@ def test_a_store_of_other_photographs_is_brought_up_to_date_and_decodes_only_the
         assert right(stored, now) and len(decoded) == anew, what
         assert stored.news.endswith(f"{anew} photographs decoded anew, {len(now) - anew} kept as they were")
         assert left_on_disk(folder) == [folder.name]
+
+
+def test_a_photograph_that_is_to_be_turned_upright_is_decoded_again(examples, folder, decoded):
+    """A square one: its size says nothing about which way up it is stored."""
+    open_store(folder, examples)
+    square = examples[-1]
+    assert square.size[0] == square.size[1]
+    decoded.clear()
+    open_store(folder, [*examples[:-1], dataclasses.replace(square, upright=True)])
+    assert decoded == [square.path.name]
 
 
 @pytest.mark.parametrize("suffix", [".bmp", ".png", ".jpg"])

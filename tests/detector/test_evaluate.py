@@ -501,3 +501,16 @@ def test_files_are_named_after_the_list_without_its_year():
     assert result_name(["2012-trainval"]) == "trainval"
     both = result_name(["2007-trainval", "2012-trainval"])
     assert "2007-trainval" in both and "2012-trainval" in both
+
+
+def test_names_that_windows_takes_for_no_file_come_back_from_result_files(tmp_path):
+    """Of these letters and %, no file name holds any; names that differ stay apart."""
+    names = ["what?", "what%3F", "a*b", "<other>", 'say "no"', "a|b", "100%", "Äpfel"]
+    some = np.array([[1.0, 2.0, 3.0, 4.0]])
+    results = {n: Results(["x"], np.array([i / 8]), some) for i, n in enumerate(names)}
+    write_results(tmp_path, "test", results)
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert len(files) == len(names) and not set("".join(files)) & set('*?<>|"')
+    assert "comp4_det_test_what%3F.txt" in files and "comp4_det_test_Äpfel.txt" in files
+    again = read_results(tmp_path, "test", names)
+    assert {n: float(r.scores[0]) for n, r in again.items()} == {n: i / 8 for i, n in enumerate(names)}

@@ -59,3 +59,46 @@ def test_a_missing_file_and_a_file_of_another_kind_are_named(tmp_path):
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(files.CheckpointError, match=r"other\.pt: not written by this library"):
         files.load_checkpoint(tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize("number", [files.FORMAT + 1, files.FORMAT - 1, None, str(files.FORMAT)])
+def test_a_checkpoint_of_another_format_is_refused(tmp_path, number):
+    torch.save({"format": number, "step": 1}, tmp_path / "later.pt")
+    with pytest.raises(files.CheckpointError, match=r"later\.pt: .* wanted a checkpoint of format 1"):
+        files.load_checkpoint(tmp_path / "later.pt")
+
+
+def held_open(monkeypatch, times: int) -> list[float]:
+    """Windows for a while: what another program has open can't be replaced. -> the waits that were asked for."""
+    real, waits, left = os.replace, [], [times]
+
+    def replace(source, target):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise PermissionError(13, "used by another process", str(source), None, str(target))
+        real(source, target)
+
+    monkeypatch.setattr(files.os, "replace", replace)
+    monkeypatch.setattr(files.time, "sleep", waits.append)
+    return waits
+
+
+def test_a_checkpoint_that_a_reader_holds_open_is_replaced_as_soon_as_it_lets_go(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    files.save_checkpoint(path, {"step": 1})
+    waits = held_open(monkeypatch, 5)
+    files.save_checkpoint(path, {"step": 2})
+    assert files.load_checkpoint(path)["step"] == 2 and len(waits) == 5
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_one_that_never_lets_go_is_named_and_the_old_checkpoint_stays(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    files.save_checkpoint(path, {"step": 1})
+    waits = held_open(monkeypatch, 10**6)
+    with pytest.raises(PermissionError, match="checkpoint.pt"):
+        files.save_checkpoint(path, {"step": 2})
+    assert (
+        files.load_checkpoint(path)["step"] == 1 and 5 <= sum(waits) <= 60
+    )  # longer than a checkpoint takes to read
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]

@@ -223,6 +223,23 @@ def test_the_best_pair_marries_first_whatever_the_order_of_the_objects():
     assert matched_by(torch.tensor([[better, good]]), anchors).tolist() == [0, 1]
 
 
+def test_a_chain_in_which_each_object_waits_for_the_one_before_is_followed_to_its_end():
+    """Object i wants anchor i - 1, which object i - 1 wants more: only one pair at a time is nobody else's."""
+    length = 6
+    table = torch.zeros(1, length, length)
+    for i in range(length):
+        table[0, i, i] = 0.95 - 0.1 * i
+        if i:
+            table[0, i, i - 1] = 1.0 - 0.1 * i
+    free, wanted = table[0].clone(), [-1] * length
+    while free.max() > 0:  # the rule as it is written: the best pair of all, again and again
+        slot, anchor = divmod(int(free.argmax()), length)
+        wanted[slot] = anchor
+        free[slot] = free[:, anchor] = 0
+    assert wanted == [0, 1, 2, 3, 4, 5]
+    assert bipartite(table)[0].tolist() == wanted
+
+
 def test_an_object_of_its_own_overrules_a_better_overlap():
     anchors = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 9.0]])
     large, small = [0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 3.0, 3.0]

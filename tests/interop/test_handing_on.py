@@ -99,6 +99,35 @@ def test_everything_but_the_new_rows_comes_from_the_old_network(network):
     assert not any(torch.equal(head[14], row) for row in before)
 
 
+def test_every_row_of_a_head_is_the_old_ones_or_the_fresh_ones_to_the_last_bit():
+    """Row by row, in all six maps, weights and biases: box after box, in each box class after class."""
+    old, new = ("cat", "dog", "cow"), ("dog", "fox", "cat", "emu")
+    chance = torch.Generator().manual_seed(0)
+    boxes_of = dict(
+        zip(("conv4_3", "fc7", "conv6_2", "conv7_2", "conv8_2", "conv9_2"), (4, 6, 6, 6, 4, 4), strict=True)
+    )
+
+    def heads(classes):
+        shapes = {"weight": (2, 3, 3), "bias": ()}
+        return {
+            f"conf.{source}.{kind}": torch.randn(boxes * (1 + len(classes)), *shape, generator=chance)
+            for source, boxes in boxes_of.items()
+            for kind, shape in shapes.items()
+        }
+
+    theirs, fresh = heads(old), heads(new)
+    taken = published.take(theirs | {"loc.fc7.bias": torch.ones(24)}, old, new, fresh)
+    assert torch.equal(taken.pop("loc.fc7.bias"), torch.ones(24)) and taken.keys() == fresh.keys()
+    for name, head in taken.items():
+        for box in range(boxes_of[name.split(".")[1]]):
+            for row, known in enumerate(("background", *new)):
+                if known in ("background", *old):
+                    wanted = theirs[name][4 * box + ("background", *old).index(known)]
+                else:
+                    wanted = fresh[name][5 * box + row]
+                assert torch.equal(head[5 * box + row], wanted), (name, box, known)
+
+
 def test_with_the_same_classes_in_another_order_the_network_says_the_same(network, scenes):
     model, config = network
     turned = dataclasses.replace(config, classes=config.classes[::-1])
@@ -339,7 +368,10 @@ def test_every_file_of_a_folder_is_told_read_or_with_its_reason(network, scenes,
     assert sorted(names) == sorted(visible)
     errors = {Path(name).name: one.get("error", "") for name, one in zip(names, told, strict=True)}
     words = {"float.tif": "more than 8 bits", "photo.heic": "convert it to JPEG or PNG"}
-    words |= {"torn.jpg": "cannot identify"} | {"empty.mp4": "wanted a video file", "notes.txt": "neither picture nor video"}
+    words |= {"torn.jpg": "cannot identify"} | {
+        "empty.mp4": "wanted a video file",
+        "notes.txt": "neither picture nor video",
+    }
     assert {name for name, error in errors.items() if error} == set(words)
     assert all(said in errors[name] for name, said in words.items())
     notes = {Path(one["image"]).name: one["note"] for one in told if "note" in one}

@@ -80,7 +80,7 @@ def test_the_kit_knows_no_topic(name):
 
 def test_every_topic_has_its_checks_and_its_questions_and_nothing_lies_beside_the_topics():
     topics = {path.name for path in (ROOT / "course").iterdir() if (path / "__init__.py").exists()} - {"kit"}
-    assert len(topics) == len(list((ROOT / "chapters/source").glob("*.py")))
+    assert len(topics) == len(list((ROOT / "chapters/source").glob("[0-9]*.py")))
     for topic in topics:
         assert (ROOT / "course" / topic / "check.py").exists(), topic
         assert (ROOT / "course" / topic / "questions.toml").exists(), topic
@@ -235,3 +235,50 @@ def test_no_machine_path_and_no_tool_of_ours_is_in_the_project():
         ):
             hit = words.search(path.read_text())
             assert not hit, f"{name} names {hit[0]!r}"
+
+
+def test_the_readme_says_without_make_what_make_does():
+    """Each of the three commands is the Makefile's own, with its variables filled in."""
+    makefile = (ROOT / "Makefile").read_text()
+    for name, value in re.findall(r"^(PROMPT|MINI|BIN) := (.*)$", makefile, re.MULTILINE):
+        makefile = makefile.replace(f"$({name})", value)
+    [block] = re.findall(r"Without `make`.*?```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    install, mini, lab = block.strip().splitlines()
+    assert install == 'python -m pip install -e ".[test]"' and '--editable ".[test]"' in makefile
+    assert mini.removeprefix("python ") in makefile
+    assert all(word in makefile for word in lab.removeprefix("python -m jupyter ").split())
+
+
+def _decided_by_locale(tree: ast.AST) -> list[int]:
+    """Lines that read or write text in whatever encoding the system's language brings along."""
+    found = []
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        builtin = isinstance(call.func, ast.Name) and name == "open"
+        if any(keyword.arg == "encoding" for keyword in call.keywords):
+            continue
+        mode = ast.unparse(call.args[1]) if len(call.args) > 1 else ""
+        if builtin and "b" not in mode and mode != "mode":  # a mode by that name has to be looked at by hand
+            found.append(call.lineno)
+        if isinstance(call.func, ast.Attribute) and name in ("read_text", "write_text"):
+            if len(call.args) < (1 if name == "read_text" else 2):
+                found.append(call.lineno)
+    return found
+
+
+def test_text_is_read_and_written_in_an_encoding_that_no_locale_decides():
+    """Windows' own isn't UTF-8: a class "Äpfel" would be written in one and read in the other."""
+    sources = [
+        p for name in ("ssdlib", "course", "data_scripts", "benchmarks") for p in (ROOT / name).rglob("*.py")
+    ]
+    assert len(sources) > 100
+    found = {p.relative_to(ROOT).as_posix(): _decided_by_locale(ast.parse(p.read_bytes())) for p in sources}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_the_encodings_that_a_locale_would_decide_are_seen():
+    bare = 'open("a"); open("a", "w"); path.read_text(); path.write_text(x); folder.joinpath("b").read_text()'
+    said = (
+        'open("a", "rb"); open("a", encoding="utf-8"); path.read_text("utf-8"); path.write_text(x, "utf-8")'
+    )
+    assert (len(_decided_by_locale(ast.parse(bare))), _decided_by_locale(ast.parse(said))) == (5, [])

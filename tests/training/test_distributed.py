@@ -1,5 +1,6 @@
 """Tests for `distributed`: two processes on one machine do what one process does."""
 
+import contextlib
 import dataclasses
 import json
 import random
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from small_runs import TINY, same, weights_of
+from small_runs import TINY, painted, same, weights_of
+from ssdlib import __main__ as main
 from ssdlib.data.augment import STEPS
 from ssdlib.loss import MININGS
 from ssdlib.training import distributed, engine, runs
@@ -173,6 +175,75 @@ def test_two_processes_get_through_the_door_and_out_again(mini, tmp_path):
 def test_what_goes_wrong_in_every_process_ends_all_of_them(mini, tmp_path):
     done = train_by_two("--data", str(mini), "--out", str(tmp_path / "run"), "--train-sets", "2031-nothing")
     assert done.returncode != 0 and "2031" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "batch, microbatch, processes, device, refused",
+    [
+        (6, 2, 2, "cpu", True),  # shares of 3, computed as 2 and 1
+        (6, 2, 1, "cpu", False),
+        (6, 3, 2, "cpu", False),
+        (2, 0, 2, "cpu", True),
+        (2, 0, 2, "cuda", False),  # GPUs take the means of batch norm over both
+        (6, 2, 2, "cuda", False),
+    ],
+)
+def test_batch_norm_never_gets_a_single_image_of_a_process_s_share(
+    batch, microbatch, processes, device, refused, monkeypatch
+):
+    monkeypatch.setattr(distributed, "processes", lambda: processes)
+    config = dataclasses.replace(TINY, batch_size=batch, microbatch=microbatch)
+    wanted = pytest.raises(runs.RunError, match="share is 1 image") if refused else contextlib.nullcontext()
+    with wanted:
+        engine.batch_maker(config, painted(), torch.device(device))
+    engine.batch_maker(dataclasses.replace(config, batch_norm=False), painted(), torch.device(device))
+
+
+@pytest.fixture
+def group():
+    """Processes of which there is one, as torchrun would have joined them."""
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_gradients_of_a_batch_in_parts_are_exchanged_once(group):
+    """Counted by a hook of torch's own; the weights are those of the network that isn't wrapped."""
+    data, outcomes, exchanged = painted(), [], []
+
+    def count(_, bucket):
+        exchanged.append(bucket.index())
+        done = torch.futures.Future()
+        done.set_result(bucket.buffer())
+        return done
+
+    config = dataclasses.replace(PLAIN, microbatch=1)
+    for wrapped in (False, True):
+        model, optimizer, anchors = engine.build(config, torch.device("cpu"))
+        network = torch.nn.parallel.DistributedDataParallel(model) if wrapped else model
+        if wrapped:
+            network.register_comm_hook(None, count)
+        batch = engine.batch_maker(config, data, torch.device("cpu"))(0)
+        engine.update(network, optimizer, batch, anchors, 1e-3, config)
+        outcomes.append(model.state_dict())
+    assert exchanged and len(set(exchanged)) == len(exchanged)  # each bucket of gradients once
+    for name, value in outcomes[0].items():
+        torch.testing.assert_close(outcomes[1][name], value, msg=name)
+
+
+def test_of_several_processes_the_first_draws_the_progress_bars(monkeypatch, capsys):
+    for rank in (0, 1):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        assert list(main.progress([1, 2], desc=f"of process {rank}")) == [1, 2]
+    drawn = capsys.readouterr().err
+    assert "of process 0" in drawn and "of process 1" not in drawn
+
+
+def test_float32_means_float32_on_a_gpu_too(monkeypatch):
+    """PyTorch lets cuDNN round the factors of a convolution to TF32's ten bits unless it is told not to."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    distributed.start()
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_alone_every_question_has_the_plain_answer():

@@ -173,11 +173,39 @@ def test_a_stop_before_the_first_step_or_behind_the_run_is_refused(data, tmp_pat
         engine.train(TINY, data, data, tmp_path / "run", resume=True, stop_after=2)
 
 
-def test_another_seed_gives_other_weights(data, tmp_path):
-    for seed in (0, 1):
-        engine.train(dataclasses.replace(TINY, seed=seed, steps=2), data, data, tmp_path / str(seed))
-    a, b = (weights_of(tmp_path / str(seed))["model"]["body.fc7.0.weight"] for seed in (0, 1))
-    assert not torch.allclose(a, b)
+def test_another_random_seed_gives_other_initial_weights_and_the_same_seed_the_same():
+    first, again, other = (
+        engine.build(dataclasses.replace(TINY, seed=seed), CPU)[0].state_dict() for seed in (5, 5, 6)
+    )
+    kernels = [name for name, value in first.items() if value.ndim == 4]
+    assert len(kernels) > 30 and same(dict(first), dict(again))
+    assert not any(torch.equal(first[name], other[name]) for name in kernels)
+
+
+def test_evaluations_on_the_way_come_every_so_many_steps_and_the_last_step_has_one(
+    data, tmp_path, monkeypatch
+):
+    """In 6 steps one each 3 (the last one is the run's own), one each 4, and one each 6."""
+    real, calls = engine.evaluate_on, []
+    monkeypatch.setattr(engine, "evaluate_on", lambda *given: calls.append(given) or real(*given))
+    for every, wanted in ((3, [3, 6]), (4, [4, 6]), (6, [6])):
+        calls.clear()
+        out = tmp_path / str(every)
+        table = engine.train(dataclasses.replace(TINY, map_every=every, val_every=0), data, data, out)
+        rows = [row for row in read_log(out) if "map" in row]
+        assert [row["step"] for row in rows] == wanted and len(calls) == len(wanted)
+        assert rows[-1]["ap"] == table.ap
+
+
+def test_a_run_stopped_after_an_evaluation_on_the_way_goes_on_to_the_same_bits(data, tmp_path):
+    config = dataclasses.replace(TINY, map_every=2)
+    engine.train(config, data, data, tmp_path / "whole")
+    engine.train(config, data, data, tmp_path / "stopped", stop_after=4)
+    engine.train(config, data, data, tmp_path / "stopped", resume=True)
+    whole, stopped = (read_log(tmp_path / name) for name in ("whole", "stopped"))
+    assert [row["step"] for row in whole if "map" in row] == [2, 4, 6]
+    assert [{**row, "seconds": 0} for row in stopped] == [{**row, "seconds": 0} for row in whole]
+    assert same(weights_of(tmp_path / "whole")["model"], weights_of(tmp_path / "stopped")["model"])
 
 
 def test_training_leaves_the_callers_chance_alone(data):
@@ -212,6 +240,69 @@ def test_validation_loss_is_that_of_a_plain_loop(data):
     losses = multibox_loss(model(batch.images), make_targets(batch.boxes, batch.labels, anchors))
     assert found["multibox"] == pytest.approx(losses.multibox.item(), rel=1e-4)
     assert model.training is False
+
+
+def test_validation_does_not_ask_for_difficult_objects(data):
+    model, _, anchors = engine.build(TINY, CPU)
+
+    def loss(change):
+        return inference.validation_loss(model, ([change(e) for e in data[0]], data[1]), anchors, TINY)
+
+    def first_hard(example):
+        hard = torch.arange(len(example.labels)) == 0
+        return dataclasses.replace(example, difficult=hard)
+
+    def without_first(example):
+        rest = {name: getattr(example, name)[1:] for name in ("boxes", "labels", "difficult")}
+        return dataclasses.replace(example, **rest)
+
+    assert loss(first_hard) == loss(without_first) != loss(lambda example: example)
+
+
+def test_evaluating_leaves_no_mode_behind_in_what_is_computed_from_the_predictions(data, monkeypatch):
+    """Matching, loss and detection see neither inference mode nor autocast."""
+    config = dataclasses.replace(TINY, precision="bfloat16")
+    model, _, anchors = engine.build(config, CPU)
+    modes = set()
+
+    def watched(real):
+        def call(*arguments, **named):
+            modes.add((torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")))
+            return real(*arguments, **named)
+
+        return call
+
+    for name in ("make_targets", "multibox_loss", "detect"):
+        monkeypatch.setattr(inference, name, watched(getattr(inference, name)))
+    inference.validation_loss(model, data, anchors, config)
+    inference.detect_all(model, data, anchors, config)
+    assert modes == {(False, False)}
+
+
+@pytest.mark.parametrize("where", ["photograph", "loss"])
+@pytest.mark.parametrize("training", [True, False])
+def test_an_interrupted_validation_leaves_the_network_in_the_mode_it_was_in(
+    data, where, training, monkeypatch
+):
+    class Interrupted(list):
+        def __getitem__(self, _):
+            raise KeyboardInterrupt
+
+    model, _, anchors = engine.build(TINY, CPU)
+    model.train(training)
+    seen = []
+
+    def interrupt(*_):
+        seen.append(model.training)
+        raise KeyboardInterrupt
+
+    if where == "loss":
+        monkeypatch.setattr(inference, "multibox_loss", interrupt)
+    examples, photographs = data
+    with pytest.raises(KeyboardInterrupt):
+        photographs = Interrupted(photographs) if where == "photograph" else photographs
+        inference.validation_loss(model, (examples, photographs), anchors, TINY)
+    assert model.training is training and seen == [False] * (where == "loss")
 
 
 def _plain(data):

@@ -21,7 +21,7 @@ path = pathlib.Path(sys.argv[1])
 path.parent.mkdir()
 with open(path, "w") as file:
     fcntl.flock(file, fcntl.LOCK_EX)
-    print(f"process {os.getpid()}", file=file, flush=True)
+    path.with_name(sys.argv[2]).write_text(f"process {os.getpid()}\\n")
     print("held", flush=True)
     time.sleep(600)
 """
@@ -36,7 +36,9 @@ def data():
 def holder(tmp_path):
     """Another process that trains in tmp_path/run, as far as anybody can see."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path / "run" / runs.LOCK)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER, str(tmp_path / "run" / runs.LOCK), runs.HOLDER],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout.readline() == "held\n"
     yield process
@@ -76,7 +78,7 @@ def test_two_trainings_in_two_folders_do_not_know_of_each_other(holder, data, tm
 
 def test_a_training_that_ends_well_or_badly_leaves_no_lock(data, tmp_path):
     engine.train(TINY, data, data, tmp_path / "run", stop_after=2)
-    assert not (tmp_path / "run" / runs.LOCK).exists()
+    assert not [path.name for path in (tmp_path / "run").iterdir() if path.name in (runs.LOCK, runs.HOLDER)]
     with pytest.raises(runs.Diverged):
         wild = dataclasses.replace(TINY, learning_rate=1e12)
         engine.train(wild, data, data, tmp_path / "wild")
@@ -101,6 +103,16 @@ def test_within_one_process_a_folder_is_held_once(tmp_path):
         pass
 
 
+def test_one_who_is_refused_again_and_again_is_told_the_same(holder, tmp_path):
+    """Nobody who is refused empties the file in which the holder stands."""
+    for _ in range(3):
+        with (
+            pytest.raises(runs.RunError, match=f"process {holder.pid} trains there"),
+            runs.held(tmp_path / "run"),
+        ):
+            pass
+
+
 def test_only_the_first_of_several_processes_takes_it(holder, tmp_path, monkeypatch):
     monkeypatch.setattr(runs.distributed, "is_first", lambda: False)
-    assert runs.alone(lambda out: out)(tmp_path / "run") == tmp_path / "run"
+    assert runs.alone(lambda *given: given[-1])(TINY, None, None, tmp_path / "run") == tmp_path / "run"

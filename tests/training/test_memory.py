@@ -1,5 +1,6 @@
 """Tests for `memory`: a step that doesn't fit is noticed, and what fits is found by trying."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -7,28 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from small_runs import TINY, painted
 from ssdlib.training import engine, memory, runs
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("fits, wanted", [(32, 16), (16, 16), (9, 8), (1, 1), (0, 0)])
-def test_the_largest_half_that_fits_is_found(fits, wanted):
+def test_the_largest_size_that_fits_is_found(fits, wanted):
     def attempt(images):
         if images > fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    assert memory.fitting(attempt, 32) == wanted
-
-
-def test_batch_norm_is_never_tried_with_a_single_image():
-    tried = []
-
-    def attempt(images):
-        tried.append(images)
-        raise MemoryError
-
-    assert memory.fitting(attempt, 8, least=2) == 0 and tried == [4, 2]
+    assert memory.fitting(attempt, [16, 8, 4, 2, 1]) == wanted
 
 
 def test_another_error_while_trying_is_not_hidden():
@@ -36,7 +28,7 @@ def test_another_error_while_trying_is_not_hidden():
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        memory.fitting(attempt, 32)
+        memory.fitting(attempt, [16, 8])
 
 
 def test_only_errors_about_memory_count_as_such():
@@ -104,8 +96,6 @@ def test_on_a_machine_too_small_the_sentence_names_a_microbatch_with_which_the_s
 
 
 def test_a_run_that_ran_out_of_memory_keeps_its_checkpoint(tmp_path, monkeypatch):
-    from small_runs import TINY, painted
-
     data, real = painted(), engine.update
     engine.train(TINY, data, data, tmp_path, stop_after=2)
     before = (tmp_path / runs.CHECKPOINT).read_bytes()
@@ -119,3 +109,56 @@ def test_a_run_that_ran_out_of_memory_keeps_its_checkpoint(tmp_path, monkeypatch
     with pytest.raises(memory.OutOfMemory, match="4 images at a time .* 2 do .*--microbatch 2"):
         engine.train(TINY, data, data, tmp_path, resume=True)
     assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "changes, room, says",
+    [
+        # batch norm compares images: halves of 9 would leave one alone, three threes don't
+        (dict(batch_size=9), 4, "9 images at a time .*; 3 do .*--microbatch 3 "),
+        (dict(batch_size=8), 1, "8 images at a time .*no smaller part either"),
+        (dict(batch_size=8, batch_norm=False), 1, "8 images at a time .*; 1 do .*--microbatch 1 "),
+        # mining over the batch looks at parts twice, which batch norm's means would feel: a smaller batch then
+        (
+            dict(batch_size=8, mining="batch"),
+            2,
+            "8 images at a time .*; 2 do .*--batch-size 2.*--mining image",
+        ),
+        (dict(batch_size=8, mining="batch", batch_norm=False), 4, "; 4 do .*--microbatch 4 "),
+    ],
+)
+def test_what_is_said_to_fit_was_tried_and_can_be_asked_for(monkeypatch, changes, room, says):
+    """Memory for `room` images: whatever the settings forbid, the sentence is about memory, and its way out works."""
+    config, real, tried = dataclasses.replace(TINY, **changes), engine.update, []
+    data = tuple(2 * list(part) for part in painted())
+
+    def full(network, optimizer, batch, anchors, rate, config):
+        images = config.microbatch or len(batch.images)
+        tried.append(images)
+        if images > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(network, optimizer, batch, anchors, rate, config)
+
+    monkeypatch.setattr(engine, "update", full)
+    model, optimizer, anchors = engine.build(config, CPU)
+    with pytest.raises(memory.OutOfMemory, match=says):
+        engine.update_or_advise(
+            model, optimizer, engine.batch_maker(config, data, CPU)(0), anchors, 1e-3, config
+        )
+    assert tried == sorted(tried, reverse=True)
+
+
+def test_processes_among_several_are_advised_a_part_that_their_share_allows(monkeypatch):
+    """Nothing is tried where others would wait: of a share of 9 with batch norm 3 at a time, not 4."""
+
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(engine, "update", full)
+    monkeypatch.setattr(engine.distributed, "processes", lambda: 2)
+    config = dataclasses.replace(TINY, batch_size=18)
+    model, optimizer, anchors = engine.build(config, CPU)
+    data = tuple(3 * list(part) for part in painted())
+    with pytest.raises(memory.OutOfMemory, match="9 images .*perhaps 3 do.*--microbatch 3 "):
+        batch = engine.batch_maker(config, data, CPU)(0)
+        engine.update_or_advise(model, optimizer, batch, anchors, 1e-3, config)

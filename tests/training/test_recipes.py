@@ -24,6 +24,11 @@ def test_four_times_the_batch_has_four_times_the_rate_and_a_quarter_of_the_steps
     )
 
 
+def test_a_short_run_warms_up_over_a_tenth_of_itself():
+    run = scaled(replace(RunConfig(), steps=6_400, drops=()), 64)
+    assert (run.steps, run.warmup) == (3_200, 320)
+
+
 def test_a_smaller_batch_needs_no_warm_up():
     run = scaled(RECIPES["paper"], 8)
     assert (run.learning_rate, run.steps, run.drops, run.warmup) == (2.5e-4, 480_000, (320_000, 400_000), 0)

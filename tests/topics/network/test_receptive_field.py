@@ -17,9 +17,9 @@ from ssdlib.model import SSD300, count_parameters
 ANCHORS = default_boxes()
 
 
-def averaging(x, kernel, stride, padding=0, ceil_mode=False):
+def averaging(x, kernel_size, stride, padding=0, ceil_mode=False):
     """In place of a max pool: every cell of the window lets the gradient through."""
-    return F.avg_pool2d(x, kernel, stride, padding, ceil_mode=ceil_mode)
+    return F.avg_pool2d(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
 
 
 def touched(name: str, strided_stem: bool, head: bool, side: int) -> tuple[torch.Tensor, int]:

@@ -102,6 +102,63 @@ def test_of_all_orders_of_six_lines_only_that_of_exercise_5_survives_a_power_cut
     assert [word for word in words if not check._fault(word)] == ["EBDA"]
 
 
+ROWS = (
+    "more steps only add to the end; the 50,000 that are done stay what they are",
+    "the run has done 50,000 steps already; it can't go back to 40,000",
+    "another rate is another run; half of one and half of the other is neither",
+    "microbatch says how many images are computed at a time; the update is that of all 32, as before",
+    "with 16 images an update, all later batches are other ones: that is another run",
+    "how often a run is saved changes nothing of what it learns",
+    "the number of processes is no setting: the batch of step t is the same, only shared out",
+)
+
+
+@pytest.mark.parametrize("row", range(7))
+def test_in_exercise_1_the_first_wrong_row_is_explained(row):
+    """Right up to the row, and from there on all wrong: the sentence is about that row."""
+    right = [True, False, False, True, False, True, True]
+    assert check.may_change(right).state == checking.RIGHT
+    answer = right[:row] + [not value for value in right[row:]]
+    verdict = check.may_change(answer)
+    assert (verdict.state, verdict.message) == (checking.WRONG, f"row {row + 1}: {ROWS[row]}")
+
+
+@pytest.mark.parametrize(
+    "answer, says",
+    [
+        ([True, False, True], "yours has 3 answers"),
+        ([1, 2, 3, 4, 5, 6, 7], "only True and False were asked for"),
+    ],
+)
+def test_in_exercise_1_what_is_no_list_of_seven_answers_is_told_so(answer, says):
+    verdict = check.may_change(answer)
+    assert verdict.state == checking.WRONG and verdict.message.startswith(says)
+
+
+ORDERS = {
+    "ABDEF FBD ABCDEF": "F empties the old checkpoint at once",
+    "CEBDA EBCDA": "C deletes the old checkpoint before the new one has got its name",
+    "EBDAC": "C after A deletes the new checkpoint",
+    "EBDCA": "C deletes the old checkpoint before the new one has got its name",
+    "BDA": "no file is opened to write into",
+    "EDA": "nothing is ever written",
+    "EBD": "the new checkpoint never gets its name",
+    "EBA": "nobody waits for the disk",
+    "BEDA DEBA DBEA": "B and D need an open file: E comes first",
+    "AEBD EABD": "A before B: a file without bytes gets the checkpoint's name",
+    "EDBA": "D before B waits for bytes that aren't written yet",
+    "EBAD": "A before D: the name may be on the disk before the bytes",
+    "EBDAA": "each line is needed once at most",
+    "XYZ": "the answer is a word of the letters A to F",
+}
+
+
+@pytest.mark.parametrize("word, says", [(w, says) for words, says in ORDERS.items() for w in words.split()])
+def test_each_order_of_exercise_5_that_loses_something_is_told_what(word, says):
+    verdict = check.saving(word)
+    assert verdict.state == checking.WRONG and verdict.message.startswith(says)
+
+
 @pytest.mark.parametrize(
     "typed", ["EBDA", "ebda", "E, B, D, A", "E B D A", ["E", "B", "D", "A"], ("e", "b", "d", "a")]
 )

@@ -9,6 +9,8 @@ import torch
 from course.training import plan_drawing, run_plan
 from course.training.plan_drawing import BARS, HANDLE, WIDE
 from course.training.run_planner import OTHER, THIS, Planner
+from ssdlib import __main__ as main
+from ssdlib.cli.options import parser
 from ssdlib.training import engine, runs
 from ssdlib.training.estimate import Pace
 from ssdlib.training.runs import RECIPES, RunError
@@ -93,9 +95,10 @@ def test_a_checkpoint_takes_the_bytes_that_a_run_writes(tmp_path):
 def test_a_scaled_batch_keeps_the_pictures_and_the_unscaled_one_the_steps():
     large = run_plan.for_batch(PAPER, 256)
     assert (large.steps, large.drops, large.learning_rate) == (15_000, (10_000, 12_500), pytest.approx(0.008))
-    assert run_plan.for_batch(MINI, 16).warmup == 100
     for batch in (8, 16, 31, 64, 128, 256):
         config = run_plan.for_batch(PAPER, batch)
+        words = ["train", "--out", "run", "--scale-to", str(batch)]
+        assert config == main._config(parser().parse_args(words))
         assert abs(config.steps * batch - 3_840_000) <= batch / 2
         assert config.learning_rate / batch == pytest.approx(1e-3 / 32)
         plain = run_plan.for_batch(PAPER, batch, scaled=False)
@@ -107,7 +110,7 @@ def test_a_batch_costs_by_its_images_and_processes_share_all_the_work():
     plan = planned(run_plan.for_batch(PAPER, 64), measured=32, processes=4)
     assert plan.pace.step == pytest.approx(2 * 0.5 / 4)
     assert plan.time.training == pytest.approx(planned(PAPER).time.training / 4)
-    assert plan.time.validation == pytest.approx(60 * 49.52 / 4)
+    assert plan.time.validation == pytest.approx(120 * 49.52 / 4)  # as many as ever
     ahead = dataclasses.replace(PACE, ahead=True)
     assert run_plan.plan(PAPER, ahead, **VOC).pace.step == 0.4
 
@@ -131,7 +134,10 @@ def test_a_batch_costs_by_its_images_and_processes_share_all_the_work():
                 "batch 8, not 32",
             ],
         ),
-        (run_plan.for_batch(PAPER, 64), ["batch 64, not 32", "rate 0.002, not 0.001"]),
+        (
+            run_plan.for_batch(PAPER, 64),
+            ["batch 64, not 32", "rate 0.002, not 0.001", "warm-up of 500 steps, not of 0 steps"],
+        ),
         (
             dataclasses.replace(PAPER, val_every=100, map_every=0),
             [
@@ -156,8 +162,10 @@ def test_only_a_raised_rate_asks_for_warmup_and_five_epochs_of_it():
     assert run_plan.warmup_advised(PAPER, PAPER, 16_551) == 0
     assert run_plan.warmup_advised(PAPER, run_plan.for_batch(PAPER, 8), 16_551) == 0
     large = run_plan.for_batch(PAPER, 256)
-    assert run_plan.warmup_advised(PAPER, large, 16_551) == math.ceil(5 * 16_551 / 256) == 324
-    assert run_plan.warmup_advised(PAPER, dataclasses.replace(large, warmup=324), 16_551) == 0
+    none, enough = (dataclasses.replace(large, warmup=steps) for steps in (0, 324))
+    assert run_plan.warmup_advised(PAPER, none, 16_551) == math.ceil(5 * 16_551 / 256) == 324
+    assert run_plan.warmup_advised(PAPER, enough, 16_551) == 0
+    assert run_plan.warmup_advised(PAPER, large, 16_551) == 0  # scaling brings 500
 
 
 @pytest.mark.parametrize(
@@ -301,7 +309,8 @@ def test_a_scaled_batch_leaves_the_picture_and_changes_what_its_axis_says(explor
     assert explorer.config == run_plan.for_batch(PAPER, 256)
     assert explorer.board.handles == before
     assert "3,840,000 pictures seen, 232 epochs" in explorer.summary()[2]
-    assert explorer.summary()[-1].endswith("--warmup 324")
+    assert explorer.summary()[-1].endswith("rate 0.008, not 0.001; warm-up of 500 steps, not of 0 steps")
+    assert "120 validations, 6 evaluations" in explorer.summary()[2]  # as many as the recipe has
     explorer.batch.value = 64
     assert explorer.summary()[-1].endswith("--warmup 1294")  # as the command line reads it
     explorer.batch.value = 256
