@@ -71,6 +71,7 @@ MACHINERY = (
     "explorer",
     "inline",
     "keys",
+    "photographs",
     "pictures",
     "prompt_server",
     "self_test",

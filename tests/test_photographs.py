@@ -1,0 +1,106 @@
+"""The photographs of the course: their boxes against the pixels, their licences against scikit-image's own words."""
+
+import ast
+
+import pytest
+import torch
+
+from course import photographs, pictures
+from course.photographs import PHOTOGRAPHS
+from ssdlib import voc
+
+needs_scikit_image = pytest.mark.skipif(
+    not photographs.installed(), reason="scikit-image isn't installed: pip install scikit-image"
+)
+NEAR = 4  # px, within which an edge drawn by hand has to lie
+
+
+def channels(name):
+    return voc.read_photograph(photographs.example(name).path).int().unbind(dim=2)
+
+
+def rows(mask):
+    """First and last + 1 of the rows in which a mask has anything."""
+    found = mask.any(dim=1).nonzero()
+    return int(found.min()), int(found.max()) + 1
+
+
+def columns(mask):
+    return rows(mask.T)
+
+
+def box(name):
+    [found] = photographs.example(name).boxes.int().tolist()
+    return found
+
+
+@needs_scikit_image
+def test_the_box_of_the_astronaut_reaches_from_hair_to_border_and_from_sleeve_to_sleeve():
+    red, green, blue = channels("astronaut")
+    hair = red[:100, 150:310] < 150  # before a light backdrop
+    orange = (red > 190) & (green > 70) & (blue < 110) & (red - green > 70)
+    left_sleeve, right_sleeve = orange[300:500, :100], (red - blue)[330:352, 340:370] > 80
+    edges = [columns(left_sleeve)[0], rows(hair)[0], 340 + columns(right_sleeve)[1], rows(orange)[1]]
+    assert box("astronaut") == pytest.approx(edges, abs=NEAR)
+
+
+@needs_scikit_image
+def test_the_box_of_the_camera_man_reaches_from_hair_to_border_and_from_border_to_glove():
+    grey = channels("camera")[0]
+    hair, glove, coat = grey[:100, 150:270] < 120, grey[165:200, :340] < 60, grey[300:] < 60
+    edges = [columns(coat)[0], rows(hair)[0], columns(glove)[1], 300 + rows(coat[:, :200])[1]]
+    assert box("camera") == pytest.approx(edges, abs=NEAR)
+
+
+@needs_scikit_image
+def test_the_box_of_the_cat_ends_where_the_ear_does_and_at_three_borders():
+    red = channels("chelsea")[0]
+    ear = red[:1, 320:] > 110  # before something dark
+    height, width = red.shape
+    assert box("chelsea") == pytest.approx([0, 0, 320 + columns(ear)[1], height], abs=NEAR)
+    assert box("chelsea")[2] < width - 40
+
+
+@needs_scikit_image
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_the_licence_is_what_scikit_image_says(name):
+    """The docstring of `skimage.data.<name>`, read without importing it, names the author and allows what we say."""
+    source = (photographs.folder() / "_fetchers.py").read_text("utf-8")
+    words = {node.name: ast.get_docstring(node) for node in ast.parse(source).body if hasattr(node, "name")}
+    said = " ".join(words[name].lower().split())
+    assert PHOTOGRAPHS[name].licence.lower() in said
+    assert PHOTOGRAPHS[name].title.split(" by ")[1].lower() in said
+
+
+@needs_scikit_image
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_a_photograph_is_an_example_like_any_other(name):
+    example, photograph = photographs.example(name), PHOTOGRAPHS[name]
+    assert len(example.boxes) == len(example.labels) == len(example.difficult) == len(photograph.objects)
+    scene = pictures.scene(example)  # read, resampled and labelled by the library's own code
+    assert scene.names == [label for label, _ in photograph.objects]
+    width, height = example.size
+    stretched = example.boxes * torch.tensor([300 / width, 300 / height] * 2)
+    torch.testing.assert_close(scene.boxes, stretched, rtol=0, atol=1e-3)
+    assert photographs.credit(name).endswith(photograph.licence)
+
+
+@needs_scikit_image
+def test_pixels_to_which_the_boxes_do_not_belong_are_refused(monkeypatch):
+    from dataclasses import replace
+
+    monkeypatch.setitem(PHOTOGRAPHS, "chelsea", replace(PHOTOGRAPHS["chelsea"], size=(450, 300)))
+    with pytest.raises(voc.VOCError, match=r"chelsea\.png: 451x300 px; wanted 450x300"):
+        photographs.example("chelsea")
+
+
+def test_without_scikit_image_each_has_a_stand_in_of_its_own(monkeypatch):
+    monkeypatch.setattr(photographs, "find_spec", lambda name: None)
+    assert not photographs.installed()
+    given = {name: photographs.example(name) for name in PHOTOGRAPHS}
+    assert len({e.image_id for e in given.values()}) == len(PHOTOGRAPHS)
+    test_set = {e.path for e in pictures.test_set()}
+    for name, example in given.items():
+        assert example.path in test_set
+        assert len(example.labels) == max(1, len(PHOTOGRAPHS[name].objects))
+        assert "test scene" in photographs.credit(name)
