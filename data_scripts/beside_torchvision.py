@@ -109,8 +109,8 @@ def contested(batch: Batch, anchors: Tensor) -> int:
 
 
 def last_one_wins(batch: Batch, anchors: Tensor) -> Targets:
-    """Targets by torchvision's rule, written out: every anchor takes its best object if their IoU is 0.5 or more; then
-    each object in turn takes its best anchor, even from an earlier object."""
+    """Targets by torchvision's rule, written out: every anchor takes its best object if their IoU is 0.5 or more,
+    then each object in turn takes its best anchor, even from an earlier object."""
     matched = torch.full((len(batch.labels), len(anchors)), -1)
     for b, (boxes, labels) in enumerate(zip(batch.boxes, batch.labels, strict=True)):
         objects = (labels > 0).nonzero().flatten().tolist()
