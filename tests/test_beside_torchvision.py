@@ -38,8 +38,8 @@ def lines(mini):
 
 @pytest.mark.slow
 def test_twenty_steps_have_torchvisions_losses_and_end_in_its_weights(lines):
-    """All starts are the same weights and momentum, so that nothing but the order of sums is another. Left alone, the
-    two move apart: rounding decides which of two nearly equal negatives is mined, and random weights multiply it."""
+    """Every step starts from the same weights and momentum, so that nothing but the order of sums is another. Left
+    alone the two move apart, by a factor of some ten a step: random weights multiply what rounding leaves."""
     steps = lines[:-1]
     assert [line["step"] for line in steps] == list(range(1, 21))
     assert all(line["positives"] and not line["anchors"] for line in steps)
