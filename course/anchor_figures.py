@@ -15,7 +15,7 @@ from course.other_anchors import Answers, variants
 from course.pictures import Scene
 from course.voc_facts import shapes as voc_shapes
 from ssdlib import boxes, voc
-from ssdlib.anchors import SSD300, AnchorSpec
+from ssdlib.anchors import SSD300, AnchorSpec, default_boxes
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED, boxes_on, part_captions, photograph_on
 
 KINDS = {1: ("s", BLUE, "square anchors"), 2: (">", RED, "1 : 2"), 3: ("D", BLACK, "1 : 3")}
@@ -32,6 +32,23 @@ def of_cells(scene: Scene, cells: tuple[tuple[int, int, int], ...]) -> Figure:
         browser.board.pointer = [(column + 0.5) * stride, (line + 0.5) * stride]
         browser.board.on(ax)
         ax.set_title(f"{SSD300.feature_maps[level]}² map, row {line}, column {column}", fontsize=10)
+    return figure
+
+
+def best_of_each_map(scene: Scene) -> Figure:
+    """The first object of a scene in orange and, one picture for each map, the anchor of that map that overlaps it
+    most, in blue."""
+    overlap = boxes.iou(default_boxes(), scene.boxes[0])
+    parts = zip(default_boxes().split(SSD300.per_map), overlap.split(SSD300.per_map), strict=True)
+    best = torch.stack([part[values.argmax()] for part, values in parts])
+    figure, axes = plt.subplots(2, 3, figsize=(9, 6.3), layout="constrained")
+    for ax, side, anchor in zip(axes.flat, SSD300.feature_maps, best, strict=True):
+        photograph_on(ax, scene.pixels)
+        boxes_on(ax, scene.boxes[:1], scene.names[:1])
+        boxes_on(ax, anchor[None], color=BLUE)
+        low, high = min(-5, float(best.min()) - 5), max(305, float(best.max()) + 5)
+        ax.set(xlim=(low, high), ylim=(high, low))  # all of the anchors, at one scale
+        ax.set_title(f"{side} x {side} map: best IoU {boxes.iou(anchor, scene.boxes[0]):.2f}", fontsize=10)
     return figure
 
 

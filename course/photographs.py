@@ -9,14 +9,16 @@ scikit-image's motorcycle would be a fifth one, but the documentation of `skimag
 licence.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 
 from course import pictures
-from ssdlib import voc
+from ssdlib import plots, voc
 from ssdlib.records import Example
 
 
@@ -111,3 +113,17 @@ def credit(name: str) -> str:
     if installed():
         return PHOTOGRAPHS[name].credit
     return "A test scene in place of a photograph that scikit-image brings"
+
+
+def drawn(names: Sequence[str] = tuple(PHOTOGRAPHS), columns: int = 4) -> Figure:
+    """The photographs, or their stand-ins, with the boxes drawn by hand."""
+    chosen = [example(name) for name in names]
+    figure = plots.examples(chosen, [voc.read_photograph(one.path) for one in chosen], columns)
+    return credited(figure, names)
+
+
+def credited(figure: Figure, names: Sequence[str]) -> Figure:
+    """The figure with a line below it that says whose photographs it shows."""
+    lines = list(dict.fromkeys(credit(name) for name in names))  # stand-ins share one
+    figure.supxlabel("\n".join("; ".join(lines[i : i + 2]) for i in range(0, len(lines), 2)), fontsize=9)
+    return figure

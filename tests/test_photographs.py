@@ -5,7 +5,8 @@ import ast
 import pytest
 import torch
 
-from course import photographs, pictures
+import oracles
+from course import anchor_figures, photographs, pictures
 from course.photographs import PHOTOGRAPHS
 from ssdlib import voc
 
@@ -104,3 +105,23 @@ def test_without_scikit_image_each_has_a_stand_in_of_its_own(monkeypatch):
         assert example.path in test_set
         assert len(example.labels) == max(1, len(PHOTOGRAPHS[name].objects))
         assert "test scene" in photographs.credit(name)
+
+
+def test_the_anchor_that_is_drawn_for_each_map_overlaps_the_object_most():
+    scene = pictures.scene(photographs.example("chelsea"))
+    figure = anchor_figures.best_of_each_map(scene)
+    anchors = oracles.caffe_anchors()
+    for ax, first, count in zip(figure.axes, oracles.FIRST, oracles.PER_MAP, strict=True):
+        best, equals = oracles.best_anchors(scene.boxes[0].tolist(), anchors[first : first + count])
+        (x1, y1), (x2, y2) = ax.patches[-1].get_bbox().get_points()
+        assert (
+            min(abs(torch.tensor(anchors[first + k]) - torch.tensor([x1, y1, x2, y2])).max() for k in equals)
+            < 1e-3
+        )
+        assert ax.get_title().endswith(f"{best:.2f}")
+
+
+@needs_scikit_image
+def test_a_figure_names_all_whose_photographs_it_shows():
+    below = photographs.drawn().get_supxlabel()
+    assert all(photograph.credit in below for photograph in PHOTOGRAPHS.values())
