@@ -113,11 +113,8 @@ def test_the_anchor_that_is_drawn_for_each_map_overlaps_the_object_most():
     anchors = oracles.caffe_anchors()
     for ax, first, count in zip(figure.axes, oracles.FIRST, oracles.PER_MAP, strict=True):
         best, equals = oracles.best_anchors(scene.boxes[0].tolist(), anchors[first : first + count])
-        (x1, y1), (x2, y2) = ax.patches[-1].get_bbox().get_points()
-        assert (
-            min(abs(torch.tensor(anchors[first + k]) - torch.tensor([x1, y1, x2, y2])).max() for k in equals)
-            < 1e-3
-        )
+        drawn = torch.from_numpy(ax.patches[-1].get_bbox().get_points()).flatten()
+        assert min(float((torch.tensor(anchors[first + k]) - drawn).abs().max()) for k in equals) < 1e-3
         assert ax.get_title().endswith(f"{best:.2f}")
 
 
