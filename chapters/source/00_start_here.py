@@ -27,7 +27,7 @@ import torch
 from tqdm.auto import tqdm
 
 from course import check_start as check
-from course import pictures
+from course import photographs, pictures
 from course.self_test import SelfTest
 from ssdlib import anchors, engine, inference, plots, runlog, runs, store, voc
 
@@ -58,6 +58,16 @@ figure = plots.examples(few, photographs)
 
 # %% [markdown]
 # *Glyphs: [OpenMoji](https://openmoji.org), CC BY-SA 4.0.*
+#
+# A detector is made for photographs, and four of them come with the package scikit-image. We drew the boxes by hand, as
+# VOC's annotators would. The rocket has none, because VOC has no class for it.
+
+# %% alt="Four photographs: a cat's face and two persons, each in an orange box with its class, and a rocket without a box"
+figure = photographs.drawn()
+
+# %% [markdown]
+# > Note: where scikit-image isn't installed, painted scenes take the photographs' places, here and in later chapters.
+# > `pip install scikit-image` brings them.
 #
 # One annotation, in numbers. A box is `xmin, ymin, xmax, ymax` in pixels, with y pointing down, here and everywhere
 # in this course.

@@ -28,7 +28,7 @@ from xml.etree import ElementTree
 import torch
 
 from course import check_boxes as check
-from course import overlap, pictures, voc_facts
+from course import overlap, photographs, pictures, voc_facts
 from course.self_test import SelfTest
 from ssdlib import anchors, boxes, coding, matching, plots, records, store, voc
 
@@ -56,6 +56,22 @@ figure.set_size_inches(5, 3.9)
 # - **IoU**, *intersection over union*, says how much two boxes agree: 0 is not at all, 1 is the same box. Also called
 #   *Jaccard overlap*.
 # - The **canvas** is the 300 x 300 square that the network sees. Every photograph is squeezed to it.
+#
+# ## Where does an object end?
+#
+# Somebody has to decide that for every box. Predict first: does the helmet belong to the person, do whiskers belong to the
+# cat, and what becomes of an object that the picture cuts off? Then compare with the boxes that we drew.
+
+# %% alt="Two photographs: an astronaut in a box that holds her suit but only a part of the helmet in front of her, and a cat's face in a box that ends at an ear and at three borders of the picture"
+figure = photographs.drawn(["astronaut", "chelsea"])
+
+# %% [markdown]
+# VOC's guidelines for its annotators answer all three. Clothes are a part of the person, but a thing that is held isn't,
+# so the box ends at the sleeve. A few pixels that would make the box much larger, such as a car's aerial, may be left
+# out; we treated whiskers in the same way. And a box covers what can be seen, so where the picture ends, it ends too.
+#
+# Two annotators will still differ by a few pixels. That is why VOC counts a detection as right from an IoU of 0.5 on and
+# doesn't ask for more.
 #
 # ## An annotation by hand
 #

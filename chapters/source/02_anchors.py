@@ -27,7 +27,7 @@ from math import floor, sqrt
 
 import torch
 
-from course import anchor_browser, anchor_figures, coverage, other_anchors, pictures, voc_facts
+from course import anchor_browser, anchor_figures, coverage, other_anchors, photographs, pictures, voc_facts
 from course import check_anchors as check
 from course.self_test import SelfTest
 from ssdlib import anchors, voc
@@ -48,7 +48,16 @@ figure = anchor_figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
 # picture. That is no mistake of this page, and you will see why.
 #
 # The network answers once for each of these boxes: what is in it, and how it has to move to fit. So every object should
-# find a box nearby that has about its size and its shape.
+# find a box nearby that has about its size and its shape. Here is one object on a photograph, in orange, and in blue the
+# anchor of each map that fits it best.
+
+# %% alt="The same photograph six times, one for each map: the object in an orange box, and in blue the anchor that overlaps it most, with its IoU"
+cat = pictures.scene(photographs.example("chelsea"))
+figure = photographs.credited(anchor_figures.best_of_each_map(cat), ["chelsea"])
+
+# %% [markdown]
+# A face that fills the picture is a task for the last maps. The best anchor of the first map is hardly larger than an eye,
+# so that no small correction could make it the box of the whole cat. For a small object it is the other way round.
 #
 # ## The words
 #

@@ -25,7 +25,7 @@ from dataclasses import replace
 
 import torch
 
-from course import augmentation_player, shots
+from course import augmentation_player, photographs, shots
 from course import check_augmentation as check
 from course.self_test import SelfTest
 from ssdlib import anchors, augment, batches, boxes, coding, loss, matching, plots, records, store, voc
@@ -40,6 +40,17 @@ example = shots.mixed()
 photograph = voc.read_photograph(example.path)
 chance = augment.uniforms(8, torch.Generator().manual_seed(6))
 figure = plots.batch(batches.make_batch([example] * 8, [photograph] * 8, chance, augment.STEPS))
+
+# %% [markdown]
+# On a photograph you see better what this asks of the network. All of these are cats: two eyes from close by, a face the
+# size of a stamp, a red one and a green one.
+
+# %% alt="Eight versions of a photograph of a cat's face: parts of it, the whole face small on a plain background, mirrored, in other colours"
+cat = photographs.example("chelsea")
+face = voc.read_photograph(cat.path)
+chance = augment.uniforms(8, torch.Generator().manual_seed(2))
+figure = plots.batch(batches.make_batch([cat] * 8, [face] * 8, chance, augment.STEPS))
+figure = photographs.credited(figure, ["chelsea"])
 
 # %% [markdown]
 # ## The words
