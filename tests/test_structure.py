@@ -71,7 +71,7 @@ MACHINERY = (
     "explorer",
     "inline",
     "keys",
-    "photographs",
+    "free_photographs",
     "pictures",
     "prompt_server",
     "self_test",

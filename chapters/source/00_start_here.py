@@ -27,7 +27,7 @@ import torch
 from tqdm.auto import tqdm
 
 from course import check_start as check
-from course import photographs, pictures
+from course import free_photographs, pictures
 from course.self_test import SelfTest
 from ssdlib import anchors, engine, inference, plots, runlog, runs, store, voc
 
@@ -63,7 +63,7 @@ figure = plots.examples(few, photographs)
 # VOC's annotators would. The rocket has none, because VOC has no class for it.
 
 # %% alt="Four photographs: a cat's face and two persons, each in an orange box with its class, and a rocket without a box"
-figure = photographs.drawn()
+figure = free_photographs.drawn()
 
 # %% [markdown]
 # > Note: where scikit-image isn't installed, painted scenes take the photographs' places, here and in later chapters.

@@ -28,7 +28,7 @@ from xml.etree import ElementTree
 import torch
 
 from course import check_boxes as check
-from course import overlap, photographs, pictures, voc_facts
+from course import free_photographs, overlap, pictures, voc_facts
 from course.self_test import SelfTest
 from ssdlib import anchors, boxes, coding, matching, plots, records, store, voc
 
@@ -63,7 +63,7 @@ figure.set_size_inches(5, 3.9)
 # cat, and what becomes of an object that the picture cuts off? Then compare with the boxes that we drew.
 
 # %% alt="Two photographs: an astronaut in a box that holds her suit but only a part of the helmet in front of her, and a cat's face in a box that ends at an ear and at three borders of the picture"
-figure = photographs.drawn(["astronaut", "chelsea"])
+figure = free_photographs.drawn(["astronaut", "chelsea"])
 
 # %% [markdown]
 # VOC's guidelines for its annotators answer all three. Clothes are a part of the person, but a thing that is held isn't,

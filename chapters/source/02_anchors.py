@@ -27,7 +27,15 @@ from math import floor, sqrt
 
 import torch
 
-from course import anchor_browser, anchor_figures, coverage, other_anchors, photographs, pictures, voc_facts
+from course import (
+    anchor_browser,
+    anchor_figures,
+    coverage,
+    free_photographs,
+    other_anchors,
+    pictures,
+    voc_facts,
+)
 from course import check_anchors as check
 from course.self_test import SelfTest
 from ssdlib import anchors, voc
@@ -52,8 +60,8 @@ figure = anchor_figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
 # anchor of each map that fits it best.
 
 # %% alt="The same photograph six times, one for each map: the object in an orange box, and in blue the anchor that overlaps it most, with its IoU"
-cat = pictures.scene(photographs.example("chelsea"))
-figure = photographs.credited(anchor_figures.best_of_each_map(cat), ["chelsea"])
+cat = pictures.scene(free_photographs.example("chelsea"))
+figure = free_photographs.credited(anchor_figures.best_of_each_map(cat), ["chelsea"])
 
 # %% [markdown]
 # A face that fills the picture is a task for the last maps. The best anchor of the first map is hardly larger than an eye,

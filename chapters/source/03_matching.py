@@ -24,7 +24,7 @@ import inspect
 import torch
 
 from course import check_matching as check
-from course import matcher, photographs, pictures, voc_facts
+from course import free_photographs, matcher, pictures, voc_facts
 from course.self_test import SelfTest
 from ssdlib import anchors, matching
 
@@ -46,9 +46,9 @@ figure = matcher.drawn(scene, found)
 # photograph it is the same:
 
 # %% alt="A photograph of a person in an orange box, with one thick blue anchor and a few thin dashed green ones around it, some of which reach beyond the picture"
-person = pictures.scene(photographs.example("astronaut"))
+person = pictures.scene(free_photographs.example("astronaut"))
 figure = matcher.drawn(person, matcher.match_with(person.boxes, grid))
-figure = photographs.credited(figure, ["astronaut"])
+figure = free_photographs.credited(figure, ["astronaut"])
 
 # %% [markdown]
 # No anchor has exactly the shape of this person. Each of the drawn ones has an IoU of at least .5 with her box, and for

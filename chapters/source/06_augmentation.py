@@ -25,7 +25,7 @@ from dataclasses import replace
 
 import torch
 
-from course import augmentation_player, photographs, shots
+from course import augmentation_player, free_photographs, shots
 from course import check_augmentation as check
 from course.self_test import SelfTest
 from ssdlib import anchors, augment, batches, boxes, coding, loss, matching, plots, records, store, voc
@@ -46,11 +46,11 @@ figure = plots.batch(batches.make_batch([example] * 8, [photograph] * 8, chance,
 # size of a stamp, a red one and a green one.
 
 # %% alt="Eight versions of a photograph of a cat's face: parts of it, the whole face small on a plain background, mirrored, in other colours"
-cat = photographs.example("chelsea")
+cat = free_photographs.example("chelsea")
 face = voc.read_photograph(cat.path)
 chance = augment.uniforms(8, torch.Generator().manual_seed(2))
 figure = plots.batch(batches.make_batch([cat] * 8, [face] * 8, chance, augment.STEPS))
-figure = photographs.credited(figure, ["chelsea"])
+figure = free_photographs.credited(figure, ["chelsea"])
 
 # %% [markdown]
 # ## The words

@@ -24,7 +24,7 @@ import inspect
 import torch
 
 from course import check_detection as check
-from course import detecting, nms_bench, photographs, pictures
+from course import detecting, free_photographs, nms_bench, pictures
 from course.self_test import SelfTest
 from ssdlib import boxes, coding, detect, plots, voc
 from ssdlib.records import Predictions
@@ -325,10 +325,10 @@ figure = detecting.swept({"score": by_score, **worth}, usual)
 # It has learned from painted scenes alone. Predict first: what will it say about photographs, and with which scores?
 
 # %% alt="Four photographs with the boxes drawn by hand in orange and a few small blue boxes, with scores above 0.5, on things that are none of the classes they name"
-four = [photographs.example(name) for name in photographs.PHOTOGRAPHS]
+four = [free_photographs.example(name) for name in free_photographs.PHOTOGRAPHS]
 said = detecting.Recorded(four, pictures.recorded_network(), seen.anchors).detect()
 figure = plots.detections(four, [voc.read_photograph(example.path) for example in four], said)
-figure = photographs.credited(figure, list(photographs.PHOTOGRAPHS))
+figure = free_photographs.credited(figure, list(free_photographs.PHOTOGRAPHS))
 
 # %% [markdown]
 # It misses the cat and both persons, and it is sure of things that aren't there: the ring of a space suit, a camera and a

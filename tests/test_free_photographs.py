@@ -6,18 +6,18 @@ import pytest
 import torch
 
 import oracles
-from course import anchor_figures, photographs, pictures
-from course.photographs import PHOTOGRAPHS
+from course import anchor_figures, free_photographs, pictures
+from course.free_photographs import PHOTOGRAPHS
 from ssdlib import voc
 
 needs_scikit_image = pytest.mark.skipif(
-    not photographs.installed(), reason="scikit-image isn't installed: pip install scikit-image"
+    not free_photographs.installed(), reason="scikit-image isn't installed: pip install scikit-image"
 )
 NEAR = 4  # px, within which an edge drawn by hand has to lie
 
 
 def channels(name):
-    return voc.read_photograph(photographs.example(name).path).int().unbind(dim=2)
+    return voc.read_photograph(free_photographs.example(name).path).int().unbind(dim=2)
 
 
 def rows(mask):
@@ -31,7 +31,7 @@ def columns(mask):
 
 
 def box(name):
-    [found] = photographs.example(name).boxes.int().tolist()
+    [found] = free_photographs.example(name).boxes.int().tolist()
     return found
 
 
@@ -66,7 +66,7 @@ def test_the_box_of_the_cat_ends_where_the_ear_does_and_at_three_borders():
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_the_licence_is_what_scikit_image_says(name):
     """The docstring of `skimage.data.<name>`, read without importing it, names the author and allows what we say."""
-    source = (photographs.folder() / "_fetchers.py").read_text("utf-8")
+    source = (free_photographs.folder() / "_fetchers.py").read_text("utf-8")
     words = {node.name: ast.get_docstring(node) for node in ast.parse(source).body if hasattr(node, "name")}
     said = " ".join(words[name].lower().split())
     assert PHOTOGRAPHS[name].licence.lower() in said
@@ -76,14 +76,14 @@ def test_the_licence_is_what_scikit_image_says(name):
 @needs_scikit_image
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_a_photograph_is_an_example_like_any_other(name):
-    example, photograph = photographs.example(name), PHOTOGRAPHS[name]
+    example, photograph = free_photographs.example(name), PHOTOGRAPHS[name]
     assert len(example.boxes) == len(example.labels) == len(example.difficult) == len(photograph.objects)
     scene = pictures.scene(example)  # read, resampled and labelled by the library's own code
     assert scene.names == [label for label, _ in photograph.objects]
     width, height = example.size
     stretched = example.boxes * torch.tensor([300 / width, 300 / height] * 2)
     torch.testing.assert_close(scene.boxes, stretched, rtol=0, atol=1e-3)
-    assert photographs.credit(name).endswith(photograph.licence)
+    assert free_photographs.credit(name).endswith(photograph.licence)
 
 
 @needs_scikit_image
@@ -92,23 +92,28 @@ def test_pixels_to_which_the_boxes_do_not_belong_are_refused(monkeypatch):
 
     monkeypatch.setitem(PHOTOGRAPHS, "chelsea", replace(PHOTOGRAPHS["chelsea"], size=(450, 300)))
     with pytest.raises(voc.VOCError, match=r"chelsea\.png: 451x300 px; wanted 450x300"):
-        photographs.example("chelsea")
+        free_photographs.example("chelsea")
 
 
 def test_without_scikit_image_each_has_a_stand_in_of_its_own(monkeypatch):
-    monkeypatch.setattr(photographs, "find_spec", lambda name: None)
-    assert not photographs.installed()
-    given = {name: photographs.example(name) for name in PHOTOGRAPHS}
+    monkeypatch.setattr(free_photographs, "find_spec", lambda name: None)
+    assert not free_photographs.installed()
+    given = {name: free_photographs.example(name) for name in PHOTOGRAPHS}
     assert len({e.image_id for e in given.values()}) == len(PHOTOGRAPHS)
-    test_set = {e.path for e in pictures.test_set()}
-    for name, example in given.items():
-        assert example.path in test_set
-        assert len(example.labels) == max(1, len(PHOTOGRAPHS[name].objects))
-        assert "test scene" in photographs.credit(name)
+    alone = [e for e in pictures.test_set() if len(e.labels) == 1 and not e.difficult.any()]
+    largest = sorted(filled(e) for e in alone)[-len(PHOTOGRAPHS) :]
+    assert [filled(e) for e in given.values()] == largest[::-1]
+    assert all("test scene" in free_photographs.credit(name) for name in PHOTOGRAPHS)
+
+
+def filled(example):
+    """The part of the picture that its first box fills, of whole pixels."""
+    x1, y1, x2, y2 = example.boxes[0].tolist()
+    return (x2 - x1) * (y2 - y1) / (example.size[0] * example.size[1])
 
 
 def test_the_anchor_that_is_drawn_for_each_map_overlaps_the_object_most():
-    scene = pictures.scene(photographs.example("chelsea"))
+    scene = pictures.scene(free_photographs.example("chelsea"))
     figure = anchor_figures.best_of_each_map(scene)
     anchors = oracles.caffe_anchors()
     for ax, first, count in zip(figure.axes, oracles.FIRST, oracles.PER_MAP, strict=True):
@@ -120,5 +125,5 @@ def test_the_anchor_that_is_drawn_for_each_map_overlaps_the_object_most():
 
 @needs_scikit_image
 def test_a_figure_names_all_whose_photographs_it_shows():
-    below = photographs.drawn().get_supxlabel()
+    below = free_photographs.drawn().get_supxlabel()
     assert all(photograph.credit in below for photograph in PHOTOGRAPHS.values())

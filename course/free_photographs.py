@@ -1,7 +1,7 @@
 """Four freely licensed photographs with boxes drawn by hand, which scikit-image brings along.
 
 `pip install scikit-image` puts them on disk; they are read from there, and nothing of scikit-image is imported. Where
-it isn't installed, each photograph has a stand-in: a test scene of `pictures`, with boxes of its own. The boxes
+it isn't installed, each photograph has a stand-in: a test scene of `pictures` with one large object. The boxes
 follow VOC's rule, all that can be seen of the object and nothing more, and were drawn on the enlarged photographs.
 They aren't part of VOC, and no figure measured on them says anything about it.
 
@@ -18,7 +18,7 @@ import torch
 from matplotlib.figure import Figure
 
 from course import pictures
-from ssdlib import plots, voc
+from ssdlib import boxes, plots, voc
 from ssdlib.records import Example
 
 
@@ -90,7 +90,7 @@ def example(name: str) -> Example:
     """
     photograph = PHOTOGRAPHS[name]
     if not installed():
-        return pictures.pick(objects=max(1, len(photograph.objects)), skip=list(PHOTOGRAPHS).index(name))
+        return _stand_in(list(PHOTOGRAPHS).index(name))
     path = folder() / photograph.file
     height, width, _ = voc.read_photograph(path).shape
     if (width, height) != photograph.size:
@@ -127,3 +127,15 @@ def credited(figure: Figure, names: Sequence[str]) -> Figure:
     lines = list(dict.fromkeys(credit(name) for name in names))  # stand-ins share one
     figure.supxlabel("\n".join("; ".join(lines[i : i + 2]) for i in range(0, len(lines), 2)), fontsize=9)
     return figure
+
+
+def _stand_in(place: int) -> Example:
+    """Of the test scenes with a single object, the one whose object fills the largest part but `place`."""
+    alone = [one for one in pictures.test_set() if len(one.labels) == 1 and not one.difficult.any()]
+    alone.sort(key=lambda one: -float(boxes.area(one.boxes[0])) / (one.size[0] * one.size[1]))
+    if len(alone) <= place:
+        raise LookupError(
+            f"{pictures.devkit()}: {len(alone)} test pictures with exactly 1 object, not difficult; "
+            f"wanted {place + 1}, or scikit-image: pip install scikit-image"
+        )
+    return alone[place]
