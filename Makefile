@@ -1,6 +1,6 @@
 # make setup   the environment in .venv (every target below does this by itself)
 # make lab     JupyterLab at chapter 00
-# make train   the training job of chapter 09: genuine VOC if data/VOCdevkit holds it (RECIPE=paper or seed), else the
+# make train   the training job of chapter 09: genuine VOC if data/VOCdevkit holds it (RECIPE=paper or ssd_keras), else the
 #              mini VOC
 # make headless   chapter 09 itself, executed without a browser; the page with its outputs is written to runs
 # make voc     the genuine VOC into data/VOCdevkit: downloads 2.9 GB, verifies, decodes once; 18 GB of disk in all
@@ -20,7 +20,12 @@ MINI := data/mini/VOCdevkit
 GENUINE := data/VOCdevkit
 VGG16 := data/vgg16.pth
 RECIPE ?= paper
-GENUINE_RUN := runs/voc0712$(if $(filter paper,$(RECIPE)),,_$(RECIPE))
+# the recipe ssd_keras was called seed, and a run begun under that name goes on in its folder
+ifeq ($(RECIPE),seed)
+override RECIPE := ssd_keras
+endif
+OLD_RUN := $(if $(filter ssd_keras,$(RECIPE)),$(wildcard runs/voc0712_seed))
+GENUINE_RUN := $(or $(OLD_RUN),runs/voc0712$(if $(filter paper,$(RECIPE)),,_$(RECIPE)))
 # On few cores one thread a process is faster than threads that wait for each other.
 QUIET := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # Linux's allocator gives large blocks back at once and has to clear them anew for every tensor: a tenth of the time
@@ -28,7 +33,7 @@ QUIET := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 FAST := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 
 # Small messages at once: without this an explorer answers in 50 ms instead of 20, half of the time.
-PROMPT := --ServerApp.kernel_websocket_connection_class=course.prompt_server.PromptConnection
+PROMPT := --ServerApp.kernel_websocket_connection_class=course.kit.prompt_server.PromptConnection
 
 .PHONY: setup lab train headless voc test test-matrix test-nightly chapters mini browser book bench clean
 .DEFAULT_GOAL := setup
@@ -76,7 +81,7 @@ test-matrix: mini
 
 test-nightly: mini
 	@$(QUIET) $(BIN)/python -m pytest -m nightly tests
-	@$(QUIET) HYPOTHESIS_EXAMPLES=2000 $(BIN)/python -m pytest -n 2 tests/test_fuzz.py
+	@$(QUIET) HYPOTHESIS_EXAMPLES=2000 $(BIN)/python -m pytest -n 2 tests/robustness/test_fuzz.py
 	@$(QUIET) $(BIN)/python tests/faults.py --kills 100
 	@$(QUIET) $(BIN)/python tests/faults.py --memory 2000
 

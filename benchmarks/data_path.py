@@ -18,8 +18,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from ssdlib import augment, store
-from ssdlib.batches import BatchMaker, make_batch
+from ssdlib.data import augment, store
+from ssdlib.data.batches import BatchMaker, make_batch
 from ssdlib.model import MEAN
 from ssdlib.records import Example
 

@@ -13,10 +13,11 @@ import inputs
 import numpy as np
 import timing
 
-from ssdlib import evaluate, voc
+from ssdlib import evaluate
+from ssdlib.data import voc
+from ssdlib.data.results import read_results, result_name
 from ssdlib.evaluate import ONE_BASED, Results
-from ssdlib.records import Example
-from ssdlib.voc import CLASSES
+from ssdlib.records import CLASSES, Example
 
 
 def objects_by_image(truth: Sequence[Example]) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
@@ -78,7 +79,7 @@ def main() -> None:
         threads=1,
     )
     if given.detections and given.data:
-        results = evaluate.read_results(given.detections, evaluate.result_name(given.sets))
+        results = read_results(given.detections, result_name(given.sets))
         truth, source = voc.read_sets(given.data, given.sets), "real"
     elif given.detections or given.data:
         raise SystemExit("--detections and --data belong together; wanted both or none")

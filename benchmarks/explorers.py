@@ -18,7 +18,7 @@ import timing
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import browsing
-from course.matcher import VIEW, Matcher
+from course.matching.matcher import VIEW, Matcher
 
 MOVES = 200
 CLOCK = """() => {

@@ -22,15 +22,16 @@ import timing
 import torch
 from torch import Tensor
 
-from ssdlib import engine, inference, memory, store
 from ssdlib.anchors import default_boxes
+from ssdlib.data import store
 from ssdlib.detect import detect
-from ssdlib.estimate import words
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.records import Batch, Example
-from ssdlib.runlog import read_log
-from ssdlib.runs import RunConfig
+from ssdlib.training import engine, inference, memory
+from ssdlib.training.estimate import in_words
+from ssdlib.training.runlog import read_log
+from ssdlib.training.runs import RunConfig
 
 TEST_IMAGES, STEPS = 4952, 120_000  # of the full run
 GOALS = {"loop": "at least 1,500", "step": "at least 3x"}
@@ -136,10 +137,10 @@ def real_loop(bench: Bench) -> str:
     training = STEPS * 32 / rate
     others = TEST_IMAGES * (STEPS // 1000 / validated + STEPS // 20_000 / detected)
     cells = [
-        [f"training, batch {bench.batch}", f"{rate:,.0f}", GOALS["loop"], words(training)],
-        ["validation loss", f"{validated:,.0f}", "", words(TEST_IMAGES * STEPS / 1000 / validated)],
-        ["detection, new network", f"{detected:,.0f}", "", words(TEST_IMAGES * STEPS / 20_000 / detected)],
-        ["all of it", f"{STEPS * 32 / (training + others):,.0f}", GOALS["loop"], words(training + others)],
+        [f"training, batch {bench.batch}", f"{rate:,.0f}", GOALS["loop"], in_words(training)],
+        ["validation loss", f"{validated:,.0f}", "", in_words(TEST_IMAGES * STEPS / 1000 / validated)],
+        ["detection, new network", f"{detected:,.0f}", "", in_words(TEST_IMAGES * STEPS / 20_000 / detected)],
+        ["all of it", f"{STEPS * 32 / (training + others):,.0f}", GOALS["loop"], in_words(training + others)],
     ]
     return timing.grid("The real loop", ["what", "images/s", "goal", "120,000 steps of 32"], cells)
 

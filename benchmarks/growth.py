@@ -18,10 +18,12 @@ import inputs
 import timing
 import torch
 
-from ssdlib import evaluate, memory, store
+from ssdlib import evaluate
 from ssdlib.anchors import default_boxes
-from ssdlib.estimate import _most, _start_counting
+from ssdlib.data import store
 from ssdlib.matching import make_targets
+from ssdlib.training import memory
+from ssdlib.training.estimate import _most, _start_counting
 
 OBJECTS = (1, 2, 5, 10, 20, 50, 100)
 DETECTIONS = (10_000, 100_000, 1_000_000, 10_000_000)

@@ -17,13 +17,12 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
 
-from ssdlib import coding, matching, weights
-from ssdlib.anchors import SSD300 as SPEC
-from ssdlib.anchors import default_boxes
+from ssdlib import coding, matching
+from ssdlib.anchors import SSD300_ANCHORS, default_boxes
 from ssdlib.evaluate import Results
+from ssdlib.interop import weights
 from ssdlib.model import MEAN, SSD300
-from ssdlib.records import Batch, Example, Predictions
-from ssdlib.voc import CLASSES
+from ssdlib.records import CLASSES, Batch, Example, Predictions
 
 BACKGROUND = (
     7.0  # a bias for the background's logit: a new network finds everything everywhere, a trained one doesn't
@@ -43,7 +42,9 @@ def networks(seed: int = 0) -> tuple[SSD300, SSD]:
         for name, parameter in peer.named_parameters():
             if name.startswith("backbone.features.0.") and parameter.ndim == 4:
                 parameter /= 64  # pixels reach from -123 to 151, see `model.init_weights`
-        for head, boxes in zip(peer.head.classification_head.module_list, SPEC.boxes_per_cell, strict=True):
+        for head, boxes in zip(
+            peer.head.classification_head.module_list, SSD300_ANCHORS.boxes_per_cell, strict=True
+        ):
             head.bias.view(boxes, 21)[:, 0] = BACKGROUND
     ours = SSD300()
     ours.load_state_dict(weights.from_state(peer.state_dict())[0])
@@ -54,8 +55,8 @@ def generator() -> DefaultBoxGenerator:
     """torchvision's own making of our anchors; they differ from ours in the last digits."""
     return DefaultBoxGenerator(
         [[2], [2, 3], [2, 3], [2, 3], [2], [2]],
-        scales=[percent / 100 for percent in SPEC.percents],
-        steps=list(SPEC.strides),
+        scales=[percent / 100 for percent in SSD300_ANCHORS.percents],
+        steps=list(SSD300_ANCHORS.strides),
         clip=False,
     )
 
@@ -68,8 +69,13 @@ def training_batch(size: int, seed: int = 0, most: int = 6) -> Batch:
     """
     chance = torch.Generator().manual_seed(seed)
     anchors = default_boxes()
-    canvas = ImageList(torch.zeros(1, 3, SPEC.canvas, SPEC.canvas), [(SPEC.canvas, SPEC.canvas)])
-    [their_anchors] = generator()(canvas, [torch.zeros(1, 1, side, side) for side in SPEC.feature_maps])
+    canvas = ImageList(
+        torch.zeros(1, 3, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas),
+        [(SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas)],
+    )
+    [their_anchors] = generator()(
+        canvas, [torch.zeros(1, 1, side, side) for side in SSD300_ANCHORS.feature_maps]
+    )
     boxes, labels = torch.zeros(size, most, 4), torch.zeros(size, most, dtype=torch.int64)
     for image in range(size):
         while True:
@@ -81,7 +87,7 @@ def training_batch(size: int, seed: int = 0, most: int = 6) -> Batch:
                 break
         boxes[image, :count] = drawn
         labels[image, :count] = torch.randint(1, 21, (count,), generator=chance)
-    pixels = 255 * torch.rand(size, 3, SPEC.canvas, SPEC.canvas, generator=chance)
+    pixels = 255 * torch.rand(size, 3, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas, generator=chance)
     return Batch(pixels - torch.tensor(MEAN)[:, None, None], boxes, labels)
 
 
@@ -101,7 +107,9 @@ def predictions(size: int, candidates: int = 23_000, seed: int = 0) -> Predictio
     chance = torch.Generator().manual_seed(seed)
     anchors = default_boxes()
     inside = torch.stack([boxes_inside(len(anchors), chance) for _ in range(size)])
-    near = anchors.clamp(0, SPEC.canvas)  # half of them near their anchor, as a trained network's are
+    near = anchors.clamp(
+        0, SSD300_ANCHORS.canvas
+    )  # half of them near their anchor, as a trained network's are
     inside[:, ::2] = 0.8 * near[::2] + 0.2 * inside[:, ::2]
     logits = 2 * torch.randn(size, len(anchors), 21, generator=chance)
     low, high = -5.0, 15.0
@@ -117,7 +125,7 @@ def predictions(size: int, candidates: int = 23_000, seed: int = 0) -> Predictio
 def boxes_inside(count: int, chance: torch.Generator) -> Tensor:
     """(count, 4) boxes inside the canvas, sides 15 to 285 px."""
     side = 15 * (285 / 15) ** torch.rand(count, 2, generator=chance)
-    corner = torch.rand(count, 2, generator=chance) * (SPEC.canvas - side)
+    corner = torch.rand(count, 2, generator=chance) * (SSD300_ANCHORS.canvas - side)
     return torch.cat([corner, corner + side], dim=1)
 
 
@@ -176,6 +184,6 @@ def _corners(chance: np.random.Generator, count: int) -> np.ndarray:
 
 def painted(devkit: Path, names: Sequence[str] = ("2007-trainval",), most: int = 64) -> list[Example]:
     """The first examples of a devkit's sets that have objects."""
-    from ssdlib import voc
+    from ssdlib.data import voc
 
     return [e for e in voc.read_sets(devkit, names) if len(e.labels)][:most]

@@ -19,15 +19,15 @@ import timing
 import torch
 from torch import Tensor
 
-from ssdlib import engine, memory
 from ssdlib.anchors import default_boxes
 from ssdlib.detect import detect
-from ssdlib.inference import autocast, layout_on, precision_on
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.model import SSD300
 from ssdlib.records import Batch
-from ssdlib.runs import RunConfig
+from ssdlib.training import engine, memory
+from ssdlib.training.inference import autocast, layout_on, precision_on
+from ssdlib.training.runs import RunConfig
 
 CPU = torch.device("cpu")
 RATE = 1e-6  # so small that a hundred steps change nothing that matters
@@ -113,7 +113,7 @@ def peak(side: str, size: int, precision: str, threads: int) -> float:
 
 
 def measure_peak(side: str, size: int, precision: str) -> float:
-    from ssdlib.estimate import _most, _start_counting
+    from ssdlib.training.estimate import _most, _start_counting
 
     model, peer = inputs.networks()
     batch = inputs.training_batch(size)

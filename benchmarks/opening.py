@@ -19,7 +19,7 @@ import nbformat
 import timing
 from jupyter_client.manager import start_new_kernel
 
-IMPORTS = ("ssdlib.boxes, ssdlib.anchors", "ssdlib.engine", "course.pictures")
+IMPORTS = ("ssdlib.box_ops, ssdlib.anchors", "ssdlib.training.engine", "course.kit.pictures")
 LIMIT = 30.0  # s; who waits longer has been told why by the chapter (09 trains before it shows a curve)
 GOAL_IMPORT, GOAL_FIGURE = "under 2.5 s, torch the most", "under 6 s"
 

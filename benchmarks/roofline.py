@@ -19,16 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ssdlib import augment
-from ssdlib.anchors import SSD300 as SPEC
-from ssdlib.anchors import default_boxes
-from ssdlib.batches import padded
-from ssdlib.inference import autocast, layout_on, precision_on
+from ssdlib.anchors import SSD300_ANCHORS, default_boxes
+from ssdlib.data import augment
+from ssdlib.data.batches import padded
+from ssdlib.data.store import Jpegs
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.records import Example, Predictions
-from ssdlib.runs import RunConfig, network_of
-from ssdlib.store import Jpegs
+from ssdlib.training.inference import autocast, layout_on, precision_on
+from ssdlib.training.runs import RunConfig, network_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,10 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 def counted(config: RunConfig, batch: int) -> dict[str, float]:
     """Operations and elements of a forward pass of a run's network, counted without computing anything."""
     with torch.device("meta"):
-        model, images = network_of(config), torch.empty(batch, 3, SPEC.canvas, SPEC.canvas)
+        model, images = (
+            network_of(config),
+            torch.empty(batch, 3, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas),
+        )
     elements = []
 
     def note(layer: nn.Module, given: tuple[Tensor, ...], answer: Tensor) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from restarts import facts_now, short
 
-from course import live, starts
+from course.instability import starts, watched_start
 
 
 def main() -> None:
@@ -26,9 +26,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     facts = facts_now("course", "data_scripts")
-    start = starts.read(options.start)
+    start = starts.read_start(options.start)
     lines = [start.head | facts]
-    for step in live.again(start).steps(len(start) + 1):
+    for step in watched_start.again(start).steps(len(start) + 1):
         line = dataclasses.asdict(step)
         line["layers"] = {n: {k: short(v) for k, v in layer.items()} for n, layer in line["layers"].items()}
         lines.append({k: short(v) if isinstance(v, float) else v for k, v in line.items()})

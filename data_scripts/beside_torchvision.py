@@ -25,13 +25,16 @@ from torch import Tensor, nn
 from torchvision.models.detection import ssd300_vgg16
 from torchvision.ops import box_iou
 
-from ssdlib import coding, engine, store, transfer, voc
+from ssdlib import coding
+from ssdlib.data import store, voc
+from ssdlib.interop import published
+from ssdlib.interop.weights import from_state
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets, match
 from ssdlib.model import SSD300
 from ssdlib.records import Batch, Losses, Targets
-from ssdlib.runs import RunConfig
-from ssdlib.weights import from_state
+from ssdlib.training import engine
+from ssdlib.training.runs import RunConfig
 
 # the paper's, but for what is compared here: two images a step, float32, and by default a tenth of the rate
 SETTINGS = RunConfig(batch_size=2, learning_rate=1e-4, precision="float32")
@@ -237,7 +240,7 @@ def main() -> None:
     data = data, store.Jpegs(data)
     weights, taken = (None, "random weights")
     if options.init:
-        weights, taken = transfer.starting_weights(options.init, config)
+        weights, taken = published.starting_weights(options.init, config)
         taken = taken.replace(str(options.init), options.init.name)
     device = torch.device("cpu")
     ours, optimizer, anchors = engine.build(config, device, weights)

@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ssdlib import batches, boxes, matching, voc
+from ssdlib import box_ops, matching
 from ssdlib.anchors import default_boxes
+from ssdlib.data import batches, voc
 from ssdlib.records import Example
 
 OUT = Path(__file__).parents[1] / "course" / "facts"
@@ -58,7 +59,7 @@ def main(devkit: Path) -> None:
     per_image = torch.zeros(64, dtype=torch.int64)
     for example in tqdm(examples, desc="objects"):
         drawn_boxes, labels = batches.padded([example])
-        on_canvas = boxes.scale(drawn_boxes, 300 / example.size[0], 300 / example.size[1])
+        on_canvas = box_ops.scale(drawn_boxes, 300 / example.size[0], 300 / example.size[1])
         width, height = (on_canvas[0, :, 2:] - on_canvas[0, :, :2]).unbind(dim=1)
         columns, rows = ((side / SIDE).long().clamp(0, BINS - 1) for side in (width, height))
         shapes.index_put_((rows, columns), torch.ones_like(rows), accumulate=True)

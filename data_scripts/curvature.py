@@ -18,9 +18,9 @@ import torch
 from restarts import ARMS, config_of, facts_now, short
 from tqdm import tqdm
 
-from course import curvature, live
+from course.instability import curvature, watched_start
 from ssdlib.loss import multibox_loss
-from ssdlib.runs import RunConfig
+from ssdlib.training.runs import RunConfig
 
 STEPS = (0, 1, 2, 3, 5, 8, 12, 20, 30, 40, 50, 60, 80, 100, 120, 140, 160, 180, 200, 250)
 ROUNDS = 12  # of power iteration: 5 and 20 rounds differ by five percent at step 0
@@ -28,7 +28,7 @@ ROUNDS = 12  # of power iteration: 5 and 20 rounds differ by five percent at ste
 
 def along(config: RunConfig, title: str) -> list[dict]:
     """Train as `restarts.start` does and look at the curvature before some of the steps. Ends where the loss does."""
-    training, rows = live.Beginning(config), []
+    training, rows = watched_start.Beginning(config), []
     for step in tqdm(range(max(STEPS) + 1), desc=title, leave=False):
         batch, targets = training.batch(step)
         training.optimizer.zero_grad(set_to_none=True)

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from fetching import Archive, MirrorError, bar_of, difference, fetch, part_of, say, size_of
 
-from ssdlib.disk import named
+from ssdlib.files import named
 
 # Sums: torchvision's datasets/voc.py. Lengths: what servers reported, in public logs of downloads.
 ARCHIVES = (

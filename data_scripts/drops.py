@@ -25,9 +25,10 @@ from record_run import ROOT, git, processor
 from restarts import short
 from tqdm import tqdm
 
-from ssdlib import engine, inference, voc
-from ssdlib.runs import RECIPES
-from ssdlib.store import Jpegs, open_store
+from ssdlib.data import voc
+from ssdlib.data.store import Jpegs, open_store
+from ssdlib.training import engine, inference
+from ssdlib.training.runs import RECIPES
 
 STEPS, SEED, VALIDATE_EVERY, VALIDATION_SCENES = 2500, 0, 100, 96
 

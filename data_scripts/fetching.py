@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from ssdlib.disk import named
+from ssdlib.files import named
 
 TIMEOUT, PAUSE = 30, 1  # s: waiting for an answer, and before asking again after a lost connection
 BLOCK = 1 << 16  # bytes

@@ -22,8 +22,8 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from ssdlib import own
-from ssdlib.formats import FormatError
+from ssdlib.data import own
+from ssdlib.data.formats import FormatError
 
 PACKAGE, INSIDE = "deepforest==2.1.0", "deepforest/data/"
 PARTS = {"2019_YELL_2_528000_4978000_image_crop2": "train", "2019_YELL_2_541000_4977000_image_crop": "test"}
@@ -84,7 +84,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         unpack(Path(folder))
         try:
-            found = own.read(Path(folder))
+            found = own.read_folder(Path(folder))
         except FormatError as error:
             sys.exit(str(error))
         if options.facts:
@@ -101,7 +101,7 @@ def main() -> None:
             if part:
                 (options.out / part).mkdir(parents=True, exist_ok=True)
                 cut(example, part, options.out, options.side)
-    print(f"{options.out}: {own.read(options.out)}")
+    print(f"{options.out}: {own.read_folder(options.out)}")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ssdlib import store, voc
-from ssdlib.runs import RECIPES
+from ssdlib.data import store, voc
+from ssdlib.training.runs import RECIPES
 
 
 def prepare(devkit: Path) -> list[Path]:

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from record_run import git, processor
 
-from course import errors, judging, rules, sizes
-from course.devkit_rule import TRUE
+from course.evaluation import ap_by_size, errors, judging, rule_variants
+from course.evaluation.devkit_rule import TRUE
+from ssdlib.data.voc import VOCError
 from ssdlib.evaluate import ResultError
-from ssdlib.voc import VOCError
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
         "--what", required=True, help="what these detections are, for the pages that show them"
     )
     options = parser.parse_args()
-    if changes := git("status", "--porcelain", "course/*.py", "ssdlib", "data_scripts/price_rules.py"):
+    if changes := git("status", "--porcelain", "course", "ssdlib", "data_scripts/price_rules.py"):
         raise SystemExit(f"uncommitted changes; commit them first:\n{changes}")
     try:
         subject = judging.from_files(options.detections, options.data)
@@ -41,7 +41,7 @@ def main() -> None:
         raise SystemExit(f"price_rules: {error}") from None
     with open(options.official, encoding="utf-8", newline="") as file:
         official = {row["class"]: float(row["ap11"]) for row in csv.DictReader(file)}
-    anatomy = errors.anatomy(subject)
+    anatomy = errors.error_anatomy(subject)
     gains = errors.gains(subject, anatomy)
     facts = dict(
         detections=options.what,
@@ -52,19 +52,21 @@ def main() -> None:
         device=processor(),
         seed="none: nothing here is drawn by chance",
         official=official,
-        prices=shortened(rules.prices(subject), 12),
+        prices=shortened(rule_variants.prices(subject), 12),
         errors=errors.counts(anatomy),
         false=sum(int((a.kinds != "").sum()) for a in anatomy.values()),
         objects=sum(a.judged.total for a in anatomy.values()),
         gains=shortened(gains, 4),
         confused=errors.confused(subject, anatomy)[:8],
         ends={name: end(judged) for name, judged in subject.judged.items()},
-        sizes={size: list(row) for size, row in sizes.means(sizes.by_size(subject)).items()},
+        sizes={size: list(row) for size, row in ap_by_size.means(ap_by_size.by_size(subject)).items()},
     )
     lines = json.dumps(facts, indent=1).replace("\n   ", " ").replace("\n  }", " }").replace("\n  ]", " ]")
-    rules.RECORDED.write_text(lines + "\n", encoding="utf-8")
-    off = max(abs(facts["prices"][rules.DEVKIT][name] - official[name]) for name in subject.results)
-    print(f"{rules.RECORDED.name}: {subject.count:,} detections, at most {off:.1g} from the official AP")
+    rule_variants.RECORDED.write_text(lines + "\n", encoding="utf-8")
+    off = max(abs(facts["prices"][rule_variants.DEVKIT][name] - official[name]) for name in subject.results)
+    print(
+        f"{rule_variants.RECORDED.name}: {subject.count:,} detections, at most {off:.1g} from the official AP"
+    )
 
 
 def end(judged: judging.Judged) -> list[float]:
@@ -76,7 +78,9 @@ def end(judged: judging.Judged) -> list[float]:
 def shortened(table: dict[str, dict[str, float]], digits: int) -> dict[str, dict[str, float]]:
     """Twelve digits for the devkit's own rule, six for the others."""
     return {
-        name: {c: round(v, digits if name == rules.DEVKIT else min(digits, 6)) for c, v in row.items()}
+        name: {
+            c: round(v, digits if name == rule_variants.DEVKIT else min(digits, 6)) for c, v in row.items()
+        }
         for name, row in table.items()
     }
 

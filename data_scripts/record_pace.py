@@ -3,7 +3,8 @@
     python data_scripts/record_pace.py --data data/mini/VOCdevkit --out chapters/recordings/pace/cpu.jsonl
 
 A head line (settings, commit, date, device, versions), then a line for each microbatch: seconds and bytes as
-`ssdlib.estimate` measures them, in a process of its own. The network has random weights; they take as long as others.
+`ssdlib.training.estimate` measures them, in a process of its own. The network has random weights; they take as long
+as others.
 """
 
 import argparse
@@ -15,7 +16,8 @@ from pathlib import Path
 from restarts import facts_now
 from tqdm import tqdm
 
-from ssdlib import estimate, runs, store, voc
+from ssdlib.data import store, voc
+from ssdlib.training import estimate, runs
 
 
 def pace(data: Path, config: runs.RunConfig) -> dict:

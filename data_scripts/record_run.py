@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from ssdlib import checkpoint
-from ssdlib.runlog import LOG
-from ssdlib.runs import CHECKPOINT, CONFIG, load_run
+from ssdlib import files
+from ssdlib.training.runlog import LOG
+from ssdlib.training.runs import CHECKPOINT, CONFIG, load_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,7 +33,7 @@ def record(run: Path, out: Path, log_only: bool = False, note: str = "") -> dict
         raise SystemExit(f"ssdlib has uncommitted changes; commit them first:\n{changes}")
     if int(git("log", "-1", "--format=%ct")) > (run / CONFIG).stat().st_mtime:
         raise SystemExit(f"{run}: began before the latest commit, so it isn't the code that ran; train again")
-    state = checkpoint.load(run / CHECKPOINT)
+    state = files.load_checkpoint(run / CHECKPOINT)
     facts = {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
         "date": datetime.date.fromtimestamp((run / CHECKPOINT).stat().st_mtime).isoformat(),
@@ -48,7 +48,9 @@ def record(run: Path, out: Path, log_only: bool = False, note: str = "") -> dict
         shutil.copyfile(run / name, out / name)
     if not log_only:
         state["optimizer"], state["seen"] = {}, ()
-        checkpoint.save(out / CHECKPOINT, {key: value for key, value in state.items() if key != "format"})
+        files.save_checkpoint(
+            out / CHECKPOINT, {key: value for key, value in state.items() if key != "format"}
+        )
     (out / "recording.json").write_text(json.dumps(facts, indent=1) + "\n")
     return facts
 

@@ -28,15 +28,16 @@ from record_run import git, processor
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from course import live, pictures, replay
-from ssdlib import voc
-from ssdlib.anchors import SSD300
-from ssdlib.batches import in_order
+from course.instability import replay, watched_start
+from course.kit import pictures
+from ssdlib.anchors import SSD300_ANCHORS
+from ssdlib.data import voc
+from ssdlib.data.batches import in_order
 from ssdlib.detect import detect
 from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, l2_penalty, multibox_loss
-from ssdlib.model import SSD300 as Network
+from ssdlib.model import SSD300
 from ssdlib.records import Batch, Predictions, Targets
-from ssdlib.runs import RECIPES, RunConfig
+from ssdlib.training.runs import RECIPES, RunConfig
 
 SNAPSHOTS = (0, 3, 10, 30, 60, 100, 150, 200, 300, 400)
 COLUMNS = (
@@ -83,7 +84,7 @@ ARMS = {
 
 def start(arm: Arm, config: RunConfig, watched: Batch) -> Iterator[dict]:
     """Train from scratch; yields one row a step, and a last row if a tensor isn't finite any more."""
-    training = live.Beginning(config, arm.pixels)
+    training = watched_start.Beginning(config, arm.pixels)
     model, optimizer, anchors = training.model, training.optimizer, training.anchors
     if arm.optimizer == "adam":
         groups = [{**group, "lr": arm.rate} for group in optimizer.param_groups]
@@ -144,7 +145,7 @@ def config_of(arm: Arm, seed: int, batch_size: int) -> RunConfig:
 class Watch:
     """Activations of the last forward pass: their scale on two maps, and how many channels of the body are dead."""
 
-    def __init__(self, model: Network):
+    def __init__(self, model: SSD300):
         self.outputs: dict[str, Tensor] = {}
         for name, layer in model.body.items():
             layer.register_forward_hook(
@@ -162,22 +163,22 @@ def by_map(predictions: Predictions, targets: Targets) -> dict[str, list[float]]
     """For each of the six maps: positives, mined negatives, and the mean logit of background over its anchors."""
     positive = targets.labels > 0
     negative = hard_negatives(predictions.logits, positive, "image", NEGATIVE_RATIO)
-    background = predictions.logits[..., 0].split(SSD300.per_map, dim=1)
+    background = predictions.logits[..., 0].split(SSD300_ANCHORS.per_map, dim=1)
     return {
-        "positives": [int(part.sum()) for part in positive.split(SSD300.per_map, dim=1)],
-        "negatives": [int(part.sum()) for part in negative.split(SSD300.per_map, dim=1)],
+        "positives": [int(part.sum()) for part in positive.split(SSD300_ANCHORS.per_map, dim=1)],
+        "negatives": [int(part.sum()) for part in negative.split(SSD300_ANCHORS.per_map, dim=1)],
         "background": [short(part.mean()) for part in background],
     }
 
 
-def update_ratio(model: Network, before: list[Tensor]) -> Tensor:
+def update_ratio(model: SSD300, before: list[Tensor]) -> Tensor:
     """The largest, over the kernels, of |change| / |weights|."""
     pairs = zip(model.parameters(), before, strict=True)
     return torch.stack([(p.detach() - b).norm() / b.norm() for p, b in pairs if p.ndim == 4]).max()
 
 
 @torch.no_grad()
-def first_not_finite(model: Network, batch: Batch, targets: Targets) -> dict:
+def first_not_finite(model: SSD300, batch: Batch, targets: Targets) -> dict:
     """Where it began: the first tensor, in the order of computation, that holds inf or NaN."""
     found = {
         "largest_weight": max((float(p.abs().nan_to_num(0).max()), n) for n, p in model.named_parameters())
@@ -206,14 +207,14 @@ def first_not_finite(model: Network, batch: Batch, targets: Targets) -> dict:
 
 
 @torch.no_grad()
-def seen(model: Network, watched: Batch, anchors: Tensor) -> list[list[float]]:
+def seen(model: SSD300, watched: Batch, anchors: Tensor) -> list[list[float]]:
     """The ten best detections in the watched picture: label, score, corners in px of the canvas."""
     model.eval()
     predictions = model(watched.images)
     model.train()
     if not (predictions.logits.isfinite().all() and predictions.offsets.isfinite().all()):
         return []
-    [found] = detect(predictions, anchors, [(SSD300.canvas, SSD300.canvas)])
+    [found] = detect(predictions, anchors, [(SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas)])
     rows = zip(found.labels[:10].tolist(), found.scores[:10].tolist(), found.boxes[:10].tolist(), strict=True)
     return [[label, round(score, 3), *(round(x, 1) for x in box)] for label, score, box in rows]
 

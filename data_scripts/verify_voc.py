@@ -17,10 +17,10 @@ from pathlib import Path
 from count_facts import HEAD, per_class
 from tqdm import tqdm
 
-from course import voc_facts
-from ssdlib import voc
+from course.boxes import voc_facts
+from ssdlib.data import voc
+from ssdlib.data.store import StoreError, checked_photograph
 from ssdlib.records import Example
-from ssdlib.store import StoreError, checked_photograph
 
 REMEDY = "move the VOC2007 or VOC2012 that has faults away and run download_voc.py again"
 LISTED = 20  # problems of one kind that are printed

@@ -1,1 +1,1 @@
-"""SSD300 on Pascal VOC, one idea a file. Import the room you need: `from ssdlib import anchors`."""
+"""SSD300 on Pascal VOC. What the paper describes lies here; data, training, interop and cli are built on it."""

@@ -1,4 +1,4 @@
-"""The doors: `python -m ssdlib doctor | look | train | ...` (see `options`), and `torchrun -m ssdlib train`."""
+"""The commands: `python -m ssdlib doctor | look | train | ...` (see `options`), and `torchrun -m ssdlib train`."""
 
 import argparse
 import dataclasses
@@ -12,33 +12,22 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from ssdlib import (
-    anchors,
-    distributed,
-    engine,
-    estimate,
-    evaluate,
-    inference,
-    own,
-    store,
-    survey,
-    usable,
-    voc,
-    weights,
-)
-from ssdlib.checkpoint import CheckpointError
-from ssdlib.doctor import examine
-from ssdlib.export import ExportError, export
-from ssdlib.formats import FormatError
-from ssdlib.memory import OutOfMemory
-from ssdlib.options import parser
-from ssdlib.published import load_detector
-from ssdlib.recipes import scaled
+from ssdlib import anchors, evaluate
+from ssdlib.cli.doctor import examine
+from ssdlib.cli.options import parser
+from ssdlib.cli.show import VideoError, draw_run, show
+from ssdlib.data import own, store, survey, voc
+from ssdlib.data.formats import FormatError
+from ssdlib.data.results import read_results, result_name
+from ssdlib.files import CheckpointError
+from ssdlib.interop import weights
+from ssdlib.interop.onnx import ExportError, export
+from ssdlib.interop.published import load_detector, starting_weights
 from ssdlib.records import Example
-from ssdlib.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, load_run, refuse_folder
-from ssdlib.show import draw_run, show
-from ssdlib.transfer import starting_weights
-from ssdlib.video import VideoError
+from ssdlib.training import distributed, engine, estimate, inference
+from ssdlib.training.memory import OutOfMemory
+from ssdlib.training.recipes import scaled
+from ssdlib.training.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, load_run, refuse_folder
 
 EXPECTED = (
     voc.VOCError,
@@ -46,7 +35,7 @@ EXPECTED = (
     VideoError,
     ExportError,
     store.StoreError,
-    usable.TooManyBad,
+    own.TooManyBad,
     evaluate.ResultError,
     weights.WeightsError,
     CheckpointError,
@@ -100,7 +89,7 @@ def doctor(options: argparse.Namespace) -> None:
 def look(options: argparse.Namespace) -> None:
     """Say what a folder holds, what would be left out, and which of its boxes an anchor can answer for."""
     if not own.is_devkit(options.data):
-        found = own.read(options.data, options.classes, progress=tqdm)
+        found = own.read_folder(options.data, options.classes, progress=tqdm)
         print(f"{options.data}: {found}\n")
         examples = list(found.examples)
     else:
@@ -115,8 +104,8 @@ def train(options: argparse.Namespace) -> None:
     device = distributed.start()  # first: of several processes only one is to report
     found = _own(options.data, options.classes)
     if found and options.skip_bad is None:
-        bad = usable.bad_of(found)
-        usable.within(bad, len(found.examples) + len(bad), usable.OWN_SHARE)
+        bad = own.bad_of(found)
+        own.within(bad, len(found.examples) + len(bad), own.OWN_SHARE)
     config = _config(options, found)
     out = Path(options.out)
     initial, source = starting_weights(options.init, config) if options.init else (None, "")
@@ -166,7 +155,7 @@ def _own(folder: str, classes: Sequence[str] | None = None) -> own.Found | None:
     """What is in a folder that isn't VOC's, said aloud; None for a VOCdevkit."""
     if not own.is_own(Path(folder)):
         return None
-    found = own.read(Path(folder), classes, progress=tqdm)
+    found = own.read_folder(Path(folder), classes, progress=tqdm)
     _say(f"{folder}: {found}")
     return found
 
@@ -188,7 +177,7 @@ def _data(
     options: argparse.Namespace, sets: Sequence[str], config: RunConfig, found: own.Found | None
 ) -> inference.Data:
     source = (Path(options.data), sets, config.classes, found)
-    examples, words = usable.read(*source, options.skip_bad, tqdm)
+    examples, words = own.read_usable(*source, options.skip_bad, tqdm)
     if words:
         _say(words)
     place = Path(options.store) if options.store else _beside(Path(options.data), Path(options.out))
@@ -239,7 +228,7 @@ def evaluate_(options: argparse.Namespace) -> None:
     wanted = config.classes if options.checkpoint else options.classes
     found = _own(options.data, wanted)
     classes = tuple(wanted or (found.classes if found else voc.CLASSES[1:]))
-    everything, _ = usable.read(Path(options.data), sets, classes, found, progress=tqdm)
+    everything, _ = own.read_usable(Path(options.data), sets, classes, found, progress=tqdm)
     examples = _only(everything, Path(options.ids)) if options.ids else everything
     if options.checkpoint:
         data, grid = (examples, store.Jpegs(examples)), anchors.default_boxes().to(device)
@@ -247,7 +236,7 @@ def evaluate_(options: argparse.Namespace) -> None:
         table = inference.evaluate_on(model, data, grid, config, folder, sets, options.metric)
         _say(f"wrote the development kit's files to {folder}")
     else:
-        results = evaluate.read_results(Path(options.detections), evaluate.result_name(sets), classes)
+        results = read_results(Path(options.detections), result_name(sets), classes)
         if options.ids:  # an image outside the set is a mistake, one outside the list is left out
             evaluate.evaluate(results, everything, classes=classes)
             results = evaluate.only(results, {e.image_id for e in examples})

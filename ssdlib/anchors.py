@@ -13,7 +13,7 @@ from math import floor, sqrt
 import torch
 from torch import Tensor
 
-from ssdlib import boxes
+from ssdlib import box_ops
 
 CLIPS = ("none", "center", "size")
 
@@ -69,10 +69,10 @@ class AnchorSpec:
         return shapes
 
 
-SSD300 = AnchorSpec()
+SSD300_ANCHORS = AnchorSpec()
 
 
-def default_boxes(spec: AnchorSpec = SSD300, clip: str = "none") -> Tensor:
+def default_boxes(spec: AnchorSpec = SSD300_ANCHORS, clip: str = "none") -> Tensor:
     """All anchors: (K, 4) float32 corners in px of the canvas, map by map, row by row, cell by cell.
 
     `clip` is what other published code does to anchors that cross the border, needed to load its weights:
@@ -88,7 +88,7 @@ def default_boxes(spec: AnchorSpec = SSD300, clip: str = "none") -> Tensor:
         anchors_cxcywh = anchors_cxcywh.clamp(0, spec.canvas)
     elif clip == "size":
         anchors_cxcywh[:, 2:] = anchors_cxcywh[:, 2:].clamp(0, spec.canvas)
-    return boxes.to_xyxy(anchors_cxcywh).float()
+    return box_ops.to_xyxy(anchors_cxcywh).float()
 
 
 def _map_boxes(spec: AnchorSpec, i: int) -> Tensor:

@@ -11,7 +11,7 @@ absent from the paper, are plain scale factors: they bring the offsets to about 
 import torch
 from torch import Tensor
 
-from ssdlib import boxes as geometry
+from ssdlib import box_ops
 
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 
@@ -22,7 +22,7 @@ def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     Boxes need a positive width and height: the logarithm of an empty one is -inf, of one with its corners
     swapped NaN, one of the best known SSD bugs. Whoever reads data keeps such boxes out (see `voc`).
     """
-    object_, anchor = geometry.to_cxcywh(boxes), geometry.to_cxcywh(anchors)
+    object_, anchor = box_ops.to_cxcywh(boxes), box_ops.to_cxcywh(anchors)
     shift = (object_[..., :2] - anchor[..., :2]) / anchor[..., 2:]
     growth = (object_[..., 2:] / anchor[..., 2:]).log()
     # x and y share one of the variances, width and height the other
@@ -34,7 +34,7 @@ def decode(offsets: Tensor, anchors: Tensor) -> Tensor:
 
     Nothing is clamped: neither the growth nor the border (as in Caffe; torchvision clamps the growth).
     """
-    anchor = geometry.to_cxcywh(anchors)
+    anchor = box_ops.to_cxcywh(anchors)
     centre = anchor[..., :2] + offsets[..., :2] * VARIANCES[0] * anchor[..., 2:]
     size = anchor[..., 2:] * (offsets[..., 2:] * VARIANCES[2]).exp()
-    return geometry.to_xyxy(torch.cat([centre, size], dim=-1))
+    return box_ops.to_xyxy(torch.cat([centre, size], dim=-1))

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ssdlib import boxes as geometry
-from ssdlib import coding
-from ssdlib.anchors import SSD300
+from ssdlib import box_ops, coding
+from ssdlib.anchors import SSD300_ANCHORS
 from ssdlib.records import Detections, Predictions
 
 SCORE, TOP_K, NMS_IOU, KEEP = 0.01, 400, 0.45, 200
@@ -42,8 +41,8 @@ def detect(
         labels, anchor = candidates.unbind(dim=1)
         scores, places = probabilities[image, anchor, labels], boxes[image, anchor]
         kept = best_kept(places, scores, labels, nms_iou, keep)
-        placed = geometry.clip(places[kept], SSD300.canvas, SSD300.canvas)
-        placed = geometry.scale(placed, width / SSD300.canvas, height / SSD300.canvas)
+        placed = box_ops.clip(places[kept], SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas)
+        placed = box_ops.scale(placed, width / SSD300_ANCHORS.canvas, height / SSD300_ANCHORS.canvas)
         found.append(Detections(placed.cpu(), scores[kept].cpu(), labels[kept].cpu()))
     return found
 
@@ -78,7 +77,7 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor, max_iou: float = NMS_IOU)
     # a row for each class, best first; -1 fills up its end, where it threatens nobody
     rows = pad_sequence(by_class, batch_first=True, padding_value=-1)
     # threatens[c, i, j]: i is better than j and too close
-    threatens = (geometry.iou(boxes[rows][:, :, None], boxes[rows][:, None]) > max_iou).triu(1)
+    threatens = (box_ops.iou(boxes[rows][:, :, None], boxes[rows][:, None]) > max_iou).triu(1)
     stays = torch.ones_like(rows, dtype=torch.bool)
     while True:
         now = ~(threatens & stays[:, :, None]).any(dim=1)

@@ -68,7 +68,8 @@ def hard_negatives(logits: Tensor, positive: Tensor, mining: str, ratio: float) 
     if mining == "batch":
         background_loss, positive = background_loss.reshape(1, -1), positive.reshape(1, -1)
     wanted = (ratio * positive.sum(dim=1, keepdim=True)).long()
-    # the hardest come first in a list as long as the longest that is wanted; a GPU isn't asked for that and lists all
+    # the hardest come first in a list as long as the longest that is wanted; on a GPU, where reading that length
+    # would be a synchronisation, all are listed
     everything = background_loss.shape[1]
     longest = everything if logits.is_cuda else min(everything, int(wanted.max()))
     hardest = background_loss.topk(longest, dim=1).indices

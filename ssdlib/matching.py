@@ -1,7 +1,7 @@
-"""Which anchor answers for which object: greedy bipartite first, then the threshold (paper, section 2.2).
+"""Which anchor is assigned to which object: greedy bipartite first, then the threshold (paper, section 2.2).
 
 Step one gives every object one anchor of its own: of all free (object, anchor) pairs the best overlapping
-is married first, again and again. Step two gives every anchor that is still free its best object if they
+is assigned first, again and again. Step two gives every anchor that is still free its best object if they
 overlap by at least 0.5. This is the rule of the released code (src/caffe/util/bbox_util.cpp 584-818); the
 common shortcut, each object takes its argmax, loses an object whenever two share their best anchor.
 """
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssdlib import coding
-from ssdlib.boxes import iou
+from ssdlib.box_ops import iou
 from ssdlib.records import Targets
 
 THRESHOLD = 0.5
@@ -30,28 +30,28 @@ def overlaps(boxes: Tensor, labels: Tensor, anchors: Tensor) -> Tensor:
 def bipartite(table: Tensor) -> Tensor:
     """Step one: the anchor of each object, (B, R, K) overlaps -> (B, R) int64, -1 where it touches none.
 
-    Equal to marrying the best pair of the whole table over and over (ties: lowest anchor, then lowest
+    Equal to assigning the best pair of the whole table over and over (ties: lowest anchor, then lowest
     object), but done for many objects at once: a pair that is the best of its row and of its column is
-    married in any order of events. Two or three rounds usually settle a batch; it never takes more than R.
+    assigned in any order of events. Two or three rounds usually settle a batch; it never takes more than R.
     """
     images, objects, anchors = table.shape
     chosen = table.new_full((images, objects), -1, dtype=torch.int64)
-    table = F.pad(table, (0, 1))  # one more column, worth nothing: where those point who marry nobody
+    table = F.pad(table, (0, 1))  # a dummy column receives the unmatched objects, which avoids a branch
     before = torch.ones(objects, objects, dtype=torch.bool, device=table.device).tril(-1)  # [g, h]: h < g
     for _ in range(objects):
         best, anchor = table.max(dim=2)  # (B, R) each object's best free anchor; first one of equals
         best = best.where(chosen < 0, 0.0)
-        # a GPU isn't asked, the processor would wait for its answer; rounds in which nobody marries change nothing
+        # not on a GPU, where reading the answer would be a synchronisation; rounds without a new pair change nothing
         if not table.is_cuda and not (best > 0).any():
             break
         # rivals[b, g, h]: what object h, if it is free, could get from the anchor that g wants
         rivals = table.gather(2, anchor[:, None].expand(-1, objects, -1)).transpose(1, 2)
         rivals = rivals.where((chosen < 0)[:, None], 0.0)
         loses = (rivals > best[..., None]) | ((rivals == best[..., None]) & before)
-        married = (best > 0) & ~loses.any(dim=2)  # (B, R)
-        chosen = anchor.where(married, chosen)
-        taken = anchor.where(married, anchors)
-        table.scatter_(2, taken[:, None].expand(-1, objects, -1), 0.0)  # nobody else gets these anchors
+        assigned = (best > 0) & ~loses.any(dim=2)  # (B, R)
+        chosen = anchor.where(assigned, chosen)
+        taken = anchor.where(assigned, anchors)
+        table.scatter_(2, taken[:, None].expand(-1, objects, -1), 0.0)  # these anchors aren't free any more
     return chosen
 
 
@@ -93,7 +93,7 @@ def make_targets(boxes: Tensor, labels: Tensor, anchors: Tensor, threshold: floa
 def places(mask: Tensor) -> tuple[Tensor, Tensor] | tuple[slice, slice]:
     """An index of what there is to compute where a (B, K) mask says so.
 
-    On a processor that is where the mask is set. A GPU gets all places, and whoever computes leaves out the rest
-    afterwards: it computes them in no time, but to count those that are set it would make the processor wait.
+    On a CPU that is where the mask is set. A GPU gets all places, and the caller leaves out the rest
+    afterwards: it computes them in no time, but to count those that are set would be a GPU synchronisation.
     """
     return (slice(None), slice(None)) if mask.is_cuda else mask.nonzero(as_tuple=True)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssdlib.anchors import SSD300 as SPEC
+from ssdlib.anchors import SSD300_ANCHORS
 from ssdlib.records import Predictions
 
 MEAN = (123.0, 117.0, 104.0)  # RGB; Caffe subtracts (104, 117, 123) from BGR
@@ -50,7 +50,7 @@ BODY = {
     "conv9_2": (256, 3, {}),
 }
 STEM = (64, 5, dict(padding=2, stride=2))  # in place of conv1_1, conv1_2, pool1
-LEAST_CHANNELS = 16  # of a narrow network: processors compute 16 at a time, 8 would cost more
+LEAST_CHANNELS = 16  # of a narrow network: CPUs compute 16 at a time, 8 would cost more
 POOL_BEFORE = ("conv2_1", "conv3_1", "conv4_1", "conv5_1")
 PRETRAINED = tuple(BODY)[: tuple(BODY).index("conv6_1")]  # conv1_1 ... fc7: what VGG16 brings
 
@@ -81,7 +81,7 @@ class SSD300(nn.Module):
         # 20 in the full network; the same size of each channel when there are fewer of them
         self.conv4_3_norm = L2Norm(channels["conv4_3"], 20.0 * sqrt(width))
         self.loc, self.conf = nn.ModuleDict(), nn.ModuleDict()
-        for source, boxes in zip(SPEC.sources, SPEC.boxes_per_cell, strict=True):
+        for source, boxes in zip(SSD300_ANCHORS.sources, SSD300_ANCHORS.boxes_per_cell, strict=True):
             self.loc[source] = nn.Conv2d(channels[source], boxes * 4, 3, padding=1)
             self.conf[source] = nn.Conv2d(channels[source], boxes * num_classes, 3, padding=1)
         init_weights(self)
@@ -95,7 +95,7 @@ class SSD300(nn.Module):
             elif name == "fc6":
                 x = F.max_pool2d(x, 3, 1, padding=1)  # pool5 keeps the 19x19 map
             x = layer(x)
-            if name in SPEC.sources:
+            if name in SSD300_ANCHORS.sources:
                 # only the head sees the normalised conv4_3, the next layer sees the plain one
                 maps[name] = self.conv4_3_norm(x) if name == "conv4_3" else x
         return maps

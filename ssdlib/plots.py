@@ -16,11 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ssdlib.disk import named
 from ssdlib.evaluate import Table
+from ssdlib.files import named
 from ssdlib.model import MEAN
-from ssdlib.records import Batch, Detections, Example
-from ssdlib.voc import CLASSES
+from ssdlib.records import CLASSES, Batch, Detections, Example
 
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     *("#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"),

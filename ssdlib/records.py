@@ -1,4 +1,4 @@
-"""The small immutable records that travel between rooms.
+"""The small immutable records that modules hand to each other.
 
 One alphabet is used in every docstring of the library:
 
@@ -16,6 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
+
+# Pascal VOC's, in the order of its labels
+CLASSES = (
+    "background",
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train"),
+    "tvmonitor",
+)
+LABELS = {name: label for label, name in enumerate(CLASSES)}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     import corpus
 
-    names = ("ssdlib.voc", "ssdlib.evaluate")  # what is watched; corpus imported them unwatched
+    names = ("ssdlib.data.voc", "ssdlib.evaluate")  # what is watched; corpus imported them unwatched
     for name in names:
         del sys.modules[name]
     with atheris.instrument_imports(include=list(names)):

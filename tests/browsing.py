@@ -44,7 +44,7 @@ def jupyterlab(home: Path, program: str = "jupyterlab"):
     shown = {"jupyterlab": "LabApp", "notebook": "JupyterNotebookApp"}[program]
     command = [sys.executable, "-m", program, "--no-browser", "--allow-root", "--ip=127.0.0.1"]
     command += [f"--port={port}", "--IdentityProvider.token=", f"--{shown}.expose_app_in_browser=True"]
-    command += ["--ServerApp.kernel_websocket_connection_class=course.prompt_server.PromptConnection"]
+    command += ["--ServerApp.kernel_websocket_connection_class=course.kit.prompt_server.PromptConnection"]
     log = open(home / "log.txt", "w")
     server = subprocess.Popen(
         [*command, f"--ServerApp.root_dir={home}"], env=env, cwd=home, stdout=log, stderr=log

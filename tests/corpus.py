@@ -23,7 +23,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ssdlib import checkpoint, engine, evaluate, own, published, runlog, runs, store, voc
+from ssdlib import evaluate, files
+from ssdlib.data import own, store, voc
+from ssdlib.data.results import read_results, write_results
+from ssdlib.interop import published
+from ssdlib.training import engine, runlog, runs
 
 SEED = 8
 SIZE = (40, 30)
@@ -68,10 +72,10 @@ class World:
         """Go on with the run, or begin it. -> steps done."""
         data = self.examples(), store.Jpegs(self.examples())
         engine.train(TINY, data, data, self.run, resume=True)
-        return checkpoint.load(self.weights)["step"]
+        return files.load_checkpoint(self.weights)["step"]
 
     def judge(self) -> float:
-        return evaluate.evaluate(evaluate.read_results(self.results, "test"), self.examples()).ap["dog"]
+        return evaluate.evaluate(read_results(self.results, "test"), self.examples()).ap["dog"]
 
     def open_store(self) -> list[bytes]:
         photographs = store.open_store(self.store, self.examples())
@@ -111,7 +115,7 @@ def make(home: Path) -> World:
     world.list.write_text("".join(f"{image_id}\n" for image_id in IDS))
     found = evaluate.Results(list(IDS), np.array([0.9, 0.8, 0.7]), np.array([[5.0, 6, 30, 20]] * 3))
     nothing = evaluate.Results([], np.zeros(0), np.zeros((0, 4)))
-    evaluate.write_results(world.results, "test", dict.fromkeys(voc.CLASSES[1:], nothing) | {"dog": found})
+    write_results(world.results, "test", dict.fromkeys(voc.CLASSES[1:], nothing) | {"dog": found})
     world.open_store()
     (world.own / "images").mkdir(parents=True)
     (world.own / "labels").mkdir()
@@ -194,7 +198,7 @@ def state(change: Callable[[dict], Any]) -> Callable:
     """The checkpoint of the run, with something else in it."""
 
     def spoil(world: World) -> None:
-        held = checkpoint.load(world.weights)
+        held = files.load_checkpoint(world.weights)
         new = change(held)
         torch.save(held if new is None else new, world.weights)
 
@@ -271,7 +275,7 @@ def ids(world: World) -> list[str]:
 
 
 def picked(world: World) -> list[str]:
-    return sorted(own.read(world.own).notes)
+    return sorted(own.read_folder(world.own).notes)
 
 
 def refused_jpg(name: str, content: Any, *says: str) -> Case:

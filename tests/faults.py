@@ -24,7 +24,9 @@ from pathlib import Path
 import torch
 
 import corpus
-from ssdlib import augment, checkpoint, engine, runlog, runs, store
+from ssdlib import files as ssdlib_files
+from ssdlib.data import augment, store
+from ssdlib.training import engine, runlog, runs
 
 KILLS_A_ROUND = 4  # before the work is left alone
 STEPS = 12
@@ -45,7 +47,7 @@ def train(home: Path, out: Path) -> None:
 
 def trained(out: Path) -> str:
     """The weights, the optimiser's state, the log but for its seconds, and the devkit's files."""
-    state = checkpoint.load(out / runs.CHECKPOINT)
+    state = ssdlib_files.load_checkpoint(out / runs.CHECKPOINT)
     tensors = [
         *state["model"].values(),
         *(s["momentum_buffer"] for s in state["optimizer"]["state"].values()),
@@ -57,14 +59,18 @@ def trained(out: Path) -> str:
 
 
 def trained_soundly(out: Path) -> int:
-    return checkpoint.load(out / runs.CHECKPOINT)["step"] if (out / runs.CHECKPOINT).exists() else 0
+    return (
+        ssdlib_files.load_checkpoint(out / runs.CHECKPOINT)["step"] if (out / runs.CHECKPOINT).exists() else 0
+    )
 
 
 def save(home: Path, out: Path) -> None:
     out.mkdir(exist_ok=True)
     path = out / "checkpoint.pt"
     for number in range(saved_soundly(out), SAVES):
-        checkpoint.save(path, {"step": number + 1, "weights": torch.full((100_000,), float(number + 1))})
+        ssdlib_files.save_checkpoint(
+            path, {"step": number + 1, "weights": torch.full((100_000,), float(number + 1))}
+        )
 
 
 def saved(out: Path) -> str:
@@ -75,7 +81,7 @@ def saved_soundly(out: Path) -> int:
     path = out / "checkpoint.pt"
     if not path.exists():
         return 0
-    state = checkpoint.load(path)
+    state = ssdlib_files.load_checkpoint(path)
     assert (state["weights"] == state["step"]).all(), "half of one checkpoint and half of another"
     return state["step"]
 
@@ -168,7 +174,9 @@ class Tally:
 def torture(kind: Kind, kills: int, home: Path, chance: random.Random) -> Tally:
     """Kill until `kills` have met a living process. `home` is a world of `corpus` and, for downloads, a server."""
     processes = multiprocessing.get_context("forkserver")  # imports PyTorch once, not for every process
-    processes.set_forkserver_preload(["ssdlib.engine", "ssdlib.published", "ssdlib.own"])
+    processes.set_forkserver_preload(
+        ["ssdlib.training.engine", "ssdlib.interop.published", "ssdlib.data.own"]
+    )
     tally, place = Tally(), Path(tempfile.mkdtemp(dir=home))
 
     def run(out: Path, seconds: float | None) -> int:
@@ -219,7 +227,7 @@ class Downloads:
     """A server on this machine with three archives, for a world."""
 
     def __init__(self, home: Path):
-        import test_download_voc as made
+        import archives as made
 
         os.environ["no_proxy"] = "*"
         noise = random.Random(3)

@@ -1,4 +1,4 @@
-"""Slow, plain versions of the data and judging rooms, written from the papers' rules: loops, no vectors.
+"""Slow, plain versions of the modules for data and judging, written from the papers' rules: loops, no vectors.
 
 They share no code with `ssdlib`; `random`, `math` and `colorsys` of Python and torch's `interpolate` are all
 they use. Boxes are tuples of numbers.

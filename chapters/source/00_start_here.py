@@ -26,10 +26,12 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
-from course import check_start as check
-from course import free_photographs, pictures
-from course.self_test import SelfTest
-from ssdlib import anchors, engine, inference, plots, runlog, runs, store, voc
+from course.kit import free_photographs, pictures
+from course.kit.self_test import SelfTest
+from course.welcome import check
+from ssdlib import anchors, plots
+from ssdlib.data import store, voc
+from ssdlib.training import engine, inference, runlog, runs
 
 # %% [markdown]
 # ## The pictures
@@ -63,7 +65,7 @@ figure = plots.examples(few, photographs)
 # VOC's annotators would. The rocket has none, because VOC has no class for it.
 
 # %% alt="Four photographs: a cat's face and two persons, each in an orange box with its class, and a rocket without a box"
-figure = free_photographs.drawn()
+figure = free_photographs.draw_photographs()
 
 # %% [markdown]
 # > Note: where scikit-image isn't installed, painted scenes take the photographs' places, here and in later chapters.
@@ -186,28 +188,30 @@ figure = plots.loss_curve(runlog.read_log(recording))
 #
 # ## The map
 #
-# Everything above was done by `ssdlib`, a library of small files, one idea each. We call them **rooms**. Each
-# imports only rooms above it, so you can read it from top to bottom like a book.
+# Everything above was done by `ssdlib`, a library of small modules, one idea each. What the paper
+# describes lies in `ssdlib` itself; the folders `data`, `training`, `interop` and `cli` are built on it, in this order.
 #
-# | rooms | what they know | chapter |
+# | modules | what they know | chapter |
 # |---|---|---|
-# | `records` `boxes` | the words: what an example, a batch, a prediction is; geometry of boxes | 01 |
+# | `records` `box_ops` | the words: what an example, a batch, a prediction is; geometry of boxes | 01 |
 # | `anchors` | where the 8,732 boxes come from | 02 |
 # | `coding` `matching` | what each anchor should have answered | 03, 04 |
 # | `loss` | how wrong an answer is, in one number | 04 |
-# | `model` `weights` `keras_file` | the network, and weights that others published | 05 |
-# | `voc` `disk` `store` | the data set on disk, decoded once; how files are written | 01 |
-# | `formats` `own` `survey` `usable` | pictures of your own, and what is broken in them | 12 |
-# | `augment` `batches` | pictures distorted on purpose, and who comes next | 06 |
+# | `model` | the network | 05 |
 # | `detect` | from answers to boxes | 10 |
 # | `evaluate` | average precision, by the official rules | 11 |
-# | `distributed` `checkpoint` `recipes` `runs` `lock` `runlog` `inference` `memory` `engine` `estimate` | training that can be stopped, resumed and trusted | 07, 08, 09 |
-# | `published` `transfer` | detectors of others, and starting from them | 05, 12 |
-# | `plots` | pictures from records and logs | everywhere |
-# | `video` `show` `export` `exported` | a detector at work, and handed on | 12 |
-# | `doctor` `options` `__main__` | a look at your machine, the commands | everywhere |
+# | `plots` `files` | pictures from records and logs; how files are written | everywhere |
+# | `data`: `voc` `store` | the data set on disk, decoded once | 01 |
+# | `data`: `augment` `batches` | pictures distorted on purpose, and which come next | 06 |
+# | `data`: `formats` `own` `survey` | pictures of your own, and what is broken in them | 12 |
+# | `data`: `results` | the development kit's result files | 11 |
+# | `training`: `recipes` `runs` `runlog` `engine` `inference` `distributed` `memory` `estimate` | training that can be stopped, resumed and trusted | 07, 08, 09 |
+# | `interop`: `weights` `published` | weights and detectors of others, and starting from them | 05, 12 |
+# | `interop`: `onnx` `exported` | a detector handed on | 12 |
+# | `cli`: `show` | a detector at work on your files | 12 |
+# | `cli`: `doctor` `options`; `__main__` | a look at your machine, the commands | everywhere |
 #
-# No room is longer than a few screens. This is the heart of the one that the loss of this page came from:
+# No module is longer than a few screens. This is the heart of the one that the loss of this page came from:
 
 # %%
 import inspect
@@ -290,9 +294,9 @@ check.shown(shown)
 # </details>
 # <!-- solution -->
 #
-# ### 0.3 Which room? · easy · 2 minutes
+# ### 0.3 Which module? · easy · 2 minutes
 #
-# Which room of the map answers each of these questions?
+# Which module of the map answers each of these questions?
 #
 # | | |
 # |---|---|
@@ -305,15 +309,15 @@ check.shown(shown)
 # A list of five names.
 
 # %% tags=["exercise"]
-rooms = ["voc", "matching", "loss", "detect", "evaluate"]  # solution
+modules = ["voc", "matching", "loss", "detect", "evaluate"]  # solution
 
 # %%
-check.rooms(rooms)
+check.modules(modules)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# The table above has all of them, with what they know. For A: the same room as in the first cells of this page.
+# The table above has all of them, with what they know. For A: the same module as in the first cells of this page.
 # </details>
 # <!-- solution -->
 #
@@ -337,7 +341,7 @@ check.rooms(rooms)
 # ## Self-test
 
 # %%
-SelfTest("00")
+SelfTest("welcome")
 
 # %% [markdown]
 # ## Recap

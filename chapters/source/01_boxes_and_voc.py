@@ -9,7 +9,7 @@
 # | time | 70 minutes, more than half of them for the exercises |
 # | hardware | any laptop; no GPU |
 # | you need | PyTorch tensors, and the page "start here" |
-# | new rooms | `records`, `boxes`, `voc`, and a look into `store` |
+# | new modules | `records`, `box_ops`, `voc`, and a look into `store` |
 #
 # At the end of this page you will be able to
 #
@@ -27,10 +27,12 @@ from xml.etree import ElementTree
 
 import torch
 
-from course import check_boxes as check
-from course import free_photographs, overlap, pictures, voc_facts
-from course.self_test import SelfTest
-from ssdlib import anchors, boxes, coding, matching, plots, records, store, voc
+from course.boxes import check, overlap, voc_facts
+from course.kit import free_photographs, pictures
+from course.kit.self_test import SelfTest
+from ssdlib import anchors, box_ops, coding, matching, plots, records
+from ssdlib.data import store, voc
+from ssdlib.records import LABELS
 
 # %% [markdown]
 # ## The picture
@@ -63,7 +65,7 @@ figure.set_size_inches(5, 3.9)
 # cat, and what becomes of an object that the picture cuts off? Then compare with the boxes that we drew.
 
 # %% alt="Two photographs: an astronaut in a box that holds her suit but only a part of the helmet in front of her, and a cat's face in a box that ends at an ear and at three borders of the picture"
-figure = free_photographs.drawn(["astronaut", "chelsea"])
+figure = free_photographs.draw_photographs(["astronaut", "chelsea"])
 
 # %% [markdown]
 # VOC's guidelines for its annotators answer all three. Clothes are a part of the person, but a thing that is held isn't,
@@ -153,7 +155,7 @@ readers = {
     "here: -1 on the minima": torch.tensor([1.0, 1, 0, 0]),
 }
 for name, taken in readers.items():
-    print(f"{name:<52}", (whole_voc - taken).int().tolist(), f"{boxes.area(whole_voc - taken):,.0f} px²")
+    print(f"{name:<52}", (whole_voc - taken).int().tolist(), f"{box_ops.area(whole_voc - taken):,.0f} px²")
 
 # %% [markdown]
 # (Caffe: `src/caffe/util/io.cpp`; amdegroot: `data/voc0712.py`.) One pixel is not much for a large object. What hurts is
@@ -180,7 +182,7 @@ print("the library: ", voc.read_example(file, Path("person.jpg"), "person").boxe
 # %% [markdown]
 # ### The pixels
 #
-# An `Example` has no pixels, only the path of its JPEG. Training shows each photograph hundreds of times, so the room
+# An `Example` has no pixels, only the path of its JPEG. Training shows each photograph hundreds of times, so the module
 # `store` decodes all of them once into one file, and gives back a view into it.
 
 # %%
@@ -200,7 +202,7 @@ for name, numbers in overlap.notations(example.boxes[0], example.size).items():
     print(f"{name:<14} ({', '.join(overlap.NOTATIONS[name])})".ljust(42), overlap.written(numbers))
 
 # %% [markdown]
-# - **Corners in px** travel between the rooms of this library. Always.
+# - **Corners in px** travel between the modules of this library. Always.
 # - **Centre in px** lives inside functions: where anchors are made, and where
 #   [offsets](glossary.md) are computed (`coding`).
 # - **Unit**: divided by width and height of the picture. Caffe and many others compute in it.
@@ -211,7 +213,7 @@ for name, numbers in overlap.notations(example.boxes[0], example.size).items():
 # and `to_xyxy`, which you will write yourself.
 
 # %%
-print(inspect.getsource(boxes.to_cxcywh))
+print(inspect.getsource(box_ops.to_cxcywh))
 
 # %% [markdown]
 # What people ask, and the answers:
@@ -246,7 +248,7 @@ figure = overlap.on_squared_paper(a, b)
 # The same steps, for any number of boxes at once.
 
 # %%
-print(inspect.getsource(boxes.iou))
+print(inspect.getsource(box_ops.iou))
 
 # %% [markdown]
 # `movedim` only turns a list of boxes into four columns, and an underscore at the end of a name means that the result
@@ -254,7 +256,7 @@ print(inspect.getsource(boxes.iou))
 # in width. `torch.where` is for boxes without area, which would give 0 / 0. `extent` comes later.
 
 # %%
-print(f"{boxes.iou(a, b):.4f}", f"{4 / 17:.4f}")
+print(f"{box_ops.iou(a, b):.4f}", f"{4 / 17:.4f}")
 
 # %% [markdown]
 # Is the formula right? Pencil and paper counted squares; so can Python, one pixel at a time, with sets.
@@ -273,7 +275,7 @@ draw = torch.Generator().manual_seed(1)
 pairs = torch.randint(0, 30, (500, 2, 4), generator=draw)
 pairs[..., 2:] = pairs[..., :2] + 1 + pairs[..., 2:] % 20
 counted = torch.tensor([by_counting(*pair) for pair in pairs.tolist()])
-computed = boxes.iou(pairs[:, 0].float(), pairs[:, 1].float())
+computed = box_ops.iou(pairs[:, 0].float(), pairs[:, 1].float())
 assert torch.allclose(counted, computed)
 print(f"500 pairs, {(counted > 0).sum()} of them overlap: equal")
 
@@ -288,7 +290,7 @@ from torchvision.ops import box_iou
 first, second = (torch.rand(n, 4, generator=draw) * 300 for n in (40, 60))
 first[:, 2:] += first[:, :2]
 second[:, 2:] += second[:, :2]
-table = boxes.iou(first[:, None], second)
+table = box_ops.iou(first[:, None], second)
 assert torch.allclose(table, box_iou(first, second))
 print(tuple(table.shape), "equal")
 
@@ -298,7 +300,7 @@ print(tuple(table.shape), "equal")
 # How much do the objects of the picture at the top overlap each other? On the diagonal every object meets itself.
 
 # %%
-for label, line in zip(example.labels.tolist(), boxes.iou(example.boxes[:, None], example.boxes)):
+for label, line in zip(example.labels.tolist(), box_ops.iou(example.boxes[:, None], example.boxes)):
     print(f"{voc.CLASSES[label]:<12}", *(f"{value:.2f}" for value in line))
 
 # %% [markdown]
@@ -310,12 +312,12 @@ for label, line in zip(example.labels.tolist(), boxes.iou(example.boxes[:, None]
 
 # %%
 a_voc, b_voc = a + torch.tensor([1.0, 1, 0, 0]), b + torch.tensor([1.0, 1, 0, 0])
-print(f"our numbers, no +1:  {boxes.iou(a, b):.4f}")
-print(f"VOC's numbers, +1:   {boxes.iou(a_voc, b_voc, extent=1):.4f}")
-print(f"our numbers with +1: {boxes.iou(a, b, extent=1):.4f}   wrong")
+print(f"our numbers, no +1:  {box_ops.iou(a, b):.4f}")
+print(f"VOC's numbers, +1:   {box_ops.iou(a_voc, b_voc, extent=1):.4f}")
+print(f"our numbers with +1: {box_ops.iou(a, b, extent=1):.4f}   wrong")
 
 # %% [markdown]
-# `extent` is that 1. Only the room `evaluate` sets it to 1. In unit coordinates a +1 would be worse: it would add a whole
+# `extent` is that 1. Only the module `evaluate` sets it to 1. In unit coordinates a +1 would be worse: it would add a whole
 # picture to each side.
 #
 # ## Why squeezing does no harm to IoU
@@ -325,11 +327,11 @@ print(f"our numbers with +1: {boxes.iou(a, b, extent=1):.4f}   wrong")
 
 # %%
 pair = torch.tensor([[100.0, 100, 200, 200], [140, 120, 240, 220]])
-small = boxes.scale(pair, 300 / 500, 300 / 375)
+small = box_ops.scale(pair, 300 / 500, 300 / 375)
 for name, (one, other) in (("photograph", pair), ("canvas", small)):
     width, height = (one[2:] - one[:2]).tolist()
-    print(f"{name:<11} first box {width:.0f} x {height:.0f}   area {boxes.area(one):,.0f}", end="   ")
-    print(f"IoU {boxes.iou(one, other):.4f}")
+    print(f"{name:<11} first box {width:.0f} x {height:.0f}   area {box_ops.area(one):,.0f}", end="   ")
+    print(f"IoU {box_ops.iou(one, other):.4f}")
 
 # %% [markdown]
 # Each area is multiplied by .6 · .8 = .48, the intersection and the union alike. In the fraction it cancels. So one may
@@ -412,7 +414,7 @@ for name, rows in classes.items():
 # %%
 nothing = torch.zeros(1, 0, 4)
 answer = matching.match(nothing, torch.zeros(1, 0, dtype=torch.int64), anchors.default_boxes())
-print("IoU with nothing:", tuple(boxes.iou(nothing[0, :, None], example.boxes).shape))
+print("IoU with nothing:", tuple(box_ops.iou(nothing[0, :, None], example.boxes).shape))
 print("anchors that are background:", f"{(answer == -1).sum():,}")
 
 # %% [markdown]
@@ -523,7 +525,7 @@ check.from_voc(from_voc)
 #
 # `first` and `second` are tensors of corners, each (..., 4), in shapes that broadcast. Return their IoU, one number for
 # each pair: two times (R, 4) gives (R,), while (2, 1, 4) and (3, 4) give the table (2, 3). A pair that shares nothing
-# gets 0, and so does a box without area. Don't use `boxes.iou`.
+# gets 0, and so does a box without area. Don't use `box_ops.iou`.
 
 # %% tags=["exercise"]
 def iou(first, second):
@@ -599,7 +601,7 @@ check.mirrored(mirrored)
 # %% tags=["exercise"]
 def judged(example, name):
     # solution
-    mine = example.labels == voc.LABELS[name]
+    mine = example.labels == LABELS[name]
     return (mine & ~example.difficult).sum().item()
 
 # %%
@@ -665,7 +667,7 @@ except voc.VOCError as error:
 # ([mmdetection #2972](https://github.com/open-mmlab/mmdetection/pull/2972)):
 
 # %%
-print(boxes.clip(torch.tensor([310.0, 20, 340, 80]), width=300, height=300).tolist())
+print(box_ops.clip(torch.tensor([310.0, 20, 340, 80]), width=300, height=300).tolist())
 
 # %% [markdown]
 # ### ... we clipped in centre form?
@@ -677,8 +679,8 @@ print(boxes.clip(torch.tensor([310.0, 20, 340, 80]), width=300, height=300).toli
 
 # %%
 outside_cxcywh = torch.tensor([0.1, 0.5, 0.4, 0.6])
-clamped = boxes.to_xyxy(outside_cxcywh.clamp(0, 1))
-clipped = boxes.clip(boxes.to_xyxy(outside_cxcywh), width=1, height=1)
+clamped = box_ops.to_xyxy(outside_cxcywh.clamp(0, 1))
+clipped = box_ops.clip(box_ops.to_xyxy(outside_cxcywh), width=1, height=1)
 print("clamped in centre form:", [round(x, 2) for x in clamped.tolist()])
 print("clipped as corners:    ", [round(x, 2) for x in clipped.tolist()])
 
@@ -692,7 +694,7 @@ print("clipped as corners:    ", [round(x, 2) for x in clipped.tolist()])
 # ## Self-test
 
 # %%
-SelfTest("01")
+SelfTest("boxes")
 
 # %% [markdown]
 # ## Recap

@@ -10,7 +10,7 @@
 # | time | 80 minutes, half of them for the exercises |
 # | hardware | any laptop; no GPU |
 # | you need | chapter 01: boxes, their formats, IoU |
-# | new rooms | `anchors` |
+# | new modules | `anchors` |
 #
 # At the end of this page you will be able to
 #
@@ -27,19 +27,13 @@ from math import floor, sqrt
 
 import torch
 
-from course import (
-    anchor_browser,
-    anchor_figures,
-    coverage,
-    free_photographs,
-    other_anchors,
-    pictures,
-    voc_facts,
-)
-from course import check_anchors as check
-from course.self_test import SelfTest
-from ssdlib import anchors, voc
-from ssdlib.anchors import SSD300
+from course.anchors import anchor_browser, check, coverage, figures, other_anchors
+from course.boxes import voc_facts
+from course.kit import free_photographs, pictures
+from course.kit.self_test import SelfTest
+from ssdlib import anchors
+from ssdlib.anchors import SSD300_ANCHORS
+from ssdlib.data import voc
 
 # %% [markdown]
 # ## The picture
@@ -48,7 +42,7 @@ from ssdlib.anchors import SSD300
 
 # %% alt="The same scene three times with a grid of dots: a cell of the fine map with four small anchors, a cell of the 10 x 10 map with six large ones, and its last cell, whose centre lies outside the picture"
 scene = pictures.scene(pictures.pick(objects=2))
-figure = anchor_figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
+figure = figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
 
 # %% [markdown]
 # Left: on the fine map the centres lie 8 pixels apart, and each has four small boxes. Middle: on the 10 x 10 map they
@@ -61,7 +55,7 @@ figure = anchor_figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
 
 # %% alt="The same photograph six times, one for each map: the object in an orange box, and in blue the anchor that overlaps it most, with its IoU"
 cat = pictures.scene(free_photographs.example("chelsea"))
-figure = free_photographs.credited(anchor_figures.best_of_each_map(cat), ["chelsea"])
+figure = free_photographs.add_credit(figures.best_of_each_map(cat), ["chelsea"])
 
 # %% [markdown]
 # A face that fills the picture is a task for the last maps. The best anchor of the first map is hardly larger than an eye,
@@ -112,7 +106,7 @@ print("sizes   ", [300 * percent // 100 for percent in percents])
 # %%
 all_six = [300 * (0.2 + 0.7 / 5 * k) for k in range(6)]
 last_five = other_anchors.LetterSpec().min_sizes
-for name, row in (("eq. 4, m = 6", all_six), ("eq. 4, m = 5", last_five), ("the code", SSD300.min_sizes)):
+for name, row in (("eq. 4, m = 6", all_six), ("eq. 4, m = 5", last_five), ("the code", SSD300_ANCHORS.min_sizes)):
     print(f"{name:<13}", "  ".join(f"{size:5.1f}" for size in row))
 
 # %% [markdown]
@@ -136,7 +130,7 @@ for name, row in (("eq. 4, m = 6", all_six), ("eq. 4, m = 5", last_five), ("the 
 # the area of the small square**. Without the root, 222 x 55.5, the ratio would be 4.
 
 # %%
-listed = zip(anchor_browser.names(SSD300, 2), SSD300.shapes(2), strict=True)
+listed = zip(anchor_browser.names(SSD300_ANCHORS, 2), SSD300_ANCHORS.shapes(2), strict=True)
 for name, (width, height) in listed:
     print(f"{name:<4} {width:5.1f} x {height:5.1f}   w/h {width / height:4.2f}   area {width * height:6.0f}")
 
@@ -153,9 +147,9 @@ for name, (width, height) in listed:
 # [too many](https://github.com/weiliu89/caffe/issues/316) on its 1,444 cells.
 
 # %%
-for side, shapes_in_cell, count in zip(SSD300.feature_maps, SSD300.boxes_per_cell, SSD300.per_map, strict=True):
+for side, shapes_in_cell, count in zip(SSD300_ANCHORS.feature_maps, SSD300_ANCHORS.boxes_per_cell, SSD300_ANCHORS.per_map, strict=True):
     print(f"{side:>3}² x {shapes_in_cell} = {count:>5,}")
-print("together ", f"{sum(SSD300.per_map):,}")
+print("together ", f"{sum(SSD300_ANCHORS.per_map):,}")
 
 # %% [markdown]
 # ## By hand: the centres
@@ -171,7 +165,7 @@ print("together ", f"{sum(SSD300.per_map):,}")
 # of 30, not 32. So the two disagree:
 
 # %%
-for side, stride in zip(SSD300.feature_maps, SSD300.strides, strict=True):
+for side, stride in zip(SSD300_ANCHORS.feature_maps, SSD300_ANCHORS.strides, strict=True):
     ours, paper = (side - 0.5) * stride, (side - 0.5) * 300 / side
     print(f"{side:>3} cells   stride {stride:>3}   last centre: code {ours:5.1f}   paper {paper:5.1f}")
 
@@ -206,11 +200,11 @@ print(inspect.getsource(anchors._map_boxes))
 
 # %%
 def by_pencil():
-    for i, (side, stride) in enumerate(zip(SSD300.feature_maps, SSD300.strides, strict=True)):
+    for i, (side, stride) in enumerate(zip(SSD300_ANCHORS.feature_maps, SSD300_ANCHORS.strides, strict=True)):
         for line in range(side):
             for column in range(side):
                 x, y = (column + 0.5) * stride, (line + 0.5) * stride
-                for width, height in SSD300.shapes(i):
+                for width, height in SSD300_ANCHORS.shapes(i):
                     yield x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
@@ -239,7 +233,7 @@ for index in (0, 5775, 5776, 8541):
 # %% alt="A square anchor of 111 x 111 px on the squeezed picture, and the same anchor on the original, where it is no square any more"
 photograph = voc.read_photograph(scene.example.path)
 square = torch.tensor([[90.0, 90, 201, 201]])
-figure = anchor_figures.stretched(scene, photograph, square)
+figure = figures.stretched(scene, photograph, square)
 
 # %% [markdown]
 # On a photograph that isn't square a square anchor becomes a rectangle, and its area is no s² any more.
@@ -266,7 +260,7 @@ print(f"7 : 1 becomes {7 * 1920 / 1080:.1f} : 1")
 
 # %%
 out = anchor_browser.crossing(grid)
-print("by map", [int(part.sum()) for part in out.split(SSD300.per_map)], " together", f"{int(out.sum()):,}")
+print("by map", [int(part.sum()) for part in out.split(SSD300_ANCHORS.per_map)], " together", f"{int(out.sum()):,}")
 
 # %% [markdown]
 # One in three, and the released code **leaves them as they are**. An object at the border needs an anchor there; cut
@@ -284,7 +278,7 @@ print("by map", [int(part.sum()) for part in out.split(SSD300.per_map)], " toget
 # %%
 for clip, who in (("center", "amdegroot, lufficc"), ("size", "torchvision")):
     differ = other_anchors.changed(anchors.default_boxes(clip=clip))
-    by_map = [int(part.sum()) for part in differ.split(SSD300.per_map)]
+    by_map = [int(part.sum()) for part in differ.split(SSD300_ANCHORS.per_map)]
     print(f"{clip:<7} {sum(by_map):>3} boxes differ, by map {by_map}   {who}")
 
 # %% [markdown]
@@ -302,7 +296,7 @@ for clip, who in (("center", "amdegroot, lufficc"), ("size", "torchvision")):
 
 # %%
 table = voc_facts.shapes()
-share = coverage.coverage(SSD300, table)
+share = coverage.coverage(SSD300_ANCHORS, table)
 print(f"{int(table.sum()):,} objects, {100 * share:.1f} % covered")
 
 # %% [markdown]
@@ -317,7 +311,7 @@ print(f"counted {100 * counted:.1f} %, estimated {100 * share:.1f} %")
 # They differ by two objects in a thousand. Where are the others, those that nobody covers?
 
 # %% alt="Left: heat map of widths and heights of VOC's objects, most of them small, with the anchor shapes as markers in a fan and a green line around what they cover; the corner of small objects and two narrow strips lie outside. Right: bars of coverage by size: one percent below 20 px, over 80 above"
-figure = anchor_figures.shapes_of_voc()
+figure = figures.shapes_of_voc()
 
 # %% [markdown]
 # First, the small ones. The smallest square has a side of 30 pixels. A square object inside it reaches IoU .5 only if its
@@ -328,7 +322,7 @@ figure = anchor_figures.shapes_of_voc()
 
 # %%
 for name, ratios in anchor_browser.RATIOS.items():
-    spec = replace(SSD300, aspect_ratios=ratios)
+    spec = replace(SSD300_ANCHORS, aspect_ratios=ratios)
     print(f"{name:<28} {sum(spec.per_map):>6,} anchors   {100 * coverage.coverage(spec, table):.1f} % covered")
 
 # %% [markdown]
@@ -467,11 +461,11 @@ check.count512(how_many)
 def where(index):
     # solution
     level = 0
-    while index >= SSD300.per_map[level]:
-        index -= SSD300.per_map[level]
+    while index >= SSD300_ANCHORS.per_map[level]:
+        index -= SSD300_ANCHORS.per_map[level]
         level += 1
-    cell, shape = divmod(index, SSD300.boxes_per_cell[level])
-    line, column = divmod(cell, SSD300.feature_maps[level])
+    cell, shape = divmod(index, SSD300_ANCHORS.boxes_per_cell[level])
+    line, column = divmod(cell, SSD300_ANCHORS.feature_maps[level])
     return level, line, column, shape
 
 # %%
@@ -543,7 +537,7 @@ for name, other in other_anchors.variants().items():
 
 # %% tags=["nbval-ignore-output"] alt="One scene three times: read rightly, each object has a solid blue box; with the order changed and with height for width, long dashed red boxes lie across the same objects"
 chosen = ("as trained", "order 1 1' 2 3 1/2 1/3", "ratio read as h / w")
-figure = anchor_figures.detections(answers, chosen, scene=25)
+figure = figures.detections(answers, chosen, scene=25)
 
 # %% [markdown]
 # A red box that stands in all three is the network's own mistake. The long ones are not. They are *good* answers of
@@ -579,7 +573,7 @@ print(f"covered: {100 * coverage.coverage(other_anchors.LetterSpec(), table):.1f
 # ## Self-test
 
 # %%
-SelfTest("02")
+SelfTest("anchors")
 
 # %% [markdown]
 # ## Recap

@@ -9,7 +9,7 @@
 # | time | 80 minutes, 50 of them for the exercises |
 # | hardware | any laptop; no GPU |
 # | you need | chapter 02: where the 8,732 anchors come from |
-# | new rooms | `matching` |
+# | new modules | `matching` |
 #
 # At the end of this page you will be able to
 #
@@ -23,9 +23,10 @@ import inspect
 
 import torch
 
-from course import check_matching as check
-from course import free_photographs, matcher, pictures, voc_facts
-from course.self_test import SelfTest
+from course.boxes import voc_facts
+from course.kit import free_photographs, pictures
+from course.kit.self_test import SelfTest
+from course.matching import check, matcher
 from ssdlib import anchors, matching
 
 # %% [markdown]
@@ -39,7 +40,7 @@ from ssdlib import anchors, matching
 scene = pictures.scene(pictures.pick(objects=3))
 grid = anchors.default_boxes()
 found = matcher.match_with(scene.boxes, grid)
-figure = matcher.drawn(scene, found)
+figure = matcher.draw_matching(scene, found)
 
 # %% [markdown]
 # Blue and thick: one for each object, given by *step one*. Green and dashed: given by *step two*, as many as fit. On a
@@ -47,8 +48,8 @@ figure = matcher.drawn(scene, found)
 
 # %% alt="A photograph of a person in an orange box, with one thick blue anchor and a few thin dashed green ones around it, some of which reach beyond the picture"
 person = pictures.scene(free_photographs.example("astronaut"))
-figure = matcher.drawn(person, matcher.match_with(person.boxes, grid))
-figure = free_photographs.credited(figure, ["astronaut"])
+figure = matcher.draw_matching(person, matcher.match_with(person.boxes, grid))
+figure = free_photographs.add_credit(figure, ["astronaut"])
 
 # %% [markdown]
 # No anchor has exactly the shape of this person. Each of the drawn ones has an IoU of at least .5 with her box, and for
@@ -138,7 +139,7 @@ for i, name in enumerate(scene.names):
 # anchors have a size and shape close to the object's, and how densely such anchors lie. From which maps do they come?
 
 # %%
-print("map      ", *(f"{side:>3}²" for side in anchors.SSD300.feature_maps))
+print("map      ", *(f"{side:>3}²" for side in anchors.SSD300_ANCHORS.feature_maps))
 for i, name in enumerate(scene.names):
     print(f"{name:<9}", *(f"{count:4}" for count in found.per_map(i)))
 
@@ -430,7 +431,7 @@ print(f"{facts['lost_by_argmax']} of {count:,} objects lose their own anchor by 
 # ## Self-test
 
 # %%
-SelfTest("03")
+SelfTest("matching")
 
 # %% [markdown]
 # ## Recap

@@ -9,7 +9,7 @@
 # | time | 85 minutes, 50 of them for the exercises |
 # | hardware | any laptop; no GPU; a pocket calculator is welcome |
 # | you need | chapter 03: which anchor answers for which object |
-# | new rooms | `coding`, `loss` |
+# | new modules | `coding`, `loss` |
 #
 # At the end of this page you will be able to
 #
@@ -24,10 +24,13 @@ import inspect
 import matplotlib.pyplot as plt
 import torch
 
-from course import check_loss as check
-from course import loss_anatomy, matcher, pictures
-from course.self_test import SelfTest
-from ssdlib import anchors, boxes, coding, loss, matching, plots, records, runlog, voc
+from course.kit import pictures
+from course.kit.self_test import SelfTest
+from course.loss import check, loss_anatomy
+from course.matching import matcher
+from ssdlib import anchors, box_ops, coding, loss, matching, plots, records
+from ssdlib.data import voc
+from ssdlib.training import runlog
 
 # %% [markdown]
 # ## The picture
@@ -39,8 +42,8 @@ from ssdlib import anchors, boxes, coding, loss, matching, plots, records, runlo
 scenes = loss_anatomy.some_scenes()
 scene, wanted = scenes[0], loss_anatomy.targets_of(scenes[:1])
 predicted = loss_anatomy.predict(scenes[:1])
-found = loss_anatomy.anatomy(predicted, wanted)
-figure = loss_anatomy.drawn(scene, found.positive[0], {f"loss {found.multibox:.4f}": found.chosen[0]})
+found = loss_anatomy.loss_terms(predicted, wanted)
+figure = loss_anatomy.draw_negatives(scene, found.positive[0], {f"loss {found.multibox:.4f}": found.chosen[0]})
 
 # %% [markdown]
 # Blue: **positives**. They answer for an object. Red and dashed: **hard negatives**, the background anchors that this
@@ -299,7 +302,7 @@ for k in found.positive[0].nonzero()[:, 0]:
 # they would be positives.
 
 # %%
-touch = boxes.iou(scene.boxes[:, None], anchors.default_boxes()).max(dim=0)[0]
+touch = box_ops.iou(scene.boxes[:, None], anchors.default_boxes()).max(dim=0)[0]
 print("anchor class             p   -ln p   taken for          IoU")
 for k in found.rank[0].argsort()[:10]:
     best = predicted.logits[0, k, 1:].argmax() + 1
@@ -375,7 +378,7 @@ for ratio in (1, 3, 10, 100):
 everything = loss_anatomy.targets_of(scenes)
 several = loss_anatomy.predict(scenes)
 for way in loss.MININGS:
-    mined = loss_anatomy.anatomy(several, everything, mining=way)
+    mined = loss_anatomy.loss_terms(several, everything, mining=way)
     counts = mined.chosen.sum(dim=1).tolist()
     print(f"per {way:<6} negatives in each picture {counts}, loss {mined.multibox:.4f}")
 
@@ -506,7 +509,7 @@ print(f"gradient at w = 3: {slope:.4f}, weight decay 1e-3 gives {1e-3 * 3:.4f}")
 
 # %% tags=["exercise"]
 def encode(box, anchor):
-    g, p = boxes.to_cxcywh(box), boxes.to_cxcywh(anchor)  # centre x, centre y, width, height
+    g, p = box_ops.to_cxcywh(box), box_ops.to_cxcywh(anchor)  # centre x, centre y, width, height
     # solution
     shift = (g[:2] - p[:2]) / p[2:] / 0.1
     growth = (g[2:] / p[2:]).log() / 0.2
@@ -685,7 +688,7 @@ right_choice = loss.hard_negatives(wild, found.positive, "image", 3)
 one_maximum = check.mined_with_one_maximum(wild, found.positive)
 bad_choice = one_maximum & ~found.positive
 panels = {"a maximum for each anchor": right_choice[0], "one maximum for all": bad_choice[0]}
-figure = loss_anatomy.drawn(scene, found.positive[0], panels)
+figure = loss_anatomy.draw_negatives(scene, found.positive[0], panels)
 
 # %% [markdown]
 # On the left is what should be chosen. On the right all others are -inf, and the ranking of equals is that of their
@@ -723,7 +726,7 @@ for name, wrong in (("no width", empty_box), ("swapped", swapped)):
 # ## Self-test
 
 # %%
-SelfTest("04")
+SelfTest("loss")
 
 # %% [markdown]
 # ## Recap

@@ -9,7 +9,7 @@
 # | time | 80 minutes, half of them for the exercises |
 # | hardware | any laptop; no GPU |
 # | you need | chapter 02: the anchors and their order |
-# | new rooms | `model`, `weights` |
+# | new modules | `model`, `weights` |
 #
 # At the end of this page you will be able to
 #
@@ -27,12 +27,12 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 
-from course import check_network as check
-from course import network_figures as figures
-from course import pictures
-from course import receptive_field as fields
-from course.self_test import SelfTest
-from ssdlib import anchors, detect, model, weights
+from course.kit import pictures
+from course.kit.self_test import SelfTest
+from course.network import check, figures
+from course.network import receptive_field as fields
+from ssdlib import anchors, detect, model
+from ssdlib.interop import weights
 from ssdlib.records import Predictions
 
 # %% [markdown]
@@ -44,7 +44,7 @@ from ssdlib.records import Predictions
 # numbers are exact.
 
 # %% alt="The network from left to right: the picture, five maps of VGG16, four maps of the extras, and green heads under six of them with their channels and anchors"
-figure = figures.drawn()
+figure = figures.draw_network()
 
 # %% [markdown]
 # ## The words
@@ -94,7 +94,7 @@ figure = figures.drawn()
 steps = figures.trace()
 body = [step for step in steps if step.name in model.BODY]
 for step in body:
-    source = "  <- source" if step.name in anchors.SSD300.sources else ""
+    source = "  <- source" if step.name in anchors.SSD300_ANCHORS.sources else ""
     print(f"{step.name:<8} {step.side:>3} x {step.side:<3}  {step.channels:>5,} channels{source}")
 
 # %% [markdown]
@@ -135,7 +135,7 @@ for line in cells.grad[0, 0].tolist():
 # Nine taps, spread over 13 x 13 cells. The [paper](https://arxiv.org/abs/1512.02325) tried the full VGG16 too (section
 # 3.2): about the same result, 74.2 mAP instead of 74.3, and about 20 % slower.
 #
-# The room `weights` does this thinning when a training starts from VGG16's weights:
+# The module `weights` does this thinning when a training starts from VGG16's weights:
 
 # %%
 print(inspect.getsource(weights.from_vgg16))
@@ -406,7 +406,7 @@ for source, (mark, clip) in weights.SOURCES.items():
     print(f"{source:<12} {mark:<24} anchors: clip={clip!r}")
 
 # %% [markdown]
-# A fourth kind, the HDF5 files of ssd_keras, has a room of its own, `keras_file`, which reads the arrays and nothing
+# A fourth kind, the HDF5 files of ssd_keras, is read by `from_keras` in the same module, which reads the arrays and nothing
 # else. `python -m ssdlib evaluate --checkpoint ssd300.h5` takes such a file as it takes the others, or a run of yours.
 #
 # And if `from_state` knows none of the names, it says so in a sentence:
@@ -432,10 +432,10 @@ print(inspect.getsource(fields.receptive_field))
 
 # %%
 print("source     cell  answer  longest anchor   first cell's middle: seen, anchors")
-for level, name in enumerate(anchors.SSD300.sources):
+for level, name in enumerate(anchors.SSD300_ANCHORS.sources):
     cell, answer = fields.receptive_field(name), fields.receptive_field(name, head=True)
-    longest = max(max(shape) for shape in anchors.SSD300.shapes(level))
-    middle = anchors.SSD300.strides[level] / 2
+    longest = max(max(shape) for shape in anchors.SSD300_ANCHORS.shapes(level))
+    middle = anchors.SSD300_ANCHORS.strides[level] / 2
     print(f"{name:<10} {cell.size:>4} {answer.size:>7} {longest:>15.0f} {cell.first:>26.0f} {middle:>8.0f}")
 
 # %% [markdown]
@@ -463,7 +463,7 @@ figure, halves = figures.heats_on(recorded, chosen[:8])
 
 # %%
 print("source    sees  of the picture  half, if even  half, measured")
-for name, (size, half) in zip(anchors.SSD300.sources, halves):
+for name, (size, half) in zip(anchors.SSD300_ANCHORS.sources, halves):
     visible = min(size, 300)
     print(f"{name:<8} {size:>5} {visible:>15} {visible / 2**0.5:>14.0f} {half:>15}")
 
@@ -651,7 +651,7 @@ check.l2norm(l2norm)
 # ## What would go wrong if
 #
 # **... the pools rounded down?** In PyTorch they do, unless told otherwise. We let all pools round down, and give the
-# result to the next room:
+# result to the next module:
 
 # %%
 pool = F.max_pool2d
@@ -722,7 +722,7 @@ print("both fall:", all(losses[-1] < losses[0] for losses in learned.values()))
 # ## Self-test
 
 # %%
-SelfTest("05")
+SelfTest("network")
 
 # %% [markdown]
 # ## Recap

@@ -9,7 +9,7 @@
 # | time | 60 minutes, half of them for the exercises |
 # | hardware | any laptop; no GPU |
 # | you need | chapter 01: boxes and IoU; for single remarks and the last section chapters 02 to 04 |
-# | new rooms | `augment`, `batches` |
+# | new modules | `augment`, `batches` |
 #
 # At the end of this page you will be able to
 #
@@ -25,10 +25,11 @@ from dataclasses import replace
 
 import torch
 
-from course import augmentation_player, free_photographs, shots
-from course import check_augmentation as check
-from course.self_test import SelfTest
-from ssdlib import anchors, augment, batches, boxes, coding, loss, matching, plots, records, store, voc
+from course.augmentation import augmentation_player, check, single_draws
+from course.kit import free_photographs
+from course.kit.self_test import SelfTest
+from ssdlib import anchors, box_ops, coding, loss, matching, plots, records
+from ssdlib.data import augment, batches, store, voc
 
 # %% [markdown]
 # ## The picture
@@ -36,7 +37,7 @@ from ssdlib import anchors, augment, batches, boxes, coding, loss, matching, plo
 # One photograph, eight draws. This is what the network could see of it in eight epochs; the orange boxes are what it is told.
 
 # %% alt="Eight versions of one picture: cropped, shrunk on a plain background, mirrored, in other colours, each with the boxes that are left"
-example = shots.mixed()
+example = single_draws.mixed()
 photograph = voc.read_photograph(example.path)
 chance = augment.uniforms(8, torch.Generator().manual_seed(6))
 figure = plots.batch(batches.make_batch([example] * 8, [photograph] * 8, chance, augment.STEPS))
@@ -50,7 +51,7 @@ cat = free_photographs.example("chelsea")
 face = voc.read_photograph(cat.path)
 chance = augment.uniforms(8, torch.Generator().manual_seed(2))
 figure = plots.batch(batches.make_batch([cat] * 8, [face] * 8, chance, augment.STEPS))
-figure = free_photographs.credited(figure, ["chelsea"])
+figure = free_photographs.add_credit(figure, ["chelsea"])
 
 # %% [markdown]
 # ## The words
@@ -83,9 +84,9 @@ figure = free_photographs.credited(figure, ["chelsea"])
 # %%
 window, plane = torch.tensor([100.0, 60, 300, 260]), torch.tensor([0.0, 0, 400, 300])
 two = torch.tensor([[120.0, 90, 240, 210], [270, 200, 350, 260]])
-found = shots.judge(window, two, plane)
+found = single_draws.judge(window, two, plane)
 print("stays:", found.kept.tolist(), " in view:", [f"{share:.1%}" for share in found.visible.tolist()])
-print("mirrored:", boxes.flip(found.moved[found.kept], 300).tolist())
+print("mirrored:", box_ops.flip(found.moved[found.kept], 300).tolist())
 
 # %% [markdown]
 # ## In the library: the draw
@@ -103,7 +104,7 @@ print(inspect.getsource(augment.Draw))
 # %%
 print("numbers used by each step:", augment.NEEDS)
 for steps in (("flip",), ("expand",), ("expand", "crop"), augment.STEPS):
-    drawn = shots.shot(example, seed=29, steps=steps).drawn
+    drawn = single_draws.single_draw(example, seed=29, steps=steps).drawn
     place = [round(x) for x in drawn.window[0].tolist()]
     print(f"window {place!s:<24} mirrored {drawn.flip.item()!s:<6} hue {drawn.hue.item():+3.0f}°   {' '.join(steps)}")
 
@@ -131,7 +132,7 @@ outer = torch.tensor([[-width / 2, -height, 1.5 * width, height]])
 draws = {"the whole: resize": plain, "inside: crop": replace(plain, window=inner)}
 draws |= {"outside: zoom-out": replace(plain, window=outer)}
 draws |= {"mirrored": replace(plain, flip=torch.tensor([True]))}
-figure = shots.strip({name: shots.pixels(photograph, one) for name, one in draws.items()}, columns=4)
+figure = single_draws.strip({name: single_draws.pixels(photograph, one) for name, one in draws.items()}, columns=4)
 
 # %% [markdown]
 # Is it exact? A window of 300 x 300 px at whole positions needs no interpolation. Then the canvas must be a slice of the
@@ -139,7 +140,7 @@ figure = shots.strip({name: shots.pixels(photograph, one) for name, one in draws
 
 # %%
 x1, y1, x2, y2 = inner[0].int().tolist()
-cut = shots.pixels(photograph, draws["inside: crop"])
+cut = single_draws.pixels(photograph, draws["inside: crop"])
 print("equal to a slice:", torch.equal(cut[: height - y1], photograph[y1:y2, x1:x2]))
 
 # %% [markdown]
@@ -156,7 +157,7 @@ print("equal to a slice:", torch.equal(cut[: height - y1], photograph[y1:y2, x1:
 # All of them try. Then **one of those that succeeded is drawn, each with the same chance.**
 
 # %% alt="Seven columns, one for each sampler: above the photograph on its plane with a blue window, below what the window shows on the canvas; the higher the bound, the closer the window follows an object"
-figure = shots.candidates(example, photograph)
+figure = single_draws.candidates(example, photograph)
 
 # %% [markdown]
 # Blue is the window. Objects with a dashed box are dropped: their centre is outside. All columns are from one draw, but for
@@ -173,11 +174,11 @@ figure = shots.candidates(example, photograph)
 # percent of the area.
 
 # %%
-print("side  ", *(f"{name:>14}" for name in shots.SAMPLERS))
+print("side  ", *(f"{name:>14}" for name in single_draws.SAMPLERS))
 for side in (0.1, 0.3, 0.6, 0.9):
     one = torch.tensor([[0.05, 0.05, 0.05 + side, 0.05 + side]]) * torch.tensor([500, 375, 500, 375])
     alone = records.Example("", example.path, (500, 375), one, torch.tensor([1]), torch.tensor([False]))
-    table = shots.successes(alone, range(500))
+    table = single_draws.successes(alone, range(500))
     print(f"{side:<6}", *(f"{share:14.0%}" for share in table.double().mean(dim=0).tolist()))
 
 # %% [markdown]
@@ -190,7 +191,7 @@ for side in (0.1, 0.3, 0.6, 0.9):
 # of drawn patches, without zoom-out:
 
 # %%
-train = shots.training(800)
+train = single_draws.training(800)
 sizes = torch.tensor([e.size for e in train])
 truth, classes = batches.padded(train)
 luck = [augment.uniforms(len(train), torch.Generator().manual_seed(seed)) for seed in range(5)]
@@ -209,8 +210,8 @@ print(f"{len(train)} pictures, {len(share)} of them cropped to a patch, area {sh
 sides = {}
 for steps in ((), ("crop",), ("expand",), ("expand", "crop")):
     drawn = augment.draw(sizes, truth, classes, luck[0], steps)
-    sides[" and ".join(steps) or "only resized"] = boxes.area(drawn.boxes[drawn.labels > 0]).sqrt()
-figure = shots.size_curves(sides)
+    sides[" and ".join(steps) or "only resized"] = box_ops.area(drawn.boxes[drawn.labels > 0]).sqrt()
+figure = single_draws.size_curves(sides)
 
 # %% [markdown]
 # A curve further to the right has larger objects. Crops make objects larger, expansion makes them smaller, both together do
@@ -223,9 +224,9 @@ figure = shots.size_curves(sides)
 
 # %%
 for ratio in (1, 2, 4):
-    print(f"ratio {ratio}: {shots.genuine_below(30, ratio):6.1%} of the objects have a size below 30 px")
-enlarged = sum(shots.genuine_below(30, 1 + 3 * (i + 0.5) / 60) for i in range(60)) / 60
-print(f"mean: {(shots.genuine_below(30) + enlarged) / 2:6.1%} of the objects have a size below 30 px")
+    print(f"ratio {ratio}: {single_draws.genuine_below(30, ratio):6.1%} of the objects have a size below 30 px")
+enlarged = sum(single_draws.genuine_below(30, 1 + 3 * (i + 0.5) / 60) for i in range(60)) / 60
+print(f"mean: {(single_draws.genuine_below(30) + enlarged) / 2:6.1%} of the objects have a size below 30 px")
 
 # %% [markdown]
 # ## Kept by its centre
@@ -238,7 +239,7 @@ print(f"mean: {(shots.genuine_below(30) + enlarged) / 2:6.1%} of the objects hav
 seen, stays = [], []
 for numbers in luck:
     window = augment.draw(sizes, truth, classes, numbers).window
-    visible, kept = shots.in_view(truth, window[:, None])
+    visible, kept = single_draws.in_view(truth, window[:, None])
     seen.append(visible[classes > 0])
     stays.append(kept[classes > 0])
 seen, stays = torch.cat(seen), torch.cat(stays)
@@ -267,14 +268,14 @@ print(f"the most one sees of a dropped object: {seen[~stays].max():.1%}")
 
 # %% alt="One picture in ten colourings: as it is, darker, brighter, less and more contrast, less and more saturation, hue turned both ways, and everything at once"
 def coloured(**amounts):
-    return shots.pixels(photograph, replace(plain, **{name: torch.tensor([v]) for name, v in amounts.items()}))
+    return single_draws.pixels(photograph, replace(plain, **{name: torch.tensor([v]) for name, v in amounts.items()}))
 
 
 ways = dict(brightness=(-32.0, 32.0), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(-36.0, 36.0))
 shown = {"as it is": coloured()}
 shown |= {f"{name} {value:g}": coloured(**{name: value}) for name, pair in ways.items() for value in pair}
 shown["all at their highest"] = coloured(**{name: pair[1] for name, pair in ways.items()})
-figure = shots.strip(shown)
+figure = single_draws.strip(shown)
 
 # %% [markdown]
 # **Why 36 degrees if the configuration says 18?** The original works on OpenCV's 8-bit pictures, where hue is stored in
@@ -299,7 +300,7 @@ print(f"{(apart.amax(dim=-1) > 1).double().mean():.0%} of the pixels differ; mea
 # - patches aren't rounded to whole pixels;
 # - one interpolation, bilinear, instead of one of five at random.
 #
-# The distribution of the draws is the original's, and `tests/test_augment.py` compares it with a slow simulation.
+# The distribution of the draws is the original's, and `tests/data/test_augment.py` compares it with a slow simulation.
 #
 # ## A batch is a function of the seed and the step
 #
@@ -498,12 +499,12 @@ check.zoom_out(zoom_out)
 # ### 6.5 Does the sampler take this patch? · medium · 7 minutes
 #
 # Return True if the sampler with this `bound` takes the `patch` (4,) of a plane with `objects` (R, 4), else False.
-# `boxes.iou(objects, patch)` gives R numbers. R may be 0: then no bound is met.
+# `box_ops.iou(objects, patch)` gives R numbers. R may be 0: then no bound is met.
 
 # %% tags=["exercise"]
 def accepts(patch, objects, bound):
     # solution
-    return bool((boxes.iou(objects, patch) >= bound).any())
+    return bool((box_ops.iou(objects, patch) >= bound).any())
 
 # %%
 check.accepts(accepts)
@@ -548,9 +549,9 @@ window = augment.draw(sizes, truth, classes, luck[0]).window[:, None]
 low, high = window[..., :2].repeat(1, 1, 2), window[..., 2:].repeat(1, 1, 2)
 cut_off = truth.maximum(low).minimum(high)
 for name, objects in {"cut off first": cut_off, "centre first": truth}.items():
-    stay = shots.in_view(objects, window)[1][classes > 0]
+    stay = single_draws.in_view(objects, window)[1][classes > 0]
     print(f"{name:<14} {stay.double().mean():6.1%} of the objects stay")
-flat = boxes.area(cut_off)[classes > 0] == 0
+flat = box_ops.area(cut_off)[classes > 0] == 0
 print(f"{flat.double().mean():.1%} of the boxes are flat; offsets of such a box:")
 sliver = torch.tensor([[300.0, 120, 300, 180]])
 print([round(x, 1) for x in coding.encode(sliver, anchors.default_boxes()[:1])[0].tolist()])
@@ -561,7 +562,7 @@ print([round(x, 1) for x in coding.encode(sliver, anchors.default_boxes()[:1])[0
 # %% alt="The same mirrored picture twice: left with its boxes on the objects, right with the boxes where the objects were before mirroring, on background"
 numbers = augment.uniforms(1, batches.generator(29))
 good = batches.make_batch([example], [photograph], numbers, ("flip",))
-both = torch.cat([good.boxes, boxes.flip(good.boxes, 300)])
+both = torch.cat([good.boxes, box_ops.flip(good.boxes, 300)])
 figure = plots.batch(records.Batch(good.images.repeat(2, 1, 1, 1), both, good.labels.repeat(2, 1)))
 
 # %% [markdown]
@@ -569,8 +570,8 @@ figure = plots.batch(records.Batch(good.images.repeat(2, 1, 1, 1), both, good.la
 # IoU .5 or more with their mirrored object?
 
 # %%
-there = boxes.area(cropped.boxes) > 0
-mirrored = boxes.iou(cropped.boxes, boxes.flip(cropped.boxes, 300))[there]
+there = box_ops.area(cropped.boxes) > 0
+mirrored = box_ops.iou(cropped.boxes, box_ops.flip(cropped.boxes, 300))[there]
 print(f"{(mirrored >= 0.5).double().mean():.0%} of the boxes")
 
 # %% [markdown]
@@ -584,9 +585,9 @@ print(f"{(mirrored >= 0.5).double().mean():.0%} of the boxes")
 
 # %%
 for name, sampler in {"bounds bind": None, "bounds don't bind": 6}.items():
-    taken = [shots.shot(example, seed, ("expand", "crop"), sampler) for seed in range(400)]
+    taken = [single_draws.single_draw(example, seed, ("expand", "crop"), sampler) for seed in range(400)]
     taken = [one for one in taken if one.drawn.patch > 0 and len(one.drawn.labels[0])]
-    fit = [shots.judge(one.drawn.window[0], example.boxes, one.plane).overlap.max() for one in taken]
+    fit = [single_draws.judge(one.drawn.window[0], example.boxes, one.plane).overlap.max() for one in taken]
     shares = [f"{(torch.stack(fit) >= bound).double().mean():6.1%}" for bound in (0.1, 0.5, 0.7)]
     print(f"{name:<18} patches with IoU ≥ .1, .5, .7:", *shares)
 
@@ -620,7 +621,7 @@ print("positives", losses.positives.item(), " negatives", losses.negatives.item(
 # ## Self-test
 
 # %%
-SelfTest("06")
+SelfTest("augmentation")
 
 # %% [markdown]
 # ## Recap

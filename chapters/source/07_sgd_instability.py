@@ -9,7 +9,7 @@
 # | time | 100 minutes, 60 of them for the exercises |
 # | hardware | any laptop; no GPU; three cells train or measure for some seconds |
 # | you need | chapter 04: the loss and its negatives |
-# | new rooms | `engine`: its update and its learning rate |
+# | new modules | `engine`: its update and its learning rate |
 #
 # At the end of this page you will be able to
 #
@@ -25,11 +25,11 @@ from dataclasses import replace
 
 import torch
 
-from course import check_instability as check
-from course import curvature, live, pictures, replay, starts
-from course import instability_figures as figures
-from course.self_test import SelfTest
-from ssdlib import anchors, engine, loss, matching
+from course.instability import check, curvature, figures, replay, starts, watched_start
+from course.kit import pictures
+from course.kit.self_test import SelfTest
+from ssdlib import anchors, loss, matching
+from ssdlib.training import engine
 
 # %% [markdown]
 # ## The picture
@@ -199,7 +199,7 @@ print(inspect.getsource(curvature.largest_curvature))
 # learn at twice the rate. The choice of negatives is held fixed.)
 
 # %%
-mine = live.again(starts.arm("paper")[0])
+mine = watched_start.again(starts.arm("paper")[0])
 first = next(mine.steps(1))
 value, parts = curvature.of_network(mine.model, *mine.batch(1), mine.factors, rounds=5)
 recorded = figures.bends("paper", 0)[1].curvature
@@ -251,7 +251,7 @@ print("start 0 at .012 was beyond the edge at", over, "of the steps", [b.step fo
 # comes out of each layer, on the right how far the step moves its kernel, relative to the length of the kernel:
 
 # %% alt="Two maps of layers over thirteen steps. On the left numbers grow from step 9 on; at step 13 conv5_1 is infinite and all layers behind it are NaN. On the right steps reach the length of the kernel at step 10 and are far off the scale at step 12"
-steps = figures.anatomy("beyond", 0)
+steps = figures.watched_steps("beyond", 0)
 figure = figures.layers_drawn(steps)
 
 # %% [markdown]
@@ -342,7 +342,7 @@ assert len(warned) == len(broken) and len(false) == 2
 # step is not: rounding differs from processor to processor, and here every step makes a difference larger.
 
 # %%
-doomed = live.again(starts.arm("beyond")[0])
+doomed = watched_start.again(starts.arm("beyond")[0])
 seen = list(doomed.steps(100))
 assert abs(seen[0].confidence - steps[0].confidence) < 0.01
 print("a number to the end" if seen[-1].finite else "the loss isn't a number any more")
@@ -509,7 +509,7 @@ for name in ("paper", "safe", "near", "clipped", "adam"):
 first_start = starts.arm("paper")[0]
 gradients = []
 for part in (0, 2):
-    half = live.again(first_start)
+    half = watched_start.again(first_start)
     config = replace(half.config, microbatch=part)
     engine.update(half.model, half.optimizer, half.batch(0)[0], half.anchors, 0.0, config)
     gradients.append(torch.cat([p.grad.flatten() for p in half.model.parameters()]))
@@ -775,7 +775,7 @@ assert not any(after)
 # ## Self-test
 
 # %%
-SelfTest("07")
+SelfTest("instability")
 
 # %% [markdown]
 # ## Recap

@@ -10,7 +10,7 @@
 # | time | 85 minutes, 55 of them for the exercises |
 # | hardware | any laptop; no GPU; paper and a pocket calculator |
 # | you need | chapter 04: the loss and its L2 term |
-# | new rooms | none; a closer look at `engine` |
+# | new modules | none; a closer look at `engine` |
 #
 # At the end of this page you will be able to
 #
@@ -27,10 +27,11 @@ from math import exp, log
 
 import torch
 
-from course import check_drops as check
-from course import drop_figures, drop_planner, noisy_quadratic, pictures, schedules
-from course.self_test import SelfTest
-from ssdlib import engine, inference, runs, store, voc
+from course.drops import check, drop_planner, figures, noisy_quadratic, schedules
+from course.kit import pictures
+from course.kit.self_test import SelfTest
+from ssdlib.data import store, voc
+from ssdlib.training import engine, inference, runs
 
 # %% [markdown]
 # ## The picture
@@ -42,7 +43,7 @@ from ssdlib import engine, inference, runs, store, voc
 
 # %% alt="Training and validation loss of the published run from step 10,000: both fall more and more slowly, make a step down at 56,000 where the rate drops, and are flatter after it; at 76,000 nothing is to be seen"
 curve = schedules.published()
-figure = drop_figures.published_drawn(curve)
+figure = figures.published_drawn(curve)
 
 # %% [markdown]
 # At 56,000 both curves make a step down. (The gaps are points that could not be read.) Its author says why: that was
@@ -123,7 +124,7 @@ for high in (0.2, 0.02):
 # So use both: first the high rate, then the low one.
 
 # %% alt="Loss over 200 steps on a logarithmic axis: one run by chance and the mean of all fall to a first floor, stay there, and at step 80 the rate drops, and the mean comes down over about a hundred steps to a floor eleven times as low, while the one run jumps"
-figure = noisy_quadratic.drawn(high=0.2, low=0.02, drop=80, steps=200)
+figure = noisy_quadratic.draw_runs(high=0.2, low=0.02, drop=80, steps=200)
 
 # %% [markdown]
 # The black line isn't a simulation. It is the rule for V, step by step:
@@ -178,7 +179,7 @@ print(found["never"].origin)
 print(f"2,500 steps of 8 images, {len(scenes)} scenes: {2500 * 8 / len(scenes):.0f} epochs")
 
 # %% alt="Two diagrams above each other over 2,500 steps: above, in the toy, the loss without a drop ends on a high floor, and each drop makes a step down and then flattens the curve; below, the recorded validation losses of the real runs with the same schedules"
-figure = drop_figures.toy_and_recorded(found)
+figure = figures.toy_and_recorded(found)
 
 # %% [markdown]
 # The toy is computed and its numbers were chosen for the picture: it proves nothing about SSD. It says what to look
@@ -195,7 +196,7 @@ figure = drop_figures.toy_and_recorded(found)
 # The noise of the batches cancels, and one sees every step.
 
 # %% alt="Curves, one for each drop: the training loss that the branch saves against the trunk on the same batches, over the 200 steps after the drop; it starts near 0 and rises within some tens of steps"
-figure = drop_figures.saved(found, steps=200, width=10)
+figure = figures.saved(found, steps=200, width=10)
 
 # %%
 windows = ((0, 5), (5, 20), (20, 50), (50, 200))
@@ -300,7 +301,7 @@ for name in ("never", "paper"):
         print(f"{found[name].label:<20} step {ends[0]} to {ends[1]}: multibox {-fall:+.2f}, L2 term {weights:+.2f}")
 
 # %% alt="Left the multibox validation loss of two recorded runs, falling by several; right their L2 term on an axis of the same height: almost a flat line that rises a little"
-figure = drop_figures.weights_part(found, [name for name in ("never", "paper") if name in found])
+figure = figures.weights_part(found, [name for name in ("never", "paper") if name in found])
 
 # %%
 print("without a drop the L2 term rises:", found["never"].check(2500, "l2") > found["never"].check(100, "l2"))
@@ -319,7 +320,7 @@ print("without a drop the L2 term rises:", found["never"].check(2500, "l2") > fo
 # %%
 print("                                          images   epochs   epochs at each rate")
 for name, (first, second, length, batch) in drop_planner.PRESETS.items():
-    plan = schedules.Plan((first / length, second / length), 1000 * length, batch)
+    plan = schedules.SchedulePlan((first / length, second / length), 1000 * length, batch)
     parts = ", ".join(f"{plan.epochs(steps):.0f}" for steps in plan.lengths if steps)
     print(f"{name:<40} {plan.images / 1e6:5.2f} M {plan.epochs(plan.steps):8.0f}   {parts}")
 
@@ -358,7 +359,7 @@ for (a, before), (b, after) in zip(checks[:-1], checks[1:-1]):
 # below the trunk at once. Where will it be at the end?
 
 # %% alt="The training loss that the branches of 500 and 1000 save against the trunk: about half in the first 200 steps, below 0 from about 560 and 880 steps on"
-figure = drop_figures.saved(found, steps=2000, width=100)
+figure = figures.saved(found, steps=2000, width=100)
 
 # %%
 windows = ((0, 200), (200, 500), (500, 1000), (1000, 1500), (1500, 2000))
@@ -379,7 +380,7 @@ for one in found.values():
         print(f"{one.label:<22} {early:>23} {checks[-1]:12.2f} {sum(checks) / len(checks):11.2f} {one.map:9.3f}")
 
 # %% alt="A dot for the mAP of each recorded schedule with a line of plus and minus .02, about the spread between random seeds"
-figure = drop_figures.scores([schedules.recorded(folder) for folder in schedules.random_seeds()], spread=0.02)
+figure = figures.scores([schedules.recorded(folder) for folder in schedules.random_seeds()], spread=0.02)
 
 # %%
 trunk, first, middle, late = (found[name] for name in ("never", "at_1000", "seed", "paper"))
@@ -762,7 +763,7 @@ for step in (79_000, 80_000, 89_000, 90_000, 99_000, 100_000, 119_000):
 # ## Self-test
 
 # %%
-SelfTest("08")
+SelfTest("drops")
 
 # %% [markdown]
 # ## Recap

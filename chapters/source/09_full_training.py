@@ -9,7 +9,7 @@
 # | time | 95 minutes, 55 of them for the exercises; meanwhile the run goes on by itself. On the mini VOC it takes 5 minutes on two cores with units for bfloat16 (recorded), 15 to 25 on two without (estimated); VOC 07+12 wants a GPU |
 # | hardware | any laptop for the mini VOC |
 # | you need | chapters 04 and 08: the loss and its N, the drops of the learning rate |
-# | new rooms | `runs`, `runlog`, `engine`, `memory`, `estimate` |
+# | new modules | `runs`, `runlog`, `engine`, `memory`, `estimate` |
 #
 # At the end of this page you will be able to
 #
@@ -31,10 +31,12 @@ import matplotlib.pyplot as plt
 import torch
 from tqdm.auto import tqdm
 
-from course import check_training as check
-from course import dashboard, run_planner
-from course.self_test import SelfTest
-from ssdlib import engine, estimate, inference, memory, plots, runlog, runs, store, voc, weights
+from course.kit.self_test import SelfTest
+from course.training import check, dashboard, run_planner
+from ssdlib import plots
+from ssdlib.data import store, voc
+from ssdlib.interop import weights
+from ssdlib.training import engine, estimate, inference, memory, runlog, runs
 
 # %% [markdown]
 # ## The picture
@@ -65,11 +67,11 @@ dashboard.Dashboard(Path("recordings/mini"))
 #
 # Every choice of a run is a field of `RunConfig`, but for two: the pictures and the weights to begin with are given beside
 # it. (A run remembers its pictures by a fingerprint, and isn't resumed with others.) There are three recipes: `paper`, the article's and its
-# released program's; `seed`, the published run that this course retraces; `mini`, for laptops. Only what they don't share:
+# released program's; `ssd_keras`, the published run that this course retraces; `mini`, for laptops. Only what they don't share:
 
 # %%
-paper, published, mini = (runs.RECIPES[name] for name in ("paper", "seed", "mini"))
-print(f"{'field':<17}{'paper':<18}{'seed':<18}mini")
+paper, published, mini = (runs.RECIPES[name] for name in ("paper", "ssd_keras", "mini"))
+print(f"{'field':<17}{'paper':<18}{'ssd_keras':<18}mini")
 for field in dataclasses.fields(paper):
     values = [str(getattr(recipe, field.name)) for recipe in (paper, published, mini)]
     if len(set(values)) > 1:
@@ -97,7 +99,7 @@ for field in dataclasses.fields(paper):
 # normalises (`batch_norm`) and why its rate is so much higher. Its anchors and its loss are the paper's, to the last
 # number.
 
-# %% alt="Three staircases: the learning rate of paper, seed and mini recipe against the step, on a logarithmic axis; seed drops at 56,000 and 76,000, paper at 80,000 and 100,000"
+# %% alt="Three staircases: the learning rate of paper, ssd_keras and mini recipe against the step, on a logarithmic axis; ssd_keras drops at 56,000 and 76,000, paper at 80,000 and 100,000"
 figure, axes = plt.subplots(1, 3, figsize=(9, 2.4), layout="constrained")
 for ax, (name, recipe) in zip(axes, runs.RECIPES.items()):
     steps = range(0, recipe.steps, recipe.steps // 300)
@@ -109,7 +111,7 @@ for ax, (name, recipe) in zip(axes, runs.RECIPES.items()):
 # ## The data
 #
 # `make voc` fetches the genuine VOC: 2.9 GB, resumable, checked file by file and object by object. If the folder
-# `data/VOCdevkit` holds it, this chapter trains on it by the recipe `paper`; change the name below for `seed`. Otherwise
+# `data/VOCdevkit` holds it, this chapter trains on it by the recipe `paper`; change the name below for `ssd_keras`. Otherwise
 # it trains on the mini VOC. Nothing else differs: the same code reads both.
 
 # %%
@@ -118,8 +120,10 @@ place = Path(os.environ.get("COURSE_RUNS", root / "runs"))  # the course's own t
 devkit, recipe = root / "data/mini/VOCdevkit", "mini"
 genuine = root / "data/VOCdevkit"
 if "COURSE_RUNS" not in os.environ and all((genuine / year).is_dir() for year in ("VOC2007", "VOC2012")):
-    devkit, recipe = genuine, "paper"  # or "seed"
-out = place / {"mini": "mini", "paper": "voc0712", "seed": "voc0712_seed"}[recipe]
+    devkit, recipe = genuine, "paper"  # or "ssd_keras"
+out = place / {"mini": "mini", "paper": "voc0712", "ssd_keras": "voc0712_ssd_keras"}[recipe]
+if recipe == "ssd_keras" and (place / "voc0712_seed").exists():  # what that folder was called
+    out = place / "voc0712_seed"
 config = runs.RECIPES[recipe]
 if "COURSE_SHORT" in os.environ:  # the course's own tests train a third as long, for a mAP above .1
     config = dataclasses.replace(config, steps=800, drops=(620, 740), val_every=400)
@@ -188,7 +192,7 @@ for row in sizes:
 slow = estimate.Pace(**{k: v for k, v in sizes[-1].items() if k != "microbatch"})
 taken = estimate.shares(paper, slow, test_images=voc.COUNTS["2007-test"][0])
 for name in ("training", "validation", "evaluation", "total"):
-    print(f"{name:<11} {estimate.words(getattr(taken, name))}")
+    print(f"{name:<11} {estimate.in_words(getattr(taken, name))}")
 
 # %% [markdown]
 # That is why the full run wants a GPU. No machine at hand had one, so no time on a GPU stands here: ask `--estimate` on
@@ -201,7 +205,7 @@ for name in ("training", "validation", "evaluation", "total"):
 # *Say before you look*:
 #
 # - How many steps a second does a machine need to be done in a day? (Choose *another* machine.)
-# - Set the recipe to `seed`. How much shorter is it than the paper's?
+# - Set the recipe to `ssd_keras`. How much shorter is it than the paper's?
 # - Move the end to 60,000 and leave the drops alone. Which rate does the run end with?
 # - Choose batch 8, once with the schedule scaled and once without. Which of the two sees 58 epochs instead of 232, and
 #   why does the other one take longer than the recipe?
@@ -219,7 +223,7 @@ planner
 # long as every part is divided by the N of *all*. `microbatch` does that: 32 images count, 8 are in memory.
 #
 # Here is one update of a small network, whole and in parts of 2. (Without batch norm: that would take its means over
-# each part. With mining over the whole batch, as in `seed`, all parts go through the network once before, for their
+# each part. With mining over the whole batch, as in `ssd_keras`, all parts go through the network once before, for their
 # scores alone: a third more work.)
 
 
@@ -319,7 +323,7 @@ print(table)
 #
 # | where | command |
 # |---|---|
-# | a terminal, on whatever data is there | `make train`, or `make train RECIPE=seed` |
+# | a terminal, on whatever data is there | `make train`, or `make train RECIPE=ssd_keras` |
 # | with settings of your own | `python -m ssdlib train --recipe paper --init data/vgg16.pth --microbatch 8 --data data/VOCdevkit --out runs/voc0712 --resume` |
 # | this page, without a browser | `make headless`: executes the chapter and writes `runs/09_full_training.ipynb` |
 # | watched over ssh | `python -m course.dashboard runs/voc0712` |
@@ -425,7 +429,7 @@ print("all weights equal to the last bit:", all(a.equal(b) for a, b in pairs))
 
 # %% [markdown]
 # It works because nothing is remembered but weights, momentum and the step: which pictures make up step *t* and how
-# they are distorted is computed from the seed and from *t* alone (room `batches`).
+# they are distorted is computed from the seed and from *t* alone (module `batches`).
 #
 
 # %% [markdown]
@@ -703,7 +707,7 @@ work.cleanup()
 # ## Self-test
 
 # %%
-SelfTest("09")
+SelfTest("training")
 
 # %% [markdown]
 # ## Recap
@@ -712,5 +716,5 @@ SelfTest("09")
 # - Measure a few steps before you start a hundred thousand.
 # - A batch too large for the memory is computed in parts, each divided by the N of all. 31 is nobody's fate.
 # - The loop fits on one screen, and a killed run goes on, on a CPU to the same bits; several processes share one batch.
-# - `paper` is the article's recipe, `seed` the published run's; `mini` is for a laptop, and its mAP is that of painted
+# - `paper` is the article's recipe, `ssd_keras` the published run's; `mini` is for a laptop, and its mAP is that of painted
 #   scenes, not of VOC.

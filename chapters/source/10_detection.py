@@ -9,7 +9,7 @@
 # | time | 80 minutes, two thirds of them for the exercises |
 # | hardware | any laptop; no GPU |
 # | you need | chapter 01: IoU; chapter 02: the 8,732 anchors; chapter 04: offsets and softmax |
-# | new rooms | `detect`, and `decode` in `coding` |
+# | new modules | `detect`, and `decode` in `coding` |
 #
 # At the end of this page you will be able to
 #
@@ -23,10 +23,11 @@ import inspect
 
 import torch
 
-from course import check_detection as check
-from course import detecting, free_photographs, nms_bench, pictures
-from course.self_test import SelfTest
-from ssdlib import boxes, coding, detect, plots, voc
+from course.detection import check, nms_bench, stages
+from course.kit import free_photographs, pictures
+from course.kit.self_test import SelfTest
+from ssdlib import box_ops, coding, detect, plots
+from ssdlib.data import voc
 from ssdlib.records import Predictions
 
 # %% [markdown]
@@ -36,10 +37,10 @@ from ssdlib.records import Predictions
 # every box with a score above .01, what is left after suppression, and what one would show to somebody.
 
 # %% alt="The same scene three times: covered by hundreds of boxes, by eighty boxes, and with four boxes that fit four objects"
-seen = detecting.recorded()
+seen = stages.recorded()
 scene = pictures.scene(seen.examples[21])
-ranking = detecting.rank_image(seen.of(21), seen.anchors)
-figure = detecting.stages_drawn(scene.pixels, ranking)
+ranking = stages.rank_image(seen.of(21), seen.anchors)
+figure = stages.stages_drawn(scene.pixels, ranking)
 
 # %% [markdown]
 # (Glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0. The scenes are those of the mini VOC even if the genuine
@@ -97,13 +98,13 @@ figure = detecting.stages_drawn(scene.pixels, ranking)
 def by_pencil(places, scores, max_iou):
     kept = []
     for i in scores.argsort(descending=True).tolist():
-        if all(boxes.iou(places[i], places[j]) <= max_iou for j in kept):
+        if all(box_ops.iou(places[i], places[j]) <= max_iou for j in kept):
             kept.append(i)
     return kept
 
 
-column = torch.tensor([corners for _, _, corners in detecting.FIVE])
-scores = torch.tensor([score for _, score, _ in detecting.FIVE])
+column = torch.tensor([corners for _, _, corners in stages.FIVE])
+scores = torch.tensor([score for _, score, _ in stages.FIVE])
 dogs = torch.tensor([0, 1, 2, 4])
 print("dogs that stay:", [("A", "B", "C", "E")[i] for i in by_pencil(column[dogs], scores[dogs], 0.45)])
 
@@ -189,7 +190,7 @@ print("torchvision keeps", torchvision.ops.nms(*halves, 0.5).tolist())
 # How many are left after each step on the scene above?
 
 # %%
-counts = detecting.funnel(seen.of(21), seen.anchors)
+counts = stages.funnel(seen.of(21), seen.anchors)
 for stage, count in counts.items():
     print(f"{stage:<32}{count:>9,}")
 
@@ -224,12 +225,12 @@ print(f"{int(outside.sum())} of {len(left)} boxes reach beyond the canvas, by up
 
 # %% alt="Two horses; around the smaller one three boxes of about the same size say dog, cat and horse, dog with the highest score"
 horses = seen.examples[31]
-guesses = detecting.rank_image(seen.of(31), seen.anchors)
-figure = detecting.guesses_drawn(pictures.scene(horses).pixels, guesses)
+guesses = stages.rank_image(seen.of(31), seen.anchors)
+figure = stages.guesses_drawn(pictures.scene(horses).pixels, guesses)
 
 # %%
 for across in (False, True):
-    kept = detecting.rank_image(seen.of(31), seen.anchors, across=across).detections(horses.size).above(0.5)
+    kept = stages.rank_image(seen.of(31), seen.anchors, across=across).detections(horses.size).above(0.5)
     names = [voc.CLASSES[label] for label in kept.labels.tolist()]
     print(f"{'over all classes' if across else 'within each class'}: {', '.join(names)}")
 
@@ -308,7 +309,7 @@ for name, line in worth.items():
 
 # %% alt="Four small curves of mAP: falling with the score threshold, rising and flat with top-k and keep, a hill with its top near .3 to .45 for the NMS IoU"
 usual = {"score": detect.SCORE, "top_k": detect.TOP_K, "nms_iou": detect.NMS_IOU, "keep": detect.KEEP}
-figure = detecting.swept({"score": by_score, **worth}, usual)
+figure = stages.swept({"score": by_score, **worth}, usual)
 
 # %% [markdown]
 # - **score**: the lower the better. Every right box that the threshold takes away is missing from AP. From .1 to .01 it
@@ -326,9 +327,9 @@ figure = detecting.swept({"score": by_score, **worth}, usual)
 
 # %% alt="Four photographs with the boxes drawn by hand in orange and a few small blue boxes, with scores above 0.5, on things that are none of the classes they name"
 four = [free_photographs.example(name) for name in free_photographs.PHOTOGRAPHS]
-said = detecting.Recorded(four, pictures.recorded_network(), seen.anchors).detect()
+said = stages.Recorded(four, pictures.recorded_network(), seen.anchors).detect()
 figure = plots.detections(four, [voc.read_photograph(example.path) for example in four], said)
-figure = free_photographs.credited(figure, list(free_photographs.PHOTOGRAPHS))
+figure = free_photographs.add_credit(figure, list(free_photographs.PHOTOGRAPHS))
 
 # %% [markdown]
 # It misses the cat and both persons, and it is sure of things that aren't there: the ring of a space suit, a camera and a
@@ -387,10 +388,10 @@ explorer
 # %% tags=["exercise"]
 def decode(offsets, anchors):
     # solution
-    anchor = boxes.to_cxcywh(anchors)
+    anchor = box_ops.to_cxcywh(anchors)
     centre = anchor[:, :2] + 0.1 * offsets[:, :2] * anchor[:, 2:]
     size = anchor[:, 2:] * (0.2 * offsets[:, 2:]).exp()
-    return boxes.to_xyxy(torch.cat([centre, size], dim=1))
+    return box_ops.to_xyxy(torch.cat([centre, size], dim=1))
 
 # %%
 check.decode(decode)
@@ -398,7 +399,7 @@ check.decode(decode)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `boxes.to_cxcywh(anchors)` gives centre x, centre y, width, height; `boxes.to_xyxy` goes back.
+# `box_ops.to_cxcywh(anchors)` gives centre x, centre y, width, height; `box_ops.to_xyxy` goes back.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -473,7 +474,7 @@ def suppress(places, scores, max_iou):
     # solution
     kept = []
     for i in scores.argsort(descending=True).tolist():
-        if all(boxes.iou(places[i], places[j]) <= max_iou for j in kept):
+        if all(box_ops.iou(places[i], places[j]) <= max_iou for j in kept):
             kept.append(i)
     return torch.tensor(kept, dtype=torch.int64)
 
@@ -488,7 +489,7 @@ check.suppress(suppress)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `boxes.iou(a, b)` is the IoU of two boxes. A box joins the list if its IoU with *everyone on the list* is at most
+# `box_ops.iou(a, b)` is the IoU of two boxes. A box joins the list if its IoU with *everyone on the list* is at most
 # `max_iou`.
 # </details>
 # <details><summary>Help: shape (0,) or a type is complained about</summary>
@@ -569,7 +570,7 @@ check.most(most)
 # [google/automl, issue 450](https://github.com/google/automl/issues/450):
 
 # %%
-rankings = [detecting.rank_image(seen.of(i), seen.anchors, across=True) for i in range(len(seen.examples))]
+rankings = [stages.rank_image(seen.of(i), seen.anchors, across=True) for i in range(len(seen.examples))]
 together = [r.detections(size) for r, size in zip(rankings, seen.sizes)]
 print(f"as it should be {seen.mean_ap(everything):.1f}   over all classes {seen.mean_ap(together):.1f}")
 
@@ -596,7 +597,7 @@ print(f"not scaled back {seen.mean_ap(unscaled):.1f}")
 # ([tensorflow/models, issue 1930](https://github.com/tensorflow/models/issues/1930)). Squares are where they were.
 
 # %%
-turned = boxes.to_xyxy(boxes.to_cxcywh(seen.anchors)[:, [0, 1, 3, 2]])
+turned = box_ops.to_xyxy(box_ops.to_cxcywh(seen.anchors)[:, [0, 1, 3, 2]])
 swapped = detect.detect(seen.predictions, turned, seen.sizes)
 print(f"wide and tall swapped {seen.mean_ap(swapped):.1f}")
 
@@ -613,7 +614,7 @@ figure = plots.detections([seen.examples[21]] * 4, [photograph] * 4, wrong)
 # ## Self-test
 
 # %%
-SelfTest("10")
+SelfTest("detection")
 
 # %% [markdown]
 # ## Recap

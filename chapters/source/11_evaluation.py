@@ -9,7 +9,7 @@
 # | time | 80 minutes, two thirds of them for the exercises |
 # | hardware | any laptop; no GPU |
 # | you need | chapter 01: IoU, difficult objects; chapter 10: detections |
-# | new room | `evaluate` |
+# | new module | `evaluate` |
 #
 # At the end of this page you will be able to
 #
@@ -24,20 +24,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from course import check_evaluation as check
-from course import (
+from course.evaluation import (
+    ap_by_size,
+    check,
     curve_explorer,
-    curve_figures,
     devkit_rule,
     errors,
+    figures,
     judging,
-    pictures,
     results_table,
-    rules,
-    sizes,
+    rule_variants,
 )
-from course.self_test import SelfTest
-from ssdlib import evaluate, voc
+from course.kit import pictures
+from course.kit.self_test import SelfTest
+from ssdlib import evaluate
+from ssdlib.records import LABELS
 
 # %% [markdown]
 # ## The picture
@@ -46,8 +47,8 @@ from ssdlib import evaluate, voc
 # times: by the official rules, and with one thing done differently, as programs that people use do.
 
 # %% alt="mAP of the same detections as nine points on one axis: 75.2 by the devkit's rule, up to 78.0 with the area under the curve, down to 66.7 if only scores above .5 count"
-real = rules.recorded_prices()
-figure = curve_figures.prices_drawn(real["prices"], names=(
+real = rule_variants.recorded_prices()
+figure = figures.prices_drawn(real["prices"], names=(
     "area under the curve (VOC2010 and later)", "no + 1", "counted as any other", "not annotated: a hit is false",
     "may take the next object that is free", "the 10 best of a picture", "only scores above .5",
     "only pictures that hold the class"))
@@ -64,7 +65,7 @@ figure = curve_figures.prices_drawn(real["prices"], names=(
 # %% alt="Twelve cut-outs of scenes, best score first: some show a bus inside a solid blue box, others a motorbike, a car or something else inside a dashed red box"
 subject = judging.recorded()
 # subject = judging.from_files("runs/voc0712/results", "data/VOCdevkit")  # your own files, anywhere on disk
-figure = curve_figures.ranking_drawn(subject, "bus")
+figure = figures.ranking_drawn(subject, "bus")
 
 # %% [markdown]
 # (Glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0.)
@@ -92,7 +93,7 @@ figure = curve_figures.ranking_drawn(subject, "bus")
 # detections are thin, and their numbers say their place in the ranking.
 
 # %% alt="Three pictures: in a two objects and detections 1, 3, 4, 10; in b an easy and a difficult object and detections 2, 6, 7; in c one object and detections 5, 8, 9"
-figure = curve_figures.ten_drawn()
+figure = figures.ten_drawn()
 
 # %% [markdown]
 # Go down the ranking. Each detection looks for the object of *its* picture that it overlaps most. Then:
@@ -126,8 +127,8 @@ figure = curve_figures.ten_drawn()
 # .7095. The same ten detections, two numbers.
 
 # %% alt="Left the curve of the ten detections with a mark for each verdict and eleven diamonds; right the falling steps and the area below them"
-ten = curve_figures.by_hand().judged["dog"]
-figure = curve_figures.curve_drawn(ten, "ten detections")
+ten = figures.by_hand().judged["dog"]
+figure = figures.curve_drawn(ten, "ten detections")
 
 # %% [markdown]
 # ## The official rule
@@ -187,7 +188,7 @@ print(inspect.getsource(evaluate.average_precision))
 # %%
 farthest = 0.0
 for name in subject.results:
-    curve = evaluate.judge(subject.results[name], subject.objects, voc.LABELS[name])
+    curve = evaluate.judge(subject.results[name], subject.objects, LABELS[name])
     detections, objects = judging.rows(subject, name)
     recall, precision = devkit_rule.curve(devkit_rule.verdicts(detections, objects), curve.objects)
     assert np.array_equal(curve.recall, recall) and np.array_equal(curve.precision, precision, equal_nan=True)
@@ -200,9 +201,9 @@ print("20 classes: recall and precision equal to the last bit, AP within 1e-12:"
 # files:
 
 # %%
-ours, official = real["prices"][rules.DEVKIT], real["official"]
-print(rules.origin(real))
-print(f"official mAP {100 * official['mean']:.4f}, ours {rules.mean(ours):.4f}")
+ours, official = real["prices"][rule_variants.DEVKIT], real["official"]
+print(rule_variants.origin(real))
+print(f"official mAP {100 * official['mean']:.4f}, ours {rule_variants.mean(ours):.4f}")
 print("largest difference of a class:", max(abs(ours[name] - official[name]) for name in ours))
 
 # %% [markdown]
@@ -218,8 +219,8 @@ print("largest difference of a class:", max(abs(ours[name] - official[name]) for
 # next to it stands the class that changed most.
 
 # %%
-here = rules.prices(subject)
-print(rules.price_list(here, real["prices"]))
+here = rule_variants.prices(subject)
+print(rule_variants.price_list(here, real["prices"]))
 
 # %% [markdown]
 # Read it slowly. It is the answer to most of those threads.
@@ -304,8 +305,8 @@ for name, (hits, count) in flags.items():
 print(inspect.getsource(errors.kind))
 
 # %% alt="Five pictures with the error of highest score of each kind: a second box on a bottle, a motorbike called bus, a badly placed box on a table, a box that covers part of another object, a box around a star"
-anatomy = errors.anatomy(subject)
-figure = curve_figures.errors_drawn(subject, anatomy)
+anatomy = errors.error_anatomy(subject)
+figure = figures.errors_drawn(subject, anatomy)
 
 # %% [markdown]
 # (Orange: the object that it is about. Dashed: the detection.) And there are objects that nobody came near:
@@ -322,8 +323,8 @@ figure = curve_figures.errors_drawn(subject, anatomy)
 
 # %%
 gains = errors.gains(subject, anatomy)
-points = {kind: rules.mean(by_class) / 100 for kind, by_class in gains.items()}
-real_points = {kind: rules.mean(by_class) / 100 for kind, by_class in real["gains"].items()}
+points = {kind: rule_variants.mean(by_class) / 100 for kind, by_class in gains.items()}
+real_points = {kind: rule_variants.mean(by_class) / 100 for kind, by_class in real["gains"].items()}
 counting = sum(a.judged.total for a in anatomy.values())
 right = sum(int(a.judged.found[-1]) for a in anatomy.values())
 print(f"here {right} of {counting} objects are found under their right name\n")
@@ -340,7 +341,7 @@ print(errors.table(("here", errors.counts(anatomy), points, counting), ("VOC2007
 # By class, here, and who is taken for whom:
 
 # %% alt="Six panels, one for each kind of error, with a bar for each class: confusion is long for nearly all classes, longest for bus and horse; the others are short"
-figure = errors.drawn(gains, subject.name)
+figure = errors.draw_gains(gains, subject.name)
 
 # %%
 print(f"{'a score of .5 or more, and the wrong name, here':<52}VOC2007")
@@ -356,8 +357,8 @@ for mine, theirs in zip(errors.confused(subject, anatomy)[:5], real["confused"])
 # network sees. The limits are the sizes of the anchors (chapter 02).
 
 # %% alt="Two bar charts of mAP against the size of objects. Painted scenes: highest between 30 and 60 px. VOC2007: 47 below 30 px, rising to about 80 for objects above 111 px"
-measured = sizes.means(sizes.by_size(subject))
-figure = sizes.drawn((subject.name, measured), ("a public detector, VOC2007", real["sizes"]))
+measured = ap_by_size.means(ap_by_size.by_size(subject))
+figure = ap_by_size.draw_sizes((subject.name, measured), ("a public detector, VOC2007", real["sizes"]))
 
 # %% [markdown]
 # On photographs small objects are the hard ones, as everybody says. On the painted scenes the smallest and those over
@@ -423,7 +424,7 @@ other = results_table.run_from(ours, real["images"], "a public detector")
 print(results_table.table(run, other))
 
 # %% alt="For each class marks for the paper, amdegroot and ssd_keras close together, crosses of the public detector with thick grey lines where they differ clearly, and green diamonds of this run far off, on other pictures"
-figure = results_table.drawn(run, other)
+figure = results_table.draw_classes(run, other)
 
 # %% [markdown]
 # (69.2 here and 69.3 above are the same weights: the run's log was counted in bfloat16, this page counts in float32.)
@@ -679,7 +680,7 @@ check.best_ap(ap_of_half)
 # %%
 names = list(subject.results)
 shifted = {name: subject.results[names[i - 1]] for i, name in enumerate(names)}
-print(f"as it should be {rules.mean(here[rules.DEVKIT]):.1f}")
+print(f"as it should be {rule_variants.mean(here[rule_variants.DEVKIT]):.1f}")
 print(f"one class off   {100 * evaluate.evaluate(shifted, subject.examples).mean:.1f}")
 
 # %% [markdown]
@@ -702,7 +703,7 @@ print(f"one picture off {100 * evaluate.evaluate(moved, subject.examples).mean:.
 # %%
 perfect = {}
 for name in names:
-    chosen = (subject.objects.labels == voc.LABELS[name]) & ~subject.objects.difficult
+    chosen = (subject.objects.labels == LABELS[name]) & ~subject.objects.difficult
     where = [ids[image] for image in subject.objects.images[chosen]]
     perfect[name] = evaluate.Results(where, np.ones(len(where)), subject.objects.boxes[chosen])
 print(f"the annotations themselves {100 * evaluate.evaluate(perfect, subject.examples).mean:.1f}")
@@ -713,7 +714,7 @@ print(f"the annotations themselves {100 * evaluate.evaluate(perfect, subject.exa
 # ## Self-test
 
 # %%
-SelfTest("11")
+SelfTest("evaluation")
 
 # %% [markdown]
 # ## Recap

@@ -9,7 +9,7 @@
 # | time | 75 minutes, two thirds of them for the exercises |
 # | hardware | any laptop; no GPU |
 # | you need | chapter 02: the 8,732 anchors; chapter 03: matching; chapter 04: hard negatives |
-# | new rooms | `formats`, `own`, `survey`, `transfer`, `show`, `video`, `export`, `exported` |
+# | new modules | `formats`, `own`, `survey`, `published`, `show`, `onnx`, `exported` |
 #
 # At the end of this page you will be able to
 #
@@ -27,18 +27,19 @@ from pathlib import Path
 
 import torch
 
-from course import check_own as check
-from course import own_figures, tile_bench, zoo
-from course.self_test import SelfTest
-from ssdlib import boxes, export, inference, loss, model, own, plots, survey, transfer
-from ssdlib.exported import Exported
+from course.kit.self_test import SelfTest
+from course.own_images import check, example_datasets, figures, tile_bench
+from ssdlib import box_ops, loss, model, plots
+from ssdlib.cli.show import Writer, show
+from ssdlib.data import own, survey
+from ssdlib.data.store import Jpegs
+from ssdlib.interop import onnx, published
+from ssdlib.interop.exported import Exported
 from ssdlib.records import Predictions, Targets
-from ssdlib.runs import RunError
-from ssdlib.show import show
-from ssdlib.store import Jpegs
-from ssdlib.video import Writer
+from ssdlib.training import inference
+from ssdlib.training.runs import RunError
 
-place = Path(os.environ.get("COURSE_RUNS", zoo.ROOT / "runs")) / "zoo"
+place = Path(os.environ.get("COURSE_RUNS", example_datasets.ROOT / "runs")) / "zoo"
 
 # %% [markdown]
 # ## The picture
@@ -47,8 +48,8 @@ place = Path(os.environ.get("COURSE_RUNS", zoo.ROOT / "runs")) / "zoo"
 # are painted, as the mini VOC is. At the end of the page stands the command for your own folder.)
 
 # %% alt="Four painted pictures with boxes around butterflies, penguins, turtles and other animals"
-folder = zoo.folder("xml")
-found = own.read(folder)
+folder = example_datasets.folder("xml")
+found = own.read_folder(folder)
 few = [e for e in found.examples if len(e.labels) >= 4][:4]
 figure = plots.examples(few, Jpegs(few), classes=found.classes)
 
@@ -83,7 +84,7 @@ figure = plots.examples(few, Jpegs(few), classes=found.classes)
 #
 # ## In the library
 #
-# `own.read` finds out which of the three formats a folder has, and reports. Nobody has to write lists of pictures or of
+# `own.read_folder` finds out which of the three formats a folder has, and reports. Nobody has to write lists of pictures or of
 # classes.
 
 # %%
@@ -104,13 +105,13 @@ print(found)
 
 # %%
 for kind in ("coco", "yolo"):
-    print(own.read(zoo.folder(kind)), end="\n\n")
+    print(own.read_folder(example_datasets.folder(kind)), end="\n\n")
 
 # %% [markdown]
 # YOLO's has one picture more: the one without annotation now counts as empty. Are the boxes the same?
 
 # %%
-by_name = {kind: {e.image_id: e for e in own.read(zoo.folder(kind)).examples} for kind in ("xml", "coco", "yolo")}
+by_name = {kind: {e.image_id: e for e in own.read_folder(example_datasets.folder(kind)).examples} for kind in ("xml", "coco", "yolo")}
 both = set.intersection(*(set(examples) for examples in by_name.values()))
 for kind in ("coco", "yolo"):
     pairs = [(by_name["xml"][i], by_name[kind][i]) for i in both]
@@ -128,7 +129,7 @@ for kind in ("coco", "yolo"):
 
 # %% alt="One picture twice: lying on its side with boxes beside the animals, and upright with boxes that fit"
 turned = next(e for e in found.examples if e.upright)
-figure = own_figures.turned(turned, found.classes)
+figure = figures.turned(turned, found.classes)
 
 # %% [markdown]
 # ## A split that stays
@@ -191,7 +192,7 @@ print(survey.survey(*survey.on_canvas(found.examples)))
 # licence; photographs by the National Ecological Observatory Network. `data_scripts/get_crowns.py` gets the photographs.)
 
 # %%
-crowns = zoo.crowns()
+crowns = example_datasets.crowns()
 print([example.size for example in crowns])
 print(survey.survey(*survey.on_canvas(crowns)))
 
@@ -280,15 +281,15 @@ for name, count in zip(found.classes, counts.tolist()):
 # ## Start from what is there
 #
 # The recorded network of the mini VOC has never seen an elephant. But its body knows edges, outlines and textures, and
-# its localisation heads know how a box moves to an object. `transfer` takes what fits:
+# its localisation heads know how a box moves to an object. `published` takes what fits:
 
 # %%
-print(inspect.getsource(transfer.take))
+print(inspect.getsource(published.take))
 
 # %%
 STEPS = 80
-config = zoo.recipe(found, STEPS)
-state, said = zoo.started(config)
+config = example_datasets.recipe(found, STEPS)
+state, said = example_datasets.started(config)
 print(said)
 
 # %% [markdown]
@@ -296,8 +297,8 @@ print(said)
 # two cores. 80 steps of eight pictures are little more than two looks at each: far too few to be good.)
 
 # %%
-tuned = zoo.train(config, found, folder, place / "tuned", state)
-scratch = zoo.train(zoo.recipe(found, STEPS, learning_rate=0.03), found, folder, place / "scratch")
+tuned = example_datasets.train(config, found, folder, place / "tuned", state)
+scratch = example_datasets.train(example_datasets.recipe(found, STEPS, learning_rate=0.03), found, folder, place / "scratch")
 
 # %% tags=["nbval-ignore-output"]
 for name, table in (("from the mini VOC's weights", tuned), ("from random weights", scratch)):
@@ -317,7 +318,7 @@ print("starting from other classes is better by 40 points or more:", 100 * (tune
 # ## Detect
 
 # %% alt="Four test pictures of the zoo with orange annotations and blue detections"
-network, settings = zoo.load(place / "tuned")
+network, settings = example_datasets.load(place / "tuned")
 several = [e for e in found.part("test") if len(e.labels) >= 3]
 room = [(e.boxes[:, 1] > 24).all() and (e.boxes[:, 0] < 0.6 * e.size[0]).all() for e in several]  # for captions
 shown = [e for e, enough in zip(several, room) if enough][:4]
@@ -350,10 +351,10 @@ print("seconds:", [frame["seconds"] for frame in told[0]["frames"]][:4], "...")
 # them.
 
 # %%
-print(inspect.getsource(export.Answering))
+print(inspect.getsource(onnx.Answering))
 
 # %%
-apart = export.export(network, settings.classes, work / "zoo.onnx")
+apart = onnx.export(network, settings.classes, work / "zoo.onnx")
 print("boxes within .01 px:", apart[0] < 0.01, "  scores within a ten-thousandth:", apart[1] < 1e-4)
 
 # %% [markdown]
@@ -388,10 +389,11 @@ print("the same detections in at least 39 of 40 pictures:", agree >= 39, "   mor
 # Before you train, look at twenty pictures with their boxes, as this page did with four. In Python:
 #
 # ```python
-# from ssdlib import own, plots
-# from ssdlib.store import Jpegs
+# from ssdlib import plots
+# from ssdlib.data import own
+# from ssdlib.data.store import Jpegs
 #
-# mine = own.read("my_pictures")
+# mine = own.read_folder("my_pictures")
 # some = mine.examples[:20]
 # plots.examples(some, Jpegs(some), classes=mine.classes).savefig("look.png")
 # ```
@@ -504,7 +506,7 @@ check.rows(rows)
 # %% tags=["exercise"]
 def covered(places, anchors):
     # solution
-    best = boxes.iou(places[:, None], anchors).amax(dim=1)
+    best = box_ops.iou(places[:, None], anchors).amax(dim=1)
     return float((best >= 0.5).float().mean())
 
 # %%
@@ -513,7 +515,7 @@ check.covered(covered)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `boxes.iou(places[:, None], anchors)` is a table: a line for each object, a column for each anchor. What do you need of
+# `box_ops.iou(places[:, None], anchors)` is a table: a line for each object, a column for each anchor. What do you need of
 # each line?
 # </details>
 # <!-- solution -->
@@ -589,11 +591,11 @@ check.repeats(repeats)
 # **COCO's numbers read as corners.** COCO writes x, y, width, height. What if a program takes them for xmin, ymin, xmax, ymax?
 
 # %%
-whole = json.loads((zoo.folder("coco") / "annotations.json").read_text())
+whole = json.loads((example_datasets.folder("coco") / "annotations.json").read_text())
 given = torch.tensor([entry["bbox"] for entry in whole["annotations"]]).float()
 right = torch.cat([given[:, :2], given[:, :2] + given[:, 2:]], dim=1)
 possible = (given[:, 2:] > given[:, :2]).all(dim=1)
-overlap = boxes.iou(given[possible], right[possible])
+overlap = box_ops.iou(given[possible], right[possible])
 print(f"{len(given)} boxes; still a box if read as corners: {possible.float().mean():.0%}")
 print(f"of these, overlapping the true one by .5 or more: {(overlap >= 0.5).float().mean():.0%}")
 
@@ -620,7 +622,7 @@ print("some detections:", len(every) > 0, "   names that are still right:", stil
 
 # %%
 try:
-    zoo.recipe(found, 10, classes=("crab", "penguin", "Penguin"))
+    example_datasets.recipe(found, 10, classes=("crab", "penguin", "Penguin"))
 except RunError as error:
     print(error)
 
@@ -628,7 +630,7 @@ except RunError as error:
 # ## Self-test
 
 # %%
-SelfTest("12")
+SelfTest("own_images")
 
 # %% [markdown]
 # ## Recap

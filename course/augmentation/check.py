@@ -1,0 +1,449 @@
+"""Checks of chapter 06: the exercises on augmentation."""
+
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from course.kit.checking import Case, Exercise, Mistake
+from ssdlib import box_ops
+from ssdlib.plots import BLACK, BLUE, ORANGE, RED
+
+SIDE = 300.0
+
+
+def _boxes_on(ax: Axes, shown: Any, color: str, style: str = "-", line: float = 2.5) -> None:
+    for x1, y1, x2, y2 in torch.as_tensor(shown, dtype=torch.float32).reshape(-1, 4).tolist():
+        outline = dict(fill=False, edgecolor=color, linestyle=style, linewidth=line)
+        ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **outline))
+
+
+def _frame(ax: Axes, limits: tuple[float, float, float, float], title: str) -> None:
+    x1, y1, x2, y2 = limits
+    margin = 0.15 * max(x2 - x1, y2 - y1)
+    ax.set(xlim=(x1 - margin, x2 + margin), ylim=(y2 + margin, y1 - margin), aspect="equal")
+    ax.set_title(title, fontsize=9)
+
+
+def _on_canvas(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """Boxes on the canvas, wanted in orange, what came instead in red and dashed."""
+    side = case.arguments[1] if isinstance(case.arguments[1], float) else SIDE
+    _boxes_on(ax, [0, 0, side, side], BLACK, line=1)
+    _boxes_on(ax, wanted, ORANGE, line=4)
+    _boxes_on(ax, found, RED, "--")
+    _frame(ax, (0, 0, side, side), "on the canvas. orange: wanted; dashed red: yours")
+
+
+# ---- 6.1 boxes into the window
+
+OBJECTS = torch.tensor([[120.0, 90, 240, 210], [250, 200, 380, 290], [110, 70, 140, 100]])
+SQUARE, WIDE = torch.tensor([100.0, 60, 300, 260]), torch.tensor([90.0, 50, 390, 200])
+OUTSIDE = torch.tensor([-200.0, -100, 600, 500])
+WINDOWS = [
+    Case("a square window", (OBJECTS, SQUARE)),
+    Case("a window twice as wide as high", (OBJECTS, WIDE)),
+    Case("a window that reaches outside", (OBJECTS, OUTSIDE)),
+]
+
+
+def _move(objects: Tensor, window: Tensor, clip: bool = True) -> Tensor:
+    x1, y1, x2, y2 = window.tolist()
+    shifted = objects - torch.tensor([x1, y1, x1, y1])
+    across, down = SIDE / (x2 - x1), SIDE / (y2 - y1)
+    moved = shifted * torch.tensor([across, down, across, down])
+    return moved.clamp(0, SIDE) if clip else moved
+
+
+def _other_corner(objects: Tensor, window: Tensor) -> Tensor:
+    extent = window[2:] - window[:2]
+    return ((objects - window) * (SIDE / extent).repeat(2)).clamp(0, SIDE)
+
+
+def _swapped(objects: Tensor, window: Tensor) -> Tensor:
+    extent = (window[2:] - window[:2]).flip(0)
+    return ((objects - window[:2].repeat(2)) * (SIDE / extent).repeat(2)).clamp(0, SIDE)
+
+
+def _scaled_first(objects: Tensor, window: Tensor) -> Tensor:
+    extent = window[2:] - window[:2]
+    return (objects * (SIDE / extent).repeat(2) - window[:2].repeat(2)).clamp(0, SIDE)
+
+
+def _one_stretch(objects: Tensor, window: Tensor) -> Tensor:
+    across = SIDE / (window[2] - window[0])
+    return ((objects - window[:2].repeat(2)) * across).clamp(0, SIDE)
+
+
+def _unit(objects: Tensor, window: Tensor) -> Tensor:
+    extent = window[2:] - window[:2]
+    return ((objects - window[:2].repeat(2)) / extent.repeat(2)).clamp(0, 1)
+
+
+move = Exercise(
+    "6.1 boxes into the window",
+    _move,
+    cases=WINDOWS,
+    mistakes=[
+        Mistake(
+            "the boxes are shifted but not stretched: the window becomes 300 px wide and high",
+            lambda objects, window: (objects - window[:2].repeat(2)).clamp(0, SIDE),
+        ),
+        Mistake(
+            "the boxes are only shifted: they have to be stretched, by 300 over the window's size, and cut off",
+            lambda objects, window: objects - window[:2].repeat(2),
+        ),
+        Mistake(
+            "the lower right corner of a box moves by the window's upper left corner as well; you took the window's "
+            "lower right one off it",
+            _other_corner,
+        ),
+        Mistake(
+            "x was stretched by the window's height and y by its width; they are the other way round",
+            _swapped,
+        ),
+        Mistake(
+            "nothing is cut off: a box ends where the canvas ends, at 0 and at 300",
+            lambda objects, window: _move(objects, window, clip=False),
+        ),
+        Mistake(
+            "shift first, then stretch: the window's corner is in px of the photograph, so it has to be taken off "
+            "before the boxes are in px of the canvas",
+            _scaled_first,
+        ),
+        Mistake("these are shares of the window, 0 to 1; px of the canvas were asked for, times 300", _unit),
+        Mistake(
+            "these are shares of the window; px of the canvas were asked for, times 300, and then cut off",
+            lambda objects, window: (objects - window[:2].repeat(2)) / (window[2:] - window[:2]).repeat(2),
+        ),
+        Mistake(
+            "you stretch x and y by the same factor; the window needn't be a square, so y has a factor of its own",
+            _one_stretch,
+        ),
+        Mistake(
+            "objects whose centre is outside are dropped in the next exercise; here all R boxes are wanted",
+            lambda objects, window: _move(objects, window)[_keep(objects, window)],
+        ),
+    ],
+    praise="Shift, stretch, cut off: crop, zoom-out and resizing are this one function.",
+    draw=_on_canvas,
+)
+
+
+# ---- 6.2 which objects stay
+
+
+def _centres(objects: Tensor) -> Tensor:
+    return (objects[:, :2] + objects[:, 2:]) / 2
+
+
+def _inside(points: Tensor, window: Tensor) -> Tensor:
+    """(R, 2) whether x and whether y lies in the window."""
+    return (points >= window[:2]) & (points <= window[2:])
+
+
+def _keep(objects: Tensor, window: Tensor) -> Tensor:
+    return _inside(_centres(objects), window).all(dim=1)
+
+
+def _strictly(objects: Tensor, window: Tensor) -> Tensor:
+    centre = _centres(objects)
+    return ((centre > window[:2]) & (centre < window[2:])).all(dim=1)
+
+
+def _clipped_first(objects: Tensor, window: Tensor) -> Tensor:
+    cut = objects.maximum(window[:2].repeat(2)).minimum(window[2:].repeat(2))
+    return _keep(cut, window)
+
+
+def _share_in(objects: Tensor, window: Tensor) -> Tensor:
+    low, high = objects[:, :2].maximum(window[:2]), objects[:, 2:].minimum(window[2:])
+    return (high - low).clamp(min=0).prod(dim=1) / box_ops.area(objects)
+
+
+def _fates_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """Window and objects with their centres; what was wanted and what came in words."""
+    objects, window = case.arguments
+    _boxes_on(ax, window, BLUE, line=3)
+    _boxes_on(ax, objects, ORANGE)
+    answers = zip(
+        objects.tolist(), torch.as_tensor(found).tolist(), torch.as_tensor(wanted).tolist(), strict=True
+    )
+    for (x1, y1, x2, y2), mine, right in answers:
+        ax.plot((x1 + x2) / 2, (y1 + y2) / 2, "o", color=BLACK)
+        word = "kept" if right else "dropped"
+        yours = "" if mine == right else f" (yours: {'kept' if mine else 'dropped'})"
+        ax.text(x1, y1, word + yours, fontsize=8, va="bottom")
+    low, high = objects[:, :2].min(dim=0)[0].tolist(), objects[:, 2:].max(dim=0)[0].tolist()
+    _frame(ax, (*low, *high), "blue: window; dots: centres")
+
+
+CROWD = torch.tensor([[20.0, 20, 90, 90], [60, 100, 120, 180], [180, 60, 260, 120], [280, 20, 310, 50]])
+keep = Exercise(
+    "6.2 which objects stay",
+    _keep,
+    cases=[
+        Case("four objects at the border", (CROWD, torch.tensor([70.0, 40, 240, 200]))),
+        Case("a centre on the border itself", (CROWD, torch.tensor([90.0, 40, 240, 200]))),
+        Case("an object that is larger than the window", (CROWD, torch.tensor([200.0, 70, 240, 110]))),
+        Case("no object at all", (torch.zeros(0, 4), torch.tensor([70.0, 40, 240, 200]))),
+    ],
+    mistakes=[
+        Mistake(
+            "touching the window isn't enough: the centre of the whole object has to lie in it",
+            lambda objects, window: _share_in(objects, window) > 0,
+        ),
+        Mistake(
+            "an object needn't lie in the window as a whole; its centre is enough",
+            lambda objects, window: _share_in(objects, window) == 1,
+        ),
+        Mistake("a centre on the border itself counts: >= and <=, as in the original", _strictly),
+        Mistake(
+            "every object stays, also those far outside. If you cut the boxes off first: after that every centre "
+            "lies in the window; look at the centres before",
+            _clipped_first,
+        ),
+        Mistake(
+            "the centre has to lie in the window in x and in y",
+            lambda objects, window: _inside(_centres(objects), window).any(dim=1),
+        ),
+        Mistake(
+            "how much of an object is in view doesn't count; only its centre does",
+            lambda objects, window: _share_in(objects, window) >= 0.5,
+        ),
+        Mistake(
+            "that is the upper left corner; the centre is (xmin + xmax) / 2, (ymin + ymax) / 2",
+            lambda objects, window: _inside(objects[:, :2], window).all(dim=1),
+        ),
+        Mistake(
+            "one answer for x and one for y: an object stays if both are True, so it needs .all(dim=1)",
+            lambda objects, window: _inside(_centres(objects), window),
+        ),
+    ],
+    praise="The centre of the whole object decides, before anything is cut off.",
+    draw=_fates_on,
+)
+
+
+# ---- 6.3 mirror
+
+
+def _columns(shown: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    return torch.stack([left, shown[:, 1], right, shown[:, 3]], dim=1)
+
+
+def _mirrored(shown: Tensor, width: float) -> Tensor:
+    return _columns(shown, width - shown[:, 2], width - shown[:, 0])
+
+
+MIRRORED = torch.tensor([[30.0, 45, 210, 225], [0, 10, 20, 290], [140, 100, 160, 130]])
+mirror = Exercise(
+    "6.3 mirror",
+    _mirrored,
+    cases=[
+        Case("on the canvas", (MIRRORED, 300.0)),
+        Case("in a picture 400 px wide", (MIRRORED, 400.0)),
+    ],
+    mistakes=[
+        Mistake(
+            "left and right edge have to change places: yours have a left edge to the right of the right one, a "
+            "width below zero and a logarithm that doesn't exist",
+            lambda shown, width: _columns(shown, width - shown[:, 0], width - shown[:, 2]),
+        ),
+        Mistake(
+            "one pixel too far left: our edges are positions, the right edge of the picture is at x = width, "
+            "so there is no 1 to take off",
+            lambda shown, width: _columns(shown, width - 1 - shown[:, 2], width - 1 - shown[:, 0]),
+        ),
+        Mistake(
+            "that is upside down: y changed, x should",
+            lambda shown, width: torch.stack(
+                [shown[:, 0], width - shown[:, 3], shown[:, 2], width - shown[:, 1]], dim=1
+            ),
+        ),
+        Mistake(
+            "nothing happened to the boxes; only the picture is mirrored now", lambda shown, width: shown
+        ),
+        Mistake(
+            "the right edge is where it was: if you overwrite the left edge first, the next line sees the new one; "
+            "keep the old one",
+            lambda shown, width: _columns(shown, width - shown[:, 2], shown[:, 2]),
+        ),
+        Mistake(
+            "the picture is `width` px wide, not always 300", lambda shown, width: _mirrored(shown, SIDE)
+        ),
+        Mistake(
+            "you mirrored each box in itself or the left edge alone; both edges move to the other side",
+            lambda shown, width: _columns(shown, width - shown[:, 0], shown[:, 2]),
+        ),
+    ],
+    praise="x becomes width - x, and the two edges change places.",
+    draw=_on_canvas,
+)
+
+
+# ---- 6.4 zoom out
+
+
+def _plane(width: float, height: float, ratio: float, left: float, top: float) -> list[float]:
+    return [-left, -top, ratio * width - left, ratio * height - top]
+
+
+def _planes_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """The photograph, the plane wanted in orange, yours in red and dashed."""
+    width, height = case.arguments[:2]
+    _boxes_on(ax, [0, 0, width, height], BLACK, line=1.5)
+    ax.text(width / 2, height / 2, "photograph", ha="center", fontsize=8)
+    _boxes_on(ax, wanted, ORANGE, line=4)
+    _boxes_on(ax, found, RED, "--")
+    _frame(ax, tuple(wanted), "orange: the plane; dashed red: yours")
+
+
+zoom_out = Exercise(
+    "6.4 the window of a zoom-out",
+    _plane,
+    cases=[
+        Case("three times as wide, a little off the corner", (500.0, 375.0, 3.0, 200.0, 50.0)),
+        Case("four times, photograph in the upper left corner", (400.0, 300.0, 4.0, 0.0, 0.0)),
+        Case("not expanded", (500.0, 375.0, 1.0, 0.0, 0.0)),
+    ],
+    mistakes=[
+        Mistake(
+            "the sign: if the photograph lies `left` px inside the plane, the plane begins `left` px before the "
+            "photograph, at -left",
+            lambda w, h, r, left, top: [left, top, r * w + left, r * h + top],
+        ),
+        Mistake(
+            "`ratio` is that of the sides, not of the area: 4 means 4 times as wide and 16 times the area",
+            lambda w, h, r, left, top: [-left, -top, r**0.5 * w - left, r**0.5 * h - top],
+        ),
+        Mistake(
+            "that is the plane in its own pixels; asked for in those of the photograph, whose corner is (0, 0)",
+            lambda w, h, r, left, top: [0.0, 0.0, r * w, r * h],
+        ),
+        Mistake(
+            "the far edges are `ratio` times the size away from the near ones: take the offset off them as well",
+            lambda w, h, r, left, top: [-left, -top, r * w, r * h],
+        ),
+        Mistake(
+            "that is where the photograph lies in the plane; asked for is where the plane lies around the photograph",
+            lambda w, h, r, left, top: [left, top, left + w, top + h],
+        ),
+    ],
+    praise="A window that reaches outside the photograph: that is all a zoom-out is.",
+    draw=_planes_on,
+)
+
+
+# ---- 6.5 a sampler decides
+
+
+def _accepts(patch: Tensor, objects: Tensor, bound: float) -> bool:
+    return bool((box_ops.iou(objects, patch) >= bound).any())
+
+
+def _covered(patch: Tensor, objects: Tensor, bound: float) -> bool:
+    return bool((_share_in(objects, patch) >= bound).any())
+
+
+def _filled(patch: Tensor, objects: Tensor, bound: float) -> bool:
+    return bool((_share_in(objects, patch) * box_ops.area(objects) / box_ops.area(patch) >= bound).any())
+
+
+def _patch_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """Patch and objects, with the overlap of each."""
+    patch, objects, bound = case.arguments
+    _boxes_on(ax, patch, BLUE, line=3)
+    _boxes_on(ax, objects, ORANGE)
+    for box, overlap in zip(objects.tolist(), box_ops.iou(objects, patch).tolist(), strict=True):
+        ax.text(box[0], box[1], f"IoU {overlap:.2f}", fontsize=8, va="bottom")
+    corners = torch.cat([patch[None], objects])
+    limits = (*corners[:, :2].min(dim=0)[0].tolist(), *corners[:, 2:].max(dim=0)[0].tolist())
+    _frame(ax, limits, f"bound {bound}: {'accepted' if wanted else 'refused'} is right")
+
+
+PATCH = torch.tensor([0.0, 0, 100, 100])
+PAIR = torch.tensor([[0.0, 0, 100, 80], [90, 90, 190, 190]])  # IoU .8 and about 0
+HALVES = torch.tensor([[0.0, 0, 100, 40], [0, 60, 100, 100]])  # IoU .4 each
+UNLIKE = torch.tensor([[0.0, 0, 100, 95], [0, 0, 100, 25]])  # IoU .95 and .25
+accepts = Exercise(
+    "6.5 does the sampler take this patch?",
+    _accepts,
+    cases=[
+        Case("one object fits well, the other hardly", (PATCH, PAIR, 0.7)),
+        Case("an overlap of exactly the bound", (PATCH, torch.tensor([[0.0, 0, 100, 50]]), 0.5)),
+        Case(
+            "a small object that lies wholly in the patch", (PATCH, torch.tensor([[10.0, 10, 30, 30]]), 0.5)
+        ),
+        Case("no object reaches the bound", (PATCH, PAIR, 0.9)),
+        Case("an object much larger than the patch", (PATCH, torch.tensor([[-100.0, -100, 200, 200]]), 0.5)),
+        Case("two objects that both stay below the bound", (PATCH, HALVES, 0.5)),
+        Case("one object fits very well, the other a little", (PATCH, UNLIKE, 0.5)),
+        Case("a picture without objects", (PATCH, torch.zeros(0, 4), 0.1)),
+    ],
+    mistakes=[
+        Mistake(
+            "one object is enough, not all of them have to reach the bound",
+            lambda patch, objects, bound: bool((box_ops.iou(objects, patch) >= bound).all()),
+        ),
+        Mistake(
+            "one object is enough, not all of them have to reach the bound",
+            lambda patch, objects, bound: (
+                len(objects) > 0 and bool((box_ops.iou(objects, patch) >= bound).all())
+            ),
+        ),
+        Mistake(
+            "the overlaps aren't added up; one object has to reach the bound alone",
+            lambda patch, objects, bound: bool(box_ops.iou(objects, patch).sum() >= bound),
+        ),
+        Mistake(
+            "you asked how much of the patch the object fills; the bound is on the IoU, intersection over union",
+            _filled,
+        ),
+        Mistake(
+            "without an object no bound is met, so the patch is refused",
+            lambda patch, objects, bound: len(objects) == 0 or _accepts(patch, objects, bound),
+        ),
+        Mistake(
+            "an overlap of exactly the bound counts: >=, not >",
+            lambda patch, objects, bound: bool((box_ops.iou(objects, patch) > bound).any()),
+        ),
+        Mistake(
+            "you asked how much of the object lies in the patch; the bound is on the IoU, intersection over union",
+            _covered,
+        ),
+        Mistake(
+            "the overlaps aren't averaged; one object that reaches the bound is enough",
+            lambda patch, objects, bound: bool(
+                box_ops.iou(objects, patch).sum() / max(len(objects), 1) >= bound
+            ),
+        ),
+        Mistake(
+            "your sampler takes every patch, so the bound binds nothing", lambda patch, objects, bound: True
+        ),
+    ],
+    praise="Any one object, IoU, the bound itself included. Without an object no sampler succeeds.",
+    draw=_patch_on,
+)
+
+
+# ---- 6.6 a number
+
+untouched = Exercise(
+    "6.6 left as it was",
+    1 / 28,
+    mistakes=[
+        Mistake("that is the share of whole pictures; it must not be expanded nor mirrored either", 1 / 7),
+        Mistake("you have two of the three; expansion and mirror have a coin each", 1 / 14),
+        Mistake("there are seven candidates: six samplers and the whole picture", 1 / 24),
+        Mistake("all three have to happen, so the chances are multiplied, not added", 1 / 2 + 1 / 7 + 1 / 2),
+        Mistake("that is the chance of the opposite", 27 / 28),
+        Mistake("the whole picture is one of seven candidates, so it has no coin but a chance of 1/7", 1 / 8),
+        Mistake("those are the two coins; the crop has to leave the picture whole as well", 1 / 4),
+        Mistake("one in so many; a probability lies between 0 and 1", 28),
+        Mistake("colours don't count here; leave their coins out", 1 / 28 / 16),
+    ],
+    praise="1/2 · 1/7 · 1/2 = 1/28. With fewer successes it is more, at most 1/2 · 1/2 · 1/2 = 1/8.",
+    tolerance=2e-3,
+)

@@ -1,0 +1,1 @@
+"""Boxes, IoU and VOC."""

@@ -1,0 +1,421 @@
+"""Checks of chapter 01: the exercises on boxes, IoU and VOC's annotations."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from course.kit.checking import WRONG, Case, Exercise, Mistake, Verdict
+from ssdlib.data import voc
+from ssdlib.plots import BLUE, ORANGE, RED, boxes_on
+from ssdlib.records import LABELS, Example
+
+NONE = torch.zeros(0, 4)
+
+
+def _boxes_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """The boxes that came, dashed, over those that were wanted."""
+    wanted = torch.as_tensor(wanted, dtype=torch.float32).reshape(-1, 4)
+    found = torch.as_tensor(found, dtype=torch.float32).reshape(-1, 4)
+    boxes_on(ax, wanted, color=ORANGE)
+    boxes_on(ax, found, color=RED, dashed=True)
+    points = torch.cat([found, wanted]).reshape(-1, 2)
+    margin = 0.1 * float(points.max() - points.min())
+    (left, top), (right, bottom) = (
+        (points.amin(dim=0) - margin).tolist(),
+        (points.amax(dim=0) + margin).tolist(),
+    )
+    ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
+    ax.set_title("solid: wanted; dashed red: yours", fontsize=9)
+
+
+# ---- 1.1 the way back
+
+
+def _to_corners(boxes_cxcywh: Tensor) -> Tensor:
+    cx, cy, w, h = boxes_cxcywh.unbind(dim=-1)
+    return torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], dim=-1)
+
+
+def _from_corner(boxes_cxcywh: Tensor) -> Tensor:
+    x, y, w, h = boxes_cxcywh.unbind(dim=-1)
+    return torch.stack([x, y, x + w, y + h], dim=-1)
+
+
+def _without_half(boxes_cxcywh: Tensor) -> Tensor:
+    cx, cy, w, h = boxes_cxcywh.unbind(dim=-1)
+    return torch.stack([cx - w, cy - h, cx + w, cy + h], dim=-1)
+
+
+def _x_first(boxes_cxcywh: Tensor) -> Tensor:
+    cx, cy, w, h = boxes_cxcywh.unbind(dim=-1)
+    return torch.stack([cx - w / 2, cx + w / 2, cy - h / 2, cy + h / 2], dim=-1)
+
+
+def _y_first(boxes_cxcywh: Tensor) -> Tensor:
+    return _to_corners(boxes_cxcywh)[..., [1, 0, 3, 2]]
+
+
+to_corners = Exercise(
+    "1.1 the way back",
+    _to_corners,
+    cases=[
+        Case("one box", (torch.tensor([25.0, 60, 30, 80]),)),
+        Case("two boxes", (torch.tensor([[25.0, 60, 30, 80], [150, 100, 21, 42]]),)),
+        Case(
+            "a batch of two pictures with one box each",
+            (torch.tensor([[[9.0, 8, 4, 2]], [[40, 30, 20, 10]]]),),
+        ),
+        Case("no box", (NONE,)),
+    ],
+    mistakes=[
+        Mistake(
+            "the first two numbers are the centre; you took them for the upper left corner", _from_corner
+        ),
+        Mistake("from the centre to an edge it is half the width, and half the height", _without_half),
+        Mistake("the order is xmin, ymin, xmax, ymax; yours is xmin, xmax, ymin, ymax", _x_first),
+        Mistake("x comes before y: xmin, ymin, xmax, ymax", _y_first),
+        Mistake(
+            "the four numbers of a box stand in the last dimension: torch.stack([...], dim=-1)",
+            lambda boxes_cxcywh: _to_corners(boxes_cxcywh).movedim(-1, 0),
+        ),
+    ],
+    praise="It works for one box, for R boxes and for a batch, because only the last dimension is touched.",
+    draw=_boxes_on,
+)
+
+
+# ---- 1.2 which format is this?
+
+# One object of a 500 x 375 picture, seven times
+WRITTEN = {
+    "A": (100, 75, 100, 225),
+    "B": (0.3, 0.5, 0.2, 0.6),
+    "C": (101, 76, 200, 300),
+    "D": (150, 187.5, 100, 225),
+    "E": (0.2, 0.2, 0.4, 0.8),
+    "F": (100, 75, 200, 300),
+    "G": (75, 100, 300, 200),
+}
+
+
+class Drill(Exercise):
+    """A list of names, one for each letter. Says which letters are wrong, and takes VOC for voc."""
+
+    def __call__(self, answer: Any) -> Verdict:
+        if not isinstance(answer, list | tuple) or not all(isinstance(name, str) for name in answer):
+            return super().__call__(answer)
+        names = [" ".join(name.lower().split()) for name in answer]
+        if len(names) != len(WRITTEN):
+            return Verdict(
+                self.title, WRONG, f"{len(WRITTEN)} names are wanted, A to G; yours are {len(names)}"
+            )
+        unknown = [name for name in names if name not in self.right]
+        if unknown:
+            return Verdict(
+                self.title, WRONG, f"there is no {unknown[0]!r}; choose from {', '.join(self.right)}"
+            )
+        found = super().__call__(names)
+        if found.state != WRONG or any(found.message == mistake.says for mistake in self.mistakes):
+            return found
+        wrong = [letter for letter, a, b in zip(WRITTEN, names, self.right, strict=True) if a != b]
+        return Verdict(self.title, WRONG, f"{len(wrong)} of {len(names)} aren't right: {', '.join(wrong)}")
+
+
+which = Drill(
+    "1.2 which format is this?",
+    ["xywh", "unit cxcywh", "voc", "cxcywh", "unit xyxy", "xyxy", "yxyx"],
+    mistakes=[
+        Mistake(
+            "C and F are swapped: the one whose minima are larger by 1 counts pixels from 1",
+            ["xywh", "unit cxcywh", "xyxy", "cxcywh", "unit xyxy", "voc", "yxyx"],
+        ),
+        Mistake(
+            "A and D are swapped: both say 100 wide and 225 high, but only D's first two numbers are the centre",
+            ["cxcywh", "unit cxcywh", "voc", "xywh", "unit xyxy", "xyxy", "yxyx"],
+        ),
+        Mistake(
+            "B and E are swapped: E's first number is 100 / 500, the left edge; B's is the centre",
+            ["xywh", "unit xyxy", "voc", "cxcywh", "unit cxcywh", "xyxy", "yxyx"],
+        ),
+        Mistake(
+            "F and G are swapped: E times (500, 375, 500, 375) is F, so it is F that begins with x",
+            ["xywh", "unit cxcywh", "voc", "cxcywh", "unit xyxy", "yxyx", "xyxy"],
+        ),
+    ],
+    praise="Seven notations, one object. All of them are in use somewhere, and none says which it is.",
+)
+
+
+# ---- 1.3 VOC's corners
+
+
+def _moved(low: float, high: float) -> Callable[[Tensor], Tensor]:
+    return lambda corners_voc: corners_voc + torch.tensor([low, low, high, high])
+
+
+from_voc = Exercise(
+    "1.3 VOC's corners",
+    _moved(-1.0, 0.0),
+    cases=[
+        Case("the shaded box of the drawing", (torch.tensor([2.0, 2, 5, 3]),)),
+        Case("a box over the whole 500 x 375 picture", (torch.tensor([1.0, 1, 500, 375]),)),
+        Case("the first pixel alone", (torch.tensor([[1.0, 1, 1, 1]]),)),
+        Case("two objects", (torch.tensor([[16.0, 136, 162, 256], [99, 321, 145, 357]]),)),
+        Case("no object", (NONE,)),
+    ],
+    mistakes=[
+        Mistake(
+            "you took 1 off all four: the whole picture is then 499 px wide, and a box of one pixel has no area",
+            _moved(-1.0, -1.0),
+        ),
+        Mistake("these are VOC's own numbers; its first pixel is 1, our left edge is 0", _moved(0.0, 0.0)),
+        Mistake("1 comes off the minima, not off the maxima", _moved(0.0, -1.0)),
+        Mistake("nothing is added to the maxima: the right edge of pixel 500 is at 500", _moved(-1.0, 1.0)),
+        Mistake("the other way round: VOC's numbers are larger than ours, so 1 comes off", _moved(1.0, 0.0)),
+    ],
+    praise="One off the minima, nothing off the maxima: the first pixel becomes a box of 1 x 1.",
+    draw=_boxes_on,
+)
+
+
+# ---- 1.4 IoU
+
+
+def _iou_with(
+    clamp: bool = True, plus: float = 0.0, subtract: bool = True, guard: bool = True, order: str = "xyxy"
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """IoU with known mistakes built in. `order` says for what the four numbers are taken."""
+
+    def iou(first: Tensor, second: Tensor) -> Tensor:
+        if order == "cxcywh":
+            first, second = _to_corners(first), _to_corners(second)
+        elif order == "xxyy":
+            first, second = first[..., [0, 2, 1, 3]], second[..., [0, 2, 1, 3]]
+        elif order == "xywh":
+            first, second = _from_corner(first), _from_corner(second)
+        x1, y1, x2, y2 = first.unbind(dim=-1)
+        u1, v1, u2, v2 = second.unbind(dim=-1)
+        width = torch.minimum(x2, u2) - torch.maximum(x1, u1) + plus
+        height = torch.minimum(y2, v2) - torch.maximum(y1, v1) + plus
+        if clamp:
+            width, height = width.clamp(min=0), height.clamp(min=0)
+        both = width * height
+        union = (x2 - x1 + plus) * (y2 - y1 + plus) + (u2 - u1 + plus) * (v2 - v1 + plus)
+        union = union - both if subtract else union + 0 * both
+        return torch.where(both > 0, both / union, 0.0) if guard else both / union
+
+    return iou
+
+
+def _all_pairs(first: Tensor, second: Tensor) -> Tensor:
+    return _iou_with()(first[:, None], second)
+
+
+def _intersection(first: Tensor, second: Tensor) -> Tensor:
+    low, high = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
+    return (high - low).clamp(min=0).prod(dim=-1)
+
+
+def _over_one(first: Tensor, second: Tensor) -> Tensor:
+    both = _intersection(first, second)
+    return torch.where(both > 0, both / (first[..., 2:] - first[..., :2]).prod(dim=-1), 0.0)
+
+
+def _pair_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """The first pair that came out wrong, with both numbers."""
+    first, second = torch.broadcast_tensors(*case.arguments)
+    found, wanted = torch.as_tensor(found), torch.as_tensor(wanted)
+    i = int((~torch.isclose(found.double(), wanted.double(), 1e-4, 1e-4)).flatten().nonzero()[0])
+    pair = torch.stack([first.reshape(-1, 4)[i], second.reshape(-1, 4)[i]])
+    boxes_on(ax, pair[:1], ["first"], color=ORANGE)
+    boxes_on(ax, pair[1:], ["second"], color=BLUE, dashed=True)
+    ends = torch.cat([pair[:, :2].amin(dim=0) - 12, pair[:, 2:].amax(dim=0) + 12]).tolist()
+    ax.set(xlim=(ends[0], ends[2]), ylim=(ends[3], ends[1]), aspect="equal")
+    ax.set_title(f"wanted {wanted.flatten()[i]:.4f}, yours {found.flatten()[i]:.4f}", fontsize=9)
+
+
+_FIRST = torch.tensor([[40.0, 60, 160, 180], [0, 0, 40, 20], [30, 30, 60, 50]])
+_SECOND = torch.tensor([[100.0, 60, 220, 180], [10, 5, 40, 30], [30, 30, 60, 50]])
+iou = Exercise(
+    "1.4 IoU",
+    _iou_with(),
+    cases=[
+        Case("three pairs", (_FIRST, _SECOND)),
+        Case(
+            "far apart in x and in y", (torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([[50.0, 50, 70, 80]]))
+        ),
+        Case("apart in x only", (torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([[50.0, 5, 70, 18]]))),
+        Case("touching edges", (torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([[20.0, 0, 40, 20]]))),
+        Case(
+            "a box without area, with itself",
+            (torch.tensor([[5.0, 5, 5, 9]]), torch.tensor([[5.0, 5, 5, 9]])),
+        ),
+        Case("a table: two boxes against three", (_FIRST[:2, None], _SECOND)),
+        Case("no box", (NONE, NONE)),
+    ],
+    mistakes=[
+        *(
+            Mistake(says, _iou_with(guard=guard, **kind))
+            for guard in (True, False)
+            for says, kind in (
+                (
+                    "boxes apart in x and in y have a negative width times a negative height: that is positive. "
+                    "Clamp both at 0",
+                    dict(clamp=False),
+                ),
+                ("no +1 here: our edges are lines, not pixels. Touching boxes share nothing", dict(plus=1.0)),
+                (
+                    "the union holds the intersection once; the sum of both areas holds it twice",
+                    dict(subtract=False),
+                ),
+                ("you read the corners as centre and size", dict(order="cxcywh")),
+                (
+                    "you read the last two numbers as width and height; they are xmax and ymax",
+                    dict(order="xywh"),
+                ),
+                (
+                    "you took the numbers for xmin, xmax, ymin, ymax; the order is xmin, ymin, xmax, ymax",
+                    dict(order="xxyy"),
+                ),
+            )
+        ),
+        Mistake(
+            "two boxes without area give 0 / 0, which is NaN; say 0 where nothing is shared",
+            _iou_with(guard=False),
+        ),
+        Mistake("you compared every box with every other; here pairs go element by element", _all_pairs),
+        Mistake("that is the intersection, in px²; divide it by the union", _intersection),
+        Mistake("divide by the union of both boxes; you divided by the area of the first alone", _over_one),
+    ],
+    praise="With `first[:, None]` the same function gives the table of all pairs.",
+    draw=_pair_on,
+)
+
+
+# ---- 1.5 on paper
+
+shift = Exercise(
+    "1.5 how far for one half",
+    40.0,
+    mistakes=[
+        Mistake("shifted by half its width, the IoU is 1/3: the union has grown too", 60.0),
+        Mistake("that is what they still share; by how much is the box shifted?", 80.0),
+        Mistake("a quarter of the width gives an IoU of .6", 30.0),
+        Mistake("that is the part of the width; the answer is wanted in px", 1 / 3),
+    ],
+    praise="(120 - d) / (120 + d) = 1/2, so d = 40 px. An IoU of .5 is a third of the width away, not a half.",
+    tolerance=2e-3,
+)
+
+
+# ---- 1.6 the mirror
+
+
+def _mirrored(boxes: Tensor, width: float) -> Tensor:
+    return torch.stack([width - boxes[..., 2], boxes[..., 1], width - boxes[..., 0], boxes[..., 3]], dim=-1)
+
+
+def _edges_kept(boxes: Tensor, width: float) -> Tensor:
+    return _mirrored(boxes, width)[..., [2, 1, 0, 3]]
+
+
+def _overwritten(boxes: Tensor, width: float) -> Tensor:
+    return torch.stack([width - boxes[..., 2], boxes[..., 1], boxes[..., 2], boxes[..., 3]], dim=-1)
+
+
+def _upside_down(boxes: Tensor, width: float) -> Tensor:
+    return torch.stack([boxes[..., 0], width - boxes[..., 3], boxes[..., 2], width - boxes[..., 1]], dim=-1)
+
+
+mirrored = Exercise(
+    "1.6 the mirror",
+    _mirrored,
+    cases=[
+        Case("one box", (torch.tensor([10.0, 20, 40, 100]), 300.0)),
+        Case("two boxes", (torch.tensor([[0.0, 0, 50, 30], [100, 40, 130, 90]]), 200.0)),
+        Case("a batch", (torch.tensor([[[5.0, 5, 25, 45]], [[60, 10, 90, 20]]]), 100.0)),
+        Case("no box", (NONE, 300.0)),
+    ],
+    mistakes=[
+        Mistake(
+            "your xmin is larger than your xmax: in the mirror the right edge becomes the left one",
+            _edges_kept,
+        ),
+        Mistake("that is upside down; left and right change, y stays", _upside_down),
+        Mistake(
+            "your xmax comes from the xmin that you had already overwritten; keep the old one", _overwritten
+        ),
+        Mistake(
+            "only x is mirrored; y stays as it is", lambda boxes, width: width - boxes[..., [2, 3, 0, 1]]
+        ),
+        Mistake(
+            "width - 1 - x is for numbers of pixels; the edge x = 0 goes to x = width",
+            lambda boxes, width: _mirrored(boxes, width - 1),
+        ),
+        Mistake(
+            "the box has left the picture: x becomes width - x",
+            lambda boxes, width: _mirrored(boxes, 0.0),
+        ),
+    ],
+    praise="Mirrored twice, a box is where it was.",
+    draw=_boxes_on,
+)
+
+
+# ---- 1.7 who is judged
+
+
+def _example(labels: list[int], difficult: list[bool]) -> Example:
+    corners = torch.tensor([[10.0 * i, 5, 10.0 * i + 30, 60] for i in range(len(labels))]).reshape(-1, 4)
+    flags = torch.tensor(difficult, dtype=torch.bool)
+    return Example(
+        "000000", Path("000000.jpg"), (500, 375), corners, torch.tensor(labels, dtype=torch.int64), flags
+    )
+
+
+def _count(judge_difficult: bool = False, first: int = 1) -> Callable[[Example, str], int]:
+    def judged(example: Example, name: str) -> int:
+        mine = example.labels == voc.CLASSES.index(name) - 1 + first
+        return int((mine if judge_difficult else mine & ~example.difficult).sum())
+
+    return judged
+
+
+judged = Exercise(
+    "1.7 who is judged",
+    _count(),
+    cases=[
+        Case(
+            "three persons, one of them difficult, and a bird",
+            (_example([15, 15, 3, 15], [False, True, False, False]), "person"),
+        ),
+        Case(
+            "two dogs and a horse, the horse difficult", (_example([12, 12, 13], [False, False, True]), "dog")
+        ),
+        Case("an aeroplane", (_example([1], [False]), "aeroplane")),
+        Case("a horse and a person, no dog", (_example([13, 15], [False, False]), "dog")),
+        Case("two difficult cows", (_example([10, 10], [True, True]), "cow")),
+        Case("a picture without objects", (_example([], []), "train")),
+    ],
+    mistakes=[
+        Mistake("difficult objects are judged by nobody: leave them out", _count(judge_difficult=True)),
+        Mistake("labels begin with aeroplane = 1; 0 is background. `voc.LABELS` knows them", _count(first=0)),
+        Mistake(
+            "you counted the objects of all classes", lambda example, name: int((~example.difficult).sum())
+        ),
+        Mistake(
+            "you counted the difficult ones; those are the ones to leave out",
+            lambda example, name: int(((example.labels == LABELS[name]) & example.difficult).sum()),
+        ),
+        Mistake("you counted all objects", lambda example, name: len(example.labels)),
+        Mistake(
+            "that says yes or no for each object; count the yes: .sum()",
+            lambda example, name: (example.labels == LABELS[name]) & ~example.difficult,
+        ),
+    ],
+    praise="This is `npos` of the evaluation in chapter 11, for one picture.",
+)

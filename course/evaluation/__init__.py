@@ -1,0 +1,1 @@
+"""Average precision by the development kit's rule, and by others."""

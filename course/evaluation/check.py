@@ -1,0 +1,614 @@
+"""Checks of chapter 11: overlap, verdicts, recall and precision, both averages, kinds of errors, one on paper."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from course.evaluation import devkit_rule, errors, judging
+from course.evaluation.devkit_rule import OBJECTS, TEN
+from course.kit.checking import Case, Exercise, Mistake
+from ssdlib.plots import BLACK, BLUE, ORANGE, RED
+
+T, F, I = "true", "false", "ignored"  # noqa: E741
+SHORT = {devkit_rule.TRUE: T, devkit_rule.FALSE: F, devkit_rule.TWICE: F, devkit_rule.IGNORED: I}
+
+
+# ---- 11.1 overlap
+
+
+def _overlap(a: tuple, b: tuple) -> float:
+    return devkit_rule.overlap(a, b)
+
+
+def _iou(a: tuple, b: tuple, shared: float, own: float, tested: str = "each") -> float:
+    """With `shared` added to the sides of the intersection and `own` to those of the boxes. `tested` for nothing
+    shared: "each" side, "width", "height", "both" at once, "none"."""
+    width = min(a[2], b[2]) - max(a[0], b[0]) + shared
+    height = min(a[3], b[3]) - max(a[1], b[1]) + shared
+    if tested == "both" and width <= 0 and height <= 0:
+        return 0.0
+    width = max(width, 0) if tested in ("each", "width") else width
+    height = max(height, 0) if tested in ("each", "height") else height
+    one, other = ((x2 - x1 + own) * (y2 - y1 + own) for x1, y1, x2, y2 in (a, b))
+    return width * height / (one + other - width * height)
+
+
+def _two_boxes_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    for box, color, style in zip(case.arguments, (ORANGE, BLUE), ("-", "--"), strict=True):
+        x1, y1, x2, y2 = (float(v) for v in box)
+        ax.add_patch(
+            Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linestyle=style, linewidth=2)
+        )
+    every = np.array(case.arguments, dtype=float)
+    low, high = every[:, :2].min() - 5, every[:, 2:].max() + 5
+    ax.set(xlim=(low, high), ylim=(high, low), aspect="equal")
+    ax.set_title("solid: the first box; dashed: the second", fontsize=8)
+
+
+def _inside(box: tuple, own: float) -> float:
+    return (box[2] - box[0] + own) * (box[3] - box[1] + own)
+
+
+def _shared(a: tuple, b: tuple) -> float:
+    width, height = (max(min(a[i + 2], b[i + 2]) - max(a[i], b[i]) + 1, 0) for i in (0, 1))
+    return width * height
+
+
+HALF = ((11, 11, 20, 20), (11, 11, 20, 15))
+ONE_SIDE = "one negative side is enough to share nothing; test width and height, each for itself"
+overlap = Exercise(
+    "11.1 overlap",
+    _overlap,
+    cases=[
+        Case("ten columns against ten columns, one row each", ((1, 1, 10, 1), (6, 1, 15, 1))),
+        Case("the upper half of a box", HALF),
+        Case("boxes that only touch: one shared column", ((1, 1, 10, 10), (10, 1, 19, 10))),
+        Case("boxes far from each other, both ways", ((1, 1, 10, 10), (31, 41, 40, 50))),
+        Case("one above the other", ((1, 1, 10, 10), (1, 31, 10, 40))),
+        Case("side by side", ((1, 1, 10, 10), (31, 1, 40, 10))),
+        Case("the same box", ((5, 5, 9, 9), (5, 5, 9, 9))),
+        Case("corners that are no whole numbers", ((10.5, 20.25, 30.5, 60.0), (15.0, 20.25, 35.0, 50.75))),
+    ],
+    mistakes=[
+        Mistake(
+            "the + 1 is missing: columns 1 to 10 are ten columns, and 10 - 1 is nine",
+            lambda a, b: _iou(a, b, 0, 0) if _inside(a, 0) + _inside(b, 0) else 0.0,
+        ),
+        Mistake(
+            "the intersection has its + 1, the areas of the two boxes lack it", lambda a, b: _iou(a, b, 1, 0)
+        ),
+        Mistake(
+            "the areas of the two boxes have their + 1, the intersection lacks it",
+            lambda a, b: _iou(a, b, 0, 1),
+        ),
+        Mistake(
+            "boxes far from each other share something in yours: two negative sides make a positive area",
+            lambda a, b: _iou(a, b, 1, 1, tested="none"),
+        ),
+        Mistake(ONE_SIDE, lambda a, b: _iou(a, b, 1, 1, tested="width")),
+        Mistake(ONE_SIDE, lambda a, b: _iou(a, b, 1, 1, tested="height")),
+        Mistake(ONE_SIDE, lambda a, b: _iou(a, b, 1, 1, tested="both")),
+        Mistake(
+            "that is the intersection over both areas; what is shared has to be taken off once",
+            lambda a, b: _shared(a, b) / (_inside(a, 1) + _inside(b, 1)),
+        ),
+        Mistake(
+            "that is the share of the first box that is covered; divide by what both cover together",
+            lambda a, b: _shared(a, b) / _inside(a, 1),
+        ),
+    ],
+    praise="The + 1 belongs to every width and height: those of the boxes and that of what they share.",
+    draw=_two_boxes_on,
+)
+
+
+# ---- 11.2 verdicts
+
+
+def _verdicts(detections: list, objects: list) -> list[str]:
+    return [SHORT[v] for v in devkit_rule.verdicts(detections, objects)]
+
+
+def _judged(
+    detections: list,
+    objects: list,
+    order: Callable = lambda rows: sorted(rows, key=lambda d: -d[1]),
+    strict: bool = False,
+    same_picture: bool = True,
+    first: bool = False,
+    free_only: bool = False,
+    again: str = F,
+    difficult: str = I,
+    once: bool = False,
+    last: bool = False,
+    extent: float = 1.0,
+    easy_first: bool = False,
+) -> list[str]:
+    """The loop with one thing done differently."""
+    said, found = [], set()
+    for image, _, box in order(list(detections)):
+        pairs = [
+            (judging.overlap(box, there, extent), number)
+            for number, (where, there, hard) in enumerate(objects)
+            if (where == image or not same_picture)
+            and not (free_only and number in found)
+            and not (difficult == "unseen" and hard)
+        ]
+        if first:
+            pairs = [pair for pair in pairs if pair[0] >= 0.5][:1]
+        if easy_first:
+            pairs = [pair for pair in pairs if pair[0] >= 0.5 and not objects[pair[1]][2]] or pairs
+        pairs = pairs[::-1] if last else pairs
+        most, best = max(pairs, key=lambda pair: pair[0], default=(-math.inf, None))
+        if most < 0.5 or (strict and most == 0.5):
+            said.append(F)
+        elif objects[best][2] and difficult == I and not (once and best in found):
+            said.append(I)
+            found |= {best} if once else set()
+        elif objects[best][2] and difficult == F:
+            said.append(F)
+        elif best in found:
+            said.append(again)
+        else:
+            said.append(T)
+            found.add(best)
+    return said
+
+
+def _true_to_the_best_overlap(detections: list, objects: list) -> list[str]:
+    """Of all hits on an object the one that overlaps it most is true."""
+    rows = sorted(detections, key=lambda d: -d[1])
+    said, hits = [F] * len(rows), {}
+    for place, (image, _, box) in enumerate(rows):
+        pairs = [
+            (devkit_rule.overlap(box, o[1]), -number) for number, o in enumerate(objects) if o[0] == image
+        ]
+        share, number = max(pairs, default=(0.0, 0))
+        if share >= 0.5 and objects[-number][2]:
+            said[place] = I
+        elif share >= 0.5:
+            hits.setdefault(number, []).append((share, -place))
+    for found in hits.values():
+        said[-max(found)[1]] = T
+    return said
+
+
+def _as_given(detections: list, objects: list) -> list[str]:
+    """The right verdicts, in the order of the input."""
+    order = sorted(range(len(detections)), key=lambda i: -detections[i][1])
+    there = dict(zip(order, _verdicts(detections, objects), strict=True))
+    return [there[i] for i in range(len(detections))]
+
+
+def _verdicts_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """The picture of the first detection that is judged wrongly: it, and the objects there."""
+    rows = sorted(case.arguments[0], key=lambda d: -d[1])
+    wrong = next((i for i in range(len(rows)) if i >= len(found) or found[i] != wanted[i]), 0)
+    image, score, box = rows[wrong]
+    shown = [(box, BLUE, "-", f"{score:g}")]
+    shown += [
+        (there, ORANGE, ":" if hard else "-", "difficult" if hard else "object")
+        for where, there, hard in case.arguments[1]
+        if where == image
+    ]
+    for (x1, y1, x2, y2), color, style, name in reversed(shown):
+        width = 2 if color == BLUE else 4
+        ax.add_patch(
+            Rectangle(
+                (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linestyle=style, linewidth=width
+            )
+        )
+        ax.text(x1, y1 - 3, name, fontsize=8, color=BLACK)
+    every = np.array([corners for corners, *_ in shown], dtype=float)
+    ax.set(xlim=(every[:, 0].min() - 15, every[:, 2].max() + 15), aspect="equal")
+    ax.set(ylim=(every[:, 3].max() + 15, every[:, 1].min() - 25))
+    ax.set_title(f"picture {image}: wanted {wanted[wrong]}", fontsize=9)
+
+
+DOG = (11, 11, 110, 110)
+# neighbours: the second box lies nearer to the object that is found already
+NEIGHBOURS = (
+    [("a", 0.9, (11, 11, 110, 110)), ("a", 0.8, (21, 11, 120, 110))],
+    [("a", (11, 11, 110, 110), False), ("a", (41, 11, 140, 110), False)],
+)
+# the second object of the list is overlapped more
+LATER = (
+    [("a", 0.9, (41, 11, 140, 110)), ("a", 0.6, (11, 11, 110, 110))],
+    [("a", (11, 11, 110, 110), False), ("a", (36, 11, 135, 110), True)],
+)
+# both objects are overlapped alike, 90 columns of 110; the earlier one is difficult
+ALIKE = (
+    [("a", 0.9, (21, 11, 120, 110)), ("b", 0.4, (21, 11, 120, 110))],
+    [("a", (11, 11, 110, 110), True), ("a", (31, 11, 130, 110), False), ("b", DOG, False)],
+)
+HARD = (
+    [("a", 0.9, DOG), ("a", 0.8, (12, 11, 111, 110)), ("b", 0.7, DOG), ("b", 0.3, (300, 300, 350, 350))],
+    [("a", DOG, True), ("b", DOG, False)],
+)
+verdicts = Exercise(
+    "11.2 verdicts",
+    _verdicts,
+    cases=[
+        Case("the ten of the page", (list(TEN), list(OBJECTS))),
+        Case("the ten in another order", (list(TEN[::-1]), list(OBJECTS))),
+        Case("two objects side by side", NEIGHBOURS),
+        Case("an easy and a difficult object side by side", LATER),
+        Case("two hits on a difficult object", HARD),
+        Case("two objects overlapped alike", ALIKE),
+        Case(
+            "the lower score fits better",
+            ([("a", 0.9, (31, 11, 130, 110)), ("a", 0.8, DOG)], [("a", DOG, False)]),
+        ),
+        Case(
+            "a small object: the + 1 decides",
+            ([("a", 0.9, (13, 12, 21, 20))], [("a", (11, 11, 19, 19), False)]),  # .528, without it .488
+        ),
+        Case("an overlap of exactly .5", ([("a", 0.9, (11, 11, 110, 60))], [("a", DOG, False)])),
+        Case("no objects at all", ([("a", 0.9, DOG), ("b", 0.2, DOG)], [])),
+        Case("no detections", ([], [("a", DOG, False)])),
+    ],
+    mistakes=[
+        Mistake(
+            "you went through the detections as they came; the best score comes first",
+            lambda d, o: _judged(d, o, order=lambda rows: rows),
+        ),
+        Mistake(
+            "the worst score came first; sort descending",
+            lambda d, o: _judged(d, o, order=lambda rows: sorted(rows, key=lambda r: r[1])),
+        ),
+        Mistake("right, but in the order of the input; the best score comes first", _as_given),
+        Mistake("the overlap in yours lacks the + 1; see 11.1", lambda d, o: _judged(d, o, extent=0)),
+        Mistake(
+            "an overlap of exactly .5 is enough: the rule is >= .5", lambda d, o: _judged(d, o, strict=True)
+        ),
+        Mistake(
+            "a second hit on an object is false: only the best detection of an object is true",
+            lambda d, o: _judged(d, o, again=T),
+        ),
+        Mistake(
+            "a second hit on an object is false, not ignored; ignored is what hits a difficult object",
+            lambda d, o: _judged(d, o, again=I),
+        ),
+        Mistake(
+            "the detection that overlaps best is true in yours; the one with the best score is, the later one is a "
+            "second hit",
+            _true_to_the_best_overlap,
+        ),
+        Mistake(
+            "a found object is no longer seen in yours, so the detection takes a neighbour; the devkit looks for the "
+            "best object, found or not",
+            lambda d, o: _judged(d, o, free_only=True),
+        ),
+        Mistake(
+            "a hit on a difficult object is neither true nor false: ignored",
+            lambda d, o: _judged(d, o, difficult=T),
+        ),
+        Mistake(
+            "a hit on a difficult object isn't false: ignored, the detector was right after all",
+            lambda d, o: _judged(d, o, difficult=F),
+        ),
+        Mistake(
+            "difficult objects are unseen in yours; they take part in the search, and a hit on one is ignored",
+            lambda d, o: _judged(d, o, difficult="unseen"),
+        ),
+        Mistake(
+            "yours prefers an easy object; the devkit takes the one overlapped most, and here that is difficult",
+            lambda d, o: _judged(d, o, easy_first=True),
+        ),
+        Mistake(
+            "every hit on a difficult object is ignored, also the second one",
+            lambda d, o: _judged(d, o, once=True),
+        ),
+        Mistake(
+            "objects of other pictures were hit: compare only within one picture",
+            lambda d, o: _judged(d, o, same_picture=False),
+        ),
+        Mistake(
+            "you took the first object with .5 or more; take the one that is overlapped most",
+            lambda d, o: _judged(d, o, first=True),
+        ),
+        Mistake(
+            "of two objects that are overlapped alike you took the later one; the earlier one counts",
+            lambda d, o: _judged(d, o, last=True),
+        ),
+        Mistake('right, but say just "false" for a second hit', lambda d, o: devkit_rule.verdicts(d, o)),
+        Mistake(
+            'right, but in words, please: "true", "false", "ignored"',
+            lambda d, o: [{T: True, F: False, I: None}[v] for v in _verdicts(d, o)],
+        ),
+    ],
+    praise="Best score first, best object of its picture, .5 or more, once: VOCevaldet.m in a dozen lines.",
+    draw=_verdicts_on,
+)
+
+
+# ---- 11.3 recall and precision
+
+
+def _curve(said: list[str], total: int) -> tuple[list[float], list[float]]:
+    return _counted(said, total, lambda t, f, i: (t / total, t / (t + f) if t + f else 0.0))
+
+
+def _counted(said: list[str], total: int, point: Callable) -> tuple[list[float], list[float]]:
+    counts, points = {T: 0, F: 0, I: 0}, []
+    for verdict in said:
+        counts[verdict] += 1
+        points.append(point(*counts.values()))
+    return [float(r) for r, _ in points], [float(p) for _, p in points]
+
+
+def _both_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    ax.plot(wanted[0], wanted[1], "o-", color=ORANGE, linewidth=3, markersize=9)
+    ax.plot(found[0], found[1], "x--", color=RED, markersize=8)
+    ax.set(xlim=(-0.03, 1.05), ylim=(0, 1.08), xlabel="recall", ylabel="precision")
+    ax.set_title("orange: wanted; dashed red: yours", fontsize=8)
+
+
+curve = Exercise(
+    "11.3 recall and precision",
+    _curve,
+    cases=[
+        Case("true, false, true", ([T, F, T], 4)),
+        Case("an ignored one between", ([T, I, F, I, T], 4)),
+        Case("ignored ones at the beginning", ([I, I, T, F], 2)),
+        Case("false ones only", ([F, F], 3)),
+        Case("no detections", ([], 3)),
+    ],
+    mistakes=[
+        Mistake(
+            "ignored ones don't count for precision either: they are neither true nor false",
+            lambda s, n: _counted(s, n, lambda t, f, i: (t / n, t / (t + f + i))),
+        ),
+        Mistake(
+            "an ignored one counts as true in yours; it counts for nothing",
+            lambda s, n: _counted(s, n, lambda t, f, i: ((t + i) / n, (t + i) / (t + f + i))),
+        ),
+        Mistake(
+            "recall is the share of the objects, `total`, that are found; yours divides by the number of detections",
+            lambda s, n: _counted(s, n, lambda t, f, i: (t / len(s), t / (t + f) if t + f else 0.0)),
+        ),
+        Mistake(
+            "recall ends at 1 in yours: divide by all objects, `total`, not by those that are found in the end",
+            lambda s, n: _counted(
+                s, n, lambda t, f, i: (t / max(s.count(T), 1), t / (t + f) if t + f else 0.0)
+            ),
+        ),
+        Mistake("recall and precision have changed places", lambda s, n: _curve(s, n)[::-1]),
+        Mistake(
+            "one point after each detection was asked for; an ignored one repeats the point before it",
+            lambda s, n: _curve([v for v in s if v != I], n),
+        ),
+        Mistake(
+            "before anything counts precision is 0 / 0; give 0 there, yours has 1",
+            lambda s, n: _counted(s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else 1.0)),
+        ),
+        Mistake(
+            "before anything counts precision is 0 / 0; the devkit has NaN there, here 0 was asked for",
+            lambda s, n: _counted(s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else math.nan)),
+        ),
+    ],
+    praise="Recall never falls. Precision never rises with a false one and never falls with a true one.",
+    draw=_both_on,
+)
+
+
+# ---- 11.4 eleven points, 11.5 area
+
+
+def _eleven(recall: list, precision: list) -> float:
+    return devkit_rule.eleven_points(recall, precision)
+
+
+def _points(recall: list, precision: list, levels: Any, value: Callable, by: int) -> float:
+    return sum(value([p for r, p in zip(recall, precision, strict=True) if r >= t]) for t in levels) / by
+
+
+def _area(recall: list, precision: list) -> float:
+    heights = [max(precision[i:]) for i in range(len(precision))]
+    return float(sum((r - b) * h for b, r, h in zip([0.0, *recall], recall, heights, strict=False)))
+
+
+def _steps(recall: list, heights: list, begin: float = 0.0) -> float:
+    return float(sum((r - b) * h for b, r, h in zip([begin, *recall], recall, heights, strict=False)))
+
+
+def _left(levels: list, recall: list, precision: list) -> float:
+    heights = [max(p for r, p in zip(recall, precision, strict=True) if r >= level) for level in levels]
+    return float(sum((b - a) * h for (a, b), h in zip(pairwise(levels), heights, strict=False)))
+
+
+def _curve_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    recall, precision = case.arguments
+    ax.plot(recall, precision, "o-", color=BLUE)
+    ax.vlines(np.arange(11) * 0.1, 0, 1, color="0.85", linewidth=1)
+    ax.set(xlim=(-0.03, 1.05), ylim=(0, 1.08), xlabel="recall", ylabel="precision")
+    ax.set_title(f"wanted {wanted:.4f}, yours {float(found):.4f}", fontsize=9)
+
+
+SAW = ([0.25, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 0.75, 1.0, 1.0],) + (
+    [1.0, 1.0, 1 / 2, 2 / 3, 2 / 4, 3 / 5, 3 / 5, 3 / 6, 4 / 7, 4 / 8],
+)
+LATE = ([0.0, 0.2, 0.4, 0.62], [0.0, 1 / 2, 2 / 3, 3 / 4])
+SHORTER = ([0.15, 0.15, 0.35], [1.0, 1 / 2, 2 / 3])
+CURVES = [
+    Case("the ten of the page", SAW),
+    Case("precision that rises", LATE),
+    Case("recall stops early", SHORTER),
+    Case("nothing is found", ([0.0, 0.0], [0.0, 0.0])),
+    Case("no detections", ([], [])),
+]
+LEVELS = [t * 0.1 for t in range(11)]
+TEN_POINTS = "ten points in yours: a recall of 0 is one of them, and so is 1"
+eleven_points = Exercise(
+    "11.4 eleven points",
+    _eleven,
+    cases=CURVES,
+    mistakes=[
+        Mistake(
+            "that is the precision where the recall is reached first; the best precision from there on was asked for",
+            lambda r, p: _points(r, p, LEVELS, lambda s: s[0] if s else 0.0, 11),
+        ),
+        Mistake(
+            "a recall of exactly .2 reaches the point at .2: >=, not >",
+            lambda r, p: sum(
+                max([q for x, q in zip(r, p, strict=True) if x > t], default=0.0) for t in LEVELS
+            ) / 11,
+        ),
+        Mistake(TEN_POINTS, lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 10)),
+        Mistake(TEN_POINTS, lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 11)),
+        Mistake(TEN_POINTS, lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 10)),
+        Mistake(TEN_POINTS, lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 11)),
+        Mistake(
+            "points that are never reached count as 0; yours divides by those that are reached",
+            lambda r, p: _points(
+                r, p, [t for t in LEVELS if r and t <= max(r)] or [2.0], lambda s: max(s, default=0.0),
+                max(1, len([t for t in LEVELS if r and t <= max(r)])),
+            ),
+        ),
+        Mistake(
+            "eleven points, so divide by 11", lambda r, p: _points(r, p, LEVELS, lambda s: max(s, default=0.0), 10)
+        ),
+        Mistake(
+            "the mean of the precisions from there on is taken in yours; take the best of them",
+            lambda r, p: _points(r, p, LEVELS, lambda s: sum(s) / len(s) if s else 0.0, 11),
+        ),
+        Mistake("that is the area; here only eleven values of recall are looked at", _area),
+        Mistake(
+            "in percent; a number between 0 and 1 was asked for", lambda r, p: 100 * _eleven(r, p)
+        ),
+    ],
+    praise="`ssdlib.evaluate` does it in one line, and passes over NaN.",
+    draw=_curve_on,
+)  # fmt: skip
+
+area = Exercise(
+    "11.5 area",
+    _area,
+    cases=CURVES,
+    mistakes=[
+        Mistake(
+            "the curve hasn't been made to fall first: each height is the best precision from there on",
+            _steps,
+        ),
+        Mistake(
+            "the first step begins at a recall of 0, whatever the first recall is",
+            lambda r, p: _steps(r, [max(p[i:]) for i in range(len(p))], begin=r[0] if r else 0.0),
+        ),
+        Mistake(
+            "each step has the height of its left end in yours, and nothing lies before the first recall; take the "
+            "right end, from 0 on",
+            lambda r, p: _left(sorted(set(r)), r, p),
+        ),
+        Mistake(
+            "the step's own precision belongs to it: the best from i on, not from i + 1 on",
+            lambda r, p: _steps(r, [max(p[i + 1 :], default=0.0) for i in range(len(p))]),
+        ),
+        Mistake(
+            "the best precision so far is taken in yours; take the best from there on, up to the end",
+            lambda r, p: _steps(r, [max(p[: i + 1]) for i in range(len(p))]),
+        ),
+        Mistake(
+            "those are trapezoids under the curve as it is; make it fall first, then it consists of steps",
+            lambda r, p: float(
+                sum((b - a) * (u + v) / 2 for a, b, u, v in zip([0.0, *r], r, [*p[:1], *p], p, strict=False))
+            ),
+        ),
+        Mistake(
+            "those are trapezoids, and what lies before the first recall is missing; the curve is made of steps",
+            lambda r, p: float(
+                sum((b - a) * (u + v) / 2 for (a, b), (u, v) in zip(pairwise(r), pairwise(p), strict=True))
+            ),
+        ),
+        Mistake("those are the eleven points of VOC2007; the area under the whole curve was asked for", _eleven),
+        Mistake("in percent; a number between 0 and 1 was asked for", lambda r, p: 100 * _area(r, p)),
+    ],
+    praise="Every true detection adds a step of 1 / total, as high as the best precision from there on.",
+    draw=_curve_on,
+)  # fmt: skip
+
+
+# ---- 11.6 kinds of errors
+
+
+def _named(own: float, other: float, order: str = "dcpb", hit: float = 0.5, near: float = 0.1) -> str:
+    questions = {
+        "d": (own >= hit, errors.DUPLICATE),
+        "c": (other >= hit, errors.CONFUSION),
+        "p": (own >= near, errors.PLACE),
+        "b": (other >= near, errors.BOTH),
+    }
+    return next((name for yes, name in (questions[q] for q in order) if yes), errors.BACKGROUND)
+
+
+kind = Exercise(
+    "11.6 kinds of errors",
+    errors.kind,
+    cases=[
+        Case("own .6, other 0", (0.6, 0.0)),
+        Case("own .6, other .7", (0.6, 0.7)),
+        Case("own .3, other .8", (0.3, 0.8)),
+        Case("own .3, other .2", (0.3, 0.2)),
+        Case("own .2, other .4", (0.2, 0.4)),
+        Case("own .05, other .3", (0.05, 0.3)),
+        Case("own 0, other .6", (0.0, 0.6)),
+        Case("own 0, other 0", (0.0, 0.0)),
+        Case("own .5, other 0", (0.5, 0.0)),
+        Case("own .1, other 0", (0.1, 0.0)),
+        Case("own 0, other .5", (0.0, 0.5)),
+        Case("own 0, other .1", (0.0, 0.1)),
+    ],
+    mistakes=[
+        Mistake(
+            "confusion is asked before localisation: the box fits an object of another class",
+            lambda a, b: _named(a, b, "dpcb"),
+        ),
+        Mistake(
+            "duplicate is asked first: where an object of the own class is hit, it was found before",
+            lambda a, b: _named(a, b, "cdpb"),
+        ),
+        Mistake(
+            "localisation is asked before both: the class is right",
+            lambda a, b: _named(a, b, "dcbp"),
+        ),
+        Mistake(
+            ".5 itself is a hit, .1 itself is near: >=, not >",
+            lambda a, b: _named(a, b, hit=0.5 + 1e-9, near=0.1 + 1e-9),
+        ),
+        Mistake(
+            "a box that overlaps nothing by .1 or more lies on background",
+            lambda a, b: errors.BOTH if _named(a, b) == errors.BACKGROUND else _named(a, b),
+        ),
+        Mistake(
+            "a box on background has nothing to do with an object: less than .1, not less than .5",
+            lambda a, b: _named(a, b, near=0.5),
+        ),
+    ],
+    praise="Four questions in this order, and every false detection has one name.",
+)
+
+
+# ---- 11.7 on paper
+
+best_ap = Exercise(
+    "11.7 half of the objects",
+    6 / 11,
+    mistakes=[
+        Mistake(
+            "that is the area under the curve; of the eleven points, how many have a recall up to .5?", 0.5
+        ),
+        Mistake("a recall of 0 is a point, too: 0, .1, .2, .3, .4, .5", 5 / 11),
+        Mistake("a number between 0 and 1 was asked for, not percent", 600 / 11),
+        Mistake("divide by eleven points, not ten", 0.6),
+        Mistake(
+            "that is the area, and in percent; a number between 0 and 1 from eleven points was asked for", 50
+        ),
+        Mistake("a number between 0 and 1 was asked for: points divided by 11", 6),
+    ],
+    tolerance=1e-3,
+    praise="54.5 percent for one half of the objects: a recall of 0 is a point, too.",
+)

@@ -1,0 +1,1 @@
+"""Why training starts that break do break."""

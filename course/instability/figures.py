@@ -1,0 +1,239 @@
+"""What chapter 07 draws: ten starts side by side, parabolas, what the maps say, a NaN layer by layer, remedies."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from course.instability import curvature
+from course.instability.starts import ARMS, BACKGROUND_ONLY, NO_OPINION, Start, arm
+from course.instability.watched_start import Layer, WatchedStep
+from course.kit.pictures import ROOT
+from ssdlib.anchors import SSD300_ANCHORS
+from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, YELLOW
+
+ANATOMY, CURVATURE = ROOT / "chapters/recordings/anatomy", ROOT / "chapters/recordings/curvature"
+MAP_COLORS = (SKY, BLUE, GREEN, YELLOW, ORANGE, PURPLE)
+
+
+def ten(names: Sequence[str], top: float = 35.0) -> Figure:
+    """The confidence loss of all starts of some arms, a panel each; a cross where a start broke."""
+    columns = 2 if len(names) == 4 else min(3, len(names))
+    rows = -(-len(names) // columns)
+    size = (3.2 * columns + 0.4, 2.7 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, layout="constrained", squeeze=False)
+    for ax, name in zip(axes.flat, names, strict=False):
+        starts = arm(name)
+        for start in starts:
+            confidence = start["confidence"].clamp(max=1.5 * top)
+            style = (
+                dict(color=RED, linestyle="--", linewidth=1)
+                if start.broke
+                else dict(color=BLUE, linewidth=0.9)
+            )
+            ax.plot(confidence, **style)
+            if start.broke:
+                ax.plot([len(start) - 1], [min(float(confidence[-1]), top - 1)], "x", color=RED, markersize=8)
+        levels_on(ax)
+        broken = sum(start.broke is not None for start in starts)
+        ax.set(title=f"{ARMS[name]}\n{len(starts)} starts, {broken} NaN", ylim=(3, top), xlabel="step")
+        ax.title.set_fontsize(9)
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
+    for ax in axes[:, 0]:
+        ax.set_ylabel("confidence loss / N")
+    ax = axes[0, 0]
+    for level, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
+        ax.text(ax.get_xlim()[1], level + 0.3, f"{name} ", ha="right", va="bottom", fontsize=8, color=BLACK)
+    return figure
+
+
+def levels_on(ax: Axes) -> None:
+    for level in (NO_OPINION, BACKGROUND_ONLY):
+        ax.axhline(level, color=GREEN, linestyle=":", linewidth=1.4)
+
+
+def parabolas(panels: dict[float, Sequence[float]], steps: int = 24) -> Figure:
+    """A weight on a parabola, from 1 on: for each momentum a panel, for each value of rate · curvature a line."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(10, 3.2), sharey=True, layout="constrained")
+    for ax, (momentum, products) in zip(axes, panels.items(), strict=True):
+        for product, color, style in zip(products, (BLUE, GREEN, RED), ("-", "--", ":"), strict=False):
+            places = rolled(product, momentum, steps)
+            ax.plot(places, style, color=color, marker=".", label=f"rate · curvature {product:g}")
+        ax.axhline(0, color="0.7", linewidth=1)
+        ax.set(xlabel="step", ylim=(-4, 4), title=f"momentum {momentum:g}: edge {2 * (1 + momentum):g}")
+        ax.legend(
+            frameon=False,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.22),
+            ncols=3,
+            fontsize=8,
+            columnspacing=1,
+        )
+    axes[0].set_ylabel("weight")
+    return figure
+
+
+def rolled(product: float, momentum: float, steps: int) -> list[float]:
+    """Where a weight is that starts at 1: w <- w - v, v <- momentum · v + product · w."""
+    w, v, places = 1.0, 0.0, [1.0]
+    for _ in range(steps):
+        v = momentum * v + product * w
+        w -= v
+        places.append(w)
+    return places
+
+
+def mined_by_map(panels: dict[str, Start], until: int = 200) -> Figure:
+    """For each look at a start: which maps the mined negatives come from, in percent."""
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(4.6 * len(panels), 3.0), sharey=True, layout="constrained"
+    )
+    for ax, (title, start) in zip(np.atleast_1d(axes), panels.items(), strict=True):
+        looks = [step for step in start.by_map if step <= until]
+        shares = np.array([start.by_map[step]["negatives"] for step in looks], dtype=float)
+        shares = 100 * shares / shares.sum(axis=1, keepdims=True)
+        below = np.zeros(len(looks))
+        for i, (side, color) in enumerate(zip(SSD300_ANCHORS.feature_maps, MAP_COLORS, strict=True)):
+            hatch = ("", "//", "", "..", "", "xx")[i]
+            ax.bar(
+                range(len(looks)),
+                shares[:, i],
+                bottom=below,
+                color=color,
+                hatch=hatch,
+                edgecolor="white",
+                label=f"{side}²",
+            )
+            below += shares[:, i]
+        ax.set(title=title, xlabel="step", xticks=range(len(looks)), ylim=(0, 100))
+        ax.set_xticklabels(looks)
+    np.atleast_1d(axes)[0].set_ylabel("mined negatives, %")
+    figure.legend(
+        *np.atleast_1d(axes)[0].get_legend_handles_labels(),
+        loc="outside right upper",
+        frameon=False,
+        title="map",
+    )
+    return figure
+
+
+# ---- curvature along a start
+
+
+@dataclass(frozen=True)
+class Bend:
+    """The largest curvature of the loss of one batch, before the step was taken."""
+
+    step: int
+    rate: float
+    loss: float
+    curvature: float  # negative where the loss bends downwards most
+    most: str  # the parameter with the largest share of that direction
+    share: float
+
+
+def bends(name: str, seed: int, folder: Path = CURVATURE) -> list[Bend]:
+    """A recording of `data_scripts/curvature.py`."""
+    _, *lines = (json.loads(line) for line in (folder / f"{name}-{seed}.jsonl").read_text().splitlines())
+    return [Bend(**line) for line in lines]
+
+
+def edges_along(tracks: dict[str, list[Bend]]) -> Figure:
+    """The rate that the curvature of the moment allows, over the steps, and the rate that was used."""
+    figure, ax = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+    for (title, track), color, mark in zip(tracks.items(), (BLUE, RED, GREEN, ORANGE), "osD^", strict=False):
+        up = [b for b in track if b.curvature > 0]
+        ax.plot(
+            [b.step for b in up],
+            [curvature.edge(b.curvature, 0.9) for b in up],
+            mark + "-",
+            color=color,
+            markersize=4,
+            label=title,
+        )
+        ax.axhline(track[-1].rate, color=color, linestyle=":", linewidth=1.4)
+        ax.text(55, track[-1].rate, f"used: {track[-1].rate:g}", color=color, va="bottom", fontsize=8)
+    ax.set(
+        xlabel="step", ylabel="rate that the curvature allows", yscale="log", xscale="log", xlim=(0.85, 300)
+    )
+    ax.set_xticks([1, 3, 10, 30, 100, 300], ["1", "3", "10", "30", "100", "300"])
+    ax.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure
+
+
+# ---- a NaN, layer by layer
+
+
+def watched_steps(name: str, seed: int, folder: Path = ANATOMY) -> list[WatchedStep]:
+    """A recording of `data_scripts/anatomy.py`."""
+    _, *lines = (json.loads(line) for line in (folder / f"{name}-{seed}.jsonl").read_text().splitlines())
+    return [
+        WatchedStep(**line | {"layers": {n: Layer(**v) for n, v in line["layers"].items()}}) for line in lines
+    ]
+
+
+def layers_drawn(steps: Sequence[WatchedStep]) -> Figure:
+    """Two maps of layers over steps: the largest number that came out, the step relative to the kernel."""
+    names = [name for name in steps[0].layers if name.startswith("body")] + [
+        "loc.fc7",
+        "conf.conv4_3",
+        "conf.fc7",
+    ]
+    figure, axes = plt.subplots(1, 2, figsize=(10, 5.2), sharey=True, layout="constrained")
+    for ax, what, limits, title in (
+        (axes[0], "output", (1e-1, 1e6), "largest number that comes out"),
+        (axes[1], "update", (1e-3, 1e1), "step, relative to the kernel"),
+    ):
+        table = np.array([[getattr(step.layers[name], what) for step in steps] for name in names])
+        shown = ax.imshow(
+            np.where(np.isfinite(table), table, np.nan), norm=LogNorm(*limits), cmap="cividis", aspect="auto"
+        )
+        for (y, x), value in np.ndenumerate(table):
+            if not math.isfinite(value) and what == "output":
+                ax.text(
+                    x,
+                    y,
+                    "inf" if math.isinf(value) else "NaN",
+                    ha="center",
+                    va="center",
+                    fontsize=7,
+                    color=BLACK,
+                )
+        ax.set(title=title, xlabel="step", xticks=range(len(steps)))
+        figure.colorbar(shown, ax=ax, extend="both", shrink=0.8)
+    axes[0].set_yticks(
+        range(len(names)), [n.removeprefix("body.").removesuffix(".0") for n in names], fontsize=8
+    )
+    return figure
+
+
+# ---- remedies
+
+
+def remedies(names: Sequence[str], at: int = 190) -> Figure:
+    """What ten starts came to: the mean confidence loss of ten steps, a dot each; crosses on the right broke."""
+    figure, ax = plt.subplots(figsize=(8, 0.5 * len(names) + 1.2), layout="constrained")
+    edge = 22.0
+    for y, name in enumerate(reversed(names)):
+        starts = arm(name)
+        alive = [float(s["confidence"][at : at + 10].mean()) for s in starts if s.broke is None]
+        ax.plot(alive, [y] * len(alive), "o", color=BLUE, alpha=0.6)
+        broken = sum(s.broke is not None for s in starts)
+        if broken:
+            ax.plot([edge], [y], "x", color=RED, markersize=9)
+            ax.text(edge + 0.5, y, f"{broken} NaN", va="center", fontsize=9, color=BLACK)
+    for level in (NO_OPINION, BACKGROUND_ONLY):
+        ax.axvline(level, color=GREEN, linestyle=":")
+    ax.set_yticks(range(len(names)), [ARMS[name] for name in reversed(names)])
+    ax.set(
+        xlabel=f"confidence loss, mean of steps {at} to {at + 9}", xlim=(3, 26), ylim=(-0.6, len(names) - 0.4)
+    )
+    return figure

@@ -1,0 +1,238 @@
+"""Explorer of chapter 07: replay a recorded start, pause it, say what it will do next, and see."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import ipywidgets
+import torch
+from matplotlib.figure import Figure
+
+from course.instability.starts import ARMS, BACKGROUND_ONLY, FOLDER, NO_OPINION, WINDOW, Start, arm
+from course.kit import pictures
+from course.kit.board import Board, as_url, layer
+from course.kit.explorer import Explorer, html_text, row
+from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED
+from ssdlib.records import CLASSES
+
+FALLS, STAYS, RISES, BREAKS = (
+    "falls by a tenth or more",
+    "stays where it is",
+    "rises by a tenth or more",
+    "ends in NaN",
+)
+AHEAD = 50  # steps that a guess looks ahead
+BEGIN = 60  # where a start is shown first, if it got so far
+VIEW = (-12.0, -18.0, 756.0, 312.0)  # the picture, and two panels on its right
+LEFT, RIGHT = 350.0, 748.0
+PANELS = {
+    "confidence": (14.0, 168.0, 4.0, 100.0),
+    "gradient": (196.0, 300.0, 0.3, 3000.0),
+}  # top, bottom, values
+AWAY = -9000.0  # where the board's pointer waits: unseen, so that only its steps count
+WATCHED = 30  # of the mini VOC's test scenes: the picture whose detections were written down
+GREY = "#707070"
+
+
+def what_next(start: Start, step: int, ahead: int = AHEAD) -> str | None:
+    """What the confidence loss did in the `ahead` steps after `step`, the means of ten steps compared; None where the
+    recording is too short to say."""
+    if start.broke and len(start) <= step + ahead:
+        return BREAKS
+    confidence = start["confidence"]
+    if step < WINDOW or len(confidence) < step + ahead:
+        return None
+    before, after = (
+        confidence[step - WINDOW : step].mean(),
+        confidence[step + ahead - WINDOW : step + ahead].mean(),
+    )
+    return FALLS if after < 0.9 * before else RISES if after > 1.1 * before else STAYS
+
+
+class Replay(Explorer):
+    """Choose a way to start and one of its ten starts, scrub through the steps, guess what comes next."""
+
+    alt = (
+        "Left a picture with the boxes that the network shows at this step; right the confidence loss of one start "
+        "in thick blue among the others in thin grey, with two dashed levels; below it the length of the gradient"
+    )
+
+    def __init__(self, names: Sequence[str] = tuple(ARMS), folder: Path = FOLDER):
+        self.starts = {name: arm(name, folder) for name in names}
+        self.scene = pictures.scene(pictures.mini_test_set()[WATCHED])
+        self.asked = self.right = 0
+        self.verdict = "pause somewhere and say what comes next"
+        label = (
+            "A recorded start. Arrow keys: left and right one step, up and down ten; a click goes to a step."
+        )
+        keys = dict(pointer_mode="click", pointer=[AWAY] * 2, pointer_limits=[-1e5] * 2 + [1e5] * 2)
+        self.board = Board(label=label, view=list(VIEW), width=860, picture_alpha=0.6, key_step=1.0, **keys)
+        self.board.picture = as_url(self.scene.pixels)
+        self.arm = ipywidgets.Dropdown(options=[(ARMS[name], name) for name in names], description="way")
+        self.which = ipywidgets.IntSlider(0, min=0, max=0, description="start")
+        self.step = ipywidgets.IntSlider(0, min=0, max=1, description="step")
+        self.future = ipywidgets.Checkbox(False, description="show the future", indent=False)
+        self.guess = ipywidgets.RadioButtons(
+            options=[FALLS, STAYS, RISES, BREAKS], value=None, layout=ipywidgets.Layout(width="auto")
+        )
+        self.text, self.said = html_text(width="330px"), html_text(width="330px")
+        self.arm.observe(self._load, "value")
+        self.which.observe(self._begin, "value")
+        for widget in (self.step, self.future):
+            widget.observe(self._show, "value")
+        self.guess.observe(self._guessed, "value")
+        self.board.observe(self._pointed, "pointer")
+        heading = html_text(f"<b>The confidence loss in the next {AHEAD} steps</b>")
+        below = row(self.text, ipywidgets.VBox([heading, self.guess, self.said]))
+        super().__init__([row(self.arm, self.which, self.step, self.future), self.board, below])
+        self._load()
+
+    @property
+    def start(self) -> Start:
+        return self.starts[self.arm.value][self.which.value]
+
+    def _load(self, change: object = None) -> None:
+        self.which.max = len(self.starts[self.arm.value]) - 1
+        self._begin()
+
+    def _begin(self, change: object = None) -> None:
+        self.step.max = len(self.start)
+        self.step.value = min(BEGIN, len(self.start) - 1)
+        self._show()
+
+    def _pointed(self, change: dict) -> None:
+        """A step of the unseen pointer is an arrow key; anything else is a click."""
+        (x, y), (old_x, old_y) = self.board.pointer, change["old"]
+        if x > AWAY / 2:
+            if x >= LEFT - 5:
+                share = (x - LEFT) / (RIGHT - LEFT)
+                self.step.value = min(max(round(share * self._longest()), 0), self.step.max)
+            self.board.pointer = [AWAY, AWAY]
+        elif old_x < AWAY / 2:
+            self.step.value = min(
+                max(round(self.step.value + x - old_x - 10 * (y - old_y)), 0), self.step.max
+            )
+
+    def _guessed(self, change: object = None) -> None:
+        said = self.guess.value
+        if said is None:
+            return
+        self.guess.value = None  # first: who reads the verdict can answer again at once
+        truth = what_next(self.start, self.step.value)
+        if truth is None:
+            self.verdict = f"the recording doesn't say: {WINDOW} steps before and {AHEAD} after are needed"
+        else:
+            self.asked, self.right = self.asked + 1, self.right + (truth == said)
+            self.verdict = f"{'✓' if truth == said else '✗'} you: {said}; the recording: it {truth}"
+            self.step.value = min(self.step.value + AHEAD, self.step.max)
+        self._show()
+
+    # ---- what is shown
+
+    def _longest(self) -> int:
+        return max(len(s) for s in self.starts[self.arm.value])
+
+    def _curve(self, start: Start, column: str, until: int) -> list[float]:
+        top, bottom, low, high = PANELS[column]
+        values = start[column][:until].clamp(low, high)
+        x = LEFT + (RIGHT - LEFT) * torch.arange(len(values)) / self._longest()
+        y = bottom - (bottom - top) * (values / low).log() / math.log(high / low)
+        return torch.stack([x, y], dim=1).flatten().tolist()
+
+    def _marks(self) -> list[tuple[int, float]]:
+        """Steps to write under the lower panel, and where."""
+        longest = self._longest()
+        every = next(e for e in (5, 10, 50, 100) if longest / e <= 10 or e == 100)
+        return [(step, LEFT + (RIGHT - LEFT) * step / longest) for step in range(0, longest, every)]
+
+    def _panels(self) -> list[dict]:
+        layers = []
+        for column, (top, bottom, low, high) in PANELS.items():
+            box = torch.tensor([LEFT, top, RIGHT, bottom])
+            layers.append(layer(box, "#ffffff", line=0, fill=1))
+            marks = [value for value in (1, 10, 100, 1000) if low <= value <= high]
+            lines = [[LEFT, y, RIGHT, y] for y in (_height(column, value) for value in marks)]
+            layers.append(layer(color=GREY, line=0.5, curves=lines))
+            texts = [(LEFT - 30, _height(column, value) + 6, f"{value}") for value in marks]
+            name = "confidence loss" if column == "confidence" else "length of the gradient, by step"
+            if column == "gradient":
+                texts += [(x - 8, bottom + 12, f"{step}") for step, x in self._marks()]
+            layers.append(layer(color="#e8e8e8", texts=[*texts, (LEFT, top, name)]))
+        for value, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
+            y = _height("confidence", value)
+            layers.append(layer(color=GREEN, line=1.3, dash=(6, 4), curves=[[LEFT, y, RIGHT, y]]))
+            layers.append(layer(color="#ffffff", texts=[(RIGHT - 110, y - 1, f"{name} {value:.1f}")]))
+        return layers
+
+    def _show(self, change: object = None) -> None:
+        start, step = self.start, self.step.value
+        until = len(start) if self.future.value else step
+        layers = self._panels()
+        for column in PANELS:
+            others = [
+                self._curve(s, column, self._longest() if self.future.value else step) for s in self._others()
+            ]
+            layers.append(layer(color=GREY, line=1, alpha=0.5, curves=others))
+            layers.append(layer(color=BLUE, line=2.6, curves=[self._curve(start, column, until)]))
+        x = LEFT + (RIGHT - LEFT) * step / self._longest()
+        layers.append(
+            layer(color=BLACK, line=1.5, curves=[[x, PANELS["confidence"][0], x, PANELS["gradient"][1]]])
+        )
+        if start.broke and until == len(start):
+            end = LEFT + (RIGHT - LEFT) * len(start) / self._longest()
+            layers.append(layer(color=RED, texts=[(end - 30, PANELS["confidence"][0] + 22, "NaN")]))
+        layers += self._picture(start.seen_at(step))
+        lines = self.summary()
+        with self.board.hold_sync():
+            self.board.scene = {"layers": layers}
+            self.board.status = lines[0]
+        self.text.value = "<br>".join(lines[1:])
+        self.said.value = f"{self.verdict}<br><b>{self.right} of {self.asked} right</b>"
+
+    def _others(self) -> list[Start]:
+        return [s for s in self.starts[self.arm.value] if s is not self.start]
+
+    def _picture(self, found: list[list[float]]) -> list[dict]:
+        named = zip(self.scene.boxes.tolist(), self.scene.names, strict=True)
+        texts = [(box[0], box[1], name) for box, name in named]
+        layers = [layer(self.scene.boxes, ORANGE, line=3), layer(color=ORANGE, texts=texts)]
+        for place, (label, score, *corners) in enumerate(found):
+            caption = (
+                [(corners[0], corners[3] + 14, f"{CLASSES[int(label)]} {score:.2f}")] if place < 3 else []
+            )
+            strong = 0.35 + 0.65 * score
+            layers.append(
+                layer(torch.tensor(corners), BLUE, line=2, alpha=strong, dash=(4, 3), texts=caption)
+            )
+        return layers
+
+    def summary(self) -> list[str]:
+        start, step = self.start, self.step.value
+        at = min(step, len(start)) - 1
+        if at < 0:
+            return ["before the first step", f"rate {start.head['rate']:g}"]
+        broken = start.broke and step == len(start)
+        said = f"after {step} of {len(start)} steps: confidence {start['confidence'][at]:.4g}"
+        looked = max(s for s in start.detections if s <= step)
+        return [
+            said + (f"; then NaN, first in the {start.broke['tensor']}" if broken else ""),
+            f"localisation {start['localisation'][at]:.3g}, rate {start['rate'][at]:.2g}",
+            f"gradient {start['gradient'][at]:.3g} long, largest step {start['update_ratio'][at]:.2g} of a kernel",
+            f"{start['positives'][at]:.0f} positives, {start['negatives'][at]:.0f} mined negatives",
+            f"conv4_3 {start['conv4_3'][at]:.2g}, fc7 {start['fc7'][at]:.2g} (root mean square)",
+            f"{start['dead'][at]:.0%} of the body's channels are dead in this batch",
+            f"the boxes are those of step {looked}, the ten best",
+        ]
+
+    def still(self) -> Figure:
+        return self.stacked()
+
+    def state(self) -> str:
+        fate = f"{len(self.start)} steps" + (", NaN" if self.start.broke else "")
+        guesses = f"{self.right} of {self.asked} right"
+        return f"{self.arm.value} {self.start.seed}, {fate}, step {self.step.value}, {guesses}"
+
+
+def _height(column: str, value: float) -> float:
+    top, bottom, low, high = PANELS[column]
+    return bottom - (bottom - top) * math.log(value / low) / math.log(high / low)

@@ -1,0 +1,1 @@
+"""What all topics share: the board, explorers, checks of exercises, self-tests, pictures."""

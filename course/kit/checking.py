@@ -1,0 +1,185 @@
+"""What an exercise's check does: run the answer on cases, find the box and the rule that failed, say which mistake.
+
+An `Exercise` knows the right function, cases to try it on, and the mistakes people make, each as a function that
+makes it. An answer that agrees with such a function on every case gets the sentence that belongs to it; another
+wrong answer gets the first case it fails on, with what came and what was wanted, drawn.
+"""
+
+import base64
+import copy
+import html
+import io
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from course.kit.comparing import TOLERANCE, agree, difference, same, short
+from course.kit.inline import marked, plain
+
+TODO, WRONG, RIGHT = "todo", "wrong", "right"
+MARKS = {TODO: "○ not yet", WRONG: "✗ not right", RIGHT: "✓ right"}
+COLOURS = {TODO: "#5a5a5a", WRONG: "#B34700", RIGHT: "#006B4E"}  # under white letters: readable on any page
+FILL_IN = "Fill in the cell above, run it, then run this one again."
+
+
+@dataclass(frozen=True)
+class Case:
+    """Arguments to try an answer on, and what to call them in a sentence."""
+
+    name: str
+    arguments: tuple
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A known way to get it wrong: what it gives, and the sentence for whoever made it."""
+
+    says: str
+    gives: Any  # a function where the exercise asks for one, else a value
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found, shown as a line with a mark, and a picture where there is something to see."""
+
+    exercise: str
+    state: str
+    message: str
+    figure: Figure | None = None
+
+    def __repr__(self) -> str:
+        return f"{MARKS[self.state]} · {self.exercise} · {self.message}"
+
+    def _repr_html_(self) -> str:
+        style = f"border-left:6px solid {COLOURS[self.state]};padding:4px 12px"
+        head = f"{badge(MARKS[self.state], COLOURS[self.state])} · {marked(self.exercise)}"
+        shown = "" if self.figure is None else f"<br>{_as_img(self.figure, plain(self.message))}"
+        return f"<div role='status' style='{style}'>{head}<br>{marked(self.message)}{shown}</div>"
+
+
+@dataclass
+class Exercise:
+    """A task with its check: call it with the answer.
+
+    `right` is a function, or a value where the exercise asks for a number, a list or a tensor. `draw(ax, case,
+    found, wanted)` may show a failed case.
+    """
+
+    title: str
+    right: Any
+    cases: Sequence[Case] = ()
+    mistakes: Sequence[Mistake] = ()
+    praise: str = "It does what it should."
+    draw: Callable[[Axes, Case, Any, Any], None] | None = None
+    tolerance: float = TOLERANCE
+    size: tuple[float, float] = field(default=(4.0, 3.6))
+
+    def __call__(self, answer: Any) -> Verdict:
+        if answer is None or answer is ...:
+            return Verdict(self.title, TODO, FILL_IN)
+        if not callable(self.right):
+            return self._judge_value(answer)
+        if not callable(answer):
+            return self._verdict(f"this wants a function; {short(answer)} is a {type(answer).__name__}")
+        return self._judge_function(answer)
+
+    def _judge_value(self, answer: Any) -> Verdict:
+        if agree(answer, self.right, self.tolerance):
+            return Verdict(self.title, RIGHT, self.praise)
+        for mistake in self.mistakes:
+            if agree(answer, mistake.gives, self.tolerance):
+                return self._verdict(mistake.says)
+        if callable(answer):
+            return self._verdict(f"yours is a {type(answer).__name__}; a value was asked for")
+        return self._verdict(difference(answer, self.right, self.tolerance, tell=False))
+
+    def _judge_function(self, answer: Callable) -> Verdict:
+        found, wanted = [], []
+        for case in self.cases:
+            given = copy.deepcopy(case.arguments)
+            try:
+                found.append(answer(*given))
+            except NotImplementedError:
+                return Verdict(self.title, TODO, FILL_IN)
+            except KeyboardInterrupt:
+                return self._verdict(f"{case.name}: your function ran until you stopped it; does a loop end?")
+            except Exception as error:  # whatever a learner's code may do
+                return self._verdict(_stopped(error, case))
+            if not same(given, case.arguments):
+                return self._verdict(f"your function changed what it was given ({case.name}); work on a copy")
+            wanted.append(self.right(*copy.deepcopy(case.arguments)))
+        if all(value is None or value is ... for value in found):
+            returns = "" if _is_empty(answer) else " If it is filled in: a `return` is missing."
+            return Verdict(self.title, TODO, FILL_IN + returns)
+        bad = [i for i in range(len(found)) if not agree(found[i], wanted[i], self.tolerance)]
+        if not bad:
+            return Verdict(self.title, RIGHT, self.praise)
+        first = bad[0]
+        known = next((m for m in self.mistakes if self._made(m, found)), None)
+        message = f"{self.cases[first].name}: {difference(found[first], wanted[first], self.tolerance)}"
+        if known:
+            message = f"{known.says} ({message})"
+        return self._verdict(message, self._picture(self.cases[first], found[first], wanted[first]))
+
+    def _made(self, mistake: Mistake, found: Sequence[Any]) -> bool:
+        """Whether the answer gives what this mistake gives, on every case."""
+        for case, value in zip(self.cases, found, strict=True):
+            try:
+                if not agree(value, mistake.gives(*copy.deepcopy(case.arguments)), self.tolerance):
+                    return False
+            except Exception:  # the mistake can't be made on this case
+                return False
+        return True
+
+    def _picture(self, case: Case, found: Any, wanted: Any) -> Figure | None:
+        if self.draw is None:
+            return None
+        figure, ax = plt.subplots(figsize=self.size, layout="constrained")
+        plt.close(figure)  # shown by the verdict, not by the notebook
+        try:
+            self.draw(ax, case, found, wanted)
+        except Exception:  # an answer too strange to draw; the sentence has to do
+            return None
+        return figure
+
+    def _verdict(self, message: str, figure: Figure | None = None) -> Verdict:
+        return Verdict(self.title, WRONG, message, figure)
+
+
+def _stopped(error: Exception, case: Case) -> str:
+    """An exception in a learner's code, as one sentence with the line of that code, not of the library it called."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    lines = [frame.line for frame in frames if frame.filename == frames[0].filename and frame.line]
+    at = f" in the line `{lines[-1]}`" if lines else ""
+    text = str(error).strip().splitlines()
+    return f"{case.name}: your function stopped with {type(error).__name__}{at}" + (
+        f": {text[0]}" if text else ""
+    )
+
+
+def _is_empty(answer: Callable) -> bool:
+    """Whether a function holds nothing but `...`."""
+    code = getattr(answer, "__code__", None)
+    return (
+        code is not None
+        and not code.co_names
+        and code.co_nlocals == code.co_argcount
+        and len(code.co_code) < 9
+    )
+
+
+def badge(text: str, colour: str) -> str:
+    """White letters on a dark colour: readable on a light page and on a dark one."""
+    return f"<b style='background:{colour};color:#fff;padding:1px 7px;border-radius:3px'>{text}</b>"
+
+
+def _as_img(figure: Figure, alt: str) -> str:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=80)
+    data = base64.b64encode(out.getvalue()).decode()
+    return f"<img alt='{html.escape(alt, quote=True)}' src='data:image/png;base64,{data}'>"

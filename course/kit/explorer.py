@@ -1,0 +1,76 @@
+"""What every explorer is: widgets, a state one can read, a still picture for pages without a kernel."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import ipywidgets
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from course.kit.board import Board
+from course.kit.keys import Keys
+
+
+class Explorer(ipywidgets.VBox):
+    """Base of the explorers. A subclass has a `board`, `state()` (short text), `summary()` (the numbers beside the
+    picture, as lines of text) and `alt` (what the picture shows, for whoever can't see it).
+
+    The still picture travels with the widget: a page without a kernel, a printed page, a preview shows it instead.
+    """
+
+    alt = "An explorer; run the page to use it."
+    board: Board
+
+    def __init__(self, children: Sequence[ipywidgets.Widget]):
+        super().__init__([*children, Keys()])
+
+    def state(self) -> str:
+        raise NotImplementedError
+
+    def summary(self) -> list[str]:
+        return []
+
+    def still(self) -> Figure:
+        """The board as it stands and the summary beside it."""
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(9, 4.6), width_ratios=(1, 0.9), layout="constrained"
+        )
+        plt.close(figure)
+        self.board.on(left)
+        right.set_axis_off()
+        right.text(0, 1, "\n".join(self.summary()), va="top", fontsize=10, linespacing=1.5, wrap=True)
+        return figure
+
+    def stacked(self) -> Figure:
+        """A still picture for wide boards: the summary below."""
+        figure = Figure(figsize=(9, 6.2), layout="constrained")
+        upper, lower = figure.subplots(2, 1, height_ratios=(3, 1))
+        self.board.on(upper)
+        lower.set_axis_off()
+        lower.text(0, 1, "\n".join(self.summary()), va="top", fontsize=10)
+        return figure
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.state()})"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+        found = super()._repr_mimebundle_(**kwargs)
+        data = dict(found[0] if isinstance(found, tuple) else found or {})
+        data["text/plain"] = repr(self)
+        figure = self.still()
+        out = io.BytesIO()
+        figure.savefig(out, format="png", dpi=80)
+        data["image/png"] = base64.b64encode(out.getvalue()).decode()
+        return data, {"image/png": {"alt": self.alt}}
+
+
+def row(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:
+    """Widgets side by side, wrapping where the page is narrow."""
+    return ipywidgets.HBox(widgets, layout=ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start"))
+
+
+def html_text(html: str = "", width: str = "auto") -> ipywidgets.HTML:
+    """Text beside a picture."""
+    return ipywidgets.HTML(html, layout=ipywidgets.Layout(width=width, margin="0 0 0 12px"))

@@ -1,0 +1,558 @@
+"""Checks of chapter 04: offsets, smooth L1, -log p(background), hard negatives, the whole loss; loops beside them."""
+
+from math import log
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from course.kit.checking import Case, Exercise, Mistake
+from ssdlib import coding
+from ssdlib.box_ops import to_cxcywh
+from ssdlib.loss import NEGATIVE_RATIO, hard_negatives
+from ssdlib.plots import BLACK, ORANGE, RED, boxes_on
+
+
+def _table_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """The losses; positives marked +, wanted framed in orange, yours in red and dashed."""
+    losses, positive, _ = case.arguments
+    ax.imshow(losses.numpy(), cmap="Greys", vmin=0, vmax=2.2 * float(losses.max()), aspect="auto")
+    for b, line in enumerate(losses.tolist()):
+        for k, loss in enumerate(line):
+            ax.text(k, b, f"{loss:.1f}" + "\n+" * bool(positive[b, k]), ha="center", va="center", fontsize=9)
+    for mask, color, style, inset in ((wanted, ORANGE, "-", 0.03), (found, RED, "--", 0.1)):
+        if torch.as_tensor(mask).shape != losses.shape:
+            continue  # an answer of another shape has no place in the table
+        for b, k in torch.as_tensor(mask).bool().nonzero().tolist():
+            corner, side = (k - 0.5 + inset, b - 0.5 + inset), 1 - 2 * inset
+            ax.add_patch(
+                Rectangle(corner, side, side, fill=False, edgecolor=color, linestyle=style, linewidth=3)
+            )
+    ax.set(xlabel="anchor", ylabel="image", xticks=range(losses.shape[1]), yticks=range(len(losses)))
+    ax.set_title("+ positive; framed: wanted; dashed red: yours", fontsize=9)
+
+
+def mined(
+    losses: Tensor,
+    positive: Tensor,
+    wanted: Tensor | float,
+    filled: float | None = -torch.inf,
+    largest: bool = True,
+    ranked: bool = True,
+    keep: bool = False,
+) -> Tensor:
+    """The rule, and what becomes of it: `filled` stands for positives, `ranked` sorts twice."""
+    losses = losses if filled is None else losses.masked_fill(positive, filled)
+    order = losses.argsort(dim=1, descending=largest, stable=True)
+    chosen = (order.argsort(dim=1) if ranked else order) < wanted
+    return chosen if keep else chosen & ~positive
+
+
+def by_loops(losses: Tensor, positive: Tensor, ratio: float) -> Tensor:
+    """One image, one negative after the other, so that nobody has to believe it."""
+    chosen = torch.zeros_like(positive)
+    for b in range(len(losses)):
+        background = [k for k in range(losses.shape[1]) if not positive[b, k]]
+        background.sort(key=lambda k: -float(losses[b, k]))
+        for k in background[: int(ratio * int(positive[b].sum()))]:
+            chosen[b, k] = True
+    return chosen
+
+
+def _whole_batch(losses: Tensor, positive: Tensor, ratio: float) -> Tensor:
+    flat = mined(losses.reshape(1, -1), positive.reshape(1, -1), ratio * positive.sum())
+    return flat.reshape(positive.shape)
+
+
+def count(positive: Tensor, ratio: float) -> Tensor:
+    return ratio * positive.sum(dim=1, keepdim=True)
+
+
+TOY = torch.tensor([[2.8, 0.3, 1.9, 0.1, 3.5, 0.7, 0.2, 2.2, 1.1, 0.4, 1.6, 0.9]])
+TOY_POSITIVE = torch.tensor([[True, False, False, False, False, True, *[False] * 6]])
+PAIR = torch.tensor([[0.9, 0.2, 1.4, 0.6, 0.3, 0.5], [2.9, 2.1, 3.4, 1.7, 2.5, 3.1]])
+PAIR_POSITIVE = torch.tensor([[False, True, *[False] * 4], [False] * 6])
+FULL = torch.tensor([[0.2, 0.4, 0.6, 0.8, 1.2]])
+FULL_POSITIVE = torch.tensor([[True, False, True, True, False]])
+
+mining = Exercise(
+    "4.4 hard negatives",
+    by_loops,
+    cases=[
+        Case("the toy of the page", (TOY, TOY_POSITIVE, 3)),
+        Case("two images, the second without objects", (PAIR, PAIR_POSITIVE, 3)),
+        Case("fewer negatives than wanted", (FULL, FULL_POSITIVE, 3)),
+        Case("ratio 1", (TOY, TOY_POSITIVE, 1)),
+    ],
+    mistakes=[
+        Mistake(
+            "the order isn't the rank: `order[0]` is the anchor that comes first. Sort the order once more, or "
+            "write True at the first places of the order",
+            lambda loss, positive, ratio: mined(loss, positive, count(positive, ratio), ranked=False),
+        ),
+        Mistake(
+            "positives were ranked too and took places; take them out before the ranking",
+            lambda loss, positive, ratio: mined(loss, positive, count(positive, ratio), filled=None),
+        ),
+        Mistake(
+            "positives have been chosen as negatives; they answer for an object and can't be background",
+            lambda loss, positive, ratio: mined(
+                loss, positive, count(positive, ratio), filled=None, keep=True
+            ),
+        ),
+        Mistake(
+            "where negatives run out, positives were chosen: the count says 9, but only 2 are there",
+            lambda loss, positive, ratio: mined(loss, positive, count(positive, ratio), keep=True),
+        ),
+        Mistake(
+            "those are the easiest negatives; the largest losses are the hard ones",
+            lambda loss, positive, ratio: mined(
+                loss, positive, count(positive, ratio), filled=torch.inf, largest=False
+            ),
+        ),
+        Mistake("the images were ranked together; each image has its own ranking", _whole_batch),
+        Mistake(
+            "every image got `ratio` negatives; it is `ratio` for each of its positives",
+            lambda loss, positive, ratio: mined(loss, positive, ratio),
+        ),
+        Mistake(
+            "an image without positives gets no negatives: 3 times 0 is 0",
+            lambda loss, positive, ratio: mined(loss, positive, count(positive, ratio).clamp(min=1)),
+        ),
+        Mistake(
+            "one too many: ranks begin with 0, so it is rank < count, not <=",
+            lambda loss, positive, ratio: mined(loss, positive, count(positive, ratio) + 1),
+        ),
+        Mistake(
+            "the positives are marked True too; only the hard negatives were asked for",
+            lambda loss, positive, ratio: by_loops(loss, positive, ratio) | positive,
+        ),
+        Mistake(
+            "the count is that of the whole batch; each image counts its own positives: `sum(dim=1, keepdim=True)`",
+            lambda loss, positive, ratio: mined(loss, positive, ratio * positive.sum()),
+        ),
+        Mistake(
+            "`ratio` is given, and it isn't always 3",
+            lambda loss, positive, ratio: mined(loss, positive, count(positive, NEGATIVE_RATIO)),
+        ),
+        Mistake(
+            "those are the numbers of the anchors; a table of True and False was asked for, like `positive`",
+            lambda loss, positive, ratio: by_loops(loss, positive, ratio).nonzero(),
+        ),
+        Mistake(
+            "all background anchors are chosen; only `ratio` times as many as positives are wanted",
+            lambda loss, positive, ratio: ~positive,
+        ),
+    ],
+    praise="The hardest, per image, never a positive: `loss.hard_negatives`.",
+    draw=_table_on,
+    size=(7.0, 2.6),
+)
+
+
+V = torch.tensor(coding.VARIANCES)
+
+# ---- 4.1 offsets
+
+ANCHOR = torch.tensor([120.0, 90.0, 180.0, 210.0])  # centre 150, 150, size 60 x 120
+
+
+def _offsets_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """The anchor, the object, and the box that the found offsets stand for."""
+    box, anchor = case.arguments
+    yours = coding.decode(torch.as_tensor(found).float(), anchor)
+    for one, color, dashed in ((anchor, BLACK, False), (box, ORANGE, False), (yours, RED, True)):
+        boxes_on(ax, one[None], color=color, dashed=dashed)
+    ax.set(xlim=(0, 300), ylim=(300, 0), aspect="equal")
+    ax.set_title("black: anchor; orange: object\ndashed red: the box that your offsets mean", fontsize=9)
+
+
+def _other(shift: float, growth: float, log_: bool = True, by_object: bool = False) -> Any:
+    """An encoder with other scales, without the logarithm, or with the object's size below."""
+
+    def encode(box: Tensor, anchor: Tensor) -> Tensor:
+        g, p = to_cxcywh(box), to_cxcywh(anchor)
+        size = (g if by_object else p)[2:]
+        ratio = g[2:] / p[2:]
+        return torch.cat([(g[:2] - p[:2]) / size / shift, (ratio.log() if log_ else ratio) / growth])
+
+    return encode
+
+
+def _as_centres(box: Tensor, anchor: Tensor) -> Tensor:
+    return torch.cat([(box[:2] - anchor[:2]) / anchor[2:], (box[2:] / anchor[2:]).log()]) / V
+
+
+_SHIFT, _Y, ONES = (
+    torch.tensor([True, True, False, False]),
+    torch.tensor([False, True, False, False]),
+    torch.ones(4),
+)
+
+
+def _size(anchor: Tensor) -> Tensor:
+    """Width and height of the anchor where offsets are shifts, 1 where they are growths."""
+    return torch.cat([to_cxcywh(anchor)[2:], torch.ones(2)])
+
+
+encode = Exercise(
+    "4.1 offsets",
+    coding.encode,
+    cases=[
+        Case("the pair of the page", (torch.tensor([126.0, 105.0, 198.0, 213.0]), ANCHOR)),
+        Case("object and anchor are the same", (ANCHOR, ANCHOR)),
+        Case("a small object", (torch.tensor([150.0, 120.0, 180.0, 150.0]), ANCHOR)),
+        Case("a wide object", (torch.tensor([40.0, 100.0, 240.0, 180.0]), ANCHOR)),
+    ],
+    mistakes=[
+        Mistake("the scales .1 and .2 are missing", _other(1, 1)),
+        Mistake("you multiplied by .1 and .2; writing divides by them, reading multiplies", _other(10, 5)),
+        Mistake("you divided by the squares, .01 and .04: divide by .1 and .2 once", _other(0.01, 0.04)),
+        Mistake("all four are divided by .1; the two sizes have .2", _other(0.1, 0.1)),
+        Mistake(
+            "the sizes want a logarithm: a box of the same size has growth 0", _other(0.1, 0.2, log_=False)
+        ),
+        Mistake(
+            "the shift is measured in widths and heights of the anchor, not of the object: when reading, only the "
+            "anchor is known",
+            _other(0.1, 0.2, by_object=True),
+        ),
+        Mistake(
+            "the sign is wrong: it says how the anchor has to move to the object",
+            lambda box, anchor: -coding.encode(box, anchor),
+        ),
+        Mistake("these are corners; the formula wants centre, width and height first", _as_centres),
+        Mistake("the other way round: shifts are divided by .1, growths by .2", _other(0.2, 0.1)),
+        Mistake(
+            "the shift is still in px: divide it by the anchor's width and height",
+            lambda box, anchor: coding.encode(box, anchor) * _size(anchor),
+        ),
+        Mistake(
+            "y is measured in heights of the anchor, not in widths",
+            lambda box, anchor: (
+                coding.encode(box, anchor) * (_size(anchor) / _size(anchor)[0]).where(_Y, ONES)
+            ),
+        ),
+        Mistake(
+            "growth is the logarithm of the ratio, ln(72 / 60), not the difference in widths of the anchor",
+            lambda box, anchor: coding.encode(box, anchor).where(
+                _SHIFT, ((0.2 * coding.encode(box, anchor)).exp() - 1) / 0.2
+            ),
+        ),
+        Mistake(
+            "the ratio is upside down: object by anchor, so that a larger object has a growth above 0",
+            lambda box, anchor: coding.encode(box, anchor) * torch.tensor([1.0, 1, -1, -1]),
+        ),
+        Mistake(
+            "the natural logarithm is meant, `log`, not `log10`",
+            lambda box, anchor: coding.encode(box, anchor) / torch.tensor([1, 1, log(10), log(10)]),
+        ),
+        Mistake(
+            "the natural logarithm is meant, `log`, not `log2`",
+            lambda box, anchor: coding.encode(box, anchor) / torch.tensor([1, 1, log(2), log(2)]),
+        ),
+        Mistake(
+            "the order is x, y, width, height: the two shifts come first",
+            lambda box, anchor: coding.encode(box, anchor).roll(2),
+        ),
+    ],
+    praise="Four numbers without a unit, the same for a small and a large anchor: `coding.encode`.",
+    draw=_offsets_on,
+)
+
+
+# ---- 4.2 smooth L1
+
+
+def _curve_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    errors = case.arguments[0]
+    ax.plot(errors, wanted, color=ORANGE, linewidth=3, label="wanted")
+    ax.plot(errors, torch.as_tensor(found), color=RED, linestyle="--", label="yours")
+    ax.set(xlabel="error", ylabel="loss")
+    ax.legend(frameon=False)
+
+
+smooth_l1 = Exercise(
+    "4.2 smooth L1",
+    lambda error: F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none"),
+    cases=[
+        Case("errors from -3 to 3", (torch.linspace(-3, 3, 25),)),
+        Case("four offsets of two anchors", (torch.tensor([[0.5, -0.5, 3.0, 0.0], [1.0, -1.0, -2.5, 0.1]]),)),
+    ],
+    mistakes=[
+        Mistake(
+            "there is a jump at 1: the straight part is |d| - .5, so that both parts meet",
+            lambda d: torch.where(d.abs() < 1, 0.5 * d * d, d.abs()),
+        ),
+        Mistake(
+            "the square has a half before it: .5 d²",
+            lambda d: torch.where(d.abs() < 1, d * d, d.abs() - 0.5),
+        ),
+        Mistake(
+            "the two parts are the wrong way round: the parabola belongs to |d| < 1",
+            lambda d: torch.where(d.abs() < 1, d.abs() - 0.5, 0.5 * d * d),
+        ),
+        Mistake(
+            "take .5 off, don't add it: at 1 both parts are .5",
+            lambda d: torch.where(d.abs() < 1, 0.5 * d * d, d.abs() + 0.5),
+        ),
+        Mistake("that is plain L1; near 0 it should be the parabola .5 d²", lambda d: d.abs()),
+        Mistake("that is the parabola everywhere; beyond 1 it goes on straight", lambda d: 0.5 * d * d),
+        Mistake(
+            "an error of -3 is as bad as one of 3: compare |d| with 1, not d",
+            lambda d: torch.where(d < 1, 0.5 * d * d, d - 0.5),
+        ),
+        Mistake(
+            "the straight part wants |d|; errors below -1 have become negative losses",
+            lambda d: torch.where(d.abs() < 1, 0.5 * d * d, d - 0.5),
+        ),
+        Mistake(
+            "the two parts meet at .5 in yours; they should meet at 1",
+            lambda d: torch.where(d.abs() < 0.5, 0.5 * d * d, d.abs() - 0.5),
+        ),
+        Mistake(
+            "one number came back; the losses of all errors were asked for, sums come later",
+            lambda d: F.smooth_l1_loss(d, torch.zeros_like(d), reduction="sum"),
+        ),
+        Mistake(
+            "one number came back, and a mean: the losses of all errors were asked for",
+            lambda d: F.smooth_l1_loss(d, torch.zeros_like(d)),
+        ),
+    ],
+    praise="A parabola near 0, straight beyond 1, so one wild box can't pull harder than with 1.",
+    draw=_curve_on,
+)
+
+
+# ---- 4.3 -log p(background)
+
+
+def _background_loss(logits: Tensor) -> Tensor:
+    return logits.logsumexp(dim=-1) - logits[..., 0]
+
+
+def _one_maximum(logits: Tensor) -> Tensor:
+    shifted = logits - logits.max()
+    return shifted.exp().sum(dim=-1).log() - shifted[..., 0]
+
+
+def _softmax_by_hand(logits: Tensor) -> Tensor:
+    powers = logits.exp()
+    return -(powers[..., 0] / powers.sum(dim=-1)).log()
+
+
+background_loss = Exercise(
+    "4.3 -log p(background)",
+    _background_loss,
+    cases=[
+        Case("three classes", (torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0], [-1.0, 3.0, 0.0]]),)),
+        Case("large logits", (torch.tensor([[100.0, 90.0, 80.0], [95.0, 100.0, 0.0]]),)),
+        Case("one anchor far above the others", (torch.tensor([[0.0, 200.0, 0.0], [1.0, 0.0, 0.0]]),)),
+    ],
+    mistakes=[
+        Mistake("that is p(background) itself; the loss is -log of it", lambda z: z.softmax(dim=-1)[..., 0]),
+        Mistake("the minus sign is missing: a loss isn't negative", lambda z: -_background_loss(z)),
+        Mistake("that is -logit: without the other classes it is no probability", lambda z: -z[..., 0]),
+        Mistake(
+            "that is 1 - p(background), which ends at 1; -log p has no upper end",
+            lambda z: 1 - z.softmax(dim=-1)[..., 0],
+        ),
+        Mistake(
+            "that is -log p of the best class; the class that is asked for is 0, background",
+            lambda z: -z.log_softmax(dim=-1).max(dim=-1)[0],
+        ),
+        Mistake(
+            "that is -log p of the best object class; background, class 0, is what it should have been",
+            lambda z: -z.log_softmax(dim=-1)[..., 1:].max(dim=-1)[0],
+        ),
+        Mistake(
+            "the softmax went over the anchors; an anchor's classes are its line, `dim=-1`",
+            lambda z: -z.log_softmax(dim=0)[..., 0],
+        ),
+        Mistake(
+            "exp(100) is more than float32 can hold: take each line's maximum off first, or use `logsumexp`",
+            _softmax_by_hand,
+        ),
+        Mistake(
+            "p(background) became 0 in float32, and -log 0 is infinite: take the logarithm before p gets so small, "
+            "with `log_softmax` or `logsumexp`",
+            lambda z: -z.softmax(dim=-1)[..., 0].log(),
+        ),
+        Mistake(
+            "the maximum that you took off is missing after the logarithm: take it off z₀ too, or add it again",
+            lambda z: _background_loss(z) - z.max(dim=-1)[0],
+        ),
+        Mistake(
+            "one number came back; a loss for each line was asked for",
+            lambda z: _background_loss(z).mean(),
+        ),
+        Mistake(
+            "that is -log p of every class; only that of class 0, background, was asked for",
+            lambda z: -z.log_softmax(dim=-1),
+        ),
+        Mistake(
+            "the natural logarithm is meant, not the one to base 10", lambda z: _background_loss(z) / log(10)
+        ),
+        Mistake(
+            "exp(100) is more than float32 can hold: `log_softmax` or `logsumexp` do the sum without it",
+            lambda z: z.exp().sum(dim=-1).log() - z[..., 0],
+        ),
+        Mistake(
+            "you took off one maximum for all lines: the small lines became 0, and log 0 is -inf. Each line wants "
+            "its own",
+            _one_maximum,
+        ),
+    ],
+    praise="This is the number that ranks the negatives, and the term of each one chosen.",
+)
+
+
+# ---- 4.5 the whole loss
+
+
+def _multibox(
+    offsets: Tensor,
+    logits: Tensor,
+    wanted: Tensor,
+    labels: Tensor,
+    negative: Tensor,
+    located: str = "positive",
+    classed: str = "used",
+    reduction: str = "sum",
+    by: str = "positive",
+    weight: float = 1.0,
+    conf: float = 1.0,
+    beta: float = 1.0,
+) -> Tensor:
+    """The loss of one image, and, with other words for its parts, the losses that people get instead."""
+    positive = labels > 0
+    every = torch.ones_like(positive)
+    masks = dict(positive=positive, negative=negative, used=positive | negative, every=every)
+    where, those = masks[located], masks[classed]
+    localisation = F.smooth_l1_loss(offsets[where], wanted[where], reduction=reduction, beta=beta)
+    confidence = F.cross_entropy(logits[those], labels[those], reduction=reduction)
+    count = positive.sum()
+    used = masks["used"].sum().clamp(min=1)
+    n = {"positive": count.clamp(min=1), "used": used, "bare": count, "more": count + 1, "1": 1}[by]
+    return (weight * localisation + conf * confidence) / n
+
+
+def _instead(**words: Any) -> Any:
+    return lambda *arguments: _multibox(*arguments, **words)
+
+
+def _image(seed: int, labels: list[int]) -> tuple[Tensor, ...]:
+    """Offsets, logits, wanted offsets, labels and chosen negatives of an image with a few anchors."""
+    random = torch.Generator().manual_seed(seed)
+    sizes = (len(labels), 4), (len(labels), 3), (len(labels), 4)
+    offsets, logits, wanted = (torch.randn(*size, generator=random).mul(15).round() / 10 for size in sizes)
+    label = torch.tensor(labels)
+    loss = _background_loss(logits)[None]
+    return offsets, logits, wanted, label, by_loops(loss, label[None] > 0, 1)[0]
+
+
+multibox = Exercise(
+    "4.5 the whole loss",
+    _multibox,
+    cases=[
+        Case("two positives, two negatives, four others", _image(0, [0, 2, 0, 0, 1, 0, 0, 0])),
+        Case("one positive", _image(1, [0, 0, 0, 1, 0])),
+        Case("no object in the image", _image(2, [0, 0, 0, 0])),
+    ],
+    mistakes=[
+        Mistake("N counts the positives alone; yours counts the negatives too", _instead(by="used")),
+        Mistake(
+            "0 / 0 is NaN: an image without objects has to cost 0, so N is at least 1", _instead(by="bare")
+        ),
+        Mistake("the division by N is missing", _instead(by="1")),
+        Mistake(
+            "cross-entropy and smooth L1 give a mean if one doesn't ask for a sum: `reduction='sum'`, then divide",
+            _instead(reduction="mean", by="1"),
+        ),
+        Mistake(
+            "mean, and then divided by N once more: take sums and divide once", _instead(reduction="mean")
+        ),
+        Mistake(
+            "background has no box: the offsets count for the positives alone", _instead(located="every")
+        ),
+        Mistake("the chosen negatives have offsets in your sum; only positives do", _instead(located="used")),
+        Mistake("the negatives are missing: nothing says background", _instead(classed="positive")),
+        Mistake(
+            "the positives' classes are missing: cross-entropy goes over `positive | negative`",
+            _instead(classed="negative"),
+        ),
+        Mistake("that is plain L1; offsets cost smooth L1", _instead(beta=0.0)),
+        Mistake("the localisation is missing", _instead(weight=0.0)),
+        Mistake("the confidence is missing", _instead(conf=0.0)),
+        Mistake(
+            "only one of the two sums is divided: N divides both, so put them in brackets",
+            lambda *given: _multibox(*given, conf=0.0) + _multibox(*given, weight=0.0, by="1"),
+        ),
+        Mistake(
+            "N is at least 1, which isn't one more than the positives: `max(1, count)`", _instead(by="more")
+        ),
+        Mistake(
+            "cross-entropy and smooth L1 give a mean without `reduction='sum'`; take the sums, then divide by N",
+            lambda *given: (
+                _multibox(*given, reduction="mean", by="1") if (given[3] > 0).any() else torch.tensor(0.0)
+            ),
+        ),
+        Mistake(
+            "two numbers came back; the loss is their sum",
+            lambda *given: torch.stack([_multibox(*given, conf=0.0), _multibox(*given, weight=0.0)]),
+        ),
+        Mistake(
+            "all background anchors are in the sum; only the chosen negatives count",
+            _instead(classed="every"),
+        ),
+        Mistake(
+            "that is the mean over the four offsets; it is their sum, or boxes weigh a quarter",
+            _instead(weight=0.25),
+        ),
+    ],
+    praise="That is `loss.multibox_loss`, one image at a time.",
+)
+
+
+# ---- 4.6 a number
+
+start = Exercise(
+    "4.6 the first loss",
+    4 * log(21),
+    mistakes=[
+        Mistake(
+            "that is one anchor; three negatives come with each positive, and N counts the positives alone",
+            log(21),
+        ),
+        Mistake("those are the negatives; the positive itself counts too", 3 * log(21)),
+        Mistake("4 · ln 20 is 11.98, but background is a class too: 21", 4 * log(20)),
+        Mistake("that is the sum of five anchors; one positive and three negatives are four", 5 * log(21)),
+        Mistake("-log p is the natural logarithm here, not the one to base 10", 4 * log(21, 10)),
+        Mistake("-log p is the natural logarithm here, not the one to base 2", 4 * log(21, 2)),
+    ],
+    praise="4 · ln 21 = 12.18. A first loss far above it means that the network is sure of wrong things.",
+    tolerance=2e-3,
+)
+
+
+# ---- used by the chapter
+
+
+def library_agrees(losses: Tensor, positive: Tensor, ratio: float = NEGATIVE_RATIO) -> bool:
+    """Whether the loops above and `loss.hard_negatives` choose the same, given -log p(background), (B, K)."""
+    logits = torch.stack(
+        [torch.zeros_like(losses), losses.expm1().log()], dim=-1
+    )  # log(1 + (e^loss - 1)) = loss
+    return torch.equal(hard_negatives(logits, positive, "image", ratio), by_loops(losses, positive, ratio))
+
+
+def mined_with_one_maximum(logits: Tensor, positive: Tensor) -> Tensor:
+    """A published bug: one maximum for the whole batch taken off before exp; (B, K, C), (B, K) -> (B, K) bool.
+
+    Positives are set to 0 before the ranking, which is harmless as long as all losses are above 0
+    (https://github.com/amdegroot/ssd.pytorch/issues/483).
+    """
+    return mined(_one_maximum(logits), positive, count(positive, NEGATIVE_RATIO), filled=0.0, keep=True)

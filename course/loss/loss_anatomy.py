@@ -1,0 +1,270 @@
+"""Explorer of chapter 04: every term of the multibox loss of a picture, and the negatives it is made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from course.kit import pictures
+from course.kit.board import Board, as_url, layer
+from course.kit.explorer import Explorer, html_text, row
+from course.kit.pictures import Scene
+from course.matching.matcher import show_whole
+from ssdlib import coding, matching
+from ssdlib.anchors import default_boxes
+from ssdlib.data.voc import Example
+from ssdlib.loss import NEGATIVE_RATIO
+from ssdlib.model import MEAN, SSD300
+from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, boxes_on, photograph_on
+from ssdlib.records import CLASSES, Predictions, Targets
+
+TRAINED, UNTRAINED, EQUAL = "trained on the mini VOC", "random weights", "all classes equally likely"
+VIEW = (-12.0, -18.0, 656.0, 312.0)  # the picture, and the terms as bars on its right
+LEFT, RIGHT, UPPER, LOWER = 332.0, 648.0, 118.0, 292.0  # the bars' edges and the two lines they stand on
+AWAY = -9000.0  # where the board's pointer waits: unseen, so that only its steps count
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Every term of the multibox loss of B images with K anchors, before the division by N."""
+
+    positive: Tensor  # (B, K) bool: answers for an object
+    chosen: Tensor  # (B, K) bool: a mined negative
+    rank: Tensor  # (B, K) int64: 0 = hardest negative of the image (or of the batch); positives come last
+    class_loss: Tensor  # (B, K): -log p(the class it should be)
+    smooth_l1: Tensor  # (B, K, 4): 0 where no object is to be answered for
+
+    @property
+    def n(self) -> int:
+        return max(1, int(self.positive.sum()))
+
+    def sums(self, b: int | slice = slice(None)) -> tuple[float, float, float]:
+        """Σ smooth L1, Σ -log p of the positives, Σ -log p(background) of the chosen; of an image or of all."""
+        loss = self.class_loss[b]
+        parts = self.smooth_l1[b], loss[self.positive[b]], loss[self.chosen[b]]
+        return tuple(float(part.sum(dtype=torch.float64)) for part in parts)
+
+    @property
+    def multibox(self) -> float:
+        return sum(self.sums()) / self.n
+
+
+def loss_terms(
+    predictions: Predictions, targets: Targets, ratio: float = NEGATIVE_RATIO, mining: str = "image"
+) -> LossTerms:
+    """The terms whose sum, divided by N, is `ssdlib.loss.multibox_loss` (paper, equations 1 to 3)."""
+    positive = targets.labels > 0
+    logits = predictions.logits.float()
+    class_loss = logits.logsumexp(dim=-1) - logits.gather(2, targets.labels[..., None])[..., 0]
+    hardness = class_loss.masked_fill(positive, -torch.inf)
+    count = positive.sum(dim=1, keepdim=True)
+    if mining == "batch":
+        hardness, count = hardness.reshape(1, -1), count.sum()
+    wanted = (ratio * count).long()
+    order = hardness.argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1]).expand_as(order))
+    rank = rank.reshape(positive.shape)  # the order read backwards
+    cost = F.smooth_l1_loss(predictions.offsets.float(), targets.offsets, reduction="none")
+    cost = cost.masked_fill(~positive[..., None], 0)
+    return LossTerms(positive, (rank < wanted) & ~positive, rank, class_loss, cost)
+
+
+def some_scenes() -> list[Scene]:
+    """Pictures with 3, 1 and 4 objects, and a plain one without any."""
+    colour = torch.tensor(MEAN).expand(300, 300, 3)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    empty = Example("empty", pictures.ROOT, (300, 300), torch.zeros(0, 4), nothing, nothing.bool())
+    plain = Scene(empty, colour.to(torch.uint8), torch.zeros(1, 3, 300, 300), torch.zeros(0, 4), nothing)
+    return [*(pictures.scene(pictures.pick(objects)) for objects in (3, 1, 4)), plain]
+
+
+def targets_of(scenes: Sequence[Scene]) -> Targets:
+    boxes = pad_sequence([scene.boxes for scene in scenes], batch_first=True)
+    labels = pad_sequence([scene.labels for scene in scenes], batch_first=True)
+    return matching.make_targets(boxes, labels, default_boxes())
+
+
+@torch.no_grad()
+def predict(scenes: Sequence[Scene], state: str = TRAINED) -> Predictions:
+    """What a network says about pictures: the recorded mini run's, one that has learned nothing, or no opinion."""
+    images = torch.cat([scene.image for scene in scenes])
+    network = pictures.recorded_network()
+    if state == UNTRAINED:  # in training mode, as a first step sees it: normalised over these pictures
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = SSD300(width=1 / 8, batch_norm=True, strided_stem=True).train()
+    said = network(images)
+    return Predictions(0 * said.offsets, 0 * said.logits) if state == EQUAL else said
+
+
+class LossAnatomy(Explorer):
+    """Drag the ratio and walk through the terms. Blue: positives. Red and dashed: the negatives that count."""
+
+    alt = (
+        "A picture with its matched anchors in blue and the chosen negatives in dashed red; beside it the terms "
+        "of the loss as bars, positives above, negatives by rank below, full as far as they are chosen"
+    )
+
+    def __init__(self, scenes: Sequence[Scene]):
+        self.scenes, self.anchors = list(scenes), default_boxes()
+        self.targets = targets_of(self.scenes)
+        self.predicted = {name: predict(self.scenes, name) for name in (TRAINED, UNTRAINED, EQUAL)}
+        label = "Positives and chosen negatives. Arrow keys walk through the terms; a click chooses one."
+        keys = dict(pointer_mode="click", pointer=[AWAY] * 2, pointer_limits=[-1e5] * 2 + [1e5] * 2)
+        self.board = Board(label=label, view=list(VIEW), width=820, picture_alpha=0.6, key_step=1.0, **keys)
+        options = [(f"{i + 1}: {', '.join(s.names) or 'no object'}", i) for i, s in enumerate(self.scenes)]
+        self.picture = ipywidgets.Dropdown(options=options, description="picture")
+        self.network = ipywidgets.Dropdown(options=list(self.predicted), description="network")
+        self.mining = ipywidgets.Dropdown(options=["image", "batch"], description="mining per")
+        self.ratio = ipywidgets.FloatSlider(NEGATIVE_RATIO, min=0, max=10, step=1, description="ratio")
+        self.term = ipywidgets.IntSlider(0, min=0, max=0, description="term")
+        self.card, self.table = html_text(width="280px"), html_text(width="540px")
+        for widget in (self.network, self.mining, self.ratio):
+            widget.observe(self._compute, "value")
+        self.picture.observe(self._load, "value")
+        self.term.observe(self._show, "value")
+        self.board.observe(self._pointed, "pointer")
+        controls = [row(self.picture, self.network, self.mining), row(self.ratio, self.term)]
+        super().__init__([*controls, self.board, row(self.card, self.table)])
+        self._load()
+
+    def _load(self, change: object = None) -> None:
+        self.board.picture = as_url(self.scenes[self.picture.value].pixels)
+        self.count = int((self.targets.labels[self.picture.value] > 0).sum())
+        self.term.value, self.term.max = 0, self.count + max(40, 11 * self.count) - 1
+        self._compute()
+
+    def _compute(self, change: object = None) -> None:
+        b, predicted = self.picture.value, self.predicted[self.network.value]
+        self.result = loss_terms(predicted, self.targets, self.ratio.value, self.mining.value)
+        positive, order = self.result.positive[b].nonzero()[:, 0], self.result.rank[b].argsort()
+        self.terms = torch.cat([positive, order])[: self.term.max + 1]  # the anchors one can walk through
+        self._show()
+
+    def _pointed(self, change: dict) -> None:
+        """A step of the unseen pointer is an arrow key; anything else is a click."""
+        (x, y), (old_x, old_y) = self.board.pointer, change["old"]
+        if x > AWAY / 2:
+            self.term.value = self._nearest(x, y)
+            self.board.pointer = [AWAY, AWAY]
+        elif old_x < AWAY / 2:
+            self.term.value = min(max(self.term.value + round(x - old_x + y - old_y), 0), self.term.max)
+
+    def _nearest(self, x: float, y: float) -> int:
+        """The term whose bar lies under a point, or the one whose anchor's outline is nearest."""
+        b, r = self.picture.value, self.result
+        if x > LEFT - 10:
+            bars = self._bars()[0]
+            near = (torch.arange(len(bars)) < self.count) == (y < UPPER + 10)
+            away = (bars[:, 0] + bars[:, 2] - 2 * x).abs()
+        else:
+            near = (r.positive | r.chosen)[b, self.terms]
+            sides = self.anchors[self.terms] - torch.tensor([x, y, x, y])
+            away = (sides * torch.tensor([1, 1, -1, -1])).max(dim=1)[0].abs()
+        return int(torch.where(near, away, torch.inf).argmin())
+
+    def _bars(self) -> tuple[Tensor, Tensor]:
+        """(T, 4) bars of -log p, and those of the offsets on top of them, px of the board."""
+        b, place = self.picture.value, torch.arange(len(self.terms))
+        high, more = self.result.class_loss[b, self.terms], self.result.smooth_l1[b, self.terms].sum(dim=1)
+        above = place < self.count
+        among = torch.where(above, max(self.count, 1), len(place) - self.count)
+        wide = ((RIGHT - LEFT) / among).clamp(max=14)
+        line = torch.where(above, UPPER, LOWER)
+        left = LEFT + (place - self.count * ~above) * wide
+        scale, right = 96 / (high + more).max(), left + 0.86 * wide
+        top = line - scale * high
+        upper = torch.stack([left, top - scale * more, right, top], dim=1)
+        return torch.stack([left, top, right, line], dim=1), upper
+
+    def _show(self, change: object = None) -> None:
+        b, r, count = self.picture.value, self.result, self.count
+        at, scene, anchor = self.term.value, self.scenes[b], int(self.terms[self.term.value])
+        (bars, upper), used = self._bars(), r.chosen[b, self.terms]
+        named = [(x, y, name) for (x, y, _, _), name in zip(scene.boxes.tolist(), scene.names, strict=True)]
+        few = f"{count} positives: -log p(class), offsets on top (green)"
+        many = f"negatives by rank: {int(r.chosen[b].sum())} chosen (full), others hollow"
+        layers = [
+            layer(scene.boxes, ORANGE, line=3),
+            layer(color=BLACK, texts=[*named, (LEFT, 10, few), (LEFT, LOWER - 112, many)]),
+            layer(self.anchors[r.chosen[b]], RED, line=1.1, alpha=0.75, dash=(4, 3)),
+            layer(self.anchors[r.positive[b]], BLUE, line=1.5, alpha=0.85),
+            layer(self.anchors[anchor], BLACK, line=3.5),
+            layer(bars[:count], BLUE, line=0, fill=1),
+            layer(upper[:count], GREEN, line=0.7, fill=0.5),
+            layer(bars[used], RED, line=0, fill=0.9),
+            layer(bars[count:][~used[count:]], "#707070", line=0.7, alpha=0.7),
+            layer(bars[at], BLACK, line=2, points=[bars[at, ::2].mean(), bars[at, 3] + 7], radius=4),
+        ]
+        if at < count:
+            box = coding.decode(self.predicted[self.network.value].offsets[b, anchor], self.anchors[anchor])
+            layers.append(layer(box, PURPLE, line=3, dash=(2, 2)))
+        lines = self.summary()
+        with self.board.hold_sync():
+            self.board.scene = {"layers": layers}
+            self.board.status = lines[0]
+        self.card.value = f"<div style='line-height:1.7'>{'<br>'.join(lines[1:])}</div>"
+        self.table.value = self._rows(at)
+
+    def summary(self) -> list[str]:
+        b, r, at = self.picture.value, self.result, self.term.value
+        which, name, p, loss, more = self._cells(at)
+        mine, total = r.sums(b), r.sums()
+        return [
+            f"{which}: p({name}) = {p}, -log p = {loss}, {'offsets ' * (at < self.count)}{more}",
+            f"this picture: {self.count} positives, {int(r.chosen[b].sum())} negatives",
+            f"Σ smooth L1 = {mine[0]:.2f}",
+            f"Σ -log p(class) = {mine[1]:.2f}",
+            f"Σ -log p(background) = {mine[2]:.2f}",
+            f"all pictures: ({total[0]:.2f} + {total[1]:.2f} + {total[2]:.2f}) / {r.n} = {r.multibox:.4f}",
+        ]
+
+    def _cells(self, i: int) -> tuple[str, str, str, str, str]:
+        b, r, anchor = self.picture.value, self.result, int(self.terms[i])
+        loss, name = float(r.class_loss[b, anchor]), CLASSES[int(self.targets.labels[b, anchor])]
+        p, which = exp(-loss), f"negative, rank {int(r.rank[b, anchor]) + 1}"
+        more = "chosen" if r.chosen[b, anchor] else "left out"
+        if i < self.count:
+            which = f"positive {i + 1} of {self.count}"
+            more = " + ".join(f"{x:.2f}" for x in r.smooth_l1[b, anchor].tolist())
+        return which, name, f"{p:.2f}" if p >= 0.005 else f"{p:.0e}", f"{loss:.2f}", more
+
+    def _rows(self, at: int) -> str:
+        """The terms around the one that is shown, as a table."""
+        first, cell = max(0, min(at - 3, len(self.terms) - 7)), "style='padding:0 8px;white-space:nowrap'"
+        heads = "term", "should be", "p", "-log p", "smooth L1 of x, y, w, h"
+        rows = "".join(f"<th {cell}>{head}</th>" for head in heads)
+        for i in range(first, first + 7):
+            columns = "".join(f"<td {cell}>{text}</td>" for text in self._cells(i))
+            rows += f"</tr><tr style='{'font-weight:bold' if i == at else ''}'>{columns}"
+        return f"<table style='line-height:1.45'><tr>{rows}</tr></table>"
+
+    def still(self) -> Figure:
+        return self.stacked()
+
+    def state(self) -> str:
+        rule = f"{self.network.value}, ratio {self.ratio.value:g} per {self.mining.value}"
+        shown = f"negatives {self.result.chosen.sum(dim=1).tolist()}, picture {self.picture.value + 1}"
+        return f"{rule}, {shown}, term {self.term.value}, loss {self.result.multibox:.4f}"
+
+
+def draw_negatives(scene: Scene, positive: Tensor, chosen: dict[str, Tensor]) -> Figure:
+    """A picture with its positives in blue and, a panel each, some choice of negatives in dashed red; (K,) bool."""
+    figure = plt.figure(figsize=(4.8 * len(chosen), 4.9), layout="constrained")
+    for i, (title, mask) in enumerate(chosen.items(), 1):
+        ax = figure.add_subplot(1, len(chosen), i)
+        photograph_on(ax, scene.pixels)
+        for those, color in ((mask, RED), (positive, BLUE)):
+            boxes_on(ax, default_boxes()[those], color=color, dashed=color == RED)
+        plt.setp(ax.patches, linewidth=1)
+        boxes_on(ax, scene.boxes, scene.names)
+        show_whole(ax, default_boxes()[mask | positive])
+        ax.set_title(title)
+    return figure

@@ -1,0 +1,1 @@
+"""Which anchor is assigned to which object."""

@@ -1,0 +1,256 @@
+"""Explorer of chapter 03: drag objects, see which anchors answer for them, by which step of matching."""
+
+from dataclasses import dataclass
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from course.anchors.coverage import BANDS, BIN
+from course.boxes.voc_facts import shapes
+from course.kit.board import KEYS, Board, as_url, layer
+from course.kit.explorer import Explorer, html_text, row
+from course.kit.pictures import Scene
+from ssdlib import matching
+from ssdlib.anchors import SSD300_ANCHORS, default_boxes
+from ssdlib.box_ops import iou
+from ssdlib.plots import BLACK, BLUE, GREEN, PURPLE, RED, boxes_on, photograph_on
+
+GREEDY, OVERWRITE = "greedy bipartite (Caffe)", "argmax, the later object wins"
+OBJECT_COLORS = (RED, PURPLE, BLACK)
+VIEW = (-60.0, -40.0, 450.0, 340.0)  # the picture and what anchors reach of its surroundings
+
+# What the famous confusions look like: objects as corners in px of the canvas
+PRESETS = {
+    "two objects, far apart": [[30, 60, 120, 180], [150, 40, 290, 270]],
+    "two objects, one best anchor": [[94, 95, 112, 113], [97, 95, 115, 113]],
+    "too small for any IoU of .5": [[150, 150, 162, 162]],
+    "between two cells": [[145, 137, 175, 167]],
+    "outside the picture": [[380, 120, 440, 180]],
+    "the same object twice": [[30, 60, 120, 180], [30, 60, 120, 180]],
+    "the whole picture": [[0, 0, 300, 300]],
+}
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Who answers for whom, for R objects."""
+
+    table: Tensor  # (R, K) IoU
+    own: Tensor  # (R,) anchor from step one, -1 where the object got none
+    matched: Tensor  # (K,) object of each anchor, -1 = background
+
+    def by_threshold(self, i: int) -> Tensor:
+        """Anchors that step two gave to object i."""
+        mine = self.matched == i
+        if self.own[i] >= 0:
+            mine[self.own[i]] = False
+        return mine.nonzero()[:, 0]
+
+    def per_map(self, i: int) -> list[int]:
+        """How many anchors of each feature map answer for object i."""
+        return [int((part == i).sum()) for part in self.matched.split(SSD300_ANCHORS.per_map)]
+
+
+def match_with(boxes: Tensor, anchors: Tensor, threshold: float = 0.5, rule: str = GREEDY) -> Matching:
+    """(R, 4) objects and (K, 4) anchors in px. `rule` is the library's, or the shortcut found in much public code:
+    every object takes its best anchor in turn, whoever comes later overwrites."""
+    if len(boxes) == 0:
+        return Matching(
+            torch.zeros(0, len(anchors)), torch.zeros(0, dtype=torch.int64), torch.full((len(anchors),), -1)
+        )
+    labels = torch.ones(1, len(boxes), dtype=torch.int64)
+    table = matching.overlaps(boxes[None], labels, anchors)
+    best, matched = table[0].max(dim=0)
+    matched = torch.where(best >= threshold, matched, -1)
+    if rule == GREEDY:
+        own = matching.bipartite(table)[0]
+        matched[own[own >= 0]] = torch.arange(len(boxes))[own >= 0]
+    else:
+        own = table[0].argmax(dim=1)
+        for i, anchor in enumerate(own.tolist()):
+            matched[anchor] = i
+        own = torch.where(matched[own] == torch.arange(len(boxes)), own, -1)
+    return Matching(table[0], own, matched)
+
+
+def anchors_each(boxes: Tensor, anchors: Tensor) -> Tensor:
+    """(n, 4) objects, each alone in its picture, and (K, 4) anchors, px -> (n,) how many anchors answer for it.
+
+    An object in the picture touches an anchor and so has the one of step one: at least 1, where none reaches .5.
+    """
+    counts = [(iou(part[:, None], anchors) >= matching.THRESHOLD).sum(dim=1) for part in boxes.split(256)]
+    return torch.cat(counts).clamp(min=1)
+
+
+def laid(sizes: Tensor) -> Tensor:
+    """(n, 2) widths and heights -> (n, 4) boxes wholly inside the picture, their places spread evenly, no chance."""
+    step = torch.tensor([0.754877666, 0.569840291])  # the plane's counterpart of the golden section
+    corner = (torch.arange(len(sizes))[:, None] * step + 0.5).frac() * (SSD300_ANCHORS.canvas - sizes)
+    return torch.cat([corner, corner + sizes], dim=1)
+
+
+def voc_by_size(every: int = 20) -> list[tuple[str, float, float, float]]:
+    """For each band of √(width · height), px: its name, its share of VOC's objects, anchors for each, its share of
+    all positives. One object in `every` is taken, with the size that the genuine annotations give it, to 5 px."""
+    table = shapes()
+    middle = (torch.arange(len(table)) + 0.5) * BIN
+    high, wide = middle.repeat_interleave(len(table)), middle.repeat(len(table))  # of each bin
+    sizes = torch.stack([wide, high], dim=1).repeat_interleave(table.flatten(), dim=0)[::every]
+    sizes += ((torch.arange(len(sizes)) % 5 - 2) / 5)[:, None] * BIN  # a bin stands for all sizes in it
+    counts = anchors_each(laid(sizes), default_boxes()).double()
+    size, found = sizes.prod(dim=1).sqrt(), []
+    for low, top in zip(BANDS, BANDS[1:], strict=False):
+        mine = (size >= low) & (size < top)
+        shares = (
+            float(mine.double().mean()),
+            float(counts[mine].mean()),
+            float(counts[mine].sum() / counts.sum()),
+        )
+        found.append((f"{low} to {top}", *shares))
+    return found
+
+
+def counts_drawn(places: int = 36) -> Figure:
+    """How many anchors an object gets, over its size, for three shapes: the mean over places in the picture."""
+    grid = default_boxes()
+    figure, ax = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+    for ratio, color, style in ((1, BLUE, "-"), (2, RED, "--"), (3, BLACK, ":")):
+        shape = torch.tensor([ratio**0.5, ratio**-0.5])
+        sides = torch.arange(9.0, SSD300_ANCHORS.canvas / ratio**0.5 + 1, 3)
+        sizes = (sides[:, None] * shape).clamp(max=SSD300_ANCHORS.canvas).repeat_interleave(places, dim=0)
+        mean = anchors_each(laid(sizes), grid).float().reshape(-1, places).mean(dim=1)
+        name = "square" if ratio == 1 else f"{ratio} : 1"
+        ax.plot(sides, mean, style, color=color, linewidth=2, label=name)
+    ax.set(xlabel="size of the object, √(width · height), px", ylabel="anchors", xlim=(0, 305), ylim=(0, 20))
+    ticks = (SSD300_ANCHORS.min_sizes[0] * matching.THRESHOLD**0.5, *SSD300_ANCHORS.min_sizes)
+    ax.set_xticks(ticks, [f"{side:.0f}" for side in ticks])
+    ax.get_xticklabels()[0].set_ha("right")  # 21 and 30 are near each other
+    ax.set_yticks(range(0, 21, 5))
+    ax.grid(axis="x", alpha=0.3)
+    ax.legend(frameon=False, ncols=3, loc="upper right")
+    return figure
+
+
+def describe(anchor: int) -> str:
+    """ "38² map, row 12, column 3, 42x21 px"."""
+    i = 0
+    while anchor >= SSD300_ANCHORS.per_map[i]:
+        anchor -= SSD300_ANCHORS.per_map[i]
+        i += 1
+    cell, shape = divmod(anchor, SSD300_ANCHORS.boxes_per_cell[i])
+    line, column = divmod(cell, SSD300_ANCHORS.feature_maps[i])
+    width, height = SSD300_ANCHORS.shapes(i)[shape]
+    return f"{SSD300_ANCHORS.feature_maps[i]}² map, row {line}, column {column}, {width:.0f}x{height:.0f} px"
+
+
+class Matcher(Explorer):
+    """Drag the objects; the anchors that answer for them follow. Blue, thick: step one. Green, dashed: step two."""
+
+    alt = (
+        "Objects on a picture with their matched anchors: one thick blue anchor each from step one, dashed green "
+        "ones from step two"
+    )
+
+    def __init__(
+        self, picture: Tensor | None = None, objects: Tensor | None = None, preset: str | None = None
+    ):
+        """`picture` (300, 300, 3) uint8 lies behind the boxes; its `objects` (R, 4) px are the first case."""
+        self.cases = (
+            PRESETS if objects is None else {"the objects of the picture": objects.tolist()} | PRESETS
+        )
+        self.anchors = default_boxes()
+        self.board = Board(
+            label="Objects and their matched anchors. " + KEYS,
+            view=list(VIEW),
+            width=600,
+            picture="" if picture is None else as_url(picture),
+            picture_alpha=0.55,
+            box_colors=list(OBJECT_COLORS),
+        )
+        self.preset = ipywidgets.Dropdown(options=list(self.cases), description="case")
+        self.preset.value = preset or self.preset.options[0]
+        self.threshold = ipywidgets.FloatSlider(0.5, min=0.3, max=0.8, step=0.05, description="threshold")
+        self.rule = ipywidgets.Dropdown(options=[GREEDY, OVERWRITE], description="step one")
+        self.table = html_text(width="340px")
+        self.preset.observe(self._load, "value")
+        for widget in (self.threshold, self.rule):
+            widget.observe(self._update, "value")
+        self.board.observe(self._update, ["boxes", "active"])
+        super().__init__([row(self.preset, self.rule, self.threshold), row(self.board, self.table)])
+        self._load()
+
+    def _load(self, change: object = None) -> None:
+        boxes = [[float(x) for x in box] for box in self.cases[self.preset.value]]
+        with self.board.hold_trait_notifications():
+            self.board.box_names = [f"object {i}" for i in range(len(boxes))]
+            self.board.active = 0
+            self.board.boxes = boxes
+        self._update()
+
+    def _update(self, change: object = None) -> None:
+        boxes = torch.tensor(self.board.boxes).reshape(-1, 4)
+        self.result = match_with(boxes, self.anchors, self.threshold.value, self.rule.value)
+        layers = []
+        for i in range(len(boxes)):
+            shown = 1.0 if i == self.board.active else 0.3
+            second = self.anchors[self.result.by_threshold(i)]
+            layers.append(layer(second, GREEN, line=1.3, alpha=shown, dash=(5, 3)))
+            if self.result.own[i] >= 0:
+                layers.append(layer(self.anchors[self.result.own[i]], BLUE, line=3.5, alpha=shown))
+        lines = self.summary()
+        shown = 1 + min(self.board.active, len(boxes) - 1) * 3 if len(boxes) else 0
+        with self.board.hold_sync():  # one message, so that picture and words change together
+            self.board.scene = {"layers": layers}
+            self.board.status = lines[shown].strip()
+        self.table.value = "<br>".join(line.replace("   ", "&emsp;") for line in lines)
+
+    def summary(self) -> list[str]:
+        total = int((self.result.matched >= 0).sum())
+        lines = [f"{total} of {len(self.anchors):,} anchors are positive"]
+        for i, own in enumerate(self.result.own.tolist()):
+            best = float(self.result.table[i].max())
+            best = "below 0.01" if 0 < best < 0.005 else f"{best:.2f}"
+            first = f"step one: {describe(own)}" if own >= 0 else "step one: none"
+            counts = " ".join(map(str, self.result.per_map(i)))
+            lines += [
+                f"object {i}: best IoU {best}, {len(self.result.by_threshold(i))} more from step two",
+                f"   {first}",
+                f"   by map 38² 19² 10² 5² 3² 1²: {counts}",
+            ]
+        return lines
+
+    def state(self) -> str:
+        boxes = [[round(x) for x in box] for box in self.board.boxes]
+        found = [sum(self.result.per_map(i)) for i in range(len(boxes))]
+        return f"objects {boxes}, positives {found}"
+
+
+def draw_matching(scene: Scene, found: Matching) -> Figure:
+    """The objects of a scene in orange with their anchors, step one thick and blue, step two dashed and green."""
+    grid = default_boxes()
+    figure, ax = plt.subplots(figsize=(5.5, 5), layout="constrained")
+    photograph_on(ax, scene.pixels)
+    for i, name in enumerate(scene.names):
+        for anchor in grid[found.by_threshold(i)]:
+            _outline(ax, anchor, GREEN, linewidth=1, linestyle="--")
+        if found.own[i] >= 0:
+            _outline(ax, grid[found.own[i]], BLUE, linewidth=3)
+        boxes_on(ax, scene.boxes[i : i + 1], [name])
+    show_whole(ax, grid[found.matched >= 0])
+    return figure
+
+
+def show_whole(ax: Axes, boxes: Tensor) -> None:
+    """Make the axes as large as the picture and all (n, 4) boxes, which may reach beyond it."""
+    shown = torch.cat([boxes, torch.tensor([[0.0, 0, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas]])])
+    (left, top), (right, bottom) = shown[:, :2].amin(dim=0).tolist(), shown[:, 2:].amax(dim=0).tolist()
+    ax.set(xlim=(left - 5, right + 5), ylim=(bottom + 5, top - 5))
+
+
+def _outline(ax: Axes, box: Tensor, color: str, **style: object) -> None:
+    x1, y1, x2, y2 = box.tolist()
+    ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, **style))

@@ -1,0 +1,255 @@
+"""What chapter 05 draws and measures: the network as a picture, its layers counted, lengths of channel vectors."""
+
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor, nn
+
+from course.kit import pictures
+from course.kit.pictures import Scene
+from course.network.receptive_field import Eye, anchors_of, middle, receptive_field
+from ssdlib import box_ops, detect, matching
+from ssdlib.anchors import SSD300_ANCHORS, default_boxes
+from ssdlib.loss import multibox_loss
+from ssdlib.model import PRETRAINED, SSD300, count_parameters
+from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED, SKY, photograph_on
+from ssdlib.records import Predictions, Targets
+
+
+@dataclass(frozen=True)
+class TracedLayer:
+    """One convolution of the network, with what follows it, and what it gives for one picture."""
+
+    name: str
+    channels: int
+    side: int  # cells
+    parameters: int
+    multiply_adds: int  # of the convolution, for one picture
+
+
+def trace(**arguments: object) -> list[TracedLayer]:
+    """Every convolution of `SSD300(**arguments)` in order, heads last. The sides of its maps are those of a sister
+    with the fewest channels, which answers in no time; its own weights are only counted."""
+    with torch.device("meta"):
+        network = SSD300(**arguments)
+    sides: dict[str, int] = {}
+
+    def note(name: str, module: nn.Module) -> None:
+        module.register_forward_hook(lambda _, __, out: sides.update({name: out.shape[2]}))
+
+    with torch.random.fork_rng(devices=[]):  # takes none of the page's random numbers
+        sister = SSD300(**(arguments | {"width": 0.0})).eval()
+    for name, module in _convolutions(sister).items():
+        note(name, module)
+    with torch.no_grad():
+        sister(torch.zeros(1, 3, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas))
+    found, own = [], _convolutions(network)
+    for name, side in sides.items():  # in the order of the computation
+        kernel = (own[name] if isinstance(own[name], nn.Conv2d) else own[name][0]).weight
+        found.append(
+            TracedLayer(name, len(kernel), side, count_parameters(own[name]), kernel.numel() * side**2)
+        )
+    return found
+
+
+def _convolutions(network: SSD300) -> dict[str, nn.Module]:
+    parts = (("", network.body), ("loc ", network.loc), ("conf ", network.conf))
+    return {part + name: module for part, modules in parts for name, module in modules.items()}
+
+
+# ---- the network as a picture
+
+
+def draw_network() -> Figure:
+    """The body from left to right, each map as a square, the heads under the six sources."""
+    steps = {step.name: step for step in trace()}
+    shown = ["conv1_2", "conv2_2", "conv3_3", *SSD300_ANCHORS.sources]
+    sides = [SSD300_ANCHORS.canvas, *(steps[name].side for name in shown)]
+    figure, ax = plt.subplots(figsize=(11, 4.6), layout="constrained")
+    x = 0.0
+    for name, side in zip(["picture", *shown], sides, strict=True):
+        size = 0.35 + 1.5 * (side / SSD300_ANCHORS.canvas) ** 0.55
+        channels = 3 if name == "picture" else steps[name].channels
+        color = ORANGE if name == "picture" else SKY if name in PRETRAINED else BLUE
+        for sheet in (2, 1, 0):  # sheets for depth
+            at = (x + 0.07 * sheet, 2.3 - size / 2 + 0.07 * sheet)
+            ax.add_patch(Rectangle(at, size, size, facecolor=color, edgecolor="white", linewidth=0.8))
+        middle_x = x + size / 2
+        ax.text(middle_x, 3.62, f"{side} x {side}\n{channels:,} ch.", ha="center", va="bottom", fontsize=9)
+        ax.text(middle_x, 1.12, name, ha="center", va="top", fontsize=9, weight="bold")
+        if name in SSD300_ANCHORS.sources:
+            _head(ax, middle_x, SSD300_ANCHORS.sources.index(name))
+        x += max(size + 0.42, 1.0)  # room for names and heads under narrow maps
+    ax.set(xlim=(-0.1, x), ylim=(-1.5, 4.9))
+    ax.set_axis_off()
+    kinds = (SKY, "VGG16, its fc6 and fc7 made into convolutions"), (BLUE, "extras"), (GREEN, "heads")
+    handles = [Rectangle((0, 0), 1, 1, facecolor=color) for color, _ in kinds]
+    ax.legend(handles, [text for _, text in kinds], loc="upper left", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def _head(ax: Axes, x: float, level: int) -> None:
+    """Arrow and green box under a source: what its two heads say."""
+    count = SSD300_ANCHORS.boxes_per_cell[level]
+    norm = "L2Norm\n" if level == 0 else ""
+    ax.annotate("", (x, -0.1), (x, 0.82), arrowprops=dict(arrowstyle="-|>", color=BLACK))
+    ax.text(x + 0.05, 0.4, norm, fontsize=8, va="center")
+    ax.add_patch(Rectangle((x - 0.42, -0.75), 0.84, 0.62, facecolor=GREEN, edgecolor="white"))
+    text = f"{count * 4} + {count * 21}\nchannels"
+    ax.text(x, -0.44, text, ha="center", va="center", fontsize=8, color="white")
+    ax.text(x, -0.85, f"{SSD300_ANCHORS.per_map[level]:,}\nanchors", ha="center", va="top", fontsize=9)
+
+
+# ---- lengths of channel vectors
+
+
+@torch.no_grad()
+def lengths(network: SSD300, images: Tensor) -> dict[str, Tensor]:
+    """Length of the channel vector of every cell, name -> (B, side, side): conv4_3 as the next layer sees it
+    ("conv4_3, plain"), then the six maps as the heads see them."""
+    found = {}
+    hook = network.body["conv4_3"].register_forward_hook(
+        lambda _, __, x: found.update({"conv4_3, plain": x.norm(dim=1)})
+    )
+    maps = network.feature_maps(images)
+    hook.remove()
+    return found | {name: x.norm(dim=1) for name, x in maps.items()}
+
+
+# ---- what the recorded network finds
+
+
+def scenes(count: int) -> list[Scene]:
+    """The first test pictures of the mini VOC, also where genuine VOC is on disk: the recorded network has seen
+    nothing else."""
+    return [pictures.scene(example) for example in pictures.mini_test_set()[:count]]
+
+
+def images_of(chosen: list[Scene]) -> Tensor:
+    """(B, 3, 300, 300) what the network sees of some scenes."""
+    return torch.cat([scene.image for scene in chosen])
+
+
+def found(predictions: Predictions, chosen: list[Scene], score: float = 0.5) -> tuple[int, int, int]:
+    """Objects found (right class, IoU at least .5, one of the detections with at least `score`), objects there are,
+    detections."""
+    hits = shown = 0
+    for said, scene in zip(_detected(predictions), chosen, strict=True):
+        said = said.above(score)
+        shown += len(said)
+        if len(said):
+            good = box_ops.iou(scene.boxes[:, None], said.boxes) >= 0.5
+            hits += int((good & (scene.labels[:, None] == said.labels)).any(dim=1).sum())
+    return hits, sum(len(scene.labels) for scene in chosen), shown
+
+
+def _detected(predictions: Predictions) -> list:
+    return detect.detect(
+        predictions, default_boxes(), [(SSD300_ANCHORS.canvas,) * 2] * len(predictions.logits)
+    )
+
+
+def side_by_side(scene: Scene, said: dict[str, Predictions], score: float = 0.5) -> Figure:
+    """The same scene under several predictions, title -> batch of one: outlines of all detections above `score`."""
+    figure, axes = plt.subplots(1, len(said), figsize=(4.2 * len(said), 4.4), layout="constrained")
+    for ax, (title, predictions) in zip(axes, said.items(), strict=True):
+        found_here = _detected(predictions)[0].above(score)
+        photograph_on(ax, scene.pixels)
+        for x1, y1, x2, y2 in found_here.boxes.tolist():
+            style = dict(fill=False, edgecolor=BLUE, linewidth=1.6, alpha=1 if len(found_here) < 20 else 0.35)
+            ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **style))
+        for x1, y1, x2, y2 in scene.boxes.tolist():
+            ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=RED, linestyle="--"))
+        ax.set_title(f"{title}: {len(found_here)} detections", fontsize=10)
+    return figure
+
+
+# ---- heads that learn with their channels mixed up
+
+
+def heads_learn(network: SSD300, chosen: list[Scene], per_anchor: object, steps: int = 30) -> list[float]:
+    """Loss of new heads on the frozen maps of `network`, step by step. `per_anchor(x, numbers)` makes (B, K, numbers)
+    of what a head says."""
+    slots = max(len(scene.labels) for scene in chosen)
+    objects, labels = torch.zeros(len(chosen), slots, 4), torch.zeros(len(chosen), slots, dtype=torch.int64)
+    for i, scene in enumerate(chosen):
+        objects[i, : len(scene.boxes)], labels[i, : len(scene.labels)] = scene.boxes, scene.labels
+    targets: Targets = matching.make_targets(objects, labels, default_boxes())
+    with torch.no_grad():
+        maps = network.feature_maps(images_of(chosen))
+    torch.manual_seed(0)
+    new = SSD300(width=1 / 8)
+    parameters = [*new.loc.parameters(), *new.conf.parameters()]
+    optimizer, losses = torch.optim.SGD(parameters, lr=0.01, momentum=0.9), []
+    for _ in range(steps):
+        offsets = [per_anchor(new.loc[name](x), 4) for name, x in maps.items()]
+        logits = [per_anchor(new.conf[name](x), 21) for name, x in maps.items()]
+        loss = multibox_loss(Predictions(torch.cat(offsets, 1), torch.cat(logits, 1)), targets).multibox
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def curves(losses: dict[str, list[float]]) -> Figure:
+    """Losses against the step, one line each, its name at its end."""
+    figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+    for (name, values), color, style in zip(losses.items(), (BLUE, RED), ("-", "--"), strict=True):
+        ax.plot(values, color=color, linestyle=style, linewidth=2)
+        ax.text(len(values) - 1, values[-1] + 0.9, name, color=color, ha="right", va="bottom")
+    ax.set(xlabel="step", ylabel="multibox loss", ylim=(0, None))
+    return figure
+
+
+# ---- receptive fields
+
+
+def fields_on(scene: Scene) -> Figure:
+    """What one answer of each map sees in the full network (blue), beside the largest anchors of the same cell."""
+    figure, axes = plt.subplots(2, 3, figsize=(9, 6.6), layout="constrained")
+    for level, (ax, name) in enumerate(zip(axes.flat, SSD300_ANCHORS.sources, strict=True)):
+        side, field = SSD300_ANCHORS.feature_maps[level], receptive_field(name, head=True)
+        line = side // 2
+        photograph_on(ax, scene.pixels)
+        for anchor in default_boxes()[anchors_of(level, line, line)].tolist():
+            _outline(ax, anchor, GREEN, linewidth=1.2, linestyle="--")
+        _outline(ax, field.box(line, line).tolist(), BLUE, linewidth=2.5)
+        low, high = (-110, 450) if level < 3 else (-330, 620)
+        ax.set(xlim=(low, high), ylim=(high, low))
+        ax.set_title(f"{name}, {side}²: {field.size} px", fontsize=10)
+    return figure
+
+
+def heats_on(network: SSD300, chosen: list[Scene]) -> tuple[Figure, list[tuple[int, int]]]:
+    """Where the gradient of one answer of each map lies, mean over some scenes, in a network with strided stem; and
+    for each map the side of its field and that of the middle that holds half of the gradient, px."""
+    eyes, sides = [Eye(network, scene.image) for scene in chosen], []
+    figure, axes = plt.subplots(2, 3, figsize=(8, 5.8), layout="constrained")
+    for level, (ax, name) in enumerate(zip(axes.flat, SSD300_ANCHORS.sources, strict=True)):
+        line = SSD300_ANCHORS.feature_maps[level] // 2
+        place = receptive_field(name, strided_stem=True, head=True).box(line, line)
+        heats = [eye.heat(anchors_of(level, line, line)) for eye in eyes]
+        heat = torch.stack([heat / heat.sum() for heat in heats]).mean(dim=0)
+        sides.append((round(float(place[2] - place[0])), middle(heat, place)))
+        ax.imshow(
+            heat,
+            cmap="inferno",
+            vmax=heat.quantile(0.998),
+            extent=(0, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas, 0),
+        )
+        _outline(ax, place.tolist(), BLUE, linewidth=2.5)
+        x, y, half = *((place[:2] + place[2:]) / 2).tolist(), sides[-1][1] / 2
+        _outline(ax, (x - half, y - half, x + half, y + half), "white", linewidth=1.5, linestyle="--")
+        ax.set(xlim=(-8, 308), ylim=(308, -8), xticks=(), yticks=())
+        ax.set_title(f"{name}: sees {sides[-1][0]} px, half in {sides[-1][1]}", fontsize=10)
+    return figure, sides
+
+
+def _outline(ax: Axes, corners: object, color: str, **style: object) -> None:
+    x1, y1, x2, y2 = corners
+    ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, **style))

@@ -1,0 +1,1 @@
+"""The full training: plan a run, watch it, resume it."""

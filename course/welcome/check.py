@@ -1,0 +1,95 @@
+"""Checks of chapter 00: a detection read as numbers, a threshold, the modules that answer five questions."""
+
+from collections.abc import Sequence
+
+from course.kit.checking import Case, Exercise, Mistake
+
+# ---- 0.1 one detection: dog .93 (120, 60, 240, 300) in a photograph of 500 x 375 px
+
+size = Exercise(
+    "0.1 how large is the dog?",
+    [120, 240],
+    mistakes=[
+        Mistake("those are xmax and ymax, the lower right corner; a size is a difference", [240, 300]),
+        Mistake("that is the upper left corner, xmin and ymin; a size is a difference", [120, 60]),
+        Mistake("width comes first: xmax - xmin, then ymax - ymin", [240, 120]),
+        Mistake(
+            "those are the differences of neighbours in the list; subtract x from x and y from y", [60, 60]
+        ),
+        Mistake("that is the photograph; the box is smaller", [500, 375]),
+    ],
+    praise="A box twice as high as wide. Where it lies and what its score is don't matter for that.",
+)
+
+
+# ---- 0.2 what one shows
+
+Found = Sequence[tuple[str, float]]
+
+
+def _shown(found: Found, threshold: float) -> list[str]:
+    return [name for name, score in found if score >= threshold]
+
+
+SCENE = [("dog", 0.93), ("sheep", 0.5), ("dog", 0.71), ("cat", 0.08)]
+shown = Exercise(
+    "0.2 what one shows",
+    _shown,
+    cases=[
+        Case("the scene at .5", (SCENE, 0.5)),
+        Case("the scene at .05", (SCENE, 0.05)),
+        Case("a threshold that nothing reaches", (SCENE, 0.99)),
+        Case("a picture in which nothing was found", ([], 0.5)),
+    ],
+    mistakes=[
+        Mistake(
+            "the sheep's score is the threshold itself, and that is enough: >=, not >",
+            lambda found, threshold: [name for name, score in found if score > threshold],
+        ),
+        Mistake(
+            "those are the ones that stay away; wanted are those with a score of the threshold or more",
+            lambda found, threshold: [name for name, score in found if score < threshold],
+        ),
+        Mistake(
+            "names are wanted, without their scores",
+            lambda found, threshold: [(name, score) for name, score in found if score >= threshold],
+        ),
+        Mistake(
+            "there are two dogs; each detection is an object of its own and is listed",
+            lambda found, threshold: list(dict.fromkeys(_shown(found, threshold))),
+        ),
+        Mistake("`threshold` isn't used: .5 holds always", lambda found, threshold: _shown(found, 0.5)),
+    ],
+    praise="That is all a threshold does. The detector is the same at .05 and at .5; you see more of it, or less.",
+)
+
+
+# ---- 0.3 which module?
+
+modules = Exercise(
+    "0.3 which module?",
+    ["voc", "matching", "loss", "detect", "evaluate"],
+    mistakes=[
+        Mistake(
+            "A: `box_ops` knows geometry and nothing of files; the one that knows VOC's habits is another",
+            ["box_ops", "matching", "loss", "detect", "evaluate"],
+        ),
+        Mistake(
+            "A: `store` keeps photographs; the annotations are read elsewhere",
+            ["store", "matching", "loss", "detect", "evaluate"],
+        ),
+        Mistake(
+            "B: `coding` turns a box into offsets and back, once it is known whose box it is",
+            ["voc", "coding", "loss", "detect", "evaluate"],
+        ),
+        Mistake(
+            "B: `anchors` says where they lie, for every picture alike, before anybody has seen an object",
+            ["voc", "anchors", "loss", "detect", "evaluate"],
+        ),
+        Mistake(
+            "D and E are swapped: boxes go in `detect`; `evaluate` judges those that are left",
+            ["voc", "matching", "loss", "evaluate", "detect"],
+        ),
+    ],
+    praise="Five modules, and you know where to look. Open one: none is longer than a few screens.",
+)

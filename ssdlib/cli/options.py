@@ -1,0 +1,112 @@
+"""The words on the command line of `python -m ssdlib`: doctor, look, train, detect, evaluate, export."""
+
+import argparse
+import dataclasses
+
+from ssdlib.cli.doctor import MINI
+from ssdlib.evaluate import METRICS
+from ssdlib.training.recipes import recipe_called
+from ssdlib.training.runs import RECIPES, RunConfig
+
+CHECKPOINT = (
+    "run folder or checkpoint of this library, or an SSD300 that ssd_keras (HDF5), torchvision, amdegroot or "
+    "lufficc (.pth) saved"
+)
+DATA = "a VOCdevkit, or pictures with Pascal XML, COCO JSON or YOLO text, see `look`"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their flags; `command` says which one was given."""
+    words = argparse.ArgumentParser(prog="python -m ssdlib", description=__doc__)
+    commands = words.add_subparsers(required=True, metavar="command", dest="command")
+
+    command = commands.add_parser("doctor", help="what this machine has, and how to get what is missing")
+    command.add_argument("--json", action="store_true", help="the same as JSON")
+
+    command = commands.add_parser(
+        "look", help="what a folder of pictures holds, and its boxes under the anchors"
+    )
+    command.add_argument("--data", required=True, metavar="DIR", help=DATA)
+    command.add_argument("--sets", nargs="+", help="of a VOCdevkit; default: 2007-test")
+    command.add_argument("--classes", nargs="+", metavar="NAME", help="only these; default: all there are")
+
+    command = commands.add_parser("train", help="train a run, print its table of AP, draw its curves")
+    command.add_argument("--data", default=str(MINI), metavar="DIR", help=f"{DATA} (default: %(default)s)")
+    command.add_argument("--out", required=True, metavar="RUN", help="folder of the run")
+    command.add_argument(
+        "--recipe",
+        type=recipe_called,
+        choices=RECIPES,
+        default="paper",
+        help="where the defaults below come from",
+    )
+    command.add_argument(
+        "--scale-to",
+        type=int,
+        metavar="BATCH",
+        help="the recipe with batches of this size: the rate in proportion, steps and drops in inverse proportion",
+    )
+    command.add_argument("--resume", action="store_true", help="go on with the run that is in RUN, if any")
+    command.add_argument(
+        "--init",
+        metavar="FILE",
+        help="to start from: VGG16's weights (.pth), a run of this library (its classes may be others), or an SSD300 "
+        "as detect takes it; default: random, for which the rate of the paper is too high",
+    )
+    command.add_argument("--store", metavar="DIR", help="decoded photographs (default: beside the data)")
+    command.add_argument(
+        "--skip-bad",
+        type=float,
+        metavar="SHARE",
+        help="decode all pictures first; leave out the bad ones, if they are no more than SHARE of all (default: VOC "
+        "has to be whole; of one's own pictures a tenth may have no annotation or header that can be read)",
+    )
+    command.add_argument(
+        "--estimate",
+        action="store_true",
+        help="measure a few steps, say how long the run would take, and stop",
+    )
+    command.add_argument("--stop-after", type=int, metavar="STEP", help="end this session there")
+    _add_config(command.add_argument_group("settings of the run, with those of the recipe paper as default"))
+
+    command = commands.add_parser("detect", help="find objects; write pictures, videos and detections.json")
+    command.add_argument("--checkpoint", required=True, metavar="FILE", help=CHECKPOINT)
+    command.add_argument("--out", required=True, metavar="DIR", help="where pictures and detections.json go")
+    command.add_argument("--score", type=float, default=0.5, help="least score shown (default: %(default)s)")
+    command.add_argument("--json-only", action="store_true", help="draw nothing")
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="picture, folder of pictures, or video")
+
+    command = commands.add_parser("evaluate", help="AP of result files, or of a checkpoint on a data set")
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--detections", metavar="DIR", help="folder of comp4_det_<set>_<class>.txt files")
+    source.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
+    command.add_argument("--data", default=str(MINI), metavar="DIR", help=f"{DATA} (default: %(default)s)")
+    command.add_argument(
+        "--sets", nargs="+", help="default: 2007-test, or the part test of one's own pictures"
+    )
+    command.add_argument("--classes", nargs="+", metavar="NAME", help="of result files, if they aren't VOC's")
+    command.add_argument("--ids", metavar="FILE", help="judge only the images listed there, one id a line")
+    command.add_argument("--metric", choices=METRICS, default="11point", help="default: %(default)s")
+    command.add_argument("--csv", metavar="FILE", help="write class,ap rows there")
+    command.add_argument("--out", metavar="DIR", help="with --checkpoint: where the devkit's files go")
+
+    command = commands.add_parser("export", help="write a network as ONNX, which runs without PyTorch")
+    command.add_argument("--checkpoint", required=True, metavar="FILE", help=CHECKPOINT)
+    command.add_argument("--out", required=True, metavar="FILE", help="model.onnx, for example")
+    return words
+
+
+def _add_config(group: argparse._ArgumentGroup) -> None:
+    """A flag for every field of RunConfig."""
+    for field in dataclasses.fields(RunConfig):
+        flag = "--" + field.name.replace("_", "-")
+        shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        kwargs: dict = {"default": None, "dest": field.name, "help": f"default: {shown}"}
+        if isinstance(field.default, bool):
+            kwargs["action"] = argparse.BooleanOptionalAction
+        elif isinstance(field.default, tuple):
+            some = "+" if field.name.endswith("sets") else "*"
+            kwargs |= {"nargs": some, "type": type(field.default[0])}
+        else:
+            kwargs["type"] = type(field.default)
+        group.add_argument(flag, **kwargs)

@@ -1,0 +1,1 @@
+"""Photographs and boxes on their way to a batch."""

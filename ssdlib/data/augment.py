@@ -1,0 +1,277 @@
+"""Augmentation in two acts: draw, then one warp.
+
+The original distorts the photograph, pastes it on a canvas up to 16 times as large, cuts a patch out, resizes
+it to 300 x 300 and mirrors it (src/caffe/layers/annotated_data_layer.cpp 112-260, util/sampler.cpp 21-161,
+util/im_transforms.cpp 540-730; paper, sections 2.2 and 3.6). Everything geometric in that chain only says
+which rectangle of the photograph's plane, the *window*, ends up on the canvas. So `draw` decides the window,
+the mirror and the colours and moves the boxes, for a whole batch at once; `warp` then reads every pixel of the
+canvas straight from the photograph, on whatever device it is given.
+
+What differs from the original is listed in the README: colours change after the resampling instead of
+before, nothing is re-encoded as JPEG, patches aren't rounded to whole pixels, one interpolation instead of five.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssdlib import box_ops
+from ssdlib.anchors import SSD300_ANCHORS
+from ssdlib.model import MEAN
+
+STEPS = ("distort", "expand", "crop", "flip")
+
+BRIGHTNESS, CONTRAST, SATURATION, HUE = (
+    32.0,
+    (0.5, 1.5),
+    (0.5, 1.5),
+    36.0,
+)  # hue in degrees, 18 in OpenCV's unit
+LARGEST_EXPANSION = 4.0
+# Each sampler asks for a patch that has at least this IoU with one object or another; the last one asks
+# only that there is an object. The whole photograph is a seventh candidate that always succeeds.
+MIN_IOUS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
+TRIALS = 50
+PATCH_SCALE, PATCH_ASPECT = (
+    (0.3, 1.0),
+    (0.5, 2.0),
+)  # √(share of the area); relative width / height
+
+# How many uniform numbers each step of one image's draw uses up
+NEEDS = {"distort": 9, "expand": 4, "crop": len(MIN_IOUS) * TRIALS * 4 + 1, "flip": 1}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What was drawn for B photographs, and where their boxes went."""
+
+    window: Tensor  # (B, 4) px of the photograph, xyxy: what fills the canvas; may reach far outside
+    flip: Tensor  # (B,) bool: mirrored left-right
+    brightness: Tensor  # (B,) added to 0..255
+    contrast: Tensor  # (B,) factor
+    saturation: Tensor  # (B,) factor
+    hue: Tensor  # (B,) degrees
+    contrast_last: Tensor  # (B,) bool: contrast after hue rather than before saturation
+    patch: Tensor  # (B,) int64: sampler the patch came from, 0 = whole picture, then MIN_IOUS in order
+    boxes: Tensor  # (B, R, 4) px of the canvas; kept objects first
+    labels: Tensor  # (B, R); 0 marks an empty slot
+
+
+def uniforms(batch: int, generator: torch.Generator) -> Tensor:
+    """All the random numbers a batch needs, (B, n) in [0, 1). Draws are a pure function of them, so any share
+    of a batch can be drawn by itself, with the same outcome."""
+    return torch.rand(batch, sum(NEEDS.values()), generator=generator)
+
+
+def draw(
+    sizes: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    random_numbers: Tensor | None = None,
+    steps: Sequence[str] = STEPS,
+) -> Draw:
+    """Decide what happens to B photographs and move their boxes along.
+
+    `sizes` (B, 2) width and height in px, `boxes` (B, R, 4) px of the photographs, `labels` (B, R) with 0 for
+    empty slots, `random_numbers` from `uniforms`. `steps` leaves some out; without any step, and then without random
+    numbers, they are only resized. An object stays if its centre lies in the window, and is cut off at the border.
+    """
+    unknown = set(steps) - set(STEPS)
+    if unknown:
+        raise ValueError(f"augmentation step {sorted(unknown)[0]!r}; wanted some of {', '.join(STEPS)}")
+    count = len(sizes)
+    if random_numbers is None:
+        if steps:
+            raise ValueError("steps without random numbers; pass `uniforms(batch, generator)` or steps=()")
+        random_numbers = torch.zeros(count, sum(NEEDS.values()))
+    u = dict(zip(NEEDS, random_numbers.split(list(NEEDS.values()), dim=1), strict=True))
+
+    colours = _draw_colours(u["distort"], "distort" in steps)
+    plane = _draw_expansion(u["expand"], sizes, "expand" in steps)
+    if "crop" in steps:
+        window, patch = _draw_patch(u["crop"], plane, boxes, labels)
+    else:
+        window, patch = plane, torch.zeros(count, dtype=torch.int64)
+    flip = (u["flip"][:, 0] < 0.5) if "flip" in steps else torch.zeros(count, dtype=torch.bool)
+    return Draw(window, flip, *colours, patch, *_move(boxes, labels, window, flip))
+
+
+def _draw_colours(u: Tensor, wanted: bool) -> tuple[Tensor, ...]:
+    """Brightness, contrast, saturation, hue, each with its own coin, and one coin for the order."""
+    on = (u[:, :4] < 0.5) & wanted
+    amount = u[:, 4:8]
+    return (
+        torch.where(on[:, 0], _between(amount[:, 0], (-BRIGHTNESS, BRIGHTNESS)), 0.0),
+        torch.where(on[:, 1], _between(amount[:, 1], CONTRAST), 1.0),
+        torch.where(on[:, 2], _between(amount[:, 2], SATURATION), 1.0),
+        torch.where(on[:, 3], _between(amount[:, 3], (-HUE, HUE)), 0.0),
+        (u[:, 8] < 0.5) & wanted,
+    )
+
+
+def _draw_expansion(u: Tensor, sizes: Tensor, wanted: bool) -> Tensor:
+    """The picture to cut from, (B, 4) px of the photograph: the photograph, or every other time a plane up to
+    4 times as wide and high that it lies somewhere in ("zoom out")."""
+    size = sizes.float()
+    ratio = torch.where((u[:, 0] < 0.5) & wanted, _between(u[:, 1], (1.0, LARGEST_EXPANSION)), 1.0)
+    grown = (size * ratio[:, None]).floor()
+    offset = (u[:, 2:4] * (grown - size)).floor()
+    return torch.cat([-offset, grown - offset], dim=1)
+
+
+def _draw_patch(u: Tensor, plane: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """All samplers try, 50 times each; one of the patches found is taken, each with the same probability.
+
+    -> (B, 4) window in px of the photograph, (B,) which candidate it is.
+    """
+    count = len(plane)
+    trial = u[:, :-1].view(count, len(MIN_IOUS), TRIALS, 4)
+    scale = _between(trial[..., 0], PATCH_SCALE)
+    # drawn first, then clamped so that the patch fits: not the same as drawing inside the bounds
+    aspect = _between(trial[..., 1], PATCH_ASPECT).maximum(scale**2).minimum(1 / scale**2)
+    sides = torch.stack([scale * aspect.sqrt(), scale / aspect.sqrt()], dim=-1)
+    corner = trial[..., 2:] * (1 - sides)
+    patches = torch.cat([corner, corner + sides], dim=-1)  # (B, 6, 50, 4), fractions of the plane
+
+    origin, extent = plane[:, :2], plane[:, 2:] - plane[:, :2]
+    objects = (boxes - origin.repeat(1, 2)[:, None]) / extent.repeat(1, 2)[:, None]
+    overlap = box_ops.iou(patches[..., None, :], objects[:, None, None])  # (B, 6, 50, R)
+    bound = torch.tensor(MIN_IOUS)[:, None, None]
+    good = ((overlap >= bound) & (labels > 0)[:, None, None]).any(dim=-1)  # one object is enough
+
+    first = good.to(torch.uint8).argmax(dim=2)  # (B, 6) first trial that worked
+    found = patches.gather(2, first[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]
+    whole = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(count, 1, 4)
+    candidates = torch.cat([whole, found], dim=1)  # (B, 7, 4)
+    works = torch.cat([torch.ones(count, 1, dtype=torch.bool), good.any(dim=2)], dim=1)
+    nth = (u[:, -1] * works.sum(dim=1)).floor()
+    choice = (works.cumsum(dim=1) > nth[:, None]).to(torch.uint8).argmax(dim=1)
+    chosen = candidates[torch.arange(count), choice]
+    return chosen * extent.repeat(1, 2) + origin.repeat(1, 2), choice
+
+
+def _between(u: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Uniform numbers from [0, 1) to [low, high)."""
+    low, high = bounds
+    return low + (high - low) * u
+
+
+def _move(boxes: Tensor, labels: Tensor, window: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
+    """Boxes from the photograph to the canvas; kept objects move to the front, empty slots are zeros."""
+    side = SSD300_ANCHORS.canvas
+    origin, extent = window[:, None, :2], window[:, None, 2:] - window[:, None, :2]
+    centre = box_ops.to_cxcywh(boxes)[..., :2]
+    inside = ((centre >= origin) & (centre <= origin + extent)).all(dim=-1)
+    keep = inside & (labels > 0)
+    moved = (boxes - origin.repeat(1, 1, 2)) * (side / extent).repeat(1, 1, 2)
+    moved = box_ops.clip(moved, side, side)
+    moved = torch.where(flip[:, None, None], box_ops.flip(moved, side), moved)
+    moved, labels = moved * keep[..., None], labels * keep
+    order = keep.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+    order = order[:, : int(keep.sum(dim=1).max()) if keep.numel() else 0]
+    return moved.gather(1, order[..., None].expand(-1, -1, 4)), labels.gather(1, order)
+
+
+def warp(
+    photographs: Sequence[Tensor],
+    drawn: Draw,
+    device: torch.device | str = "cpu",
+    interpolation: str = "bilinear",
+) -> Tensor:
+    """The canvas of each photograph: B tensors (H, W, 3) uint8 -> (B, 3, S, S) float32 on `device`, RGB minus
+    the mean. Canvas that no photograph covers holds the mean, which is 0.
+
+    `interpolation` is grid_sample's: "bilinear", "nearest" or "bicubic"; none of them smooths before it shrinks.
+    """
+    sizes = torch.tensor([[p.shape[1], p.shape[0]] for p in photographs], dtype=torch.float32)
+    low, high = drawn.window[:, :2] / sizes, drawn.window[:, 2:] / sizes
+    slope, middle = high - low, high + low - 1  # photograph = slope · canvas + middle, both in -1 ... 1
+    slope = slope * torch.stack([1 - 2 * drawn.flip.float(), torch.ones(len(sizes))], dim=1)
+    centres = (torch.arange(SSD300_ANCHORS.canvas) + 0.5) * 2 / SSD300_ANCHORS.canvas - 1
+    where = (slope[..., None] * centres + middle[..., None]).to(device)  # (B, 2, S): x of columns, y of rows
+    canvas = torch.empty(len(photographs), 3, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas, device=device)
+    for image, photograph, (x, y) in zip(canvas, photographs, where, strict=True):
+        image.copy_(_sample(photograph.to(device), x, y, interpolation)[0])
+    colours = _colours(drawn).to(device)
+    # a picture at a time stays in a CPU's cache; a GPU wants them all at once
+    chunk = 1 if canvas.device.type == "cpu" else max(1, len(canvas))
+    for part, amounts in zip(canvas.split(chunk), colours.split(chunk), strict=True):
+        _distort(part, amounts)
+    on_x, on_y = (where.abs() <= 1).unbind(dim=1)
+    mean = torch.tensor(MEAN, device=device)[:, None, None]
+    return canvas.sub_(mean).mul_((on_y[:, :, None] & on_x[:, None, :])[:, None])
+
+
+def _sample(photograph: Tensor, x: Tensor, y: Tensor, interpolation: str) -> Tensor:
+    """(H, W, 3) uint8 read at columns x and rows y (S,), -1 = left or top edge, 1 = right or bottom edge."""
+    grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=-1)[None]
+    pixels = photograph.permute(2, 0, 1)[None].float()
+    sampled = F.grid_sample(pixels, grid, interpolation, padding_mode="border", align_corners=False)
+    return sampled.clamp_(0, 255) if interpolation == "bicubic" else sampled
+
+
+def _colours(drawn: Draw) -> Tensor:
+    """(B, 5) what to do in this order: brightness, contrast, saturation, hue, contrast if it comes last."""
+    one = torch.ones_like(drawn.contrast)
+    early = torch.where(drawn.contrast_last, one, drawn.contrast)
+    late = torch.where(drawn.contrast_last, drawn.contrast, one)
+    return torch.stack([drawn.brightness, early, drawn.saturation, drawn.hue, late], dim=1)
+
+
+NOTHING = (0.0, 1.0, 1.0, 0.0, 1.0)  # the amounts of `_colours` that change nothing
+
+
+def _distort(rgb: Tensor, amounts: Tensor) -> None:
+    """Change the colours of (b, 3, S, S) in 0..255 in place by `_colours`, cutting off what leaves the range."""
+    operations = (_brighten, _scale, _saturate, _turn_hue, _scale)
+    changes = amounts != torch.tensor(NOTHING, device=amounts.device)
+    for operation, on, amount in zip(operations, changes.T, amounts.T, strict=True):
+        if not rgb.is_cuda and not on.any():  # not on a GPU: a synchronisation
+            continue
+        changed = operation(rgb, amount[:, None, None, None])
+        one = len(rgb) == 1 and not rgb.is_cuda
+        rgb.copy_(changed if one else changed.where(on[:, None, None, None], rgb))
+
+
+def _brighten(rgb: Tensor, amount: Tensor) -> Tensor:
+    return (rgb + amount).clamp_(0, 255)
+
+
+def _scale(rgb: Tensor, factor: Tensor) -> Tensor:
+    return (rgb * factor).clamp_(0, 255)
+
+
+def _saturate(rgb: Tensor, factor: Tensor) -> Tensor:
+    """HSV saturation times `factor`. Value stays the largest channel, so the others move towards or away from
+    it, at most until one of them reaches 0."""
+    value, chroma = _value_and_chroma(rgb)
+    ratio = torch.minimum(factor, value / chroma.clamp(min=1e-6))
+    return value - (value - rgb) * ratio
+
+
+def _turn_hue(rgb: Tensor, degrees: Tensor) -> Tensor:
+    """HSV hue plus `degrees`. Like OpenCV's 8-bit arithmetic in the original, a hue that would fall below 0
+    stays at 0 (red); one above 360 wraps."""
+    value, chroma = _value_and_chroma(rgb)
+    red, green, blue = rgb.split(1, dim=1)
+    safe = chroma.clamp(min=1e-6)
+    sector = torch.where(
+        value == red,
+        ((green - blue) / safe) % 6,
+        torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
+    )  # 0..6, sixths of the colour circle
+    sector = (sector + degrees / 60).clamp(min=0)
+    # a channel is as large as the largest up to one sixth of the circle from its own hue, smallest from two on
+    own = torch.tensor([0.0, 2.0, 4.0], device=rgb.device)[:, None, None]
+    away = 3 - ((sector - own).abs() - 3).abs()  # either way round
+    return value - chroma * (away - 1).clamp(0, 1)
+
+
+def _value_and_chroma(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest channel, and how far the smallest lies below it: (b, 1, S, S) each."""
+    red, green, blue = rgb.split(1, dim=1)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    return value, value - torch.minimum(torch.minimum(red, green), blue)

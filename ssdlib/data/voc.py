@@ -1,0 +1,181 @@
+"""Pascal VOC on disk: classes, image lists, annotations. The only module that knows VOC's quirks.
+
+VOC counts pixels from 1 and its corners are inclusive: a box over a whole W x H image reads (1, 1, W, H).
+Here it becomes (0, 0, W, H): one is taken off the two minima, nothing off the maxima (the geometrically
+exact reading; Caffe keeps all four numbers, others take one off all four).
+"""
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from ssdlib.records import CLASSES, Example
+
+# Counted on the genuine XML files: images, objects, of which difficult
+COUNTS = {
+    "2007-trainval": (5011, 15662, 3054),
+    "2012-trainval": (11540, 31561, 4111),
+    "2007-test": (4952, 14976, 2944),
+}
+
+
+# What a picture may be, whatever its name says. Pillow would know more, and hand some of them to other programs: a
+# file called .jpg that is PostScript would be run.
+PICTURES = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
+
+
+class VOCError(ValueError):
+    """Something on disk isn't as VOC promises. The message names the file, what was found, what was wanted."""
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """ "2007-trainval" -> ("2007", "trainval")."""
+    match = re.fullmatch(r"(\d{4})-(\w+)", name)
+    if not match:
+        raise VOCError(f"image set {name!r}: wanted a year and a list, such as 2007-trainval")
+    return match[1], match[2]
+
+
+def image_ids(devkit: Path, name: str) -> list[str]:
+    """The ids in ImageSets/Main of set `name` ("2007-test"), in the order of the file. Raises as `read_ids`."""
+    year, part = split_name(name)
+    path = Path(devkit) / f"VOC{year}" / "ImageSets" / "Main" / f"{part}.txt"
+    if not path.is_file():
+        raise VOCError(f"{path}: not there; wanted the image list of {name}. Is {devkit} a VOCdevkit folder?")
+    ids = read_ids(path)
+    for image_id, line in ids.items():
+        if set(image_id) & set("/\\:") or image_id[0] == ".":  # it becomes part of a path
+            raise VOCError(f"{path}, line {line}: {image_id!r}; wanted an image id, a name without / \\ :")
+    return list(ids)
+
+
+def read_ids(path: Path) -> dict[str, int]:
+    """The ids in a file, one a line -> the line of each. Blank lines, Windows line ends, a byte order mark do no
+    harm.
+
+    Raises VOCError naming the line if one holds more than an id, or one that was there before: it would count twice.
+    """
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VOCError(f"{path}: {error}; wanted one image id a line") from None
+    ids: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if len(words) > 1 or not all(map(str.isprintable, words)):
+            raise VOCError(f"{path}, line {number}: {line!r}; wanted one image id")
+        if words and words[0] in ids:
+            raise VOCError(
+                f"{path}, line {number}: {words[0]} again, as in line {ids[words[0]]}; wanted each once"
+            )
+        ids |= {word: number for word in words}
+    if not ids:
+        raise VOCError(f"{path}: empty; wanted one image id a line")
+    return ids
+
+
+def read_sets(
+    devkit: Path,
+    names: Sequence[str],
+    progress: Callable = lambda ids, **_: ids,
+    classes: Sequence[str] = CLASSES[1:],
+) -> list[Example]:
+    """All examples of the named sets, one after the other. `progress` may be tqdm; see `read_example`."""
+    wanted = [(devkit, name, image_id) for name in names for image_id in image_ids(devkit, name)]
+    return [read_listed(*one, classes) for one in progress(wanted, desc="annotations")]
+
+
+def read_listed(devkit: Path, name: str, image_id: str, classes: Sequence[str] = CLASSES[1:]) -> Example:
+    """One example of set `name`; raises as `read_example`."""
+    folder = Path(devkit) / f"VOC{split_name(name)[0]}"
+    annotation = folder / "Annotations" / f"{image_id}.xml"
+    return read_example(annotation, folder / "JPEGImages" / f"{image_id}.jpg", image_id, classes)
+
+
+def read_example(
+    annotation: Path, photograph: Path, image_id: str, classes: Sequence[str] = CLASSES[1:]
+) -> Example:
+    """One XML file as an `Example`; the photograph is not opened. `classes` are the names of labels 1, 2, ...
+
+    Raises VOCError if the XML is broken, a class is unknown, or a box has no area or leaves the image. The
+    parts of persons (heads, hands) that VOC nests inside some objects are not objects; what says nothing of
+    `difficult` isn't.
+    """
+    root, label_of = parse(annotation), {known: label for label, known in enumerate(classes, 1)}
+    width, height = (int(_number(root, f"size/{side}", annotation)) for side in ("width", "height"))
+    if min(width, height) < 1:
+        raise VOCError(f"{annotation}: <size> is {width}x{height}; wanted 1 px or more")
+    boxes, labels, difficult = [], [], []
+    for node in root.findall("object"):
+        name = (node.findtext("name") or "").strip()
+        if name not in label_of:
+            raise VOCError(f"{annotation}: class {name!r}; wanted one of {', '.join(classes)}")
+        corners = [_number(node, f"bndbox/{side}", annotation) for side in ("xmin", "ymin", "xmax", "ymax")]
+        x1, y1, x2, y2 = corners[0] - 1, corners[1] - 1, corners[2], corners[3]
+        if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+            found = ", ".join(f"{c:g}" for c in corners)
+            raise VOCError(
+                f"{annotation}: {name} at ({found}); wanted 1 <= xmin <= xmax <= {width} "
+                f"and 1 <= ymin <= ymax <= {height}"
+            )
+        boxes.append((x1, y1, x2, y2))
+        labels.append(label_of[name])
+        difficult.append((node.findtext("difficult") or "0").strip() == "1")
+    return Example(
+        image_id=image_id,
+        path=photograph,
+        size=(width, height),
+        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor(labels, dtype=torch.int64),
+        difficult=torch.tensor(difficult, dtype=torch.bool),
+    )
+
+
+def read_photograph(path: Path, upright: bool = False) -> torch.Tensor:
+    """Decode a picture: (H, W, 3) uint8 RGB. Raises VOCError naming the file if it can't be decoded.
+
+    `upright` turns a picture as its camera noted (EXIF); annotations count pixels as they are stored.
+    """
+    try:
+        with Image.open(path, formats=PICTURES) as image:
+            if image.mode[0] in "IF":  # Pillow would cut off all that is brighter than 255
+                raise ValueError("more than 8 bits a colour")
+            image = ImageOps.exif_transpose(image) if upright else image
+            return torch.from_numpy(np.array(image.convert("RGB")))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise VOCError(f"{path}: {said or 'unreadable'}; wanted a complete picture") from error
+
+
+class _Plain(ET.TreeBuilder):
+    """A document type may define words that grow a billion times as they are read; an annotation needs none."""
+
+    def doctype(self, *_: str) -> None:
+        raise ValueError("a document type")
+
+
+def parse(path: Path) -> ET.Element:
+    """The root of an XML file. Raises VOCError that names it, and the line where there is one."""
+    try:
+        return ET.parse(path, ET.XMLParser(target=_Plain())).getroot()
+    except FileNotFoundError:
+        raise VOCError(f"{path}: not there; the image list names it") from None
+    except (ET.ParseError, OSError, ValueError, LookupError) as error:
+        raise VOCError(f"{path}: {error}; wanted well-formed XML") from error
+
+
+def _number(node: ET.Element, tag: str, path: Path) -> float:
+    text = node.findtext(tag)
+    try:
+        number = float(text)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise VOCError(f"{path}: <{tag}> is {text!r}; wanted a number")
+    return number

@@ -1,0 +1,1 @@
+"""Other people's files: their weights, and ours for other programs."""

@@ -1,0 +1,277 @@
+"""Detectors that other programs trained, made to speak our language: our anchors, VOC's classes.
+
+A file of weights doesn't say which anchors it was trained with, nor what its classes are called. Both follow
+from the program that wrote it, and that shows in the names of the tensors (see `weights`):
+
+    program              anchors                                        classes
+    ssd_keras            ours: nothing is clipped                       VOC's 21
+    amdegroot, lufficc   centre and size clipped to the canvas          VOC's 21
+    torchvision          size clipped, scales 7, 15, 33 ... percent     VOC's 21, or COCO's 91
+
+Sources: ssd_keras models/keras_ssd300.py; amdegroot layers/functions/prior_box.py and lufficc
+ssd/modeling/anchors/prior_box.py; torchvision models/detection/ssd.py (`ssd300_vgg16` has those scales whatever
+the number of classes) and anchor_utils.py. With 21 classes the order is taken to be VOC's alphabetical one,
+background first; torchvision's 91 are listed by torchvision itself, and a class of VOC is the one that means the same
+there. Any other number is refused: its order would be a guess. Thresholds and suppression are ours (`detect`) for
+all; torchvision would also keep a box from growing beyond 62 times its anchor.
+
+Weights to start from that another network has learned, perhaps about other classes.
+
+The body and the localisation heads know nothing of classes: they are taken whole. Of a classification head the rows
+of the background, and of classes that both know by name, are taken; the rows of new classes stay random. Taken is
+only what has the shape that is wanted, so the new network must have the width and the kind of the old one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ssdlib import coding
+from ssdlib.anchors import SSD300_ANCHORS, AnchorSpec, default_boxes
+from ssdlib.interop import weights
+from ssdlib.interop.weights import (
+    SOURCES,
+    WeightsError,
+    from_keras,
+    from_state,
+    is_hdf5,
+    num_classes_of,
+    read_file,
+    refuse_broken,
+)
+from ssdlib.model import SSD300
+from ssdlib.records import CLASSES, Predictions
+from ssdlib.training.runs import RunConfig, RunError, load_run, network_of
+
+# 7, 15, 33, 51, 69, 87, 105 percent of the canvas: torchvision's, chosen for the smaller objects of COCO
+COCO_ANCHORS = AnchorSpec(first_percent=7, percent_range=(15, 90))
+
+# COCO's names of the same things; VOC's other fourteen classes are called alike in both
+COCO_NAMES = {
+    "aeroplane": "airplane",
+    "diningtable": "dining table",
+    "motorbike": "motorcycle",
+    "pottedplant": "potted plant",
+    "sofa": "couch",
+    "tvmonitor": "tv",
+}
+
+SEVENTH_HEADS = ("loc.6.weight", "box_head.predictor.reg_headers.6.weight")  # which SSD512 has
+
+
+@dataclass(frozen=True)
+class Published:
+    """A whole SSD300 as another program left it, and what its file doesn't say."""
+
+    state: dict[str, Tensor]  # of our network with as many classes
+    classes: tuple[str, ...]  # the C names in the order of the logits, background first
+    spec: AnchorSpec  # of the anchors it was trained with
+    clip_anchors: str  # what was done to those that cross the border, see `anchors.default_boxes`
+    source: str  # the program that saved it
+
+    def __str__(self) -> str:
+        classes = (
+            "VOC's" if self.classes == CLASSES else f"{len(self.classes)}, of which VOC's are looked for"
+        )
+        scales = ", ".join(map(str, self.spec.percents))
+        return (
+            f"SSD300 by {self.source}; classes: {classes}; "
+            f"anchors: {scales} percent, clipped: {self.clip_anchors}"
+        )
+
+
+class Translated(nn.Module):
+    """A foreign network that answers as ours would: (B, 3, S, S) -> `Predictions` about our anchors and classes.
+
+    The boxes are the same: if a is the network's own anchor and b ours in its place, the offset t from a is
+    t · size(a) / size(b) + encode(a, b) from b in the centre, t + encode(a, b) in the size. So are the
+    probabilities of VOC's classes: those that VOC doesn't know count as background, e to the logits added up.
+    """
+
+    def __init__(self, network: SSD300, own_anchors: Tensor, classes: tuple[str, ...]):
+        super().__init__()
+        self.network = network
+        ours = default_boxes()
+        ratio = (own_anchors[:, 2:] - own_anchors[:, :2]) / (ours[:, 2:] - ours[:, :2])
+        self.register_buffer("factor", torch.cat([ratio, torch.ones_like(ratio)], dim=1))
+        self.register_buffer("shift", coding.encode(own_anchors, ours))
+        self.known = [_place(name, classes) for name in CLASSES[1:]]
+        self.others = [i for i in range(len(classes)) if i not in self.known]
+
+    def forward(self, images: Tensor) -> Predictions:
+        said = self.network(images)
+        logits = said.logits.float()
+        background = logits[..., self.others].logsumexp(dim=-1, keepdim=True)
+        return Predictions(
+            said.offsets.float() * self.factor + self.shift,
+            torch.cat([background, logits[..., self.known]], dim=-1),
+        )
+
+
+def load_detector(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, RunConfig, str]:
+    """Network in eval mode, settings and a description of any checkpoint: a run of ours, or what `read` reads.
+
+    Its predictions are about `default_boxes()` and the classes of its settings, VOC's for others' files. A foreign
+    network computes in float32, as it did at home. What a file is shows in its content, not in name or suffix.
+    """
+    path = Path(path)
+    if not path.is_file() or _is_ours(path):
+        model, config, step = load_run(path, device)
+        return model, config, f"a run of this library, step {step}"
+    published = read_published(path)
+    model = network(published).to(device, memory_format=torch.channels_last)
+    return model, RunConfig(precision="float32"), str(published)
+
+
+def read_published(path: Path) -> Published:
+    """What ssd_keras (HDF5), torchvision, amdegroot or lufficc (.pth) saved, recognised by its content.
+
+    Raises WeightsError that names the file, what is wrong with it and what was wanted.
+    """
+    if is_hdf5(path):
+        state, source, clip = from_keras(path), "ssd_keras", "none"
+    else:
+        state, source, clip = _by_pytorch(path)
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    try:
+        classes = _classes(source, num_classes_of(shapes))
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {source}'s names, but {error}") from None
+    state = {name: value.float() for name, value in state.items()}
+    refuse_broken(state, path)
+    return Published(
+        state, classes, COCO_ANCHORS if source == "torchvision" else SSD300_ANCHORS, clip, source
+    )
+
+
+def network(published: Published) -> nn.Module:
+    """Its network, translated if need be. In eval mode, on the CPU."""
+    with torch.device("meta"):  # or its random weights would be made for nothing
+        model = SSD300(len(published.classes))
+    model.load_state_dict(published.state, assign=True)
+    anchors = default_boxes(published.spec, published.clip_anchors)
+    if published.classes == CLASSES and torch.equal(anchors, default_boxes()):
+        return model.eval()
+    return Translated(model, anchors, published.classes).eval()
+
+
+def _is_ours(path: Path) -> bool:
+    return not is_hdf5(path) and "conv4_3_norm.weight" in read_file(path)
+
+
+def _by_pytorch(path: Path) -> tuple[dict[str, Tensor], str, str]:
+    """State, source and clip of a .pth file."""
+    theirs = read_file(path)
+    seventh = [name for name in SEVENTH_HEADS if name in theirs]
+    if seventh:
+        raise WeightsError(f"{path}: SSD512 (it has {seventh[0]}); wanted SSD300")
+    try:
+        state, clip = from_state(theirs)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    return state, next(source for source, (mark, _) in SOURCES.items() if mark in theirs), clip
+
+
+def _classes(source: str, num_classes: int) -> tuple[str, ...]:
+    """The names behind the numbers; WeightsError where no rule says which they are."""
+    if num_classes == len(CLASSES):
+        return CLASSES
+    if source != "torchvision":
+        raise WeightsError(f"{num_classes} classes; wanted VOC's {len(CLASSES)}")
+    from torchvision.models.detection import SSD300_VGG16_Weights  # a second to import, for this one list
+
+    return tuple(SSD300_VGG16_Weights.COCO_V1.meta["categories"])
+
+
+def _place(name: str, classes: tuple[str, ...]) -> int:
+    """Where a class of VOC stands among others."""
+    return classes.index(name if name in classes else COCO_NAMES[name])
+
+
+def starting_weights(path: Path, config: RunConfig) -> tuple[dict[str, Tensor], str]:
+    """A state for a run with these settings, and a sentence on what was taken from where.
+
+    `path` is a run of this library or its checkpoint, an SSD300 that `published` reads, or a VGG16. Raises
+    WeightsError, RunError or CheckpointError in one sentence if it is none of these or doesn't fit.
+    """
+    path = Path(path)
+    theirs = {} if path.is_dir() or _is_hdf5(path) else weights.read_file(path)
+    if path.is_dir() or "conv4_3_norm.weight" in theirs:
+        model, old, step = load_run(path)
+        weights.refuse_broken(model.state_dict(), path)
+        return _from(model.state_dict(), old.classes, config, f"{path}, step {step}")
+    if theirs and not any(mark in theirs for mark, _ in weights.SOURCES.values()):
+        try:
+            state = weights.from_vgg16(theirs)
+        except weights.WeightsError as error:
+            raise weights.WeightsError(f"{path}: {error}, an SSD300 or a run of this library") from None
+        weights.refuse_broken(state, path)
+        if "body.fc6.0.weight" in state:
+            return state, f"{path}: conv1_1 ... fc7 of a VGG16"
+        return state, (
+            f"{path}: conv1_1 ... conv5_3 of a VGG16, taken for Caffe's (inputs 0..255 minus the mean); "
+            "fc6 and fc7 are random, scaled to outputs of unit deviation"
+        )
+    found = read_published(path)
+    state = found.state
+    if not torch.equal(default_boxes(found.spec, found.clip_anchors), default_boxes()):
+        # offsets from other anchors: what they learned about positions would be wrong here
+        state = {name: value for name, value in state.items() if not name.startswith(("loc.", "conf."))}
+    return _from(state, found.classes[1:], config, f"{path}, {found.source}")
+
+
+def take(
+    state: dict[str, Tensor], old: Sequence[str], new: Sequence[str], fresh: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """`state` of a network with the classes `old` -> a part of the state of one with the classes `new`.
+
+    `fresh` is that network's own random state; rows of classes that `old` lacks come from it.
+    """
+    rows_old, rows_new = [0], [0]
+    for row, name in enumerate(new, 1):
+        if name in old:
+            rows_old.append(list(old).index(name) + 1)
+            rows_new.append(row)
+    taken = {}
+    for name, value in state.items():
+        if not name.startswith("conf."):
+            taken[name] = value
+            continue
+        boxes = SSD300_ANCHORS.boxes_per_cell[SSD300_ANCHORS.sources.index(name.split(".")[1])]
+        head = fresh[name].clone().view(boxes, len(new) + 1, *fresh[name].shape[1:])
+        head[:, rows_new] = value.view(boxes, len(old) + 1, *value.shape[1:])[:, rows_old]
+        taken[name] = head.flatten(0, 1)
+    return taken
+
+
+def _from(
+    state: dict[str, Tensor], old: Sequence[str], config: RunConfig, where: str
+) -> tuple[dict[str, Tensor], str]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        fresh = network_of(config).state_dict()
+    other = [
+        name
+        for name, value in state.items()
+        if name not in fresh or (value.shape[1:] != fresh[name].shape[1:] and not name.endswith("bias"))
+    ]
+    if other or len(state["conv4_3_norm.weight"]) != len(fresh["conv4_3_norm.weight"]):
+        raise RunError(
+            f"{where}: another kind of network ({other[0] if other else 'conv4_3_norm.weight'} differs); wanted "
+            f"width {config.width:g}, batch norm {config.batch_norm}, strided stem {config.strided_stem}"
+        )
+    shared = [name for name in config.classes if name in old]
+    if len(shared) == len(config.classes) == len(old):
+        heads = "all heads"
+    elif any(name.startswith("conf.") for name in state):
+        heads = f"localisation heads, background and {len(shared)} of {len(config.classes)} classes"
+    else:
+        heads = "no heads"
+    return take(state, old, config.classes, fresh), f"{where}: body, {heads}"
+
+
+def _is_hdf5(path: Path) -> bool:
+    return path.is_file() and is_hdf5(path)

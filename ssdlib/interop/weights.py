@@ -1,0 +1,280 @@
+"""Checkpoints that others published -> the state of our network.
+
+Every known program keeps the same tensors under names of its own (the tables below). The programs in PyTorch
+take RGB and keep kernels as OIHW, so that reading one is renaming (`keras_file` reads what isn't). The anchors a
+file was trained with differ, and `SOURCES` says which `clip` of `anchors.default_boxes` belongs to it; what else a
+whole detector needs is in `published`.
+
+What ssd_keras saved as HDF5 -> the state of our network.
+
+Its layers have the names of Caffe, as ours do, its kernels are (height, width, inputs, outputs), and its first
+layer takes BGR, into which the network turns RGB itself (models/keras_ssd300.py). Files of both kinds are read: the
+weights alone (`save_weights`), and a full model, which keeps the same under `model_weights`.
+
+Only arrays are read. A full model also carries `model_config` with the byte code of its Lambda layers, which Keras
+would run; nothing here looks at it. So the file can't say either whether it was built with settings other than the
+program's own: BGR inside, anchors unclipped.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssdlib.anchors import SSD300_ANCHORS
+from ssdlib.model import BODY, MEAN, PRETRAINED, SSD300
+
+VGG = PRETRAINED[:-2]  # conv1_1 ... conv5_3
+EXTRAS = tuple(BODY)[len(PRETRAINED) :]
+VGG_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # in torchvision's VGG16 and all who follow it
+
+# what a file is recognised by: a name that no other kind has
+SOURCES = {
+    "torchvision": ("backbone.scale_weight", "size"),
+    "amdegroot": ("L2Norm.weight", "center"),
+    "lufficc": ("backbone.l2_norm.weight", "center"),
+}
+
+NUM_CLASSES = (21, 91)  # VOC's, and COCO's as torchvision counts them; no others have an order known here
+
+# what a wrong file begins with, for those who find one at midnight
+BEGINNINGS = {
+    b"\x89HDF": "an HDF5 file",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x89PNG": "a PNG picture",
+    b"<": "a web page, perhaps that of a download",
+    b"version https://git-lfs": "a Git LFS pointer without its file",
+}
+
+
+class WeightsError(ValueError):
+    """A file holds no weights that are known here. The message names it, what was found and what was wanted."""
+
+
+def from_state(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+    """A whole SSD300 by torchvision, amdegroot or lufficc -> (our state, clip of its anchors).
+
+    The heads keep their number of classes, which must be that of the network they are loaded into.
+    """
+    for source, (mark, clip) in SOURCES.items():
+        if mark in state:
+            return _renamed(state, _names(source)), clip
+    known = ", ".join(f"{mark} ({source})" for source, (mark, _) in SOURCES.items())
+    raise WeightsError(f"state with names like {', '.join(list(state)[:3])}: wanted one that has {known}")
+
+
+def from_vgg16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """VGG16 -> the layers conv1_1 ... fc7 of our state, or conv1_1 ... conv5_3, to start training from.
+
+    Takes torchvision's classifier ("features.0.weight" ..., "classifier.3.bias"), whose fc6 and fc7 are thinned
+    out: every fourth output, and of fc6's 7x7 taps those in rows and columns 0, 3, 6; or the file usually called
+    vgg16_reducedfc.pth ("0.weight" ... "33.bias"), where somebody did that already.
+    Or the 13 convolutions alone, which are taken for Caffe's, made for our RGB - (123, 117, 104): torchvision's
+    IMAGENET1K_FEATURES, whose classifier is filled with NaN, or a file of "features.*" only. What fc6 and fc7 begin
+    with then is `engine.fit_scale`'s affair.
+
+    torchvision's whole VGG16 was trained on (RGB/255 - mean)/deviation; conv1_1 is changed so that it answers our
+    RGB - (123, 117, 104) in the same way, but for the border, where our padding stands for another grey.
+    """
+    if "31.weight" in state:
+        names = dict(zip(PRETRAINED, map(str, (*VGG_PLACES, 31, 33)), strict=True))
+        return _renamed(state, {f"body.{name}.0": place for name, place in names.items()})
+    classifier = [value for name, value in state.items() if name.startswith("classifier.")]
+    features_alone = all(bool(value.isnan().all()) for value in classifier) and "features.0.weight" in state
+    whole = {f"classifier.{i}.{kind}" for i in (0, 3) for kind in ("weight", "bias")} <= state.keys()
+    if not (features_alone or whole):
+        raise WeightsError(
+            f"state with names like {', '.join(list(state)[:3])}: wanted a whole VGG16, or its features.* alone"
+        )
+    ours = _renamed(state, {f"body.{n}.0": f"features.{p}" for n, p in zip(VGG, VGG_PLACES, strict=True)})
+    if features_alone:
+        return ours
+    fc6 = state["classifier.0.weight"].view(4096, 512, 7, 7)[::4, :, ::3, ::3]
+    fc7 = state["classifier.3.weight"].view(4096, 4096, 1, 1)[::4, ::4]
+    ours |= {"body.fc6.0.weight": fc6.clone(), "body.fc6.0.bias": state["classifier.0.bias"][::4].clone()}
+    ours |= {"body.fc7.0.weight": fc7.clone(), "body.fc7.0.bias": state["classifier.3.bias"][::4].clone()}
+    _fold_normalisation(ours)
+    return ours
+
+
+def refuse_broken(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise WeightsError that names the first tensor in which a number isn't finite."""
+    for name, value in state.items():
+        if not bool(value.isfinite().all()):
+            raise WeightsError(
+                f"{path}: {name} isn't finite, the training diverged or the file is damaged; "
+                "wanted an earlier checkpoint or a fresh download"
+            )
+
+
+def read_file(path: Path) -> Mapping[str, Tensor]:
+    """A state from a .pth file. Nothing but tensors is unpickled; a wrapper {"model": state} is taken off."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: not there; wanted a file of weights") from None
+    except Exception as error:  # torch raises whatever the broken file provokes, and advises to trust it
+        raise WeightsError(f"{path}: {_beginning(path, error)}; wanted tensors saved by PyTorch") from error
+    state = state.get("model", state) if isinstance(state, Mapping) else state
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise WeightsError(f"{path}: holds {type(state).__name__}; wanted tensors by name")
+    return state
+
+
+def num_classes_of(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """C of the full SSD300 whose state, under our names, has these shapes. Raises WeightsError if there is none."""
+    rows, boxes = (
+        sum(shapes["conf.conv4_3.bias"]),
+        SSD300_ANCHORS.boxes_per_cell[0],
+    )  # a sum, as files may hold a () there
+    if rows not in [boxes * known for known in NUM_CLASSES]:
+        raise WeightsError(
+            f"{rows / boxes:g} classes with background; wanted 21 of VOC, or torchvision's 91 of COCO"
+        )
+    with torch.device("meta"):
+        wanted = {name: tuple(value.shape) for name, value in SSD300(rows // boxes).state_dict().items()}
+    wrong = [name for name, shape in wanted.items() if shapes[name] != shape]
+    if wrong:
+        raise WeightsError(
+            f"{len(wrong)} of {len(wanted)} tensors have other shapes than SSD300's: "
+            f"{wrong[0]} is {shapes[wrong[0]]}, wanted {wanted[wrong[0]]}"
+        )
+    return rows // boxes
+
+
+def _names(source: str) -> dict[str, str]:
+    """Our layer name -> theirs, without ".weight" and ".bias"."""
+    if source == "torchvision":
+        vgg = [f"backbone.features.{i}" for i in VGG_PLACES[:10]]
+        vgg += [f"backbone.extra.0.{i}" for i in (1, 3, 5)] + ["backbone.extra.0.7.1", "backbone.extra.0.7.3"]
+        extras = [f"backbone.extra.{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 2)]
+        loc, conf = "head.regression_head.module_list", "head.classification_head.module_list"
+    elif source == "amdegroot":
+        vgg = [f"vgg.{i}" for i in (*VGG_PLACES, 31, 33)]
+        extras = [f"extras.{i}" for i in range(8)]
+        loc, conf = "loc", "conf"
+    else:
+        vgg = [f"backbone.vgg.{i}" for i in (*VGG_PLACES, 31, 33)]
+        extras = [f"backbone.extras.{i}" for i in range(8)]
+        loc, conf = "box_head.predictor.reg_headers", "box_head.predictor.cls_headers"
+    names = {f"body.{ours}.0": theirs for ours, theirs in zip(BODY, vgg + extras, strict=True)}
+    for i, map_ in enumerate(SSD300_ANCHORS.sources):
+        names[f"loc.{map_}"], names[f"conf.{map_}"] = f"{loc}.{i}", f"{conf}.{i}"
+    return names
+
+
+def _renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    wanted = {
+        f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in names.items() for kind in ("weight", "bias")
+    }
+    scale = [mark for mark, _ in SOURCES.values() if mark in state]
+    if scale:
+        wanted["conv4_3_norm.weight"] = scale[0]
+    missing = [theirs for theirs in wanted.values() if theirs not in state]
+    if missing:
+        raise WeightsError(f"{len(missing)} of {len(wanted)} tensors aren't there, {missing[0]} for one")
+    return {ours: state[theirs].clone() for ours, theirs in wanted.items()}
+
+
+def _beginning(path: Path, error: Exception) -> str:
+    """What a file is that torch can't load, judged by its first bytes."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(32)
+    except OSError as cause:
+        return cause.strerror or type(cause).__name__
+    known = [what for bytes_, what in BEGINNINGS.items() if head.startswith(bytes_)]
+    return known[0] if known else f"broken, or no file of tensors ({type(error).__name__})"
+
+
+def _fold_normalisation(ours: dict[str, Tensor]) -> None:
+    """Make conv1_1 take RGB - MEAN where it took (RGB/255 - mean)/deviation."""
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    kernel = ours["body.conv1_1.0.weight"]
+    shift = (torch.tensor(MEAN) / 255 - mean) / deviation  # what our 0 was to the original
+    ours["body.conv1_1.0.bias"] = ours["body.conv1_1.0.bias"] + (kernel.sum(dim=(2, 3)) * shift).sum(dim=1)
+    ours["body.conv1_1.0.weight"] = kernel / (255 * deviation)[:, None, None]
+
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+KERAS_SCALE = "conv4_3_norm"
+SSD512 = "conv10_2_mbox_loc"  # its seventh pair of heads
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file begins as HDF5 does. Raises OSError if it can't be read."""
+    with open(path, "rb") as file:
+        return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
+
+
+def from_keras(path: Path) -> dict[str, Tensor]:
+    """A whole SSD300 by ssd_keras, with 21 classes or as many as `weights` knows -> our state, float32, RGB.
+
+    Raises WeightsError, naming the file, if it is broken or of another network, or if h5py isn't installed.
+    """
+    try:
+        import h5py  # here, because not everybody has such a file
+    except ImportError:
+        raise WeightsError(f"{path}: an HDF5 file; to read it, pip install h5py") from None
+    try:
+        with h5py.File(path, "r") as file:
+            return _keras_state(file)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    except Exception as error:  # h5py raises whatever the broken file provokes
+        raise WeightsError(
+            f"{path}: an HDF5 file, broken or cut off ({type(error).__name__}); wanted a whole one by ssd_keras"
+        ) from error
+
+
+def _keras_state(file: Any) -> dict[str, Tensor]:
+    """The state in an open h5py.File."""
+    layers = file["model_weights"] if "model_weights" in file else file
+    if SSD512 in layers:
+        raise WeightsError(f"SSD512 by ssd_keras (it has a layer {SSD512}); wanted SSD300")
+    arrays = {}
+    for ours, theirs in _keras_names().items():
+        # versions of Keras call the arrays differently ("kernel:0", "conv1_1_W:0"); their dimensions tell them apart
+        kinds = {1: "weight"} if theirs == KERAS_SCALE else {4: "weight", 1: "bias"}
+        found = _arrays_below(layers[theirs]) if theirs in layers else []
+        if sorted(array.ndim for array in found) != sorted(kinds):
+            some = ", ".join(ascii(name)[1:-1][:40] for name in list(layers)[:3]) or "none"
+            raise WeightsError(
+                f"no weights of a layer {theirs}, layers are {some} ...; wanted SSD300 by ssd_keras"
+            )
+        arrays |= {f"{ours}.{kinds[array.ndim]}": array for array in found}
+    # before anything is read: a file may promise more than fits into memory
+    num_classes_of({name: tuple(array.shape[i] for i in _to_oihw(array)) for name, array in arrays.items()})
+    state = {
+        name: torch.from_numpy(array.astype("float32")[()]).permute(_to_oihw(array)).contiguous()
+        for name, array in arrays.items()
+    }
+    state["body.conv1_1.0.weight"] = state["body.conv1_1.0.weight"].flip(1)  # BGR -> RGB
+    return state
+
+
+def _keras_names() -> dict[str, str]:
+    """Our layer -> theirs."""
+    names = {f"body.{name}.0": name for name in BODY} | {KERAS_SCALE: KERAS_SCALE}
+    for map_ in SSD300_ANCHORS.sources:
+        head = KERAS_SCALE if map_ == "conv4_3" else map_
+        names |= {f"loc.{map_}": f"{head}_mbox_loc", f"conf.{map_}": f"{head}_mbox_conf"}
+    return names
+
+
+def _arrays_below(group: Any) -> list[Any]:
+    """The datasets in an h5py.Group, however deep, or the dataset itself. Links that lead elsewhere aren't taken."""
+    if hasattr(group, "shape"):
+        return [group]
+    found = []
+    group.visititems(lambda _, item: found.append(item) if hasattr(item, "shape") else None)
+    return found
+
+
+def _to_oihw(array: Any) -> tuple[int, ...]:
+    """The order in which an array's dimensions are ours."""
+    return (3, 2, 0, 1) if array.ndim == 4 else (0,)

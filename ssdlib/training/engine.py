@@ -1,0 +1,270 @@
+"""The training loop, on one screen, and what it calls: network and optimiser, batches, update, schedule."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssdlib import evaluate
+from ssdlib.anchors import default_boxes
+from ssdlib.data.batches import BatchMaker, fingerprint, make_batch
+from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, multibox_loss
+from ssdlib.matching import make_targets
+from ssdlib.model import PRETRAINED, SSD300, unit_outputs
+from ssdlib.records import Batch, Losses, Targets
+from ssdlib.training import distributed, memory
+from ssdlib.training.inference import Data, autocast, evaluate_on, layout_on, validation_loss
+from ssdlib.training.runlog import RunLog, read_log
+from ssdlib.training.runs import (
+    RESULTS,
+    Progress,
+    RunConfig,
+    RunError,
+    alone,
+    network_of,
+    open_run,
+    save_best,
+    save_run,
+)
+
+SCALED_ON = 8  # images that `fit_scale` looks at
+
+
+@alone
+def train(
+    config: RunConfig,
+    train_data: Data,
+    test_data: Data,
+    out: Path,
+    resume: bool = False,
+    weights: dict[str, Tensor] | None = None,
+    bar: Callable[..., Any] | None = None,
+    stop_after: int | None = None,
+) -> evaluate.Table | None:
+    """Train, keep everything in the folder `out`, and return the table of AP on the test data.
+
+    `weights` is a state of the network to start from (see `weights`), `bar` tqdm or nothing. `stop_after` ends
+    the session after that many steps of the run, with a checkpoint to resume from; the table is None then.
+    Raises Diverged if the loss is no number any more, OutOfMemory if a step doesn't fit, RunError if `out` can't be
+    used or another process trains there.
+    """
+    device = distributed.start()
+    model, optimizer, anchors = build(config, device, weights)
+    begin = open_run(out, config, model, optimizer, resume, fingerprint(train_data[0]))
+    first = begin.step
+    last = config.steps if stop_after is None else min(stop_after, config.steps)
+    if last < max(first, 1):
+        raise RunError(f"{out}: to be stopped after step {last}, but it is at step {first} already")
+    log = RunLog(out, begin, config.log_every)
+    if begin.replaced is not None:
+        log.note(step=first, drops=config.drops, replaced=begin.replaced)
+    if first == 0 and weights is not None and (factors := fit_scale(model, weights, train_data)):
+        log.note(step=0, scaled=factors)
+    best = min((row["val"]["multibox"] for row in read_log(out) if "val" in row), default=math.inf)
+    network = distributed.wrap(model)
+    maker = batch_maker(config, train_data, device)
+    # beside a GPU the CPU makes the next batch; alone, it would only take the cores from itself
+    batches = map(maker, range(first, last)) if device.type == "cpu" else maker.ahead(first, last)
+    progress = bar(total=config.steps, initial=first, desc="training", unit="step") if bar else None
+
+    for done, batch in enumerate(batches, start=first + 1):
+        rate = learning_rate(config, done - 1)
+        losses = update_or_advise(network, optimizer, batch, anchors, rate, config)
+        log.add(done, rate, losses, model)
+        if progress is not None:
+            progress.set_postfix_str(log.summary, refresh=False)
+            progress.update()
+        if _due(done, config.val_every):
+            val = validation_loss(model, test_data, anchors, config)
+            log.write(step=done, val=val)
+            if val["multibox"] < best:
+                best = val["multibox"]
+                save_best(out, done, config, model)
+        if _due(done, config.map_every) and done < config.steps:
+            table = evaluate_on(model, test_data, anchors, config, Path(out) / RESULTS)
+            log.write(step=done, map=table.mean, ap=table.ap)
+        if _due(done, config.checkpoint_every) or done == last:
+            log.look()
+            save_run(out, Progress(done, log.seconds, log.seen, begin.data), config, model, optimizer)
+
+    if progress is not None:
+        progress.close()
+    if last < config.steps:
+        return None
+    table = evaluate_on(model, test_data, anchors, config, Path(out) / RESULTS)
+    if not any("map" in row and row["step"] == last for row in read_log(out)):
+        log.write(step=last, map=table.mean, ap=table.ap)
+    return table
+
+
+def update(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    anchors: Tensor,
+    rate: float,
+    config: RunConfig,
+) -> Losses:
+    """One step of SGD. -> the losses of this process's share; the shares of all add up to the batch's."""
+    targets = make_targets(batch.boxes, batch.labels, anchors)
+    # N counts the matches of the whole batch, whoever computes which part of it
+    matched = distributed.total((targets.labels > 0).sum())
+    parts = []
+    optimizer.zero_grad(set_to_none=True)
+    mined = _mined_from_all(network, batch.images, targets, config)
+    for images, goal, chosen in _microbatches(batch.images, targets, mined, config.microbatch):
+        with autocast(images.device, config.precision):
+            predictions = network(images.contiguous(memory_format=layout_on(images.device, config)))
+        losses = multibox_loss(predictions, goal, config.mining, num_matched=matched, negative=chosen)
+        # several processes average their gradients; dividing by the N of all of them asks for the sum
+        (losses.multibox * distributed.processes()).backward()
+        parts.append(losses)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_factor"]
+    optimizer.step()
+    names = [field.name for field in fields(Losses)]
+    return Losses(*(torch.stack([getattr(part, name).detach() for part in parts]).sum() for name in names))
+
+
+def update_or_advise(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    anchors: Tensor,
+    rate: float,
+    config: RunConfig,
+) -> Losses:
+    """`update`, or OutOfMemory: where memory doesn't suffice, smaller parts of the batch are tried first, so that the
+    sentence can say what does fit. The weights are spoiled then; the run goes on from its checkpoint."""
+    try:
+        return update(network, optimizer, batch, anchors, rate, config)
+    except (RuntimeError, MemoryError) as error:
+        if not memory.ran_out(error):
+            raise
+    images, norm = config.microbatch or len(batch.images), config.batch_norm
+
+    def attempt(size: int) -> Losses:
+        return update(network, optimizer, batch, anchors, rate, replace(config, microbatch=size))
+
+    alone = distributed.processes() == 1  # several would wait for each other
+    fits = memory.fitting(attempt, images, least=2 if norm else 1) if alone else None
+    raise memory.OutOfMemory(memory.advice(images, fits, batch.images.device, norm))
+
+
+def learning_rate(config: RunConfig, step: int) -> float:
+    """Rate of the update that follows `step` updates: warm-up, then a tenth of it after each drop."""
+    risen = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    return config.learning_rate * risen * 0.1 ** sum(step >= drop for drop in config.drops)
+
+
+def build(
+    config: RunConfig, device: torch.device, weights: dict[str, Tensor] | None = None
+) -> tuple[SSD300, torch.optim.Optimizer, Tensor]:
+    """Network, optimiser and anchors of a run as they are before the first step.
+
+    Biases learn at `bias_rate` times the rate, twice in Caffe, and aren't decayed (ssd_pascal.py 223-389,
+    model_libs.py).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = network_of(config)
+    if weights is not None:
+        _load(model, weights)
+    model = model.to(device, memory_format=layout_on(device, config))
+    groups = {"kernels": [], "biases": [], "norms": []}
+    for name, parameter in model.named_parameters():
+        decayed = parameter.ndim == 4 or (name == "conv4_3_norm.weight" and config.decay_scale)
+        groups["kernels" if decayed else "biases" if name.endswith("bias") else "norms"].append(parameter)
+    rules = {"kernels": (config.weight_decay, 1.0), "biases": (0.0, config.bias_rate), "norms": (0.0, 1.0)}
+    optimizer = torch.optim.SGD(
+        [
+            {"params": groups[name], "weight_decay": decay, "rate_factor": factor}
+            for name, (decay, factor) in rules.items()
+            if groups[name]
+        ],
+        lr=config.learning_rate,
+        momentum=config.momentum,
+    )
+    return model, optimizer, default_boxes().to(device)
+
+
+def fit_scale(model: SSD300, weights: dict[str, Tensor], data: Data) -> dict[str, float]:
+    """Scale the layers conv1_1 ... fc7 that `weights`, a VGG16's convolutions, didn't bring (fc6 and fc7) to outputs
+    of unit deviation on the first training images. -> layer: factor; {} where all came, or none.
+
+    He's rule alone keeps the scale of what comes in, and conv5_3 of ImageNet's VGG16 gives 6.6: the heads begin with
+    logits in the tens, and at the paper's rate the confidence loss climbs before it falls.
+    """
+    missing = [name for name in PRETRAINED if name in model.body and f"body.{name}.0.weight" not in weights]
+    if "body.conv5_3.0.weight" not in weights or not missing:
+        return {}
+    examples, photographs = data
+    device = next(model.parameters()).device
+    few = range(min(len(examples), SCALED_ON))
+    images = make_batch([examples[i] for i in few], [photographs[i] for i in few], device=device).images
+    return unit_outputs(model, missing, images)
+
+
+def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMaker:
+    """The training batches of a run, or this process's share of them."""
+    if distributed.processes() > 1 and config.batch_norm and config.mining == "batch":
+        raise RunError(
+            "several processes mine over a batch by looking twice, which batch norm's means would feel"
+        )
+    if config.batch_size % distributed.processes():
+        raise RunError(
+            f"a batch of {config.batch_size} can't be shared by {distributed.processes()} processes"
+        )
+    return BatchMaker(
+        *data,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        steps=config.augment,
+        difficult=config.difficult,
+        device=device,
+        share=(distributed.rank(), distributed.processes()),
+    )
+
+
+def _load(model: SSD300, weights: dict[str, Tensor]) -> None:
+    """Put weights into the layers they name; the others stay random."""
+    own = model.state_dict()
+    for name, tensor in weights.items():
+        found, wanted = tuple(tensor.shape), tuple(own[name].shape) if name in own else "no such layer"
+        if found != wanted:
+            raise RunError(f"weights to start from: {name} is {found}, the network of this run has {wanted}")
+    model.load_state_dict(weights, strict=False)
+
+
+def _microbatches(
+    images: Tensor, targets: Targets, mined: Tensor | None, size: int
+) -> Iterator[tuple[Tensor, Targets, Tensor | None]]:
+    size = size or len(images)
+    chosen = iter(mined.split(size)) if mined is not None else repeat(None)
+    parts = (x.split(size) for x in (images, targets.offsets, targets.labels, targets.matched))
+    for pixels, *goal in zip(*parts, strict=True):
+        yield pixels, Targets(*goal), next(chosen)
+
+
+def _mined_from_all(network: nn.Module, images: Tensor, targets: Targets, config: RunConfig) -> Tensor | None:
+    """(B, K) bool, the negatives of this process's images, where they compete with those of images that are computed
+    in another part or by another process: mining "batch" has to see all of them first, for a third more work."""
+    if config.mining != "batch" or (distributed.processes() == 1 and config.microbatch in (0, len(images))):
+        return None
+    bare, logits = getattr(network, "module", network), []
+    with torch.no_grad(), autocast(images.device, config.precision):
+        for pixels in images.split(config.microbatch or len(images)):
+            logits.append(bare(pixels.contiguous(memory_format=layout_on(pixels.device, config))).logits)
+    everyone = distributed.concatenated(torch.cat(logits).float())
+    positive = distributed.concatenated(targets.labels > 0)
+    chosen = hard_negatives(everyone, positive, "batch", NEGATIVE_RATIO)
+    return chosen[distributed.rank() * len(images) :][: len(images)]
+
+
+def _due(done: int, every: int) -> bool:
+    return every > 0 and done % every == 0

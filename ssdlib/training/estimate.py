@@ -1,0 +1,210 @@
+"""How long a run will take and how much memory, from a few of its own steps measured before it starts."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ssdlib.data.store import Jpegs
+from ssdlib.training import distributed, engine, inference, memory
+from ssdlib.training.inference import Data
+from ssdlib.training.runs import RunConfig
+
+STEPS = 3  # measured, after one that isn't: a first step makes buffers and chooses kernels
+IMAGES = 16  # validated and detected in, to measure
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What things take on a machine: seconds, and bytes."""
+
+    making: float  # one batch: photographs to augmented tensors
+    update: float  # one update with that batch
+    validated: float  # one photograph's validation loss
+    detected: float  # detections in one photograph, by a network that finds something everywhere
+    ahead: bool  # batches are made while the update before runs, as beside a GPU
+    peak: int | None = None  # bytes a step needs at most; None where the system doesn't tell
+
+    @property
+    def step(self) -> float:
+        return max(self.making, self.update) if self.ahead else self.making + self.update
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What the time of a run goes into, in seconds."""
+
+    training: float
+    validation: float
+    evaluation: float
+
+    @property
+    def total(self) -> float:
+        return self.training + self.validation + self.evaluation
+
+
+def shares(config: RunConfig, pace: Pace, test_images: int, done: int = 0) -> Shares:
+    """The time that a run still takes after `done` steps. Starting up and writing checkpoints aren't counted."""
+    evaluations = _times(config.map_every, done, config.steps - 1) + 1  # one more at the end
+    return Shares(
+        training=pace.step * (config.steps - done),
+        validation=pace.validated * test_images * _times(config.val_every, done, config.steps),
+        evaluation=pace.detected * test_images * evaluations,
+    )
+
+
+def measure(
+    config: RunConfig, train_data: Data, test_data: Data, weights: dict[str, Tensor] | None = None
+) -> Pace:
+    """Take a few steps of the run, at a rate of 0, with a network that is thrown away; validate and detect in a few
+    photographs.
+
+    Raises OutOfMemory, which says how many images at a time do fit, if a step doesn't.
+    """
+    pace = _measure(config, train_data, test_data, weights, distributed.start())
+    memory.free()
+    return pace
+
+
+def report(config: RunConfig, pace: Pace, train_data: Data, test_data: Data, done: int = 0) -> str:
+    """A few lines: how long, what for, how much memory, and what would make it faster."""
+    device = distributed.start()
+    time_ = shares(config, pace, len(test_data[0]), done)
+    parts = f"training {in_words(time_.training)}, validation {in_words(time_.validation)}"
+    lines = [
+        f"about {in_words(time_.total)} on {memory.where(device)}: {parts}, evaluation {in_words(time_.evaluation)}",
+        f"{pace.step:.2g} s a step of {config.batch_size}, {config.batch_size / pace.step:.3g} images a second"
+        + (f"; a step needs {pace.peak / 2**30:.1f} GiB" if pace.peak else ""),
+        *(f"faster: {line}" for line in faster(config, pace, time_, device, train_data)),
+    ]
+    return "\n".join(lines)
+
+
+def faster(config: RunConfig, pace: Pace, time_: Shares, device: torch.device, data: Data) -> list[str]:
+    """What would shorten this run here, each with what it rests on."""
+    found = []
+    days = time_.total / 86_400
+    if device.type == "cpu" and days > 1:
+        found.append(f"a GPU; {days:.0f} days of a CPU are for patient people (--recipe mini is for laptops)")
+    if inference.precision_on(device, config.precision) == "float32":
+        found.append(
+            "bfloat16 instead of float32 (--precision auto)"
+            if inference.precision_on(device) == "bfloat16"
+            else "a device with units for bfloat16; this one computes in float32"
+        )
+    if device.type == "cpu" and (threads := torch.get_num_threads()) < (cores := os.cpu_count() or 1):
+        found.append(f"all {cores} cores; torch uses {threads} (OMP_NUM_THREADS)")
+    if (load := _load()) > 1.5 * (os.cpu_count() or 1):
+        found.append(
+            f"nothing beside it: {load:.0f} programs or threads want to run (this was measured among them)"
+        )
+    if pace.ahead and pace.making > pace.update:
+        idle = 1 - pace.update / pace.making
+        found.append(f"batches: the device waits for them {idle:.0%} of the time")
+    if isinstance(data[1], Jpegs):
+        found.append("a store: photographs decoded once instead of at every step")
+    if time_.validation > 0.1 * time_.total:
+        found.append(
+            f"validation less often than every {config.val_every} steps: {in_words(time_.validation)}"
+        )
+    if 0 < config.microbatch < config.batch_size:
+        found.append(f"parts larger than {config.microbatch} images, if they fit (--microbatch)")
+    return found
+
+
+def in_words(seconds: float) -> str:
+    """A duration as one would say it: "40 s", "12 min", "31 h", "9 days"."""
+    for most, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (72 * 3600, 3600, "h")):
+        if seconds < most:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def _measure(
+    config: RunConfig,
+    train_data: Data,
+    test_data: Data,
+    weights: dict[str, Tensor] | None,
+    device: torch.device,
+) -> Pace:
+    before = _start_counting(device)
+    model, optimizer, anchors = engine.build(config, device, weights)
+    maker = engine.batch_maker(config, train_data, device)
+    making, update = [], []
+    for step in range(1 + STEPS):
+        begun = _now(device)
+        batch = maker(step)
+        made = _now(device)
+        engine.update_or_advise(model, optimizer, batch, anchors, 0.0, config)
+        making.append(made - begun)
+        update.append(_now(device) - made)
+    peak = _most(device, before)
+    few = list(test_data[0][:IMAGES]), test_data[1]
+    validated = _took(lambda: inference.validation_loss(model, few, anchors, config), device)
+    detected = _took(lambda: inference.detect_all(model, few, anchors, config), device)
+    each = len(few[0])
+    return Pace(
+        statistics.median(making[1:]),
+        statistics.median(update[1:]),
+        validated / each,
+        detected / each,
+        device.type != "cpu",
+        peak,
+    )
+
+
+def _times(every: int, after: int, until: int) -> int:
+    """How many multiples of `every` lie above `after` and not above `until`."""
+    return max(0, until // every - after // every) if every else 0
+
+
+def _load() -> float:
+    """How many programs or threads wanted to run in the last minute; 0 where the system doesn't tell."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def _now(device: torch.device) -> float:
+    """The time, once the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def _took(work: Callable[[], object], device: torch.device) -> float:
+    begun = _now(device)
+    work()
+    return _now(device) - begun
+
+
+def _start_counting(device: torch.device) -> int:
+    """Begin to watch for the most memory in use. -> bytes in use before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return 0
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the process's highest mark
+    except OSError:
+        return 0
+    return _status("VmRSS") or 0
+
+
+def _most(device: torch.device, before: int) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    mark = _status("VmHWM")
+    return mark - before if mark else None
+
+
+def _status(name: str) -> int | None:
+    """A line of Linux's account of this process, in bytes."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+    return int(found[0]) * 1024 if found else None

@@ -1,0 +1,263 @@
+"""A run: the folder that keeps its settings, its log and its weights.
+
+The folder holds `config.json`, `log.jsonl` (see `runlog`), `checkpoint.pt`, `best.pt` with the weights of the least
+validation loss so far, and `results/` with the devkit files of the last evaluation. Whatever a kill interrupts, the
+folder is a run that can be resumed.
+
+One training at a time in a run folder.
+
+A lock of the operating system on a file in the folder: whoever holds it writes there, and it is gone with the process
+that held it, however that ended. So a crash may leave the file `lock`, but nothing that stands in anybody's way.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from ssdlib import files
+from ssdlib.model import SSD300
+from ssdlib.training import distributed
+from ssdlib.training.recipes import MAY_CHANGE as MAY_CHANGE
+from ssdlib.training.recipes import RECIPES as RECIPES  # a run and its settings are asked for in one place
+from ssdlib.training.recipes import RunConfig, RunError
+
+CHECKPOINT, BEST, CONFIG, RESULTS = "checkpoint.pt", "best.pt", "config.json", "results"
+LOCK = "lock"  # there while somebody trains, see `lock`
+
+
+class Diverged(RuntimeError):
+    """The loss isn't a number any more. The checkpoint before it is kept."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands."""
+
+    step: int = 0  # updates done
+    seconds: float = 0.0  # spent, over all sessions
+    seen: Sequence[Sequence[float]] = ()  # losses of the steps since the last line of the log, see `runlog`
+    data: str = ""  # fingerprint of what is trained on; "" in checkpoints of earlier versions
+    replaced: tuple[int, ...] | None = None  # the drops until now, where this resumption asks for others
+
+
+def refuse_folder(out: Path) -> None:
+    """Raise RunError if `out` is no place for a run; asked before anything long begins."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out}: a file; wanted a folder for the run")
+    names = {path.name for path in out.iterdir()} - {LOCK} if out.exists() else set()
+    if names and not names & {CONFIG, CHECKPOINT}:
+        raise RunError(f"{out}: holds files that aren't a run; name another folder")
+
+
+def open_run(
+    out: Path,
+    config: RunConfig,
+    model: SSD300,
+    optimizer: torch.optim.Optimizer,
+    resume: bool,
+    data: str = "",
+) -> Progress:
+    """Make the folder, or go on with the run in it.
+
+    Model and optimiser are set to where the run stands; `data` is a fingerprint of what is trained on. Raises
+    RunError if a run is there that isn't to be resumed or had other settings or pictures, or if the folder holds
+    something else.
+    """
+    out = Path(out)
+    progress = Progress(data=data)
+    if (out / CHECKPOINT).exists():
+        state = files.load_checkpoint(out / CHECKPOINT)
+        with _of_this_version(out / CHECKPOINT):
+            if not resume:
+                raise RunError(
+                    f"{out}: holds a run at step {state['step']}; resume it, or name another folder"
+                )
+            old = config_from(state["config"])
+            _refuse_other_config(out, old, config, state["step"])
+            if data and state.get("data", "") not in ("", data):
+                raise RunError(
+                    f"{out}: its run saw other pictures or boxes; name its data, or another folder"
+                )
+            if not state["optimizer"]:
+                raise RunError(
+                    f"{out}: a recording, kept without what it takes to go on; train in another folder"
+                )
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            replaced = old.drops if old.drops != config.drops else None
+            progress = Progress(state["step"], state["seconds"], state["seen"], data, replaced)
+        if config.steps < progress.step:
+            raise RunError(f"{out}: its run is at step {progress.step}, asked for are {config.steps}")
+    refuse_folder(out)
+    if distributed.is_first():
+        out.mkdir(parents=True, exist_ok=True)
+        for left in out.glob("*.part-*"):  # by one killed while it wrote; nobody else writes here now
+            left.unlink()
+        settings = json.dumps(dataclasses.asdict(config), indent=1) + "\n"
+        files.write_whole(out / CONFIG, settings.encode())
+    distributed.wait()
+    return progress
+
+
+def save_run(
+    out: Path, progress: Progress, config: RunConfig, model: SSD300, optimizer: torch.optim.Optimizer
+) -> None:
+    """Write the checkpoint, unless a weight isn't finite any more: then the older one is worth more."""
+    if not all(bool(p.isfinite().all()) for p in model.parameters()):
+        raise Diverged(
+            f"step {progress.step}: a weight isn't finite, though the loss before it was; {kept(out)}"
+        )
+    if distributed.is_first():
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "config": dataclasses.asdict(config),
+        }
+        files.save_checkpoint(Path(out) / CHECKPOINT, state | dataclasses.asdict(progress))
+    distributed.wait()
+
+
+def save_best(out: Path, step: int, config: RunConfig, model: SSD300) -> None:
+    """Keep the weights as `best.pt`: enough to detect with, not to go on from."""
+    if distributed.is_first():
+        values = {"model": model.state_dict(), "optimizer": {}, "config": dataclasses.asdict(config)}
+        files.save_checkpoint(Path(out) / BEST, values | dataclasses.asdict(Progress(step)))
+
+
+def load_run(path: Path, device: torch.device | str = "cpu") -> tuple[SSD300, RunConfig, int]:
+    """Network in eval mode, settings and step of a run folder or of a checkpoint file."""
+    path = Path(path)
+    state = files.load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
+    with _of_this_version(path):
+        config = config_from(state["config"])
+        model, step = network_of(config), state["step"]
+        model.load_state_dict(state["model"])
+    return model.to(device, memory_format=torch.channels_last).eval(), config, step
+
+
+def network_of(config: RunConfig) -> SSD300:
+    """The network that these settings describe, with random weights."""
+    return SSD300(len(config.classes) + 1, config.width, config.batch_norm, config.strided_stem)
+
+
+def config_from(values: dict[str, Any]) -> RunConfig:
+    """A RunConfig from what a checkpoint or `config.json` holds, where tuples may have become lists."""
+    return RunConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def kept(out: Path) -> str:
+    """A half sentence on what is left of a run that broke."""
+    path = Path(out) / CHECKPOINT
+    return f"the checkpoint before it is kept in {path}" if path.exists() else "no checkpoint was written yet"
+
+
+@contextlib.contextmanager
+def _of_this_version(path: Path) -> Iterator[None]:
+    """For reading a checkpoint that needn't hold what one of ours does."""
+    try:
+        yield
+    except RunError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise RunError(
+            f"{path}: a checkpoint of another version ({type(error).__name__}); wanted one of this"
+        ) from error
+
+
+def _refuse_other_config(out: Path, old: RunConfig, new: RunConfig, step: int) -> None:
+    """Raise RunError if the `step` updates that are done would have been others with the new settings."""
+    taken, asked = ([drop for drop in sorted(config.drops) if drop < step] for config in (old, new))
+    if taken != asked:
+        raise RunError(
+            f"{out}: its run is at step {step} with drops {old.drops}, asked for are {new.drops}; "
+            f"only drops from step {step} on can be changed. Keep the earlier ones, or name another folder"
+        )
+    for field in fields(RunConfig):
+        was, now = getattr(old, field.name), getattr(new, field.name)
+        if was != now and field.name not in MAY_CHANGE:
+            raise RunError(f"{out}: its run has {field.name} {was}, asked for is {now}; name another folder")
+
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
+
+
+def alone(train: Callable) -> Callable:
+    """For a function with an argument `out`: its second call for the same folder is refused while the first works."""
+
+    @functools.wraps(train)
+    def guarded(*arguments: Any, **named: Any) -> Any:
+        out = inspect.signature(train).bind(*arguments, **named).arguments["out"]
+        distributed.start()  # or nobody would know who is the first
+        with held(Path(out)) if distributed.is_first() else contextlib.nullcontext():
+            return train(*arguments, **named)
+
+    return guarded
+
+
+@contextlib.contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Hold the lock of the folder, which is made if it isn't there. Raises RunError if somebody holds it.
+
+    In the end the file goes, and so does a folder that was made here and stayed empty.
+    """
+    made = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    file = _taken(out / LOCK)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows removes nothing that is open
+            (out / LOCK).unlink()  # while it is held: afterwards it could be the next one's
+        file.close()
+        if made:
+            with contextlib.suppress(OSError):
+                out.rmdir()
+
+
+def _taken(path: Path) -> BinaryIO:
+    """The open file, locked; closing it gives the lock back."""
+    while True:
+        file = open(path, "a+b")
+        if not _lock(file):
+            file.seek(0)
+            who = file.read().decode(errors="replace").strip() or "another process"
+            file.close()
+            raise RunError(f"{path.parent}: {who} trains there; wait for it, stop it, or name another folder")
+        try:
+            still_there = os.path.samestat(os.fstat(file.fileno()), path.stat())
+        except FileNotFoundError:
+            still_there = False
+        if still_there:  # else its holder removed it after we had opened it
+            with files.named(path):
+                file.truncate(0)
+                file.write(f"process {os.getpid()}\n".encode())
+                file.flush()
+            return file
+        file.close()
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Whether the lock could be had. Where the file system knows no locks, nobody can be refused."""
+    try:
+        if "fcntl" in globals():
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            file.seek(1 << 20)  # behind what is read by those who are refused
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,288 @@
+"""Tests for the command line: `python -m ssdlib doctor | train | detect | evaluate`."""
+
+import csv
+import dataclasses
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import foreign
+from ssdlib import evaluate
+from ssdlib.__main__ import main
+from ssdlib.data import voc
+from ssdlib.data.results import read_results
+from ssdlib.training.runs import RunConfig
+
+SMALL = "--width 0.0625 --batch-norm --strided-stem --batch-size 4 --augment flip --precision float32 --val-every 0"
+
+
+@pytest.fixture(scope="module")
+def run(mini, tmp_path_factory):
+    """A run of four steps on the small mini VOC, made by the command."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    command = f"train --data {mini} --out {out} --steps 4 --drops 3 --checkpoint-every 2 {SMALL}"
+    assert main(command.split()) == 0
+    return out
+
+
+def ap_in(path: Path) -> dict[str, float]:
+    with open(path) as file:
+        return {row["class"]: float(row["ap"]) for row in csv.DictReader(file)}
+
+
+def test_doctor_states_the_numbers_of_the_full_network(capsys):
+    assert main(["doctor", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["num_anchors"], facts["num_parameters"]) == (8732, 26_285_486)
+    assert facts["versions"]["torch"] and facts["memory_gb"]["disk_free"] > 0
+
+
+def test_doctor_names_the_command_for_what_is_missing(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "python data_scripts/make_mini_voc.py" in said and "python data_scripts/download_voc.py" in said
+
+
+@pytest.mark.parametrize("short", [None, "2007-test", "2012-trainval"])
+def test_doctor_takes_voc_for_complete_only_if_every_list_has_its_number_of_images(
+    capsys, tmp_path, monkeypatch, short
+):
+    monkeypatch.chdir(tmp_path)
+    known = {"2007-trainval": 5011, "2012-trainval": 11540, "2007-test": 4952}
+    for name, images in known.items():
+        year, part = name.split("-")
+        folder = tmp_path / f"data/VOCdevkit/VOC{year}/ImageSets/Main"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{part}.txt").write_text("000001\n" * (images - (name == short)))
+    assert main(["doctor", "--json"]) == 0
+    missing = json.loads(capsys.readouterr().out)["missing"]
+    found = [(what, command) for what, command in missing.items() if what.startswith("genuine VOC")]
+    if short is None:
+        assert found == []
+    else:
+        [(what, command)] = found
+        assert what.endswith(f": data/VOCdevkit lists {short} {known[short] - 1} of {known[short]}")
+        assert command == "python data_scripts/download_voc.py"
+
+
+def test_doctor_counts_the_images_of_each_set(capsys, tmp_path, monkeypatch, mini):
+    shutil.copytree(mini, tmp_path / "data/mini/VOCdevkit")
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor", "--json"]) == 0
+    sets = json.loads(capsys.readouterr().out)["data"]["data/mini/VOCdevkit"]
+    assert (sets["2007-trainval"], sets["2007-test"], sets["2012-trainval"]) == (10, 8, 6)
+
+
+def test_train_leaves_table_figures_log_checkpoint_and_devkit_files(run):
+    expected = "ap.csv config.json log.jsonl checkpoint.pt loss.png precision_recall.png detections.png"
+    assert set(expected.split()) <= {path.name for path in run.iterdir()}
+    assert len(list((run / "results").glob("comp4_det_test_*.txt"))) == 20
+    assert list(ap_in(run / "ap.csv")) == [*voc.CLASSES[1:], "mean"]
+
+
+def test_every_field_of_the_settings_is_a_flag_with_its_default_shown(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for field in dataclasses.fields(RunConfig):
+        assert "--" + field.name.replace("_", "-") in text
+        shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default)
+        assert f"default: {shown}" in text, field.name
+
+
+def test_flags_reach_the_settings(run):
+    config = json.loads((run / "config.json").read_text())
+    assert (config["width"], config["steps"], config["drops"], config["augment"]) == (
+        0.0625,
+        4,
+        [3],
+        ["flip"],
+    )
+    assert (config["batch_norm"], config["difficult"]) == (True, True)
+
+
+def test_evaluating_the_files_of_a_run_gives_the_table_of_the_run(run, mini, tmp_path, capsys):
+    command = (
+        f"evaluate --detections {run / 'results'} --data {mini} --sets 2007-test --csv {tmp_path / 'ap.csv'}"
+    )
+    assert main(command.split()) == 0
+    assert ap_in(tmp_path / "ap.csv") == pytest.approx(
+        ap_in(run / "ap.csv"), abs=1e-3
+    )  # files hold six decimals
+    assert "mAP (11point)" in capsys.readouterr().out
+
+
+def test_evaluating_the_checkpoint_gives_the_table_of_the_run(run, mini, tmp_path, capsys):
+    command = (
+        f"evaluate --checkpoint {run} --data {mini} --csv {tmp_path / 'ap.csv'} --out {tmp_path / 'files'}"
+    )
+    assert main(command.split()) == 0
+    assert ap_in(tmp_path / "ap.csv") == pytest.approx(ap_in(run / "ap.csv"), abs=1e-6)
+    assert len(list((tmp_path / "files").iterdir())) == 20
+
+
+def test_area_and_a_list_of_ids_change_what_is_judged(run, mini, tmp_path, capsys):
+    ids = voc.image_ids(mini, "2007-test")[:3]
+    (tmp_path / "ids.txt").write_text("\n".join(ids))
+    command = (
+        f"evaluate --detections {run / 'results'} --data {mini} --ids {tmp_path / 'ids.txt'} --metric area"
+    )
+    assert main(command.split()) == 0
+    assert "mAP (area)" in capsys.readouterr().out
+    chosen = [e for e in voc.read_sets(mini, ["2007-test"]) if e.image_id in ids]
+    files = tmp_path / "files"
+    files.mkdir()
+    for path in (run / "results").iterdir():  # the same by hand: only the lines of those three images
+        lines = [line for line in path.read_text().splitlines() if line.split()[0] in ids]
+        (files / path.name).write_text("\n".join(lines))
+    by_hand = evaluate.evaluate(read_results(files, "test"), chosen, "area")
+    assert main([*command.split(), "--csv", str(tmp_path / "ap.csv")]) == 0
+    assert ap_in(tmp_path / "ap.csv") == pytest.approx({**by_hand.ap, "mean": by_hand.mean}, abs=1e-12)
+    capsys.readouterr()
+    (tmp_path / "ids.txt").write_text("999999")
+    assert main(command.split()) == 1
+    assert "ids.txt: image 999999 isn't in the set" in capsys.readouterr().err
+
+
+def test_detect_writes_a_picture_for_each_image_and_json_for_all(run, mini, tmp_path):
+    images = sorted((mini / "VOC2007/JPEGImages").iterdir())[:2]
+    command = [
+        "detect",
+        "--checkpoint",
+        str(run),
+        "--out",
+        str(tmp_path),
+        "--score",
+        "0.02",
+        *map(str, images),
+    ]
+    assert main(command) == 0
+    found = json.loads((tmp_path / "detections.json").read_text())
+    assert [one["image"] for one in found] == [str(image) for image in images]
+    for one in found:
+        assert (tmp_path / one["picture"]).stat().st_size > 1000
+        for d in one["detections"]:
+            assert d["class"] in voc.CLASSES[1:] and 0.02 <= d["score"] <= 1 and len(d["box"]) == 4
+
+
+# What `foreign.state_that_finds` finds on the canvas, by hand. Anchor: the lying box of conv9_2, 264√2 x 264/√2 px
+# around the centre; amdegroot and lufficc cut its width to 300, torchvision that of 261√2 x 261/√2; half the width.
+FOUND = {  # class number in the file, number of classes, width, height
+    "ssd_keras weights": (20, 21, 132 * math.sqrt(2), 264 / math.sqrt(2)),
+    "amdegroot": (20, 21, 150, 264 / math.sqrt(2)),
+    "lufficc": (20, 21, 150, 264 / math.sqrt(2)),
+    "torchvision": (72, 91, 150, 261 / math.sqrt(2)),  # COCO's tv
+}
+
+
+def found_by_hand(kind: str, width: int, height: int) -> tuple[float, list[float]]:
+    """Score and corners in px of a photograph."""
+    _, classes, w, h = FOUND[kind]
+    score = math.exp(6) / (math.exp(6) + math.exp(5) + classes - 2)
+    box = [150 - w / 2, 150 - h / 2, 150 + w / 2, 150 + h / 2]
+    return score, [x * side / 300 for x, side in zip(box, (width, height) * 2, strict=True)]
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_detect_takes_other_programs_files_with_their_anchors_and_classes(kind, mini, tmp_path, capsys):
+    label, classes, _, _ = FOUND[kind]
+    foreign.write(tmp_path / "published", kind, foreign.state_that_finds(label, classes))
+    image = min((mini / "VOC2007/JPEGImages").iterdir())
+    command = f"detect --checkpoint {tmp_path / 'published'} --out {tmp_path} {image}"
+    assert main(command.split()) == 0
+    assert f"published: SSD300 by {kind.split()[0]}; " in capsys.readouterr().out
+    [[found]] = [one["detections"] for one in json.loads((tmp_path / "detections.json").read_text())]
+    score, box = found_by_hand(kind, *Image.open(image).size)
+    assert found["class"] == "tvmonitor"
+    assert found["score"] == pytest.approx(score, abs=1e-5)
+    assert found["box"] == pytest.approx(box, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["ssd_keras model", "amdegroot"])
+def test_evaluate_judges_other_programs_files(kind, mini, tmp_path, capsys):
+    foreign.write(tmp_path / "ssd300", kind, foreign.state_that_finds(20))
+    [example, *_] = voc.read_sets(mini, ["2007-test"])
+    (tmp_path / "ids.txt").write_text(example.image_id)
+    command = f"evaluate --checkpoint {tmp_path / 'ssd300'} --data {mini} --ids {tmp_path / 'ids.txt'}"
+    assert main([*command.split(), "--out", str(tmp_path / "files")]) == 0
+    assert f"ssd300: SSD300 by {kind.split()[0]}; classes: VOC's; " in capsys.readouterr().out
+    files = {path.stem: path.read_text() for path in (tmp_path / "files").iterdir()}
+    image_id, *numbers = files.pop("comp4_det_test_tvmonitor").split()  # one line
+    score, (x1, y1, x2, y2) = found_by_hand(kind.replace("model", "weights"), *example.size)
+    assert image_id == example.image_id and len(files) == 19 and not any(files.values())
+    # the devkit's pixels are counted from 1
+    assert [float(n) for n in numbers] == pytest.approx([score, x1 + 1, y1 + 1, x2, y2], abs=1e-3)
+
+
+def test_a_checkpoint_of_a_run_is_known_as_such_under_any_name(run, mini, tmp_path, capsys):
+    shutil.copy(run / "checkpoint.pt", tmp_path / "VGG_VOC0712.h5")
+    image = min((mini / "VOC2007/JPEGImages").iterdir())
+    for checkpoint in (run, tmp_path / "VGG_VOC0712.h5"):
+        assert main(["detect", "--checkpoint", str(checkpoint), "--out", str(tmp_path), str(image)]) == 0
+        assert f"{checkpoint}: a run of this library, step 4" in capsys.readouterr().out
+
+
+def test_a_run_stopped_and_resumed_through_the_door_is_the_run(run, mini, tmp_path):
+    command = f"train --data {mini} --out {tmp_path / 'r'} --steps 4 --drops 3 --checkpoint-every 2 {SMALL}"
+    assert main([*command.split(), "--stop-after", "2"]) == 0
+    assert main([*command.split(), "--resume"]) == 0
+    assert (tmp_path / "r/ap.csv").read_text() == (run / "ap.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "command, sentence",
+    [
+        (
+            "train --data nowhere --out {out}",
+            "VOCError: nowhere/VOC2007/ImageSets/Main/trainval.txt: not there",
+        ),
+        ("train --data {mini} --train-sets 2009-x --out {out}", "VOC2009/ImageSets/Main/x.txt: not there"),
+        ("train --data {mini} --train-sets 07 --out {out}", "image set '07': wanted a year and a list"),
+        ("train --data {mini} --out {run}", "holds a run at step 4"),
+        ("train --data {mini} --out {out} --init nothing.pth", "nothing.pth: not there"),
+        ("train --data {mini} --out {out} --init {run}/checkpoint.pt", "checkpoint.pt"),
+        ("train --data {mini} --out {out} --mining none", "RunError: mining is 'none'"),
+        ("train --data {mini} --out {mini}/mini_voc.json", "mini_voc.json"),
+        (
+            "detect --checkpoint {mini}/mini_voc.json --out {out} a.jpg",
+            "mini_voc.json: broken, or no file of tensors",
+        ),
+        (
+            "evaluate --checkpoint {mini}/VOC2007/JPEGImages/000001.jpg --data {mini}",
+            "000001.jpg: a JPEG picture; wanted",
+        ),
+        ("detect --checkpoint nowhere --out {out} a.jpg", "CheckpointError: nowhere: not there"),
+        ("detect --checkpoint {run} --out {out} nothing.jpg", "nothing.jpg"),
+        (
+            "evaluate --detections nowhere --data {mini}",
+            "ResultError: nowhere: no such folder; wanted a folder",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(command, sentence, run, mini, tmp_path, capsys):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert main(command.format(mini=mini, run=run, out=tmp_path / "out").split()) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence in error and "Traceback" not in error
+    assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_the_module_runs_as_a_command_from_any_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ssdlib", "doctor"], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 0 and "8732" in done.stdout, done.stderr
+
+
+def test_a_wrong_word_is_explained_and_gives_2(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["trian"])
+    assert stop.value.code == 2
+    assert Path("ssdlib").name in capsys.readouterr().err

@@ -1,0 +1,262 @@
+"""`batches`: which photographs a step shows, shares of a batch, and that seed and step alone decide."""
+
+import threading
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given
+
+from ssdlib.data import batches, voc
+from ssdlib.data.batches import BatchMaker, in_order, make_batch, padded, shuffled, without_difficult
+from ssdlib.data.store import Jpegs, open_store
+from ssdlib.records import Batch, Example
+
+MEAN = torch.tensor([123.0, 117.0, 104.0])[:, None, None]
+
+
+def make_examples(count: int = 11) -> tuple[list[Example], list[torch.Tensor]]:
+    """Example i has i % 4 objects, every second one difficult, and a photograph all of colour (i, 2i, 3i)."""
+    source = torch.Generator().manual_seed(3)
+    examples, photographs = [], []
+    for i in range(count):
+        width, height, objects = 40 + i, 30 + 2 * i, i % 4
+        corner = torch.rand(objects, 2, generator=source) * 15
+        examples.append(
+            Example(
+                image_id=f"{i:06d}",
+                path=Path(f"{i:06d}.jpg"),
+                size=(width, height),
+                boxes=torch.cat([corner, corner + 12], dim=1),
+                labels=torch.arange(1, objects + 1) + i,
+                difficult=torch.arange(objects) % 2 == 1,
+            )
+        )
+        photographs.append(torch.tensor([i, 2 * i, 3 * i], dtype=torch.uint8).repeat(height, width, 1))
+    return examples, photographs
+
+
+EXAMPLES, PHOTOGRAPHS = make_examples()
+
+
+def same(first: Batch, second: Batch) -> bool:
+    return all(
+        torch.equal(getattr(first, name), getattr(second, name)) for name in ("images", "boxes", "labels")
+    )
+
+
+def who(batch: Batch) -> list[int]:
+    """Which of the one-coloured photographs a batch shows, if colours and place are left alone."""
+    return (batch.images[:, 0, 150, 150] + MEAN[0, 0, 0]).round().int().tolist()
+
+
+# --- Order ----------------------------------------------------------------------------------------------
+
+
+@given(count=st.integers(1, 40), seed=st.integers(0, 2**32), first=st.integers(0, 5))
+def test_every_epoch_shows_every_photograph_once(count, seed, first):
+    row = shuffled(count, first * count, 3 * count, seed)
+    for epoch in range(3):
+        assert sorted(row[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+
+@given(
+    count=st.integers(1, 30), start=st.integers(0, 200), length=st.integers(0, 90), seed=st.integers(0, 10)
+)
+def test_the_order_is_a_function_of_the_position_however_it_is_cut(count, start, length, seed):
+    row = shuffled(count, 0, start + length, seed)
+    assert shuffled(count, start, length, seed) == row[start:]
+    assert [shuffled(count, position, 1, seed)[0] for position in range(start, start + length)] == row[start:]
+
+
+def test_epochs_and_seeds_differ():
+    epochs = [tuple(shuffled(50, 50 * epoch, 50, seed)) for epoch in range(20) for seed in range(5)]
+    assert len(set(epochs)) == 100
+    firsts = {shuffled(50, 50 * epoch, 1, 0)[0] for epoch in range(60)}
+    assert len(firsts) > 25
+
+
+def test_order_does_not_touch_the_chance_of_anybody_else():
+    torch.manual_seed(1)
+    wanted = torch.rand(3)
+    torch.manual_seed(1)
+    shuffled(20, 0, 50, 0)
+    BatchMaker(EXAMPLES, PHOTOGRAPHS, 2)(0)
+    assert torch.equal(torch.rand(3), wanted)
+
+
+# --- Batches of training --------------------------------------------------------------------------------
+
+
+def test_steps_go_through_the_row_of_epochs():
+    maker = BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=4, seed=6, steps=())
+    seen = [i for step in range(11) for i in who(maker(step))]
+    assert seen == shuffled(11, 0, 44, 6)
+    assert [sorted(seen[k : k + 11]) for k in (0, 11, 22, 33)] == [list(range(11))] * 4
+
+
+def test_a_photograph_comes_with_its_own_objects():
+    maker = BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=11, seed=1, steps=())
+    batch = maker(3)
+    for i, boxes, labels in zip(who(batch), batch.boxes, batch.labels, strict=True):
+        width, height = EXAMPLES[i].size
+        count = len(EXAMPLES[i].labels)
+        assert labels[:count].tolist() == EXAMPLES[i].labels.tolist() and not labels[count:].any()
+        wanted = EXAMPLES[i].boxes * torch.tensor([300 / width, 300 / height] * 2)
+        torch.testing.assert_close(boxes[:count], wanted)
+        assert not boxes[count:].any()
+
+
+def test_the_same_seed_and_step_give_the_same_batch_and_others_give_others():
+    maker = BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=3, seed=2)
+    again = BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=3, seed=2)
+    [maker(step) for step in (5, 0)]  # no state is carried along
+    assert all(same(maker(step), again(step)) for step in (0, 1, 7))
+    other = BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=3, seed=3)
+    assert not torch.equal(maker(0).images, maker(1).images)
+    assert not torch.equal(maker(0).images, other(0).images)
+
+
+def test_a_photograph_is_augmented_anew_in_every_epoch():
+    one = BatchMaker(EXAMPLES[3:4], PHOTOGRAPHS[3:4], batch_size=2, seed=0)
+    views = [image for step in range(4) for image in one(step).images]
+    assert all(not torch.equal(a, b) for k, a in enumerate(views) for b in views[:k])
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 6])
+def test_the_shares_of_all_processes_make_up_the_whole_batch(processes):
+    whole = BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=6, seed=4)
+    for step in (0, 3):
+        batch, start = whole(step), 0
+        for rank in range(processes):
+            part = BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=6, seed=4, share=(rank, processes))(step)
+            end, slots = start + 6 // processes, part.labels.shape[1]
+            assert len(part.images) == len(part.labels) == len(part.boxes) == 6 // processes
+            assert torch.equal(part.images, batch.images[start:end])
+            assert torch.equal(part.boxes, batch.boxes[start:end, :slots])
+            assert torch.equal(part.labels, batch.labels[start:end, :slots])
+            assert not batch.labels[start:end, slots:].any()  # what a share leaves out is empty
+            start = end
+        assert start == 6
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused():
+    with pytest.raises(ValueError, match="a batch of 32 can't be shared by 3 processes"):
+        BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=32, share=(0, 3))
+
+
+def test_an_unknown_augmentation_step_is_refused():
+    with pytest.raises(ValueError, match="'mirror'; wanted some of"):
+        BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=2, steps=("mirror",))(0)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 4), (5, 6), (3, 3), (4, 2)])
+def test_batches_made_ahead_are_those_of_the_steps_in_order(first, last):
+    maker = BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=2, seed=5)
+    made = list(maker.ahead(first, last))
+    assert len(made) == max(0, last - first)
+    assert all(same(batch, maker(step)) for step, batch in zip(range(first, last), made, strict=False))
+
+
+def test_one_batch_is_made_ahead_in_another_thread_and_no_more():
+    asked, threads = [], set()
+
+    class Watched(BatchMaker):
+        def __call__(self, step):
+            asked.append(step)
+            threads.add(threading.current_thread())
+            return super().__call__(step)
+
+    ahead = Watched(EXAMPLES, PHOTOGRAPHS, batch_size=1, steps=()).ahead(0, 9)
+    for step in range(3):
+        next(ahead)
+        assert asked[: step + 1] == list(range(step + 1)) and len(asked) <= step + 2
+    ahead.close()
+    assert threading.current_thread() not in threads and len(asked) <= 4
+
+
+def test_an_error_in_a_batch_made_ahead_reaches_whoever_waits_for_it():
+    broken = [*PHOTOGRAPHS[:-1], None]
+    with pytest.raises(AttributeError):
+        list(BatchMaker(EXAMPLES, broken, batch_size=11, steps=()).ahead(0, 2))
+
+
+# --- Difficult objects ----------------------------------------------------------------------------------
+
+
+def test_without_difficult_objects_everything_else_stays():
+    for example in (*EXAMPLES, *make_examples(4)[0]):
+        easy = without_difficult(example)
+        kept = [k for k in range(len(example.labels)) if not example.difficult[k]]
+        assert (easy.image_id, easy.path, easy.size) == (example.image_id, example.path, example.size)
+        assert easy.boxes.tolist() == [example.boxes[k].tolist() for k in kept]
+        assert easy.labels.tolist() == [int(example.labels[k]) for k in kept]
+        assert easy.difficult.tolist() == [False] * len(kept)
+        assert easy.boxes.shape == (len(kept), 4)
+
+
+def test_difficult_objects_are_trained_on_unless_left_out():
+    all_of_them = BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=11, steps=())(0)
+    easy_ones = BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=11, steps=(), difficult=False)(0)
+    assert int((all_of_them.labels > 0).sum()) == sum(len(e.labels) for e in EXAMPLES)
+    assert int((easy_ones.labels > 0).sum()) == sum(int((~e.difficult).sum()) for e in EXAMPLES)
+
+
+# --- In order -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 4, 11, 100])
+def test_in_order_shows_every_photograph_once_and_in_order(size):
+    made = list(in_order(EXAMPLES, PHOTOGRAPHS, size))
+    assert [i for batch in made for i in who(batch)] == list(range(11))
+    assert [len(batch.images) for batch in made[:-1]] == [size] * (len(made) - 1)
+
+
+def test_in_order_shows_only_the_ones_named():
+    made = list(in_order(EXAMPLES, PHOTOGRAPHS, 2, which=[7, 0, 3]))
+    assert [who(batch) for batch in made] == [[7, 0], [3]]
+    assert made[0].labels.tolist() == [EXAMPLES[7].labels.tolist(), [0, 0, 0]]
+    assert list(in_order(EXAMPLES, PHOTOGRAPHS, 2, which=[])) == []
+
+
+def test_the_way_from_the_mini_voc_on_disk_to_a_batch(mini, tmp_path):
+    examples = voc.read_sets(mini, ["2007-test"])
+    stored = open_store(tmp_path / "store", examples)
+    for one, two in zip(in_order(examples, stored, 3), in_order(examples, Jpegs(examples), 3), strict=True):
+        assert same(one, two)
+        assert one.images.shape[1:] == (3, 300, 300) and one.images.dtype == torch.float32
+    batch = BatchMaker(examples, stored, batch_size=8, seed=1)(0)
+    assert batch.images.shape == (8, 3, 300, 300)
+    assert bool(batch.images.isfinite().all()) and batch.labels.max() <= 20
+    sides = (batch.boxes[..., 2:] - batch.boxes[..., :2])[batch.labels > 0]
+    assert bool((sides > 0).all()) and float(batch.boxes.min()) >= 0 and float(batch.boxes.max()) <= 300
+
+
+# --- Slots ----------------------------------------------------------------------------------------------
+
+
+def test_slots_are_those_of_the_fullest_image_and_empty_ones_are_zero():
+    boxes, labels = padded([EXAMPLES[3], EXAMPLES[0], EXAMPLES[1]])
+    assert boxes.shape == (3, 3, 4) and boxes.dtype == torch.float32
+    assert labels.tolist() == [EXAMPLES[3].labels.tolist(), [0, 0, 0], [int(EXAMPLES[1].labels[0]), 0, 0]]
+    assert labels.dtype == torch.int64
+    assert torch.equal(boxes[0], EXAMPLES[3].boxes) and torch.equal(boxes[2, :1], EXAMPLES[1].boxes)
+    assert not boxes[1].any() and not boxes[2, 1:].any()
+
+
+def test_images_without_objects_have_no_slots():
+    assert [t.shape for t in padded([EXAMPLES[0], EXAMPLES[4]])] == [(2, 0, 4), (2, 0)]
+    assert [t.shape for t in padded([])] == [(0, 0, 4), (0, 0)]
+    plain = make_batch([EXAMPLES[0], EXAMPLES[4]], [PHOTOGRAPHS[0], PHOTOGRAPHS[4]])
+    assert plain.boxes.shape == (2, 0, 4) and plain.labels.shape == (2, 0) and who(plain) == [0, 4]
+    augmented = BatchMaker(EXAMPLES[::4], PHOTOGRAPHS[::4], batch_size=3)(0)  # all without objects
+    assert augmented.boxes.shape == (3, 0, 4) and augmented.images.shape == (3, 3, 300, 300)
+
+
+def test_chance_of_the_order_and_of_the_augmentation_are_different_streams():
+    streams = [
+        tuple(torch.rand(4, generator=batches.generator(*key)).tolist())
+        for key in [(s, kind, n) for s in range(4) for kind in (0, 1) for n in range(4)]
+    ]
+    assert len(set(streams)) == len(streams)

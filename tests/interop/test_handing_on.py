@@ -1,0 +1,377 @@
+"""`survey`, `transfer`, `show`, `video`, `export`, `exported`: before training, from another network, afterwards."""
+
+import dataclasses
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ssdlib import files
+from ssdlib.__main__ import main
+from ssdlib.anchors import default_boxes
+from ssdlib.cli import show
+from ssdlib.data import formats, survey, voc
+from ssdlib.interop import exported, onnx, published, weights
+from ssdlib.records import Detections, Example
+from ssdlib.training import inference, runs
+from ssdlib.training.runs import RunConfig, network_of
+
+ROOT = Path(__file__).parents[2]
+MINI_RUN = ROOT / "chapters/recordings/mini"
+NARROW = RunConfig(
+    classes=("dog", "fox"), width=1 / 8, batch_norm=True, strided_stem=True, precision="float32"
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """The recorded network, in float32, and its settings."""
+    model, config, _ = runs.load_run(MINI_RUN)
+    return model, dataclasses.replace(config, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def scenes(mini):
+    return [torch.from_numpy(np.array(Image.open(p))) for p in sorted(mini.glob("VOC2007/JPEGImages/*"))[:4]]
+
+
+# ---- survey
+
+
+def example(size, *boxes):
+    return Example(
+        *("a", None, size, torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)),
+        torch.ones(len(boxes), dtype=torch.int64),
+        torch.zeros(len(boxes), dtype=torch.bool),
+    )
+
+
+def test_coverage_is_what_a_loop_over_all_anchors_finds():
+    chance = torch.Generator().manual_seed(3)
+    corner = torch.rand(12, 2, generator=chance) * 200
+    boxes = torch.cat([corner, corner + 4 + torch.rand(12, 2, generator=chance) * 90], dim=1)
+    found = survey.survey(boxes, torch.ones(12, dtype=torch.int64))
+    for (a, b, c, d), best in zip(boxes.tolist(), found.overlaps.tolist(), strict=True):
+        by_hand = 0.0
+        for w, x, y, z in default_boxes().tolist():
+            both = max(0, min(c, y) - max(a, w)) * max(0, min(d, z) - max(b, x))
+            by_hand = max(by_hand, both / ((c - a) * (d - b) + (y - w) * (z - x) - both))
+        assert best == pytest.approx(by_hand, abs=1e-5)
+    assert found.covered.tolist() == [best >= 0.5 for best in found.overlaps.tolist()]
+
+
+def test_objects_are_measured_on_the_canvas_and_in_the_tile_with_their_centre():
+    boxes, _ = survey.on_canvas([example((600, 300), (100, 50, 200, 150), (290, 10, 400, 40))])
+    assert boxes.tolist() == [[50, 50, 100, 150], [145, 10, 200, 40]]
+    # 2 x 2 tiles of 300 x 150: each twice as large; the second object loses what lies left of its tile
+    boxes, _ = survey.on_canvas([example((600, 300), (100, 50, 200, 150), (290, 10, 400, 40))], cut=2)
+    assert boxes.tolist() == [[100, 100, 200, 300], [0, 20, 100, 80]]
+
+
+def test_a_set_without_objects_has_a_survey_too():
+    assert "0 to 15" in survey.advice([example((100, 100))])
+
+
+# ---- transfer
+
+
+def test_everything_but_the_new_rows_comes_from_the_old_network(network):
+    model, config = network
+    old = model.state_dict()
+    state, said = published.starting_weights(MINI_RUN, NARROW)
+    assert said.endswith("step 2500: body, localisation heads, background and 1 of 2 classes")
+    new = network_of(NARROW)
+    assert new.load_state_dict(state, strict=True)
+    for name, value in new.state_dict().items():
+        if not name.startswith("conf."):
+            assert torch.equal(value, old[name]), name
+    # by hand: map fc7 has six boxes; scores of box 4 begin at row 4 * 3 in the new head, at 4 * 21 in the old one
+    dog = config.classes.index("dog") + 1
+    head, before = new.state_dict()["conf.fc7.weight"], old["conf.fc7.weight"]
+    assert torch.equal(head[12], before[84]) and torch.equal(head[13], before[84 + dog])
+    assert not any(torch.equal(head[14], row) for row in before)
+
+
+def test_with_the_same_classes_in_another_order_the_network_says_the_same(network, scenes):
+    model, config = network
+    turned = dataclasses.replace(config, classes=config.classes[::-1])
+    state, said = published.starting_weights(MINI_RUN, turned)
+    assert said.endswith("all heads")
+    other = network_of(turned).eval()
+    other.load_state_dict(state)
+    for a, b in zip(
+        *(inference.detect_in(m, scenes, c) for m, c in ((model, config), (other, turned))), strict=True
+    ):
+        first, second = (
+            sorted(
+                (round(s, 4), c.classes[i - 1])
+                for s, i in zip(d.scores.tolist(), d.labels.tolist(), strict=True)
+            )
+            for d, c in ((a, config), (b, turned))
+        )
+        assert first == second
+
+
+@pytest.mark.parametrize(
+    "make, error, sentence",
+    [
+        (lambda f: f / "nothing.pth", weights.WeightsError, "nothing.pth: not there"),
+        (lambda f: f, Exception, "not there|checkpoint"),
+        (
+            lambda f: write(f, {"a": torch.ones(2)}),
+            weights.WeightsError,
+            "wanted a whole VGG16, or its features.\\* alone, an SSD300 or a run",
+        ),
+    ],
+)
+def test_what_cannot_be_started_from_is_refused_in_one_sentence(tmp_path, make, error, sentence):
+    with pytest.raises(error, match=sentence):
+        published.starting_weights(make(tmp_path), NARROW)
+
+
+def features(shapes):
+    """Random convolutions as torchvision's VGG16 calls them."""
+    places = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    names = list(shapes)[:13]
+    random = torch.Generator().manual_seed(0)
+    return {
+        f"features.{place}.{kind}": torch.randn(shapes[name][kind], generator=random) / 30
+        for place, name in zip(places, names, strict=True)
+        for kind in ("weight", "bias")
+    }
+
+
+def full_shapes():
+    with torch.device("meta"):
+        body = network_of(RunConfig()).body
+    return {
+        name: {"weight": layer[0].weight.shape, "bias": layer[0].bias.shape} for name, layer in body.items()
+    }
+
+
+def test_a_file_of_convolutions_alone_says_what_it_is_taken_for(tmp_path):
+    state, said = published.starting_weights(write(tmp_path, features(full_shapes())), RunConfig())
+    assert "body.conv5_3.0.weight" in state and "body.fc6.0.weight" not in state
+    assert "taken for Caffe's (inputs 0..255 minus the mean); fc6 and fc7 are random, scaled" in said
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused_by_name_whatever_the_file_is(tmp_path, number, network):
+    """IMAGENET1K_FEATURES gave a network of NaN without a word; so would have any other file."""
+    theirs = features(full_shapes())
+    theirs["features.12.bias"][3] = number
+    with pytest.raises(weights.WeightsError, match=r"body.conv3_2.0.bias isn't finite.* wanted an earlier"):
+        published.starting_weights(write(tmp_path, theirs), RunConfig())
+    ours = files.load_checkpoint(MINI_RUN / runs.CHECKPOINT)
+    ours["model"]["loc.fc7.weight"][0, 0, 0, 0] = number
+    files.save_checkpoint(tmp_path / "run.pt", {k: v for k, v in ours.items() if k != "format"})
+    with pytest.raises(weights.WeightsError, match="loc.fc7.weight isn't finite"):
+        published.starting_weights(tmp_path / "run.pt", NARROW)
+
+
+def write(folder, state):
+    torch.save(state, folder / "state.pth")
+    return folder / "state.pth"
+
+
+def test_a_network_of_another_kind_is_refused_and_both_kinds_are_named():
+    with pytest.raises(runs.RunError, match="another kind of network .* wanted width 1, batch norm False"):
+        published.starting_weights(MINI_RUN, RunConfig(classes=("dog",)))
+
+
+# ---- video and show
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """Six grey frames of 121 x 81 px, each lighter than the one before."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    out = show.Writer(path, 10)
+    for i in range(6):
+        out.add(torch.full((81, 121, 3), 40 * i, dtype=torch.uint8))
+    out.close()
+    return path
+
+
+def test_the_frames_of_a_video_come_back_in_order_with_their_seconds(film):
+    found = list(show.read_frames(film))
+    assert [seconds for seconds, _ in found] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert {tuple(frame.shape) for _, frame in found} == {(82, 122, 3)}  # the codec wants even sides
+    assert [float(frame.float().mean()) for _, frame in found] == pytest.approx(
+        [0, 40, 80, 120, 160, 200], abs=2
+    )
+
+
+def test_boxes_are_drawn_on_a_copy_of_the_frame():
+    frame = torch.full((200, 300, 3), 50, dtype=torch.uint8)
+    found = Detections(torch.tensor([[60.0, 50, 200, 150]]), torch.tensor([0.9]), torch.tensor([1]))
+    drawn = show.draw_detections(frame, found, ("fox",))
+    assert drawn[150, 100].tolist() == list(show.BLUE) and drawn[100, 130].tolist() == [50, 50, 50]
+    assert bool((frame == 50).all())
+
+
+def test_a_folder_with_pictures_and_a_video_is_shown_and_told(network, scenes, film, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    Image.fromarray(scenes[0].numpy()).save(folder / "b.png")
+    (folder / "a.mp4").write_bytes(film.read_bytes())
+    (folder / "notes.txt").write_text("not a picture")
+    told = show.show(*network, [str(folder)], tmp_path / "out", score=0.3)
+    assert [sorted(one) for one in told] == [
+        ["detections", "image", "picture"],
+        ["frames", "picture", "video"],
+    ]
+    assert told == json.loads((tmp_path / "out/detections.json").read_text())
+    [wanted] = inference.detect_in(network[0], [scenes[0]], network[1])
+    assert len(told[0]["detections"]) == len(wanted.above(0.3)) > 0
+    assert [frame["frame"] for frame in told[1]["frames"]] == list(range(6))
+    assert len(list(show.read_frames(tmp_path / "out" / told[1]["picture"]))) == 6
+    assert (tmp_path / "out" / told[0]["picture"]).is_file()
+
+
+def test_a_broken_picture_in_a_folder_is_told_and_the_next_one_follows(network, scenes, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    text(folder / "a.jpg")
+    Image.fromarray(scenes[0].numpy()).save(folder / "b.png")
+    told = show.show(*network, [str(folder)], tmp_path / "out", draw=False)
+    assert [sorted(one) for one in told] == [["error", "image"], ["detections", "image"]]
+    assert "a.jpg" in told[0]["error"]
+    with pytest.raises(voc.VOCError, match="a.jpg"):
+        show.show(*network, [str(folder / "a.jpg")], tmp_path / "out")
+
+
+def test_looking_at_a_folder_that_is_not_there_says_so(tmp_path, capsys):
+    assert main(["look", "--data", str(tmp_path / "my_picures")]) == 1
+    assert "no such folder; wanted one with pictures and annotations" in capsys.readouterr().err
+
+
+def test_with_json_only_nothing_is_drawn(network, film, tmp_path):
+    show.show(*network, [str(film)], tmp_path / "out", draw=False)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["detections.json"]
+
+
+@pytest.mark.parametrize(
+    "make, error, sentence",
+    [
+        (lambda f: f / "gone.mp4", show.VideoError, "gone.mp4: No such file"),
+        (lambda f: text(f / "a.mp4"), show.VideoError, "a.mp4: Invalid data"),
+        (lambda f: text(f / "a.txt").parent, formats.FormatError, "nothing to look at"),
+    ],
+)
+def test_what_is_no_video_and_a_folder_without_pictures_are_refused(network, tmp_path, make, error, sentence):
+    with pytest.raises(error, match=sentence):
+        show.show(*network, [str(make(tmp_path))], tmp_path / "out")
+
+
+def text(path):
+    path.write_text("nothing of the kind")
+    return path
+
+
+def test_without_pyav_the_command_that_helps_is_named(film, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(show.VideoError, match="PyAV isn't installed; wanted for videos: pip install av"):
+        list(show.read_frames(film))
+
+
+# ---- export
+
+
+@pytest.fixture(scope="module")
+def onnx_file(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "mini.onnx"
+    boxes, scores = onnx.export(network[0], network[1].classes, path)
+    assert boxes < 0.01 and scores < 1e-4
+    return path
+
+
+def test_the_exported_file_finds_the_same_in_the_same_order_without_pytorch(network, scenes, onnx_file):
+    detector = exported.Exported(onnx_file, threads=1)
+    assert detector.classes == network[1].classes
+    total = 0
+    for scene, ours in zip(scenes, inference.detect_in(network[0], scenes, network[1]), strict=True):
+        boxes, scores, labels = detector(scene.numpy())
+        assert labels.tolist() == ours.labels.tolist()
+        assert scores.tolist() == pytest.approx(ours.scores.tolist(), abs=1e-4)
+        assert np.abs(boxes - ours.boxes.numpy()).max() < 0.05
+        total += len(ours)
+    assert total > 100
+
+
+@pytest.mark.parametrize(
+    "limits", [{"score": 0.2}, {"top_k": 1}, {"nms_iou": 0.1}, {"keep": 3}, {"score": 0.9999}]
+)
+def test_each_of_the_four_numbers_does_the_same_there(network, scenes, onnx_file, limits):
+    boxes, _, labels = exported.Exported(onnx_file, threads=1)(scenes[0].numpy(), **limits)
+    [ours] = inference.detect_in(network[0], scenes[:1], network[1], **limits)
+    assert labels.tolist() == ours.labels.tolist() and boxes.shape == tuple(ours.boxes.shape)
+
+
+def test_the_exported_file_takes_any_number_of_images(onnx_file):
+    session = exported.Exported(onnx_file, threads=1).session
+    for count in (1, 3):
+        boxes, scores = session.run(None, {"images": np.zeros((count, 3, 300, 300), dtype=np.float32)})
+        assert boxes.shape == (count, 8732, 4) and scores.shape == (count, 8732, 21)
+
+
+def test_exported_knows_no_pytorch_and_works_as_a_script(onnx_file, mini):
+    picture = sorted(mini.glob("VOC2007/JPEGImages/*"))[0]
+    code = "import sys, exported; exported.main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(onnx_file), str(picture)],
+        cwd=ROOT / "ssdlib",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["image"] == str(picture)
+
+
+def test_a_file_that_answers_otherwise_is_not_left_behind(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx, "difference", lambda whole, path: (3.0, 0.0))
+    with pytest.raises(onnx.ExportError, match="answers otherwise than the network, boxes by 3 px"):
+        onnx.export(network[0], network[1].classes, tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_onnx_the_command_that_helps_is_named(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(onnx.ExportError, match="pip install onnx onnxruntime"):
+        onnx.export(network[0], (), tmp_path / "a.onnx")
+
+
+# ---- the command line
+
+
+def test_a_folder_of_ones_own_goes_through_every_door(mini, tmp_path, capsys):
+    """Eight scenes of the mini VOC, renamed to be somebody's folder with XML of other tools' kind."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for i, source in enumerate(sorted(mini.glob("VOC2007/Annotations/*.xml"))[:8]):
+        part = "train" if i < 6 else "val"
+        (folder / part).mkdir(exist_ok=True)
+        (folder / part / source.name).write_text(source.read_text())
+        photograph = mini / "VOC2007/JPEGImages" / f"{source.stem}.jpg"
+        (folder / part / photograph.name).write_bytes(photograph.read_bytes())
+    settings = "--recipe mini --steps 2 --drops --batch-size 2 --precision float32 --val-every 0 --warmup 0"
+    run, found = tmp_path / "run", tmp_path / "found"
+    for command, words in (
+        (f"look --data {folder}", "covered, if the pictures were cut into tiles"),
+        (f"train --data {folder} --out {run} --init {MINI_RUN} {settings}", "starting from"),
+        (f"evaluate --checkpoint {run} --data {folder}", "mAP (11point)"),
+        (f"evaluate --detections {run}/results --data {folder}", "mAP (11point)"),
+        (f"detect --checkpoint {run} --out {found} --json-only {folder}", "8 pictures"),
+        (f"export --checkpoint {run} --out {tmp_path}/a.onnx", "answers as the network does"),
+    ):
+        assert main(command.split()) == 0, capsys.readouterr().err
+        assert words in capsys.readouterr().out
+    config = json.loads((run / "config.json").read_text())
+    assert (config["train_sets"], config["test_sets"]) == (["train"], ["test"])
+    assert set(config["classes"]) < set(runs.RunConfig().classes)

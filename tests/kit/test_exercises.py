@@ -1,0 +1,371 @@
+"""Tests of the exercises: each solution passes, each stub is met kindly, each known mistake gets its own sentence."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import jupytext
+import numpy as np
+import pytest
+import torch
+
+from course.kit import checking, inline, self_test
+from course.kit.checking import Case, Exercise, Mistake
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "chapters"))
+SOURCES = sorted((ROOT / "chapters/source").glob("*.py"))
+CHECKS = sorted(path.parent.name for path in (ROOT / "course").glob("*/check.py"))
+EXERCISES = {
+    f"{topic}.{name}": value
+    for topic in CHECKS
+    for name, value in vars(importlib.import_module(f"course.{topic}.check")).items()
+    if isinstance(value, Exercise)
+}
+TESTS = sorted(path.parent.name for path in (ROOT / "course").glob("*/questions.toml"))
+
+each = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
+
+
+def cells_of(source: Path):
+    return [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+
+
+def is_exercise(cell):
+    return "exercise" in cell.metadata.get("tags", ())
+
+
+def verdicts(source: Path, change):
+    """Run a chapter's imports, then each exercise as `change` makes it and the check below it."""
+    cells = cells_of(source)
+    names = {}
+    exec(cells[0].source, names)
+    found = []
+    for cell, check in zip(cells, cells[1:], strict=False):
+        if is_exercise(cell):
+            exec(change(cell.source), names)
+            *before, last = check.source.rstrip().splitlines()
+            exec("\n".join(before), names)
+            found.append(eval(last, names))
+    return found
+
+
+with_exercises = pytest.mark.parametrize(
+    "source", [s for s in SOURCES if any(map(is_exercise, cells_of(s)))], ids=lambda s: s.stem
+)
+
+
+@with_exercises
+def test_every_solution_passes_its_check(source):
+    from build import solution_of
+
+    wrong = [v for v in verdicts(source, solution_of) if v.state != checking.RIGHT]
+    assert not wrong
+
+
+@with_exercises
+def test_every_stub_is_told_kindly_what_to_do_and_stops_nobody(source):
+    from build import stub_of
+
+    found = verdicts(source, stub_of)
+    assert {v.state for v in found} == {checking.TODO}
+    assert all(v.figure is None and "Error" not in v.message for v in found)
+
+
+@with_exercises
+def test_a_chapter_has_four_to_eight_exercises_the_first_three_each_with_level_minutes_hint_and_solution(
+    source,
+):
+    text = source.read_text()
+    headings = re.findall(r"^# ### (\d+\.\d+) .+ · .+ · \d+ minutes$", text, re.M)
+    count = sum(map(is_exercise, cells_of(source)))
+    assert (3 if source.stem.startswith("00") else 4) <= count <= 8 and len(headings) == count == text.count(
+        "<!-- solution -->"
+    )
+    assert headings == [f"{int(source.stem[:2])}.{i + 1}" for i in range(count)]
+    for part in re.split(r"^# ### \d+\.\d+ ", text, flags=re.M)[1:]:
+        assert "<summary>Hint" in part.split("<!-- solution -->")[0]
+
+
+@with_exercises
+def test_the_chapter_and_its_checks_have_the_same_exercises(source):
+    calls = set(re.findall(r"^check\.(\w+)\(", source.read_text(), re.M))
+    [topic] = re.findall(
+        r"^from course\.(\w+) import [^)\n]*?\bcheck\b|^from course\.(\w+) import \([^)]*?\bcheck\b",
+        source.read_text(),
+        re.M,
+    )
+    topic = "".join(topic)
+    assert calls >= {name.split(".")[1] for name in EXERCISES if name.startswith(topic + ".")}
+
+
+@each
+def test_the_right_answer_is_right_and_none_is_not_yet(exercise):
+    assert exercise(exercise.right).state == checking.RIGHT
+    assert exercise(None).state == checking.TODO
+
+
+@each
+def test_every_known_mistake_gets_its_own_sentence(exercise):
+    assert exercise.mistakes
+    for mistake in exercise.mistakes:
+        verdict = exercise(mistake.gives)
+        assert verdict.state == checking.WRONG
+        assert verdict.message.startswith(mistake.says)
+
+
+@each
+def test_strange_answers_get_a_sentence_and_no_traceback(exercise):
+    def stops(*arguments):
+        return 1 / 0
+
+    for strange in ("text", [], object(), float("nan"), stops, lambda *a: "text", lambda: None, {}):
+        verdict = exercise(strange)
+        assert verdict.state == checking.WRONG and verdict.message and "\n" not in verdict.message
+        assert verdict._repr_html_()
+
+
+# ---- the engine itself, on a small exercise with answers of our own
+
+DOUBLE = Exercise(
+    "double",
+    lambda x: [2 * v for v in x],
+    cases=[Case("one", ([1.0],)), Case("two", ([1.0, 3.0],))],
+    mistakes=[Mistake("you squared", lambda x: [v * v for v in x])],
+    draw=lambda ax, case, found, wanted: ax.plot(found),
+)
+
+
+def test_a_wrong_answer_is_told_the_first_case_it_fails_on_with_both_numbers():
+    verdict = DOUBLE(lambda x: [2 * v if v < 2 else 0.0 for v in x])
+    assert (verdict.state, verdict.figure is not None) == (checking.WRONG, True)
+    assert "two: at [1] yours is 0, wanted 6" in verdict.message
+
+
+def test_a_known_mistake_is_named_only_if_all_cases_show_it():
+    assert DOUBLE(lambda x: [v * v for v in x]).message.startswith("you squared")
+    assert "squared" not in DOUBLE(lambda x: [v * v + 1 for v in x]).message
+
+
+def test_an_exception_is_one_sentence_with_its_line():
+    def answer(x):
+        return x[5]
+
+    message = DOUBLE(answer).message
+    assert "IndexError" in message and "return x[5]" in message and "one:" in message
+
+
+def test_changing_the_arguments_is_noticed_and_leaves_the_cases_alone():
+    def answer(x):
+        x.append(0.0)
+        return x
+
+    assert "changed what it was given" in DOUBLE(answer).message
+    assert DOUBLE(lambda x: [2 * v for v in x]).state == checking.RIGHT
+
+
+@pytest.mark.parametrize(
+    "argument", [[1.0, 2.0], torch.ones(3), torch.tensor([True, False]), np.ones(3), [[1.0], [2.0]]], ids=repr
+)
+def test_changing_one_number_in_place_is_noticed_whatever_holds_it(argument):
+    def answer(x):
+        x[0] = x[0] * 0
+        return 3
+
+    identity = Exercise("x", lambda x: 3, [Case("a", (argument,))])
+    if isinstance(argument[0], list):
+        answer = lambda x: x[0].append(1.0)  # noqa: E731
+    assert "changed what it was given" in identity(answer).message
+    assert identity(lambda x: 3).state == checking.RIGHT
+
+
+@pytest.mark.parametrize(
+    "found, wanted, same",
+    [
+        ([torch.tensor([1.0, 2]), torch.tensor([3.0, 4])], torch.tensor([[1, 2], [3, 4]]), True),
+        ([np.array([1.0, 2]), np.array([3.0, 4])], [[1, 2], [3, 4]], True),
+        ((torch.zeros(2, 4), [1, 2]), (torch.zeros(2, 4), torch.tensor([1, 2])), True),
+        ([torch.tensor(1), 2.5], [1, 2.5], True),
+        (torch.tensor([1.0], requires_grad=True), [1], True),
+        (range(3), [0, 1, 2], True),
+        ([], torch.zeros(0, 4), True),
+        ([], torch.zeros(1, 4), False),
+        (torch.zeros(0), torch.zeros(0, 4), False),
+        (299.99997, 300, True),  # float32
+        (26_285_000, 26_285_486, False),
+        (26_285_486.0, 26_285_486, True),
+        (8731.9, 8732, False),
+        (10**400, 3, False),
+        ({1}, [1], False),
+        (float("nan"), float("nan"), True),
+        (float("inf"), float("inf"), True),
+        (1.0, float("nan"), False),
+        (1j, 1.0, False),
+    ],
+)
+def test_agreement_looks_at_the_numbers_and_not_at_what_holds_them(found, wanted, same):
+    assert checking.agree(found, wanted) is same
+
+
+def test_whole_numbers_have_to_be_right_to_the_last_digit_of_a_float32():
+    assert checking.agree(262_854.01, 262_854, 1e-4) and not checking.agree(262_855, 262_854)
+
+
+def test_a_tolerance_below_the_usual_one_still_says_where():
+    tight = Exercise("x", lambda: [1.0, 2.0], [Case("a", ())], tolerance=1e-6)
+    assert "at [1] yours is 2.00001, wanted 2" in tight(lambda: [1.0, 2.00001]).message
+
+
+def test_of_several_things_the_first_that_is_wrong_is_named():
+    both = Exercise("x", lambda: (torch.zeros(2, 4), torch.ones(3)), [Case("a", ())])
+    assert "part 1: at [2] yours is 0, wanted 1" in both(lambda: (torch.zeros(2, 4), [1, 1, 0])).message
+    assert "length 1, wanted 2" in both(lambda: (torch.zeros(2, 4),)).message
+
+
+def test_a_generator_is_told_to_become_a_list():
+    assert "list(" in DOUBLE(lambda x: (2 * v for v in x)).message
+
+
+def test_a_forgotten_return_is_not_taken_for_an_empty_cell():
+    def answer(x):
+        found = [2 * v for v in x]  # noqa: F841
+
+    def stub(x):
+        """What."""
+        ...
+
+    assert "`return` is missing" in DOUBLE(answer).message
+    assert DOUBLE(stub).message == checking.FILL_IN and DOUBLE(stub).state == checking.TODO
+
+
+def test_an_answer_that_one_had_to_stop_is_no_traceback():
+    def answer(x):
+        raise KeyboardInterrupt
+
+    assert "until you stopped it" in DOUBLE(answer).message
+
+
+def test_an_exception_inside_a_library_names_the_line_of_the_answer():
+    def answer(x):
+        return torch.einsum("ab->ba", torch.zeros(3))
+
+    message = DOUBLE(answer).message
+    assert "torch.einsum" in message and "\n" not in message
+
+    def silent(x):
+        raise ValueError
+
+    assert DOUBLE(silent).message.endswith("`raise ValueError`")
+
+
+def test_a_function_where_its_value_was_asked_for_is_told_so():
+    assert "a value was asked for" in Exercise("x", 3.0, mistakes=[Mistake("no", 4.0)])(lambda: 3.0).message
+
+
+def contrast(one: str, other: str) -> float:
+    """Of two "#rrggbb" colours, by the definition of WCAG 2."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        parts = [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    dark, bright = sorted((luminance(one), luminance(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def test_marks_can_be_read_on_a_dark_page_and_on_a_light_one():
+    """White letters on a dark ground of their own, whatever the page's colour; no text has another colour."""
+    for state, colour in checking.COLOURS.items():
+        shown = checking.Verdict("x", state, "y")._repr_html_()
+        assert contrast("#ffffff", colour) >= 4.5
+        assert re.findall(r"[^-]color:(#\w+)", shown) == ["#fff"] and f"background:{colour}" in shown
+
+
+def test_words_on_a_board_can_be_read_on_their_ground():
+    from course.kit.board import ink_on
+    from ssdlib import plots
+
+    colours = {
+        value for value in vars(plots).values() if isinstance(value, str) and re.fullmatch(r"#\w{6}", value)
+    }
+    assert len(colours) >= 8
+    for colour in colours:
+        assert contrast(colour, ink_on(colour)) >= 4.5
+
+
+def test_the_verdict_escapes_what_an_answer_says():
+    verdict = Exercise("x", 3.0, mistakes=[Mistake("no", 4.0)])("<script>")
+    assert "<script>" not in verdict._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "bare"),
+    [
+        ("count with `max(1, n)`", "count with <code>max(1, n)</code>", "count with max(1, n)"),
+        ("8.1 is how much *more* it is", "8.1 is how much <em>more</em> it is", "8.1 is how much more it is"),
+        (
+            "in the line `a * b*c* d < 1`",
+            "in the line <code>a * b*c* d &lt; 1</code>",
+            "in the line a * b*c* d < 1",
+        ),
+        ("2 * 3 * 4 = 2*3*4, it's", "2 * 3 * 4 = 2*3*4, it's", "2 * 3 * 4 = 2*3*4, it's"),
+        ("a lone ` and <b>*", "a lone ` and &lt;b&gt;*", "a lone ` and <b>*"),
+        ("`<script>` and *<i>*", "<code>&lt;script&gt;</code> and <em>&lt;i&gt;</em>", "<script> and <i>"),
+    ],
+)
+def test_code_and_stress_are_shown_as_such_and_all_else_as_it_is(text, shown, bare):
+    assert inline.marked(text) == shown and inline.plain(text) == bare
+
+
+def test_no_verdict_and_no_self_test_shows_a_raw_mark():
+    verdict = checking.Verdict("x", checking.RIGHT, "the order of `anchors.default_boxes`, *not* another")
+    assert "<code>anchors.default_boxes</code>" in verdict._repr_html_() and "`" not in verdict._repr_html_()
+    for topic in TESTS:
+        test = self_test.SelfTest(topic)
+        assert "`" not in test._as_page()
+        assert not any("`" in label for choice in test.choices for label, _ in choice.options)
+
+
+# ---- self-tests
+
+
+@pytest.mark.parametrize("topic", TESTS)
+def test_a_self_test_has_four_to_six_questions_with_one_right_option_and_words_for_each(topic):
+    questions = self_test.read_questions(topic)
+    assert 4 <= len(questions) <= 6
+    for question in questions:
+        assert 2 <= len(question.options) <= 5
+        assert sum(option.right for option in question.options) == 1
+        assert all(len(option.because) > 20 for option in question.options)
+        assert len({option.text for option in question.options}) == len(question.options)
+    first = [question.options[0].right for question in questions]
+    assert not all(first), "the first option is always the right one"
+
+
+@pytest.mark.parametrize("topic", TESTS)
+def test_what_a_self_test_calls_right_is_what_the_library_says(topic):
+    modules = "anchors box_ops coding detect evaluate loss matching model records data.augment training.runs"
+    names = {name.split(".")[-1]: importlib.import_module(f"ssdlib.{name}") for name in modules.split()} | {
+        "torch": torch
+    }
+    proved = [question for question in self_test.read_questions(topic) if question.proof]
+    assert proved, "at least one question should be proved by the library"
+    for question in proved:
+        value = eval(question.proof, names)
+        for option in question.options:
+            same = option.value is not None and checking.agree(option.value, value)
+            assert same == option.right, f"{question.ask} The library says {value}"
+
+
+def test_the_widget_counts_right_answers_and_says_why():
+    test = self_test.SelfTest("matching")
+    assert "0 of 5" in repr(test)
+    for question, choice, answer in zip(test.questions, test.choices, test.answers, strict=True):
+        wrong = next(i for i, option in enumerate(question.options) if not option.right)
+        choice.value = wrong
+        assert "✗" in answer.value
+        choice.value = next(i for i, option in enumerate(question.options) if option.right)
+        assert "✓" in answer.value
+    assert "5 of 5" in repr(test)

@@ -1,0 +1,76 @@
+"""Tests for `estimate`: the forecast is counted by hand, and measuring it changes nothing."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from small_runs import TINY, painted
+from ssdlib.training import estimate, runs
+from ssdlib.training.estimate import Pace
+
+PACE = Pace(making=0.1, update=0.4, validated=0.01, detected=0.02, ahead=False)
+PAPER = runs.RECIPES["paper"]
+
+
+def test_the_paper_run_is_counted_by_hand():
+    """120,000 steps of .5 s; 120 validations and 6 evaluations (20k ... 100k, and the end) of 4,952 photographs."""
+    found = estimate.shares(PAPER, PACE, test_images=4952)
+    assert found.training == pytest.approx(60_000)
+    assert found.validation == pytest.approx(120 * 49.52)
+    assert found.evaluation == pytest.approx(6 * 99.04)
+    assert found.total == pytest.approx(60_000 + 5942.4 + 594.24)
+
+
+@pytest.mark.parametrize("done", [0, 1, 999, 1000, 19_999, 20_000, 119_999, 120_000])
+def test_what_is_left_equals_a_loop_over_the_steps_that_are_left(done):
+    validations = sum(step % PAPER.val_every == 0 for step in range(done + 1, PAPER.steps + 1))
+    evaluations = sum(step % PAPER.map_every == 0 for step in range(done + 1, PAPER.steps)) + 1
+    found = estimate.shares(PAPER, PACE, 100, done)
+    assert found.training == pytest.approx(0.5 * (PAPER.steps - done))
+    assert (found.validation, found.evaluation) == pytest.approx((validations, 2.0 * evaluations))
+
+
+def test_what_is_switched_off_takes_no_time():
+    found = estimate.shares(dataclasses.replace(PAPER, val_every=0, map_every=0), PACE, 100)
+    assert (found.validation, found.evaluation) == (0, pytest.approx(2.0))  # the table at the end
+
+
+def test_batches_made_ahead_cost_only_what_the_device_waits_for_them():
+    assert dataclasses.replace(PACE, ahead=True).step == 0.4
+    slow = dataclasses.replace(PACE, ahead=True, making=0.8)
+    assert slow.step == 0.8 and PACE.step == pytest.approx(0.5)
+    said = estimate.faster(PAPER, slow, estimate.shares(PAPER, slow, 1), torch.device("cpu"), painted())
+    assert any("waits for them 50%" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    "seconds, says", [(40, "40 s"), (720, "12 min"), (111_600, "31 h"), (777_600, "9 days"), (0, "0 s")]
+)
+def test_durations_are_said_as_one_says_them(seconds, says):
+    assert estimate.in_words(seconds) == says
+
+
+def test_measuring_gives_positive_times_and_changes_neither_chance_nor_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = painted()
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    pace = estimate.measure(TINY, data, data)
+    assert torch.equal(torch.rand(2), expected) and not list(tmp_path.iterdir())
+    assert min(pace.making, pace.update, pace.validated, pace.detected) > 0
+    said = estimate.report(TINY, pace, data, data)
+    assert said.startswith("about ") and "images a second" in said
+
+
+def test_photographs_read_as_jpegs_and_a_days_long_run_on_a_processor_are_remarked_on():
+    from ssdlib.data.store import Jpegs
+
+    said = estimate.faster(
+        PAPER, PACE, estimate.shares(PAPER, PACE, 4952), torch.device("cpu"), ([], Jpegs([]))
+    )
+    assert any(line.startswith("a store") for line in said)
+    slow = dataclasses.replace(PACE, update=20.0)
+    said = estimate.faster(PAPER, slow, estimate.shares(PAPER, slow, 4952), torch.device("cpu"), ([], []))
+    assert any(line.startswith("a GPU; 28 days") for line in said)

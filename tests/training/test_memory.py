@@ -1,0 +1,121 @@
+"""Tests for `memory`: a step that doesn't fit is noticed, and what fits is found by trying."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssdlib.training import engine, memory, runs
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("fits, wanted", [(32, 16), (16, 16), (9, 8), (1, 1), (0, 0)])
+def test_the_largest_half_that_fits_is_found(fits, wanted):
+    def attempt(images):
+        if images > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert memory.fitting(attempt, 32) == wanted
+
+
+def test_batch_norm_is_never_tried_with_a_single_image():
+    tried = []
+
+    def attempt(images):
+        tried.append(images)
+        raise MemoryError
+
+    assert memory.fitting(attempt, 8, least=2) == 0 and tried == [4, 2]
+
+
+def test_another_error_while_trying_is_not_hidden():
+    def attempt(images):
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        memory.fitting(attempt, 32)
+
+
+def test_only_errors_about_memory_count_as_such():
+    assert memory.ran_out(torch.OutOfMemoryError("CUDA out of memory")) and memory.ran_out(MemoryError())
+    assert memory.ran_out(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))
+    for says in ("CUDA error: out of memory", "CUDNN_STATUS_ALLOC_FAILED", "not enough memory: you tried"):
+        assert memory.ran_out(RuntimeError(says))
+    assert not memory.ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_the_sentence_names_what_fits_or_says_that_nothing_does():
+    assert "--microbatch 8" in memory.advice(32, 8, CPU) and "(tried)" in memory.advice(32, 8, CPU)
+    assert "perhaps 16" in memory.advice(32, None, CPU) and "--microbatch 16" in memory.advice(32, None, CPU)
+    assert "nor" not in memory.advice(32, 8, CPU) and "batch norm" in memory.advice(
+        32, 8, CPU, batch_norm=True
+    )
+    for images in (32, 1):
+        nothing = memory.advice(images, 0, CPU)
+        assert "no smaller part either" in nothing and "microbatch" not in nothing
+
+
+HUNGRY = """
+import dataclasses, resource, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from small_runs import TINY, painted
+from ssdlib.training import engine, memory
+
+data = painted()
+config = dataclasses.replace(TINY, strided_stem=False, width=1 / 4, batch_norm=False, batch_size=64, val_every=0)
+if sys.argv[3] != "0":
+    config = dataclasses.replace(config, microbatch=int(sys.argv[3]))
+now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + int(1.5 * 2**30), -1))  # a machine with so much left
+try:
+    engine.train(config, data, data, Path(sys.argv[2]), stop_after=1)
+except memory.OutOfMemory as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+def test_on_a_machine_too_small_the_sentence_names_a_microbatch_with_which_the_step_goes_through(tmp_path):
+    """A process that may use 1.5 GiB more than it has, and a batch of 64."""
+    (tmp_path / "hungry.py").write_text(HUNGRY)
+    command = [sys.executable, str(tmp_path / "hungry.py"), str(Path(__file__).parents[1])]
+
+    def train(out, microbatch):
+        done = subprocess.run(
+            [*command, str(out), str(microbatch)], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    said = train(tmp_path / "run", 0)
+    assert "64 images at a time don't fit" in said
+    fits = int(said.split("--microbatch ")[1].split()[0])
+    assert 1 <= fits < 64 and train(tmp_path / "again", fits) == ""
+    assert (tmp_path / "again" / runs.CHECKPOINT).exists() and not (
+        tmp_path / "run" / runs.CHECKPOINT
+    ).exists()
+
+
+def test_a_run_that_ran_out_of_memory_keeps_its_checkpoint(tmp_path, monkeypatch):
+    from small_runs import TINY, painted
+
+    data, real = painted(), engine.update
+    engine.train(TINY, data, data, tmp_path, stop_after=2)
+    before = (tmp_path / runs.CHECKPOINT).read_bytes()
+
+    def full(network, optimizer, batch, anchors, rate, config):
+        if (config.microbatch or len(batch.images)) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return real(network, optimizer, batch, anchors, rate, config)
+
+    monkeypatch.setattr(engine, "update", full)
+    with pytest.raises(memory.OutOfMemory, match="4 images at a time .* 2 do .*--microbatch 2"):
+        engine.train(TINY, data, data, tmp_path, resume=True)
+    assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
