@@ -68,12 +68,13 @@ figure.set_size_inches(5, 3.9)
 figure = free_photographs.draw_photographs(["astronaut", "chelsea"])
 
 # %% [markdown]
-# VOC's guidelines for its annotators answer all three. Clothes are a part of the person, but a thing that is held isn't,
-# so the box ends at the sleeve. A few pixels that would make the box much larger, such as a car's aerial, may be left
-# out; we treated whiskers in the same way. And a box covers what can be seen, so where the picture ends, it ends too.
+# VOC's guidelines for its annotators say that a box holds all that can be seen of an object, so where the picture ends,
+# the box ends too. Clothes belong to the person. A few pixels that would make the box much larger, such as a car's
+# aerial, may be left out; we took whiskers for such pixels. That the helmet is left out is a decision of ours: it is held
+# and not worn.
 #
-# Two annotators will still differ by a few pixels. That is why VOC counts a detection as right from an IoU of 0.5 on and
-# doesn't ask for more.
+# Two annotators will differ by some pixels, and sometimes by more. That is why VOC counts a detection as right from an
+# IoU of 0.5 on and doesn't ask for more.
 #
 # ## An annotation by hand
 #
