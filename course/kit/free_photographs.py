@@ -127,6 +127,7 @@ def add_credit(figure: Figure, names: Sequence[str]) -> Figure:
     """The figure with a line below it that says whose photographs it shows."""
     lines = list(dict.fromkeys(credit(name) for name in names))  # stand-ins share one
     figure.supxlabel("\n".join("; ".join(lines[i : i + 2]) for i in range(0, len(lines), 2)), fontsize=9)
+    plots.part_captions(figure.axes)  # the line has made the pictures smaller
     return figure
 
 
