@@ -7,7 +7,7 @@
 # make test    all tests: pytest, and every chapter from top to bottom with its outputs compared, two files at a time
 # make test-nightly   at length: a thousand random cases for each room, broken files, kill -9, memory; half an hour
 # make chapters   execute the chapters from their sources and write the notebooks
-# make book    all chapters as a static, searchable site in build/book, for reading without a kernel
+# make book    all chapters as a static, searchable site in build/book, for reading without a kernel; explorers move there
 # make test-matrix   the tests without a browser, with the oldest versions that are supported and with the newest (OLDEST=python3.11
 #              NEWEST=python3.13: with these Pythons; else that of .venv)
 # make bench   speed, as ratios against a peer measured in the same run, ten minutes (RECORD=benchmarks/README.md puts the
@@ -85,7 +85,7 @@ test-nightly: mini
 	@$(QUIET) $(BIN)/python tests/faults.py --kills 100
 	@$(QUIET) $(BIN)/python tests/faults.py --memory 2000
 
-book: setup
+book: mini
 	@rm -rf build/book && $(BIN)/python chapters/book/book.py build/book
 
 bench: mini browser

@@ -14,7 +14,17 @@ from pathlib import Path
 
 import timing
 
-SCRIPTS = ("network", "heads", "data_path", "evaluation", "opening", "growth", "roofline", "explorers")
+SCRIPTS = (
+    "network",
+    "heads",
+    "data_path",
+    "evaluation",
+    "opening",
+    "growth",
+    "roofline",
+    "explorers",
+    "reading",
+)
 # as `make train` sets them: blocks that stay with the process aren't cleared anew for every tensor; where memory is
 # measured they would hide it
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "4000000000"}

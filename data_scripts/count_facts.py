@@ -5,7 +5,8 @@
 DEVKIT holds VOC2007 and VOC2012 with Annotations and ImageSets; photographs aren't needed. What is written are
 counts and histograms only. In voc0712.json and voc0712_shapes.csv boxes are taken as SSD300 sees them: in px of the
 300 x 300 canvas the picture is squeezed to, difficult objects included (they are trained on). voc_classes.csv holds
-images and objects of each class and set.
+images and objects of each class and set. augment_rules.csv holds what one augmentation of each picture leaves of its
+objects, by Caffe's rule and by ssd_keras's.
 """
 
 import json
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from ssdlib import box_ops, matching
 from ssdlib.anchors import default_boxes
-from ssdlib.data import batches, voc
+from ssdlib.data import augment, batches, voc
 from ssdlib.records import Example
 
 OUT = Path(__file__).parents[1] / "course" / "facts"
@@ -42,6 +43,31 @@ def per_class(name: str, examples: Sequence[Example]) -> list[str]:
         easy = mine & ~difficult
         counts = [n for chosen in (mine, easy) for n in (len(image[chosen].unique()), int(chosen.sum()))]
         lines.append(",".join(map(str, (name, title, *counts))))
+    return lines
+
+
+RULES_HEAD = "rule,pictures,emptied,objects,anchors,whole"
+
+
+def per_rule(examples: Sequence[Example], size: int = 32, random_seed: int = 0) -> list[str]:
+    """A line of augment_rules.csv for each rule: all steps of the augmentation, once for each example.
+
+    Counted are pictures left without an object, objects that stay, anchors that are assigned, and pictures that no
+    patch was cut out of (they may have been expanded).
+    """
+    lines, anchors = [], default_boxes()
+    for rule in augment.RULES:
+        counts = torch.zeros(5, dtype=torch.int64)
+        for start in tqdm(range(0, len(examples), size), desc=rule):
+            some = examples[start : start + size]
+            random_numbers = augment.uniforms(len(some), batches.generator(random_seed, start), rule)
+            sizes = torch.tensor([e.size for e in some])
+            drawn = augment.draw(sizes, *batches.padded(some), random_numbers, rule=rule)
+            kept = (drawn.labels > 0).sum(dim=1)
+            assigned = (matching.make_targets(drawn.boxes, drawn.labels, anchors).labels > 0).sum()
+            whole = (drawn.patch == 0).sum()
+            counts += torch.stack([torch.tensor(len(some)), (kept == 0).sum(), kept.sum(), assigned, whole])
+        lines.append(",".join(map(str, (rule, *counts.tolist()))))
     return lines
 
 
@@ -87,6 +113,7 @@ def main(devkit: Path) -> None:
     head = f"# objects of VOC 07+12 trainval by height (lines) and width (columns), bins of {SIDE} px on the canvas"
     (OUT / "voc0712_shapes.csv").write_text("\n".join([head, *lines]) + "\n")
     (OUT / "voc_classes.csv").write_text(count_classes(devkit))
+    (OUT / "augment_rules.csv").write_text("\n".join([RULES_HEAD, *per_rule(examples)]) + "\n")
     print(json.dumps(facts))
 
 

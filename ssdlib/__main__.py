@@ -1,24 +1,25 @@
 """The commands: `python -m ssdlib doctor | look | train | ...` (see `options`), and `torchrun -m ssdlib train`."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torch import Tensor
 from tqdm import tqdm
 
-from ssdlib import anchors, evaluate
+from ssdlib import anchors, evaluate, files
 from ssdlib.cli.doctor import examine
 from ssdlib.cli.options import parser
 from ssdlib.cli.show import VideoError, draw_run, show
 from ssdlib.data import own, store, survey, voc
 from ssdlib.data.formats import FormatError
-from ssdlib.data.results import read_results, result_name
+from ssdlib.data.results import oddities, read_results, result_name
 from ssdlib.files import CheckpointError
 from ssdlib.interop import weights
 from ssdlib.interop.onnx import ExportError, export
@@ -27,7 +28,7 @@ from ssdlib.records import Example
 from ssdlib.training import distributed, engine, estimate, inference
 from ssdlib.training.memory import OutOfMemory
 from ssdlib.training.recipes import scaled
-from ssdlib.training.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, load_run, refuse_folder
+from ssdlib.training.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, refuse_folder
 
 EXPECTED = (
     voc.VOCError,
@@ -89,40 +90,59 @@ def doctor(options: argparse.Namespace) -> None:
 def look(options: argparse.Namespace) -> None:
     """Say what a folder holds, what would be left out, and which of its boxes an anchor can answer for."""
     if not own.is_devkit(options.data):
-        found = own.read_folder(options.data, options.classes, progress=tqdm)
+        found = own.read_folder(options.data, options.classes, options.format, tqdm)
         print(f"{options.data}: {found}\n")
         examples = list(found.examples)
-    else:
-        classes = tuple(options.classes or voc.CLASSES[1:])
-        examples = voc.read_sets(Path(options.data), options.sets or SETS["test"], tqdm, classes)
-    print(survey.advice(examples))
+        if bad := own.undecodable(examples, tqdm):
+            print(f"{bad}\n")
+        print(survey.advice(examples))
+        found.require_trainable()
+        return
+    classes = tuple(options.classes or voc.CLASSES[1:])
+    print(survey.advice(voc.read_sets(Path(options.data), options.sets or SETS["test"], tqdm, classes)))
 
 
 def train(options: argparse.Namespace) -> None:
     """Train a run, then print the table and say where everything was written."""
     started = time.monotonic()
     device = distributed.start()  # first: of several processes only one is to report
-    found = _own(options.data, options.classes)
-    if found and options.skip_bad is None:
+    found = _own(options, options.classes)
+    if found:
+        found.require_trainable()
         bad = own.bad_of(found)
-        own.within(bad, len(found.examples) + len(bad), own.OWN_SHARE)
+        if options.skip_bad is None:
+            own.within(bad, len(found.examples) + len(bad), own.OWN_SHARE)
     config = _config(options, found)
     out = Path(options.out)
-    initial, source = starting_weights(options.init, config) if options.init else (None, "")
-    _say(f"starting from {source}" if source else "starting from random weights")
+    if both := sorted(set(config.train_sets) & set(config.test_sets)):
+        _say(f"{' and '.join(both)}: trained on and judged; such an AP says nothing about other pictures")
+    begun = (out / CHECKPOINT).exists()
+    initial, source = None, "random weights"
+    if options.init and not begun:
+        initial, source = starting_weights(options.init, config)
+    if begun:
+        _say(f"{out}: a run is there already" + (f", so {options.init} isn't read" if options.init else ""))
+    else:
+        engine.refuse_random_frozen(config, initial)
+        _say(f"starting from {source}")
     train_data = _data(options, config.train_sets, config, found)
     test_data = _data(options, config.test_sets, config, found)
     _say(f"{len(train_data[0])} photographs to train on, {len(test_data[0])} to test on; writing to {out}")
     precision = inference.precision_on(device, config.precision)
     _say(f"width {config.width:g}, {config.steps} steps of {config.batch_size} images, {precision}")
-    if config.width == 1 and initial is None and not config.batch_norm:
+    if config.width == 1 and initial is None and not begun and not config.batch_norm:
         _say(
             "the paper starts from VGG16's weights (--init), and its rate is made for them, not for random ones"
         )
     refuse_folder(out)
-    begun = (out / CHECKPOINT).exists()
     if options.estimate or (config.steps >= WORTH_AN_ESTIMATE and not begun):
-        _estimate(config, train_data, test_data, initial, load_run(out)[2] if begun else 0)
+        _estimate(
+            config,
+            train_data,
+            test_data,
+            initial,
+            files.load_checkpoint(out / CHECKPOINT).get("step", 0) if begun else 0,
+        )
     if options.estimate:
         return
     bar = tqdm if distributed.is_first() else None
@@ -151,12 +171,12 @@ def _estimate(
     print(estimate.report(config, pace, train_data, test_data, done), flush=True)
 
 
-def _own(folder: str, classes: Sequence[str] | None = None) -> own.Found | None:
+def _own(options: argparse.Namespace, classes: Sequence[str] | None = None) -> own.Found | None:
     """What is in a folder that isn't VOC's, said aloud; None for a VOCdevkit."""
-    if not own.is_own(Path(folder)):
+    if not own.is_own(Path(options.data)):
         return None
-    found = own.read_folder(Path(folder), classes, progress=tqdm)
-    _say(f"{folder}: {found}")
+    found = own.read_folder(Path(options.data), classes, options.format, tqdm)
+    _say(f"{options.data}: {found}\n")
     return found
 
 
@@ -177,16 +197,30 @@ def _data(
     options: argparse.Namespace, sets: Sequence[str], config: RunConfig, found: own.Found | None
 ) -> inference.Data:
     source = (Path(options.data), sets, config.classes, found)
-    examples, words = own.read_usable(*source, options.skip_bad, tqdm)
-    if words:
-        _say(words)
     place = Path(options.store) if options.store else _beside(Path(options.data), Path(options.out))
-    if distributed.is_first():
-        photographs = store.open_store(place / "+".join(sets), examples, tqdm)
+    with _naming_skip_bad():
+        examples, words = own.read_usable(*source, options.skip_bad, tqdm)
+        if words:
+            _say(words)
+        if distributed.is_first():
+            photographs = store.open_store(place / "+".join(sets), examples, tqdm)
+            if photographs.news:
+                _say(photographs.news)
     distributed.wait()
     if not distributed.is_first():
         photographs = store.Store(place / "+".join(sets), examples)
     return examples, photographs
+
+
+@contextlib.contextmanager
+def _naming_skip_bad() -> Iterator[None]:
+    """For reading pictures: whoever is stopped by a bad one learns how to go on without it."""
+    try:
+        yield
+    except (voc.PhotographError, store.BadPhotograph) as error:
+        raise type(error)(
+            f"{error}; --skip-bad 0.1 leaves such pictures out, a tenth of all at most"
+        ) from error
 
 
 def _beside(devkit: Path, out: Path) -> Path:
@@ -206,8 +240,13 @@ def detect(options: argparse.Namespace) -> None:
     total = sum(map(len, pictures + frames))
     where = f"{len(pictures)} pictures" + (f" and {len(frames)} frames" if frames else "")
     print(f"{total} detections with a score of {options.score} or more in {where}: {out}")
-    for bad in [one["error"] for one in found if "error" in one]:
-        _say(f"not read: {bad}")
+    for one in found:
+        if "note" in one:
+            _say(f"{one['image']}: {one['note']}")
+        if "error" in one and "file" not in one:
+            _say(f"not read: {one['error']}")
+    if others := [one["file"] for one in found if "file" in one]:
+        _say(f"neither picture nor video: {len(others)} files, first {others[0]}")
 
 
 def export_(options: argparse.Namespace) -> None:
@@ -221,22 +260,31 @@ def export_(options: argparse.Namespace) -> None:
 def evaluate_(options: argparse.Namespace) -> None:
     """Print the table of AP of devkit result files, or of a checkpoint on a data set."""
     sets = options.sets or SETS["own" if own.is_own(Path(options.data)) else "test"]
+    if options.precision and not options.checkpoint:
+        raise RunError("--precision is for --checkpoint; what result files hold was computed before")
     if options.checkpoint:
         device = distributed.start()
         model, config, kind = load_detector(options.checkpoint, device)
-        _say(f"{options.checkpoint}: {kind}")
+        config = dataclasses.replace(config, precision=options.precision or config.precision)
+        _say(f"{options.checkpoint}: {kind}; computes in {inference.precision_on(device, config.precision)}")
     wanted = config.classes if options.checkpoint else options.classes
-    found = _own(options.data, wanted)
+    found = _own(options, wanted)
     classes = tuple(wanted or (found.classes if found else voc.CLASSES[1:]))
-    everything, _ = own.read_usable(Path(options.data), sets, classes, found, progress=tqdm)
+    with _naming_skip_bad():
+        everything, words = own.read_usable(Path(options.data), sets, classes, found, options.skip_bad, tqdm)
+    if words:
+        _say(words)
     examples = _only(everything, Path(options.ids)) if options.ids else everything
     if options.checkpoint:
         data, grid = (examples, store.Jpegs(examples)), anchors.default_boxes().to(device)
         folder = Path(options.out or f"{str(options.checkpoint).rstrip('/')}.evaluated")
-        table = inference.evaluate_on(model, data, grid, config, folder, sets, options.metric)
+        with _naming_skip_bad():
+            table = inference.evaluate_on(model, data, grid, config, folder, sets, options.metric)
         _say(f"wrote the development kit's files to {folder}")
     else:
         results = read_results(Path(options.detections), result_name(sets), classes)
+        for words in oddities(results):
+            _say(words)
         if options.ids:  # an image outside the set is a mistake, one outside the list is left out
             evaluate.evaluate(results, everything, classes=classes)
             results = evaluate.only(results, {e.image_id for e in examples})

@@ -4,6 +4,9 @@ The rules are those of VOCevaldet.m (VOC2007 development kit): detections of a c
 equals in order of the file; each looks for the object of its image that it overlaps most, found before or not;
 an overlap of .5 or more is a hit, unless the object is difficult, then the detection counts for nothing; a
 second hit on an object is a false alarm. Overlaps are those of inclusive pixel numbers ("+1"). All in float64.
+
+A class of which there is nothing to be found has no AP (NaN) and no part in the mean. The kit's rule never meets that
+case on VOC, where every class has objects in every set; it would divide by zero.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,6 +21,7 @@ from ssdlib.records import CLASSES, Detections, Example
 
 METRICS = ("11point", "area")
 HIT = 0.5
+NO_AP = "-"  # in a table, where a class has no AP
 ONE_BASED = (1.0, 1.0, 0.0, 0.0)  # our corners -> VOC's: the inverse of what `voc` does to annotations
 
 
@@ -73,25 +77,52 @@ class Table:
     """AP per class, in the order of the class list, and the curves it was read from."""
 
     metric: str
-    ap: dict[str, float]
+    ap: dict[str, float]  # NaN where a class has no objects to be found
     curves: dict[str, Curve]
 
     @property
     def mean(self) -> float:
-        return float(np.mean(list(self.ap.values())))
+        """Over the classes that have an AP; NaN if none has."""
+        known = [ap for ap in self.ap.values() if not np.isnan(ap)]
+        return float(np.mean(known)) if known else np.nan
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The classes without an AP: none of their objects is there, or difficult ones alone."""
+        return tuple(name for name, ap in self.ap.items() if np.isnan(ap))
 
     def __str__(self) -> str:
         wide = max(12, *map(len, self.ap))
-        cells = [f"{name:<{wide}} {100 * ap:5.1f}" for name, ap in self.ap.items()]
+        cells = [f"{name:<{wide}} {percent(ap):>5}" for name, ap in self.ap.items()]
         rows = -(-len(cells) // 4)
         lines = ["   ".join(cells[i::rows]) for i in range(rows)]
-        return "\n".join([*lines, f"mAP ({self.metric}) {100 * self.mean:.2f}"])
+        lines.append(f"mAP ({self.metric}) {percent(self.mean, 2)}")
+        if self.absent:
+            few = ", ".join(self.absent[:5]) + f" and {len(self.absent) - 5} more" * (len(self.absent) > 5)
+            lines.append(
+                f"no AP ({NO_AP}) and no part in the mean, as the judged pictures hold no object to find: {few}"
+            )
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, float | None]:
+        """AP by class as JSON takes it: null where there is none."""
+        return {name: number_or_null(ap) for name, ap in self.ap.items()}
 
     def write_csv(self, path: Path) -> None:
-        """`class,ap` rows and a `mean` row, 12 decimals."""
+        """`class,ap` rows and a `mean` row, 12 decimals; nan where there is no AP."""
         rows = [*self.ap.items(), ("mean", self.mean)]
         with files.named(path):
             Path(path).write_text("class,ap\n" + "".join(f"{name},{ap:.12f}\n" for name, ap in rows))
+
+
+def percent(ap: float, decimals: int = 1) -> str:
+    """An AP for people: in percent, or a dash where there is none."""
+    return NO_AP if np.isnan(ap) else f"{100 * ap:.{decimals}f}"
+
+
+def number_or_null(ap: float) -> float | None:
+    """JSON knows no NaN."""
+    return None if np.isnan(ap) else ap
 
 
 def evaluate(
@@ -109,7 +140,8 @@ def evaluate(
         raise ValueError(f"metric is {metric!r}; it has to be one of {', '.join(METRICS)}")
     objects = Objects.of(truth)
     curves = {name: judge(results[name], objects, label, classes) for label, name in enumerate(classes, 1)}
-    return Table(metric, {name: c.average_precision(metric) for name, c in curves.items()}, curves)
+    ap = {name: c.average_precision(metric) if c.objects else np.nan for name, c in curves.items()}
+    return Table(metric, ap, curves)
 
 
 def judge(results: Results, objects: Objects, label: int, classes: Sequence[str] = CLASSES[1:]) -> Curve:
@@ -120,7 +152,10 @@ def judge(results: Results, objects: Objects, label: int, classes: Sequence[str]
     try:
         image = np.array([objects.image_of[i] for i in results.image_ids], dtype=np.int64)[order]
     except KeyError as unknown:
-        raise ResultError(f"{classes[label - 1]}: image {unknown} isn't in the set that is judged") from None
+        raise ResultError(
+            f"{classes[label - 1]}: image {unknown} isn't in the set that is judged"
+            f"{_alike(str(unknown.args[0]), objects.image_of)}"
+        ) from None
 
     # every pair of a detection and an object of its image, detection by detection
     first = np.searchsorted(images, image)
@@ -191,3 +226,19 @@ def only(results: dict[str, Results], image_ids: Collection[str]) -> dict[str, R
         ids = [i for i, kept in zip(r.image_ids, keep, strict=True) if kept]
         chosen[name] = Results(ids, r.scores[keep], r.boxes[keep])
     return chosen
+
+
+def _alike(found: str, known: Collection[str]) -> str:
+    """Half a sentence with an id as it should look, the one that was meant if that shows."""
+    if not known:
+        return ""
+    last = found.replace("\\", "/").rpartition("/")[2]
+    stem = last.rpartition(".")[0] or last
+    alike = [
+        k
+        for k in known
+        if k.rpartition("/")[2] == last or k.rpartition("/")[2].rpartition(".")[0] in (last, stem)
+    ]
+    alike += [k for k in known if k == stem]
+    meant = f"{alike[0]!r} is" if alike else f"its ids look like {min(known)!r}"
+    return f", {meant}{'' if not alike else ' in it'}; wanted ids as in the set, name by name"

@@ -65,6 +65,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: broken, or not a file of tensors ({type(error).__name__}); wanted a checkpoint"
         ) from error
+    return checked(state, path)
+
+
+def checked(state: Any, path: Path) -> dict[str, Any]:
+    """What was read from `path`, if `save_checkpoint` wrote it; else CheckpointError."""
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not written by this library; wanted a checkpoint of format {FORMAT}")
     return state

@@ -53,6 +53,7 @@ STEM = (64, 5, dict(padding=2, stride=2))  # in place of conv1_1, conv1_2, pool1
 LEAST_CHANNELS = 16  # of a narrow network: CPUs compute 16 at a time, 8 would cost more
 POOL_BEFORE = ("conv2_1", "conv3_1", "conv4_1", "conv5_1")
 PRETRAINED = tuple(BODY)[: tuple(BODY).index("conv6_1")]  # conv1_1 ... fc7: what VGG16 brings
+NEW_LAYERS = ("xavier", "he_normal")  # how the others begin, see `init_weights`
 
 
 class SSD300(nn.Module):
@@ -64,9 +65,11 @@ class SSD300(nn.Module):
         width: float = 1.0,
         batch_norm: bool = False,
         strided_stem: bool = False,
+        new_layers: str = "xavier",
     ):
         super().__init__()
         self.num_classes = num_classes
+        self.frozen: tuple[str, ...] = ()  # layers of the body that aren't trained
         self.body = nn.ModuleDict()
         channels, out = {}, 3
         for name, (full, kernel, kwargs) in BODY.items():
@@ -84,7 +87,22 @@ class SSD300(nn.Module):
         for source, boxes in zip(SSD300_ANCHORS.sources, SSD300_ANCHORS.boxes_per_cell, strict=True):
             self.loc[source] = nn.Conv2d(channels[source], boxes * 4, 3, padding=1)
             self.conf[source] = nn.Conv2d(channels[source], boxes * num_classes, 3, padding=1)
-        init_weights(self)
+        init_weights(self, new_layers)
+
+    def freeze(self, layer: str) -> None:
+        """Keep the body up to and including `layer` as it is: no gradients, and batch norm with the mean and
+        deviation that it has, as in evaluation. Autograd then stops below the layer, and keeps nothing of it."""
+        names = tuple(self.body)
+        self.frozen = names[: names.index(layer) + 1]
+        for name in self.frozen:
+            self.body[name].requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "SSD300":
+        super().train(mode)
+        for name in self.frozen:
+            self.body[name].eval()
+        return self
 
     def feature_maps(self, images: Tensor) -> dict[str, Tensor]:
         """The six sources of the heads, name -> (B, channels, side, side), sides 38, 19, 10, 5, 3, 1."""
@@ -124,9 +142,12 @@ class L2Norm(nn.Module):
         return (x / length * self.weight[:, None, None]).to(x.dtype)
 
 
-def init_weights(model: SSD300) -> None:
-    """Random weights. Extras and heads get Caffe's xavier, U(±√(3 / inputs)); the body, which usually comes from
-    VGG16, twice that variance (every ReLU halves it, and fifteen layers in a row feel that). Biases are 0.
+def init_weights(model: SSD300, new_layers: str = "xavier") -> None:
+    """Random weights. Extras and heads, the layers that VGG16 doesn't bring, get `new_layers` of NEW_LAYERS: Caffe's
+    "xavier", U(±√(3 / inputs)), or ssd_keras's "he_normal", N(0, 2 / inputs), of twice that variance. (Keras cuts the
+    normal distribution at two deviations, and its older versions don't make up for it; here it isn't cut.) The body,
+    which usually comes from VGG16, gets U(±√(6 / inputs)): every ReLU halves the variance, and fifteen layers in a
+    row feel that. Biases are 0.
 
     The first layer meets pixels, whose deviation is about `PIXEL_DEVIATION`; where no batch norm follows it has
     to bring them to unit size, or the first updates are thousands of times too large.
@@ -135,10 +156,14 @@ def init_weights(model: SSD300) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             layer = name.split(".")[1] if name.startswith("body.") else ""
-            bound = sqrt((6 if layer in PRETRAINED else 3) / module.weight[0].numel())
+            inputs = module.weight[0].numel()
+            bound = sqrt((6 if layer in PRETRAINED else 3) / inputs)
             if layer == first and module.bias is not None:
                 bound /= PIXEL_DEVIATION
-            nn.init.uniform_(module.weight, -bound, bound)
+            if new_layers == "he_normal" and layer not in PRETRAINED:
+                nn.init.normal_(module.weight, 0.0, sqrt(2 / inputs))
+            else:
+                nn.init.uniform_(module.weight, -bound, bound)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 

@@ -5,6 +5,7 @@ Every function returns a matplotlib Figure and draws on nothing else, so it work
 Colours are those of Okabe and Ito, which people who see colours differently can tell apart.
 """
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -35,13 +37,26 @@ def boxes_on(
         ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, **style))
         if i < len(captions):
             ax.text(
-                *(x1, y1, captions[i]),
+                *(x1, y1, shown(captions[i])),
                 fontsize=8.5,
                 color="white",
                 va="bottom" if y1 > 14 else "top",
                 bbox=dict(facecolor=color if color != ORANGE else RED, edgecolor="none", pad=1, alpha=0.85),
                 clip_on=True,
             )
+
+
+def shown(text: str) -> str:
+    """A name as figures can show it: a box for each letter that their font hasn't, no formula between two dollars."""
+    there = _letters(font_manager.findfont(font_manager.FontProperties()))
+    return "".join(letter if ord(letter) in there else "\N{WHITE SQUARE}" for letter in text).replace(
+        "$", r"\$"
+    )
+
+
+@functools.cache
+def _letters(font: str) -> frozenset[int]:
+    return frozenset(font_manager.get_font(font).get_charmap())
 
 
 def part_captions(axes: Sequence[Axes]) -> None:
@@ -165,18 +180,19 @@ def precision_recall(table: Table, columns: int = 5) -> Figure:
         ax.plot(curve.recall, curve.precision, color=BLUE, linewidth=1.5)
         ax.fill_between(curve.recall, np.nan_to_num(curve.precision), color=SKY, alpha=0.35, linewidth=0)
         ax.set(xlim=(0, 1), ylim=(0, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-        ax.set_title(f"{name} {100 * table.ap[name]:.1f}", fontsize=9)
+        absent = name in table.absent
+        ax.set_title(shown(name) + (": no objects" if absent else f" {100 * table.ap[name]:.1f}"), fontsize=9)
     figure.supxlabel("recall", fontsize=9)
     figure.supylabel("precision", fontsize=9)
     return figure
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG and let go of it."""
+def save(figure: Figure, path: Path, **metadata: str) -> Path:
+    """Write a figure as PNG and let go of it. `metadata` are notes inside the file, by their PNG keyword."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with named(path):
-        figure.savefig(path, dpi=100)
+        figure.savefig(path, dpi=100, metadata=metadata or None)
     plt.close(figure)
     return path
 

@@ -202,3 +202,21 @@ class Reader:
             ".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr'],"
             ".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']"
         ).count()
+
+
+def serious(page, axe: str, ours: str, without: str = "", off: list[str] = (), least: int = 4) -> list:
+    """What axe finds in the parts of a page that `ours` selects."""
+    page.evaluate(axe)
+    passed, violations = page.evaluate(
+        """async ([ours, without, off]) => {
+            const all = (selector) => selector ? [...document.querySelectorAll(selector)] : [];
+            const rules = Object.fromEntries(off.map(name => [name, {enabled: false}]));
+            const where = {include: all(ours), exclude: all(without)};
+            const said = await axe.run(where, {rules, resultTypes: ['violations']});
+            const shown = (v) => [v.id, v.impact, v.help, v.nodes.slice(0, 3).map(n => n.html.slice(0, 150))];
+            return [said.passes.length, said.violations.map(shown)];
+        }""",
+        [ours, without, list(off)],
+    )
+    assert passed >= least, "axe saw next to nothing"
+    return [v for v in violations if v[1] in ("serious", "critical")]

@@ -1,12 +1,16 @@
 """What several test files share: where the reference files are, and one network with known weights."""
 
+import os
+import subprocess
 import sys
 import tarfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
+from filelock import FileLock
 
 import browsing
 import oracles
@@ -81,3 +85,30 @@ def reader(tmp_path_factory):
     """Someone at a browser with JupyterLab, for tests marked `browser`."""
     with browsing.chromium_page() as page, browsing.jupyterlab(tmp_path_factory.mktemp("lab")) as address:
         yield browsing.Reader(address, page)
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """axe-core, as the package of a Python wrapper brings it."""
+    found = find_spec("axe_playwright_python")
+    if found is None:
+        pytest.skip("axe-core isn't installed; pip install axe-playwright-python brings it")
+    return (Path(__file__).parents[1] / found.origin).with_name("axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The reading edition, made from the notebooks as they are; once, also for several processes of pytest."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder
+    out, program = folder / "site", Path(__file__).parents[1] / "chapters/book/book.py"
+    with FileLock(folder / "site.lock"):
+        if not out.is_dir():
+            begun = folder / "site_begun"
+            done = subprocess.run(
+                [sys.executable, program, begun], capture_output=True, text=True, timeout=500
+            )
+            assert done.returncode == 0, done.stderr
+            assert "WARNING" not in done.stderr, done.stderr
+            begun.rename(out)
+    return out

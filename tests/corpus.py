@@ -552,18 +552,34 @@ def raw(content: Any) -> Callable:
 
 
 OTHER = "a checkpoint of another version"
+ALONE = "wanted the weights alone"
 TENSORS = "wanted tensors saved by PyTorch"
 
 CHECKPOINTS = [
     refused_weights("checkpoint cut off", raw(halves), "broken", TENSORS),
     refused_weights("checkpoint of no bytes", raw(b""), "broken", TENSORS),
     refused_weights("checkpoint that is a web page", raw("<html>"), "a web page", TENSORS),
-    refused_weights("checkpoint that runs something", evil(torch.save), "broken", TENSORS),
-    refused_weights("checkpoint that runs something, as a plain pickle", evil(old_pickle), TENSORS),
+    refused_weights("checkpoint that runs something", evil(torch.save), "holds a pickled", ALONE),
+    refused_weights(
+        "checkpoint that runs something, as a plain pickle", evil(old_pickle), "holds a pickled", ALONE
+    ),
     refused_weights(
         "checkpoint that runs something, in the old layout",
         evil(lambda thing, path: torch.save(thing, path, _use_new_zipfile_serialization=False)),
-        TENSORS,
+        ALONE,
+    ),
+    refused_weights(
+        "checkpoint that is a whole module", state(lambda s: torch.nn.Linear(2, 2)), "Linear", ALONE
+    ),
+    refused_weights(
+        "checkpoint that is only its weights",
+        state(lambda s: s["model"]),
+        "weights of this library's network without",
+    ),
+    refused_weights(
+        "checkpoint with two sets of weights",
+        state(lambda s: {"model": s["model"], "state_dict": s["model"]}),
+        "under state_dict and under model",
     ),
     refused_weights(
         "checkpoint of a later format", state(lambda s: s.update(format=2)), "wanted a checkpoint of format 1"
@@ -571,7 +587,7 @@ CHECKPOINTS = [
     refused_weights(
         "checkpoint of another program",
         state(lambda s: {"weight": torch.zeros(3)}),
-        "names like weight: wanted one that has",
+        "names like weight: wanted a whole VGG16, or its features.* alone, an SSD300 by torchvision",
     ),
     refused_weights(
         "checkpoint that is a list", state(lambda s: [1, 2]), "holds list; wanted tensors by name"
@@ -736,77 +752,59 @@ def index(change: Callable[[dict], Any]) -> Callable:
     return spoil
 
 
-def refused_store(name: str, spoil: Callable, where: str, *says: str) -> Case:
-    return Case(name, spoil, World.open_store, f"store{where}", says)
+def rows(change: Callable[[list], Any]) -> Callable:
+    return index(lambda held: [change(row) for row in held["photographs"]])
+
+
+def mended_store(name: str, spoil: Callable) -> Case:
+    """A cache is made again without a word from anybody."""
+    return Case(name, spoil, right_bytes, answer=True, touches=("store",))
 
 
 def half_built(world: World) -> None:
     """What a build leaves that is killed after a note and some more bytes."""
-    note = {
-        "format": store.FORMAT,
-        "fingerprint": store.fingerprint(world.examples()),
-        "sizes": [list(SIZE)] * 3,
-    }
-    part = world.store.with_name(f"store.part-{note['fingerprint'][:12]}")
+    part = world.store.with_name(f"store.part-{store.fingerprint(world.examples())[:12]}")
     world.store.rename(part)
     put(lambda _: part / store.PIXELS, halves)(world)
-    (part / store.INDEX).write_text(json.dumps(note | {"done": 1}))
+    note = json.loads((part / store.INDEX).read_text())
+    (part / store.INDEX).write_text(json.dumps(note | {"photographs": note["photographs"][:1]}))
 
 
 def right_bytes(world: World) -> bool:
     return world.open_store() == [p.numpy().tobytes() for p in world.photographs()]
 
 
+def repainted(world: World) -> None:
+    """The second photograph as another picture of as many bytes, an hour later."""
+    path, held = world.jpg(), io.BytesIO()
+    Image.fromarray(pixels(IDS[0])).save(held, "JPEG", quality=60)
+    path.write_bytes(
+        held.getvalue().ljust(path.stat().st_size, b"\0")
+    )  # after its end a JPEG may hold anything
+    os.utime(path, (path.stat().st_atime, path.stat().st_mtime + 3600))
+
+
 STORES = [
-    refused_store(
-        "store with its pixels cut off",
-        put(lambda w: w.store / store.PIXELS, halves),
-        "/photographs.u8",
-        "5400 bytes, wanted 10800",
+    mended_store("store with its pixels cut off", put(lambda w: w.store / store.PIXELS, halves)),
+    mended_store("store without pixels", unlink(lambda w: w.store / store.PIXELS)),
+    mended_store("store with its index cut off", put(lambda w: w.store / store.INDEX, halves)),
+    mended_store("store without index", unlink(lambda w: w.store / store.INDEX)),
+    mended_store("store with an index of bytes", put(lambda w: w.store / store.INDEX, b"\xff\xfe\xfd")),
+    mended_store("store of another format", index(lambda i: i.update(format=1))),
+    mended_store("store of other photographs", rows(lambda r: r.__setitem__(0, "VOC2007 x"))),
+    mended_store("store whose sizes are words", rows(lambda r: r.__setitem__(1, "a"))),
+    mended_store("store whose sizes are others", rows(lambda r: r.__setitem__(1, 60))),
+    mended_store(
+        "store of photographs whose content was another", rows(lambda r: r.__setitem__(slice(4, 6), [0, "0"]))
     ),
-    refused_store(
-        "store without pixels", unlink(lambda w: w.store / store.PIXELS), "/photographs.u8", "0 bytes, wanted"
-    ),
-    refused_store(
-        "store with its index cut off",
-        put(lambda w: w.store / store.INDEX, halves),
-        "/index.json",
-        "wanted the index",
-    ),
-    refused_store(
-        "store without index", unlink(lambda w: w.store / store.INDEX), "/index.json", "wanted the index"
-    ),
-    refused_store(
-        "store with an index of bytes",
-        put(lambda w: w.store / store.INDEX, b"\xff\xfe\xfd"),
-        "/index.json",
-        "wanted the index",
-    ),
-    refused_store(
-        "store of a later format",
-        index(lambda i: i.update(format=9)),
-        "/index.json",
-        "not a store of format 1",
-    ),
-    refused_store(
-        "store of other photographs",
-        index(lambda i: i.update(fingerprint="0")),
-        "",
-        "differ from the 3 asked for",
-    ),
-    refused_store(
-        "store whose sizes are words",
-        index(lambda i: i.update(sizes=[["a", "b"]] * 3)),
-        "",
-        "sizes, bytes on disk",
-        "built again",
-    ),
-    refused_store(
-        "store whose sizes are others",
-        index(lambda i: i.update(sizes=[[60, 20]] * 3)),
-        "",
-        "sizes, bytes on disk",
-        "built again",
+    mended_store("store of a photograph replaced by one of the same length", repainted),
+    mended_store("store of one photograph more", lambda w: lines("000001\n000003\n")(w)),
+    Case(
+        "folder of something else in the place of a store",
+        lambda w: (shutil.rmtree(w.store), w.store.mkdir(), (w.store / "thesis.txt").write_text("x")),
+        World.open_store,
+        "store",
+        ("holds thesis.txt, so it is no store", "named by --store"),
     ),
     Case("store of which a part was built", half_built, right_bytes, answer=True, touches=("store",)),
     Case(
@@ -870,11 +868,11 @@ OWN = [
         "own/classes.txt",
         "wanted",
     ),
-    refused_own(
-        "COCO: a picture that leads out",
-        coco(lambda w: w["images"][0].update(file_name="../x.jpg")),
-        JSON,
-        "wanted a path below",
+    Case(
+        "COCO: a picture that leads out, looked for below only",
+        coco(lambda w: w["images"][0].update(file_name=f"../VOCdevkit/VOC2007/JPEGImages/{IDS[0]}.jpg")),
+        picked,
+        answer=["paths that lead elsewhere, found by name"],
     ),
     refused_own("COCO: no categories", coco(lambda w: w.pop("categories")), JSON, "'categories' is missing"),
     refused_own(

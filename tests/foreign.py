@@ -3,6 +3,7 @@
 Full-size states are cheap here: a tensor of one number needs one number, in memory, in a .pth and in an HDF5.
 """
 
+import json
 from pathlib import Path
 
 import h5py
@@ -112,6 +113,57 @@ def write_keras(path: Path, state: Named, full_model: bool = False, old_names: b
             )
             if fill is None:
                 made[...] = value.numpy()
+
+
+VGG = tuple(VGG_NAMES)[:13]  # conv1_1 ... conv5_3
+KERAS_3 = dict(zip(VGG, ["conv2d", *(f"conv2d_{i}" for i in range(1, 13))], strict=True)) | {
+    "fc6": "dense",
+    "fc7": "dense_1",
+}
+
+
+def write_keras_vgg16(path: Path, state: Named, layout: str) -> None:
+    """The layers of a VGG16 in our state as Keras's programs save them: HWIO, conv1_1 for BGR.
+
+    "ssd_keras": conv1_1 ... as its converter from Caffe writes them, and Keras 2; "keras 1" and "keras 2": the layout
+    of the files that come with Keras; "keras 3": `save_weights` of Keras 3.15, whose layers are counted by their kind
+    and lie beside layers without weights. Each as in a file that the program wrote, or as programs that read the
+    file name its arrays.
+    """
+    with h5py.File(path, "w") as file:
+        for layer in dict.fromkeys(name.split(".")[1] for name in state):
+            kernel, bias = (state[f"body.{layer}.0.{kind}"] for kind in ("weight", "bias"))
+            kernel = kernel.permute(2, 3, 1, 0) if kernel.ndim == 4 else kernel.T
+            kernel = kernel[:, :, [2, 1, 0]] if layer == "conv1_1" else kernel
+            block = {"fc6": "fc1", "fc7": "fc2"}.get(layer) or f"block{layer[4]}_conv{layer[-1]}"
+            kernel_name, bias_name = {
+                "ssd_keras": (f"{layer}/{layer}/kernel:0", f"{layer}/{layer}/bias:0"),
+                "keras 1": (f"{block}/{block}_W_1:0", f"{block}/{block}_b_1:0"),
+                "keras 2": (f"{block}/{block}/kernel:0", f"{block}/{block}/bias:0"),
+                "keras 3": (f"layers/{KERAS_3[layer]}/vars/0", f"layers/{KERAS_3[layer]}/vars/1"),
+            }[layout]
+            # one number all over: HDF5 keeps it as the number to fill with
+            fill = kernel.flatten()[0].item() if kernel.untyped_storage().nbytes() < kernel.numel() else None
+            made = file.create_dataset(kernel_name, kernel.shape, "float32", chunks=True, fillvalue=fill)
+            if fill is None:
+                made[...] = kernel.numpy()
+            file[bias_name] = bias.numpy()
+        for empty in ("input_layer/vars", "max_pooling2d/vars", "max_pooling2d_1/vars"):
+            file.create_group(f"layers/{empty}" if layout == "keras 3" else empty.partition("/")[0])
+
+
+def in_safetensors(path: Path, state: Named) -> Path:
+    """The state in that format, by hand: the header's length, the header in JSON, the numbers."""
+    header, numbers = {"__metadata__": {"format": "pt"}}, b""
+    for name, value in state.items():
+        held = value.numpy().tobytes()
+        kind = {torch.float32: "F32", torch.float16: "F16"}[value.dtype]
+        places = [len(numbers), len(numbers) + len(held)]
+        header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": places}
+        numbers += held
+    head = json.dumps(header).encode()
+    path.write_bytes(len(head).to_bytes(8, "little") + head + numbers)
+    return path
 
 
 def shapes(num_classes: int = 21, width: float = 1) -> dict[str, tuple[int, ...]]:

@@ -52,6 +52,50 @@ def sample_patch(dice: random.Random, objects: list) -> tuple[int, tuple]:
     return dice.choice(found)
 
 
+def sample_patch_in_rounds(dice: random.Random, plane: tuple, objects: list) -> tuple[int, tuple]:
+    """One patch by ssd_keras's rule for a picture of `plane` = (width, height) px: which bound, which patch (px).
+
+    Again and again: with a probability of 0.143 it is the whole picture (number 0). Otherwise one of six bounds is
+    drawn, and 50 patches are tried; the first whose IoU with some object is larger than the bound is taken.
+    """
+    width, height = plane
+    while True:
+        if dice.random() < 0.143:
+            return 0, (0, 0, width, height)
+        number = dice.randint(1, 6)
+        for _ in range(50):
+            down, across = int(dice.uniform(0.3, 1) * height), int(dice.uniform(0.3, 1) * width)
+            y, x = dice.randint(0, height - down), dice.randint(0, width - across)
+            if not 0.5 <= across / down <= 2:
+                continue
+            patch = (x, y, x + across, y + down)
+            if any(iou(patch, thing) > MIN_IOUS[number - 1] for thing in objects):
+                return number, patch
+
+
+def move_boxes_to_whole_pixels(boxes: list, labels: list, window, flip: bool, cropped: bool) -> list:
+    """(label, box on the canvas) by ssd_keras's rule: the centre in 0 ... size - 1 of the patch, edges cut off there,
+    mirrored, resized, rounded (Python rounds halves to even, as numpy does), without those that have no area left."""
+    kept = []
+    across, down = window[2] - window[0], window[3] - window[1]
+    for box, label in zip(boxes, labels, strict=True):
+        left, right = box[0] - window[0], box[2] - window[0]
+        top, bottom = box[1] - window[1], box[3] - window[1]
+        if cropped:
+            x, y = (left + right) / 2, (top + bottom) / 2
+            if x < 0 or x > across - 1 or y < 0 or y > down - 1:
+                continue
+            left, right = (min(max(edge, 0), across - 1) for edge in (left, right))
+            top, bottom = (min(max(edge, 0), down - 1) for edge in (top, bottom))
+        if flip:
+            left, right = across - right, across - left
+        left, right = round(left * (300 / across)), round(right * (300 / across))
+        top, bottom = round(top * (300 / down)), round(bottom * (300 / down))
+        if label > 0 and right > left and bottom > top:
+            kept.append((label, (left, top, right, bottom)))
+    return kept
+
+
 def move_boxes(boxes: list, labels: list, window, flip: bool, side: float = 300.0) -> list:
     """(label, box on the canvas) of every object whose centre lies in the window, in their order."""
     kept = []
@@ -72,9 +116,10 @@ def move_boxes(boxes: list, labels: list, window, flip: bool, side: float = 300.
 
 
 def change_colours(
-    rgb, brightness: float, contrast: float, saturation: float, hue: float, contrast_last: bool
+    rgb, brightness: float, contrast: float, saturation: float, hue: float, contrast_last: bool, keras=False
 ):
-    """One pixel, 0..255, through the steps of the original in one of their two orders."""
+    """One pixel, 0..255, through the steps of the original in one of their two orders; ssd_keras's contrast is about
+    127.5, and its hue has no end."""
 
     def cut(rgb):
         return tuple(min(max(value, 0.0), 255.0) for value in rgb)
@@ -83,7 +128,8 @@ def change_colours(
         return cut(value + brightness for value in rgb)
 
     def scale(rgb):
-        return cut(value * contrast for value in rgb)
+        grey = 127.5 if keras else 0.0
+        return cut(grey + (value - grey) * contrast for value in rgb)
 
     def saturate(rgb):
         h, s, v = colorsys.rgb_to_hsv(*(value / 255 for value in rgb))
@@ -91,7 +137,7 @@ def change_colours(
 
     def turn(rgb):
         h, s, v = colorsys.rgb_to_hsv(*(value / 255 for value in rgb))
-        degrees = max(360 * h + hue, 0.0) % 360
+        degrees = (360 * h + hue if keras else max(360 * h + hue, 0.0)) % 360
         return cut(255 * value for value in colorsys.hsv_to_rgb(degrees / 360, s, v))
 
     order = [brighten, saturate, turn, scale] if contrast_last else [brighten, scale, saturate, turn]

@@ -17,7 +17,6 @@ myst_heading_anchors = 3
 # a cell may hold a shell line, which no lexer of Python knows
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.xref_missing", "misc.highlighting_failure"]
 html_theme_options = {"source_view_link": ""}
-html_static_path = []
 
 # What is too wide for the page scrolls, also for those who have keys only: it can be reached with Tab.
 SCROLLED = """
@@ -32,5 +31,12 @@ document.addEventListener("DOMContentLoaded", () => {
 """
 
 
+# Where scripts run, an explorer stands in the place of its still picture; said before anything is drawn.
+ALIVE = 'document.documentElement.classList.add("course-live");'
+
+
 def setup(app):
     app.add_js_file(None, body=SCROLLED)
+    app.add_js_file(None, body=ALIVE)
+    app.add_js_file("live.js", loading_method="defer")
+    app.add_css_file("live.css")

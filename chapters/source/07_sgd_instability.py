@@ -51,10 +51,14 @@ print(starts.made([s for name in ("paper", "near", "beyond") for s in starts.arm
 #
 # ## The claims
 #
-# The author of ssd_keras, whose published run this course retraces, wrote in the summary of his training what he saw
-# when he started again and again: with SGD the first steps look very different each time, sometimes smooth,
-# sometimes a plateau of hundreds of steps, sometimes NaN. After 1,000 steps the loss was anything between about 10
-# and 15. The end hardly depends on the start. Adam varies less. Users whose loss was NaN he advised to [just try
+# The author of ssd_keras, whose published run this course retraces, wrote in the
+# [summary](https://github.com/pierluigiferrari/ssd_keras/blob/master/training_summaries/ssd300_pascal_07%2B12_training_summary.md)
+# of his training what he saw when he started again and again: with SGD the first steps look very different each time.
+# One time the loss falls smoothly from the start, which is what happened in the published run. Another time it rests on a
+# plateau for a couple of hundred steps, and yet another time it blows up and becomes NaN. After 1,000 steps the loss was
+# anything between about 10 and 15. As long as it doesn't become NaN, the loss at the end depends little on the
+# beginning, in his experience, and it only takes longer to get there. Adam varies less and is, he writes, evidently the
+# superior optimiser. Users whose loss was NaN he advised to [just try
 # again](https://github.com/pierluigiferrari/ssd_keras/issues/136).
 #
 # The curves of those starts were never published, and we found no others. So here are ours. They aren't those of the
@@ -470,8 +474,8 @@ explorer
 #
 # ## 31 or 32?
 #
-# The published run was to have batches of 32. The memory of its GPU held 31, and so it trained with 31. What does a
-# batch of another size change? The loss is divided by N, the positives of the batch. Here is N for batches of the
+# The published run was to have batches of 32. With 32 its author ran out of memory occasionally, and so he trained with
+# 31. What does a batch of another size change? The loss is divided by N, the positives of the batch. Here is N for batches of the
 # test scenes, without augmentation:
 
 # %%
@@ -529,11 +533,16 @@ print("the same gradient, up to rounding")
 # |---|---|---|
 # | ten starts look different at the beginning | **confirmed**, in *when*, not in *what*: at .001 all ten fall, linger and fall again, but they leave the first level after 97 steps or after 191 | `paper` |
 # | smooth, plateau or NaN, by chance | **different**: mostly the rate decides. All ten have a plateau at .001, all ten break at .02; in between, at .01, at .012 and with warm-up, chance does | `paper` `near` `edge` `beyond` `warmup` |
-# | a plateau lasts hundreds of steps | **seen in part**: the first lasts 100 to 200 steps at .001; the starts with background known rest on the second for 170 steps, to the end of the recording | `paper` `prior` |
+# | the published run was lucky: it fell smoothly from the start | **not tested**: its curve has a point for every thousand steps, so its first steps can't be seen. Of our ten starts at 0.001 none falls smoothly | `paper` |
+# | a plateau lasts a couple of hundred steps | **confirmed** for the first one, which our starts leave after 97 to 191 steps at 0.001. How long the second one lasts isn't known: the starts with background known rest on it for 170 steps, to the end of the recording | `paper` `prior` |
 # | after 1,000 steps the loss is between 10 and 15 | **not tested**: our starts end after 100 to 500 steps, if they don't break before, and the published figures contain an L2 term that ours don't (chapter 04) | |
-# | the end hardly depends on the start | **seen as far as we went**: the spread of the ten starts is largest when some have left the plateau and some haven't, and small again at step 290. Whole trainings from ten seeds were not run; NVIDIA's README of its own SSD300 (another network, COCO, with warm-up) gives a standard deviation of .0014 mAP over 15 seeds | `paper` |
+# | as long as the loss isn't NaN, its end depends little on the start; it only takes longer to get there | **seen as far as we went**: the spread of the ten starts is largest when some have left the plateau and some haven't, and small again at step 290. Whole trainings from ten seeds were not run; NVIDIA's README of its own SSD300 (another network, COCO, with warm-up) gives a standard deviation of .0014 mAP over 15 seeds | `paper` |
 # | Adam varies less | **confirmed** for when the first level is left and for step 190; at step 20 it is the other way round. Compare at the same place of the way, not at the same step. Nothing is said of the end | `adam` |
+# | Adam is evidently the superior optimiser | **not tested**: our starts end after 200 steps. None of the ten with Adam breaks, and all leave the plateau early; which detector is better at the end of a training they can't say | `adam` |
 # | if it is NaN, just try again | **only near the edge**: at .01 another seed helps, at .02 none of ten | `near` `beyond` |
+# | the configuration is that of the original, but for a batch of 31 | **not quite**: read line by line, it decays weights twice as fast, has one rate for kernels and biases, mines over the batch, crops by other rules and begins its new layers with He's distribution ([chapter 09](09_full_training.ipynb), *The recipes*) | |
+#
+# What the summary says of the end of the training has its table in chapter 08.
 
 # %%
 def spread(name, step):

@@ -79,7 +79,8 @@ for field in dataclasses.fields(paper):
               f"{values[1] if field.name != 'augment' else 'all four':<18}{values[2]}")
 
 # %% [markdown]
-# Four things in the middle column look small and aren't the same thing as the paper's:
+# Some things in the middle column look small, but each makes another training of it. The author of the published run calls
+# its configuration that of Caffe's model; read line by line, the two differ in these:
 #
 # - `drops` and `steps`: chapter 08.
 # - `weight_decay`: the published run's program adds 5e-4 · w² to the loss. The gradient of that is 1e-3 · w, which is
@@ -87,13 +88,30 @@ for field in dataclasses.fields(paper):
 # - `bias_rate`: in Caffe, biases learn twice as fast as kernels. Keras has one rate for all. And it doesn't shrink the
 #   scale of conv4_3 (`decay_scale`).
 # - `mining` over the whole batch instead of image by image: chapter 04.
+# - `augment_rule`: its patches have to touch an object, its hue wraps, its contrast is about 127.5, and its boxes end at the
+#   last pixel of the patch. Chapter 06 has the whole list and counts what it changes.
+# - `new_layers`: extras and heads begin with He's normal distribution, of twice the variance of Caffe's. Mind that when you
+#   compare loss curves. ssd_keras reports the loss with its L2 term, to which the fresh layers add 2.7 at first (2.1 if its
+#   version of Keras truncated the distribution); with Caffe's they add 1.3. So a curve of `paper` begins 0.7 to 1.3 lower
+#   than the published one, for no better detection.
 #
-# Its batch was 31 on the author's card, because 32 ran out of memory. Ours is 32 on any card; how is said below. What
-# this recipe doesn't copy: the VGG16 it starts from (there, and in the paper, Caffe's reduced one; the file that `doctor`
-# names is torchvision's, thinned out, and `--init` takes either), how the new layers begin (He's normal distribution
-# there), its momentum (it holds the rate, so it coasts some steps after a drop), an object that touches no anchor (there it is
-# given to anchor 0), its own augmentation (other trials, contrast about 127.5, corners rounded to whole pixels), and that it
-# left out pictures without objects.
+# Its batch was 31 on the author's card, because 32 ran out of memory occasionally. Ours is 32 on any card; how is said
+# below. This is what the recipe doesn't copy:
+#
+# | in ssd_keras | here | what it changes |
+# |---|---|---|
+# | starts from Caffe's reduced VGG16, as the paper does | `--init` takes that file, too; the one that `doctor` names has its 13 convolutions, and fc6 and fc7 begin random | not known |
+# | momentum holds rate · gradient, as in Caffe | PyTorch's | some forty steps after a drop: chapter 08 |
+# | corners counted from 1: a box of the whole picture is (1, 1, W, H) | (0, 0, W, H) | up to a pixel of the photograph |
+# | log p is cut off at p = 1e-15 | isn't | there an anchor costs at most 34.5, and beyond it has no gradient: that matters when a loss blows up (chapter 07) |
+# | a pass over the 16,551 photographs ends with a batch of 28 (16,551 = 31 · 533 + 28) | batches reach into the next epoch | one short batch in 534 |
+# | validates in batches of 31, over which it mines | in batches of 16 | which negatives the validation loss counts |
+# | one of five interpolations at random | bilinear | not known |
+# | detections aren't clipped to the picture | they are, after suppression, as in Caffe | corners of boxes that reach out of the picture |
+#
+# It also leaves out pictures without objects, but that changes nothing: it asks before the augmentation, and each of VOC's
+# 16,551 has at least one, and so has each of the 4,952 test pictures when the difficult ones are left out. A picture that a
+# crop has emptied stays in the batch, and negatives are mined in it.
 #
 # The small recipe trains a narrow network from random weights, where the other two start from VGG16's. That is why it
 # normalises (`batch_norm`) and why its rate is so much higher. Its anchors and its loss are the paper's, to the last
@@ -218,7 +236,7 @@ planner
 # %% [markdown]
 # ### When memory doesn't suffice
 #
-# The published run's author met "out of memory" with 32 images and went on with 31. Nothing forces you to. The loss of
+# The published run's author met "out of memory" occasionally with 32 images and went on with 31. Nothing forces you to. The loss of
 # a batch is a sum over its images, divided by N. So the gradient of the batch is the sum of its parts' gradients, as
 # long as every part is divided by the N of *all*. `microbatch` does that: 32 images count, 8 are in memory.
 #

@@ -276,7 +276,7 @@ print([int(n / 10 >= n * 0.1) for n in range(11)], "<- recall n / 10 reaches poi
 # | equals | order of the file | picture by picture | any | any | **reversed** | any, unless told | any |
 # | AP | 11 | 11, area, or another | 11 or area | 11 or area | 11 or area | 11 or its *integrate* | 11 |
 # | difficult | ignored | ignored | ignored | ignored | ignored | ignored if told | ignored |
-# | its boxes | as written | **cut to whole pixels** in files | as written | **one decimal, scores three, objects 1 px less** in files | exact | **whole pixels** | exact |
+# | its boxes | as written | **corner and width cut to whole pixels** in files | as written | **one decimal, scores three, objects 1 px less** in files | exact | **whole pixels** | exact |
 #
 # (Read in their sources, at the versions that the course was written after.)
 #

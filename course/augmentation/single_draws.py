@@ -53,7 +53,8 @@ def single_draw(
     drawn = _every(example, [seed], steps)
     patches = drawn.patch.tolist()
     chosen = patches.index(sampler) if sampler in patches else 0
-    one = Draw(**{field.name: getattr(drawn, field.name)[[chosen]] for field in fields(Draw)})
+    each = {field.name: getattr(drawn, field.name) for field in fields(Draw)}
+    one = Draw(**{name: value[[chosen]] if torch.is_tensor(value) else value for name, value in each.items()})
     there = one.labels[0] > 0
     one = replace(one, boxes=one.boxes[:, there], labels=one.labels[:, there])
     plane = _every(example, [seed], [step for step in steps if step != "crop"]).window[0]

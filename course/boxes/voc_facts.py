@@ -27,6 +27,14 @@ def classes() -> dict[str, dict[str, Row]]:
     return found
 
 
+def by_rule() -> dict[str, Row]:
+    """Rule of the augmentation -> pictures, emptied, objects, anchors, whole: VOC 07+12 trainval, each once."""
+    with open(FOLDER / "augment_rules.csv", encoding="utf-8", newline="") as file:
+        return {
+            row.pop("rule"): {key: int(value) for key, value in row.items()} for row in csv.DictReader(file)
+        }
+
+
 def counted() -> dict:
     """Pictures, objects, those without an anchor of IoU .5, those that argmax loses: VOC 07+12 trainval."""
     return json.loads((FOLDER / "voc0712.json").read_text())

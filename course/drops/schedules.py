@@ -161,7 +161,7 @@ class SchedulePlan:
 
 @dataclass(frozen=True)
 class Published:
-    """The curve that ssd_keras published for its SSD300 on VOC 07+12, read off its plot to about ±.02."""
+    """The curve that ssd_keras published for its SSD300 on VOC 07+12, read off its plot to about ±0.03."""
 
     steps: tuple[int, ...]  # where the thousand steps of a point begin
     train: tuple[float, ...]  # mean over the thousand steps, Keras total: multibox + L2; nan where unreadable

@@ -5,6 +5,7 @@ test is shown without differences, because then they would mean nothing.
 """
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +92,10 @@ def run_from(ap: Mapping[str, float], pictures: int, name: str) -> Run:
 
 
 def _column(ap: Mapping[str, float]) -> Column:
-    classes = {c: 100 * value for c, value in ap.items() if c in voc.CLASSES}
-    return classes | {MEAN: sum(classes.values()) / len(classes)}
+    known = {c: value for c, value in ap.items() if c in voc.CLASSES}
+    classes = {c: math.nan if value is None else 100 * value for c, value in known.items()}
+    judged = [value for value in classes.values() if not math.isnan(value)]  # see `evaluate`
+    return classes | {MEAN: sum(judged) / len(judged) if judged else math.nan}
 
 
 # ---- what others published

@@ -3,6 +3,7 @@
 
 const HANDLE = 7; // half the side of a corner handle, screen px
 const GRAB = 12; // how far from a corner one may press and still hold it, screen px
+const FINGER = 22; // and how far with a finger, which hides what it presses
 const CORNERS = [[0, 1], [2, 1], [2, 3], [0, 3]]; // which numbers of a box are x and y of its four corners
 
 // ipywidgets writes a slider's name beside it, where a screen reader doesn't look for it.
@@ -115,14 +116,16 @@ function render({ model, el }) {
   }
 
   function write(pen, text, x, y, color) {
-    pen.font = "12px sans-serif";
+    // smaller where the page is narrow, so that words don't cover what they name
+    const size = Math.max(9, Math.min(12, (12 * canvas.clientWidth) / model.get("width")));
+    pen.font = `${size}px sans-serif`;
     const wide = pen.measureText(text).width + 6;
     const left = Math.max(0, Math.min(x, canvas.clientWidth - wide));
-    const top = Math.max(0, y - 16);
+    const top = Math.max(0, y - size - 4);
     pen.fillStyle = color || "#000000";
-    pen.fillRect(left, top, wide, 16);
+    pen.fillRect(left, top, wide, size + 4);
     pen.fillStyle = ink(color || "#000000");
-    pen.fillText(text, left + 3, top + 12);
+    pen.fillText(text, left + 3, top + size);
   }
 
   function drawBox(pen, [a, b, c, d], i, x0, y0, k) {
@@ -211,8 +214,8 @@ function render({ model, el }) {
 
   // ---- pointer
 
-  function cornerAt(x, y) {
-    const reach = GRAB / scale();
+  function cornerAt(x, y, grab = GRAB) {
+    const reach = grab / scale();
     const order = [model.get("active"), ...boxes.keys()];
     for (const i of order) {
       const box = boxes[i];
@@ -220,8 +223,12 @@ function render({ model, el }) {
       // inside a small box the corners leave a middle to hold it by
       const within = x > box[0] && x < box[2] && y > box[1] && y < box[3];
       const [wide, high] = [box[2] - box[0], box[3] - box[1]].map((side) => (within ? Math.min(reach, side / 3) : reach));
-      const corner = CORNERS.findIndex(([h, v]) => Math.abs(box[h] - x) < wide && Math.abs(box[v] - y) < high);
-      if (corner >= 0) return [i, corner];
+      const away = CORNERS.map(([h, v]) => {
+        const [dx, dy] = [Math.abs(box[h] - x), Math.abs(box[v] - y)];
+        return dx < wide && dy < high ? Math.hypot(dx, dy) : Infinity;
+      });
+      const nearest = Math.min(...away);
+      if (nearest < Infinity) return [i, away.indexOf(nearest)];
     }
     return null;
   }
@@ -240,17 +247,26 @@ function render({ model, el }) {
       takeHandle(x, y);
       sendPointer(x, y);
     }
-    const corner = cornerAt(x, y);
+    const corner = cornerAt(x, y, event.pointerType === "touch" ? FINGER : GRAB);
     const i = corner ? corner[0] : boxAt(x, y);
     if (i < 0) return;
-    held = { finger: event.pointerId, box: i, corner: corner ? corner[1] : -1, dx: x - boxes[i][0], dy: y - boxes[i][1] };
+    const [h, v] = CORNERS[corner ? corner[1] : 0]; // held where it was pressed, so that it doesn't jump
+    held = { finger: event.pointerId, box: i, corner: corner ? corner[1] : -1, dx: x - boxes[i][h], dy: y - boxes[i][v] };
     canvas.setPointerCapture(event.pointerId);
     event.preventDefault();
     choose(i);
   });
 
+  // A finger beside all boxes scrolls the page; one that holds something, or moves a point, doesn't.
+  const touched = (event) => {
+    const [x, y] = fromEvent(event.changedTouches[0]);
+    const moves = model.get("pointer_mode") === "move" || handles.length;
+    if (moves || cornerAt(x, y, FINGER) || boxAt(x, y) >= 0) event.preventDefault();
+  };
+  canvas.addEventListener("touchstart", touched, { passive: false });
+
   canvas.addEventListener("pointermove", (event) => {
-    const [x, y] = fromEvent(event);
+    let [x, y] = fromEvent(event);
     if (!held) {
       canvas.style.cursor = cornerAt(x, y) ? "crosshair" : boxAt(x, y) >= 0 ? "move" : "default";
       if (model.get("pointer_mode") === "move" || (model.get("pointer_mode") === "click" && event.buttons)) sendPointer(x, y);
@@ -258,8 +274,9 @@ function render({ model, el }) {
     }
     const box = boxes[held.box];
     if (!box || event.pointerId !== held.finger) return; // Python may have taken it away
+    [x, y] = [x - held.dx, y - held.dy];
     if (held.corner < 0) {
-      boxes[held.box] = moved(box, x - held.dx - box[0], y - held.dy - box[1]);
+      boxes[held.box] = moved(box, x - box[0], y - box[1]);
     } else {
       const [h, v] = CORNERS[held.corner];
       const next = box.slice();

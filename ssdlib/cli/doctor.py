@@ -28,7 +28,12 @@ DOWNLOAD = "python data_scripts/download_voc.py"
 VGG16 = Path("data/vgg16.pth")
 GET_VGG16 = (
     """python -c "import torch; from torchvision.models import vgg16; """
-    """torch.save(vgg16(weights='IMAGENET1K_V1').state_dict(), 'data/vgg16.pth')\""""
+    """torch.save(vgg16(weights='IMAGENET1K_FEATURES').state_dict(), 'data/vgg16.pth')\""""
+)
+WHICH_VGG16 = (
+    "VGG16's weights (only the full training starts from them; 0.5 GB; the convolutions the paper and Caffe start "
+    "from. IMAGENET1K_V1 in its place would be torchvision's own training, for inputs of another scale, which --init "
+    "folds into conv1_1, with an fc6 and fc7, which --init thins out)"
 )
 PARTS = ("train", "val", "trainval", "test")
 
@@ -67,7 +72,7 @@ def _missing(versions: dict, data: dict, cuda: bool) -> dict[str, str]:
     if lacking := _lacking(data.get(str(GENUINE), {})):
         missing[f"genuine VOC (only the full training needs it; 2.9 GB){lacking}"] = DOWNLOAD
     if not VGG16.exists():
-        missing["VGG16's weights (only the full training starts from them; 0.5 GB)"] = GET_VGG16
+        missing[WHICH_VGG16] = GET_VGG16
     if not cuda:
         missing["GPU (only the full training needs one)"] = "another machine"
     return missing

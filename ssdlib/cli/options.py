@@ -5,14 +5,19 @@ import dataclasses
 
 from ssdlib.cli.doctor import MINI
 from ssdlib.evaluate import METRICS
-from ssdlib.training.recipes import recipe_called
+from ssdlib.training.recipes import CHOICES, recipe_called
 from ssdlib.training.runs import RECIPES, RunConfig
 
 CHECKPOINT = (
     "run folder or checkpoint of this library, or an SSD300 that ssd_keras (HDF5), torchvision, amdegroot or "
-    "lufficc (.pth) saved"
+    "lufficc (.pth, .safetensors) saved"
 )
-DATA = "a VOCdevkit, or pictures with Pascal XML, COCO JSON or YOLO text, see `look`"
+FREEZE = (
+    "the body up to and including this layer (conv1_1 ... conv9_2) isn't trained: no gradient, decay or momentum; it "
+    "needs weights to start from; default: all layers are trained"
+)
+DATA = "a VOCdevkit, or pictures with Pascal XML, COCO JSON, YOLO text or LabelMe JSON, see `look`"
+FORMATS = ("xml", "coco", "yolo", "labelme")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--data", required=True, metavar="DIR", help=DATA)
     command.add_argument("--sets", nargs="+", help="of a VOCdevkit; default: 2007-test")
     command.add_argument("--classes", nargs="+", metavar="NAME", help="only these; default: all there are")
+    _add_format(command)
 
     command = commands.add_parser("train", help="train a run, print its table of AP, draw its curves")
     command.add_argument("--data", default=str(MINI), metavar="DIR", help=f"{DATA} (default: %(default)s)")
@@ -50,9 +56,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--init",
         metavar="FILE",
-        help="to start from: VGG16's weights (.pth), a run of this library (its classes may be others), or an SSD300 "
-        "as detect takes it; default: random, for which the rate of the paper is too high",
+        help="to start from: VGG16's weights (.pth, .safetensors, or .h5 by Keras or ssd_keras), a run of this "
+        "library (its classes may be others), or an SSD300 as detect takes it; default: random, for which the rate "
+        "of the paper is too high",
     )
+    _add_format(command)
     command.add_argument("--store", metavar="DIR", help="decoded photographs (default: beside the data)")
     command.add_argument(
         "--skip-bad",
@@ -72,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("detect", help="find objects; write pictures, videos and detections.json")
     command.add_argument("--checkpoint", required=True, metavar="FILE", help=CHECKPOINT)
     command.add_argument("--out", required=True, metavar="DIR", help="where pictures and detections.json go")
-    command.add_argument("--score", type=float, default=0.5, help="least score shown (default: %(default)s)")
+    command.add_argument("--score", type=_score, default=0.5, help="least score shown (default: %(default)s)")
     command.add_argument("--json-only", action="store_true", help="draw nothing")
     command.add_argument("images", nargs="+", metavar="IMAGE", help="picture, folder of pictures, or video")
 
@@ -85,8 +93,16 @@ def parser() -> argparse.ArgumentParser:
         "--sets", nargs="+", help="default: 2007-test, or the part test of one's own pictures"
     )
     command.add_argument("--classes", nargs="+", metavar="NAME", help="of result files, if they aren't VOC's")
+    _add_format(command)
+    command.add_argument("--skip-bad", type=float, metavar="SHARE", help="as for train")
     command.add_argument("--ids", metavar="FILE", help="judge only the images listed there, one id a line")
     command.add_argument("--metric", choices=METRICS, default="11point", help="default: %(default)s")
+    command.add_argument(
+        "--precision",
+        choices=CHOICES["precision"],
+        help="with --checkpoint: what the network computes in (default: as it was trained; float32, as Caffe's test "
+        "has it, for a figure that is published)",
+    )
     command.add_argument("--csv", metavar="FILE", help="write class,ap rows there")
     command.add_argument("--out", metavar="DIR", help="with --checkpoint: where the devkit's files go")
 
@@ -94,6 +110,23 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--checkpoint", required=True, metavar="FILE", help=CHECKPOINT)
     command.add_argument("--out", required=True, metavar="FILE", help="model.onnx, for example")
     return words
+
+
+def _add_format(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--format", choices=FORMATS, help="of one's own annotations, where a folder has several"
+    )
+
+
+def _score(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        score = float(text)
+    except ValueError:
+        score = -1.0
+    if not 0 <= score <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted a number from 0 to 1, such as 0.5 for 50 %")
+    return score
 
 
 def _add_config(group: argparse._ArgumentGroup) -> None:
@@ -109,4 +142,6 @@ def _add_config(group: argparse._ArgumentGroup) -> None:
             kwargs |= {"nargs": some, "type": type(field.default[0])}
         else:
             kwargs["type"] = type(field.default)
+        if field.name == "freeze":
+            kwargs |= {"metavar": "LAYER", "help": FREEZE}
         group.add_argument(flag, **kwargs)

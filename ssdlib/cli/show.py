@@ -3,9 +3,13 @@
 Frames of videos come and go by PyAV (FFmpeg): `pip install av`.
 """
 
+import contextlib
 import importlib.util
+import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,11 +21,16 @@ from torch import Tensor, nn
 
 from ssdlib import evaluate, files, plots
 from ssdlib.data import voc
-from ssdlib.data.formats import PICTURES, FormatError, pictures_below
+from ssdlib.data.formats import CONVERT, PICTURES, UNREAD, Files, FormatError
 from ssdlib.records import Detections
 from ssdlib.training import distributed, inference
 from ssdlib.training.runlog import read_log
 from ssdlib.training.runs import RunConfig, load_run
+
+FOUND = "detections.json"
+MARK = "detections, drawn by ssdlib"  # in the PNGs, so that they are never looked at themselves
+BATCH = 16  # pictures or frames that the network sees at a time
+PIXELS = 300_000_000  # bytes of decoded pictures after which fewer go together
 
 
 def show(
@@ -37,25 +46,44 @@ def show(
 
     Writes `detections.json` into `out` and, with `draw`, a PNG for each picture and an MP4 for each video. Returns
     what the JSON holds: {"image", "picture", "detections"} for a picture, {"video", "picture", "frames"} for a video,
-    each frame with its number, its second and its detections. What can't be read ends it, but not if it lies in a
-    folder that was named: then it becomes {"image" or "video", "error"}, and the next one follows.
+    each frame with its number, its second and its detections. Every file of a folder is there: what can't be read is
+    {"image" or "video" or "file", "error"}, but for hidden files and what this function has drawn before. A single
+    file that was named and can't be read raises.
     """
-    sources = [source for path in paths for source in _sources(Path(path), str(path))]
-    named = {str(path) for path in paths}
+    sources = [source for path in paths for source in _sources(path, out)]
+    alone = len(sources) == 1 and sources[0].name in set(map(str, paths))
     out.mkdir(parents=True, exist_ok=True)
-    everything: list[dict[str, Any]] = []
-    for name, path in progress(sources, desc="detecting", unit="image", disable=len(sources) < 2):
-        # numbered: two folders may hold pictures of one name
-        target = out / f"{len(everything):04d}_{path.stem}" if draw else None
-        moves = path.suffix.lower() in SUFFIXES
+    everything: list[dict[str, Any]] = [{} for _ in sources]
+    held: list[tuple[int, Tensor]] = []
+
+    def look() -> None:
+        """The pictures read since the last time, in one batch."""
+        found = inference.detect_in(model, [photograph for _, photograph in held], config) if held else []
+        for (place, photograph), detections in zip(held, found, strict=True):
+            target = _target(out, place, sources[place], draw)
+            everything[place] = _picture(sources[place], photograph, detections.above(score), config, target)
+        held.clear()
+
+    for place, source in enumerate(
+        progress(sources, desc="detecting", unit="image", disable=len(sources) < 2)
+    ):
         try:
-            everything.append((_video if moves else _image)(model, config, name, path, target, score))
-        except (voc.VOCError, VideoError) as error:
-            if name in named:
+            if source.error:
+                raise FormatError(source.error)
+            if source.kind == "video":
+                target = _target(out, place, source, draw)
+                everything[place] = _video(model, config, source, target, score)
+            else:
+                held.append((place, voc.read_photograph(source.path, upright=True)))
+        except (voc.VOCError, VideoError, FormatError) as error:
+            if alone:
                 raise
-            everything.append({"video" if moves else "image": name, "error": str(error)})
-    with files.named(out / "detections.json"):
-        (out / "detections.json").write_text(json.dumps(everything, indent=1) + "\n")
+            everything[place] = {source.kind: source.name, "error": str(error)}
+        if len(held) == BATCH or sum(len(pixels.flatten()) for _, pixels in held) > PIXELS:
+            look()
+    look()
+    with files.named(out / FOUND):
+        files.write_whole(out / FOUND, (json.dumps(everything, indent=1) + "\n").encode())
     return everything
 
 
@@ -83,52 +111,123 @@ def rows(found: Detections, classes: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _sources(path: Path, name: str) -> list[tuple[str, Path]]:
-    """The files behind a word of the command line, each with the name it gets in the JSON."""
+@dataclass(frozen=True)
+class Source:
+    """A file to look at."""
+
+    name: str  # that it gets in the JSON
+    path: Path
+    kind: str  # "image", "video", or "file" for what is neither
+    error: str = ""  # why it isn't looked at
+
+
+def _sources(name: str, out: Path) -> list[Source]:
+    """The files behind a word of the command line. Raises FormatError if there can be none."""
+    path = Path(name)
     if not path.is_dir():
-        return [(name, path)]
-    inside = list(pictures_below(path).values())
-    inside += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not inside:
-        raise FormatError(f"{path}: nothing to look at; wanted {', '.join((*PICTURES, *SUFFIXES))}")
-    return [(str(p), p) for p in inside]
+        if not path.exists():
+            _refuse_what_is_no_file(str(name))
+        return [Source(str(name), path, "video" if path.suffix.lower() in SUFFIXES else "image")]
+    inside = Files(path)
+    found = [_source(one) for one in inside.all.values() if one not in _drawn_before(inside, out)]
+    if not any(one.kind != "file" and not one.error for one in found):
+        there = f", but {found[0].error}" if found else ""
+        raise FormatError(f"{path}: nothing to look at{there}; wanted {', '.join((*PICTURES, *SUFFIXES))}")
+    return sorted(found, key=lambda one: one.kind != "image")  # pictures, then films, then the rest
 
 
-def _image(
-    model: nn.Module, config: RunConfig, name: str, path: Path, target: Path | None, score: float
+def _source(path: Path) -> Source:
+    suffix = path.suffix.lower()
+    if suffix in PICTURES:
+        return Source(str(path), path, "image")
+    if suffix in SUFFIXES:
+        return Source(str(path), path, "video")
+    if suffix in UNREAD:
+        return Source(str(path), path, "image", f"{path}: {suffix} is {CONVERT}")
+    return Source(str(path), path, "file", f"{path}: neither picture nor video by its name")
+
+
+def _refuse_what_is_no_file(name: str) -> None:
+    if name.isdecimal() or "://" in name:
+        what = "the number of a camera" if name.isdecimal() else "an address"
+        raise FormatError(
+            f"{name}: {what}; wanted a picture, a folder or a video file; record the stream first, for instance by "
+            f"ffmpeg -i {'/dev/video' * name.isdecimal()}{name} -t 60 film.mp4"
+        )
+    if set(name) & set("*?["):
+        raise FormatError(
+            f"{name}: no file matches; wanted names of files, or the folder itself, in which all pictures are found"
+        )
+
+
+def _drawn_before(inside: Files, out: Path) -> set[Path]:
+    """What this module wrote into a folder earlier: all of `out` if it lies within, what a detections.json names, and
+    PNGs with its mark."""
+    own = {path for path in inside.all.values() if out.resolve() in path.resolve().parents}
+    own = set() if out.resolve() == inside.folder.resolve() else own
+    for path in inside.all.values():
+        if path.name == FOUND:
+            try:
+                rows = json.loads(path.read_text())
+                names = {row.get("picture") for row in rows if set(row) & {"image", "video", "file"}}
+            except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+                continue
+            own |= {path, *(path.parent / name for name in names if isinstance(name, str))}
+        elif re.fullmatch(r"\d{4,}_.*\.png", path.name):
+            with (
+                contextlib.suppress(OSError, SyntaxError, ValueError),
+                Image.open(path, formats=["PNG"]) as image,
+            ):
+                own |= {path} if image.info.get("Description") == MARK else set()
+    return own
+
+
+def _target(out: Path, place: int, source: Source, draw: bool) -> Path | None:
+    """Where to draw, numbered: two folders may hold pictures of one name. A long name is cut off."""
+    stem = source.path.stem.encode()[:200].decode(errors="ignore")
+    return out / f"{place:04d}_{stem}" if draw else None
+
+
+def _picture(
+    source: Source, photograph: Tensor, found: Detections, config: RunConfig, target: Path | None
 ) -> dict[str, Any]:
-    """One picture, drawn into `target` with .png behind it if there is one."""
-    photograph = voc.read_photograph(path, upright=True)
-    [found] = inference.detect_in(model, [photograph], config)
-    found = found.above(score)
-    entry: dict[str, Any] = {"image": name}
+    """The entry of one picture, drawn into `target` with .png behind it if there is one."""
+    entry: dict[str, Any] = {"image": source.name}
+    if (frames := voc.frame_count(source.path)) > 1:
+        entry["note"] = f"the first of {frames} frames; those after it were not looked at"
     if target is not None:
         picture = target.with_name(f"{target.name}.png")
-        plots.save(plots.picture(photograph, found, config.classes), picture)
+        plots.save(plots.picture(photograph, found, config.classes), picture, Description=MARK)
         entry["picture"] = picture.name
     return entry | {"detections": rows(found, config.classes)}
 
 
 def _video(
-    model: nn.Module, config: RunConfig, name: str, path: Path, target: Path | None, score: float
+    model: nn.Module, config: RunConfig, source: Source, target: Path | None, score: float
 ) -> dict[str, Any]:
     """All frames of a video, drawn into `target` with .mp4 behind it if there is one."""
-    target = target.with_name(f"{target.name}.mp4") if target is not None else None
+    path, target = source.path, target.with_name(f"{target.name}.mp4") if target is not None else None
     frames, writer = [], None
     try:
-        for number, (seconds, frame) in enumerate(read_frames(path)):
-            [found] = inference.detect_in(model, [frame], config)
-            found = found.above(score)
-            frames.append(
-                {"frame": number, "seconds": round(seconds, 3), "detections": rows(found, config.classes)}
-            )
-            if target is not None:
-                writer = writer or Writer(target, frame_rate(path))
-                writer.add(draw_detections(frame, found, config.classes))
+        for batch in _in_batches(enumerate(read_frames(path))):
+            detections = inference.detect_in(model, [frame for _, (_, frame) in batch], config)
+            for (number, (seconds, frame)), found in zip(batch, detections, strict=True):
+                found = found.above(score)
+                row = {"frame": number, "seconds": round(seconds, 3)}
+                frames.append(row | {"detections": rows(found, config.classes)})
+                if target is not None:
+                    writer = writer or Writer(target, frame_rate(path))
+                    writer.add(draw_detections(frame, found, config.classes))
     finally:
         if writer is not None:
             writer.close()
-    return {"video": name} | ({"picture": target.name} if target else {}) | {"frames": frames}
+    return {"video": source.name} | ({"picture": target.name} if target else {}) | {"frames": frames}
+
+
+def _in_batches(things: Iterable) -> Iterator[list]:
+    rest = iter(things)
+    while batch := list(itertools.islice(rest, BATCH)):
+        yield batch
 
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
@@ -164,6 +263,8 @@ def read_frames(path: Path) -> Iterator[tuple[float, Tensor]]:
         except av.FFmpegError as error:
             if not count:
                 raise VideoError(f"{path}: {error.strerror}; wanted a video file") from None
+        if not count:
+            raise VideoError(f"{path}: no frames in it; wanted a video file")
 
 
 def frame_rate(path: Path) -> Fraction:

@@ -9,9 +9,18 @@ canvas straight from the photograph, on whatever device it is given.
 
 What differs from the original is listed in the README: colours change after the resampling instead of
 before, nothing is re-encoded as JPEG, patches aren't rounded to whole pixels, one interpolation instead of five.
+
+ssd_keras, whose published run the course retraces, has rules of its own in four places, and `rule="ssd_keras"` asks
+for them (data_generator/data_augmentation_chain_original_ssd.py and the files it imports, at 3ac9ada):
+
+- expand: the photograph may also lie at the right and at the lower edge of its plane;
+- crop: one bound after the other is drawn until a patch has been found, see `_draw_patch_in_rounds`;
+- boxes are cut off at the last pixel of the patch, size - 1, where the centre has to lie, too, and come out with
+  whole corners on the canvas, see `_move_to_whole_pixels`;
+- distort: contrast is about 127.5 instead of 0, and a hue that falls below 0 goes on from 360.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +32,7 @@ from ssdlib.anchors import SSD300_ANCHORS
 from ssdlib.model import MEAN
 
 STEPS = ("distort", "expand", "crop", "flip")
+RULES = ("caffe", "ssd_keras")
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = (
     32.0,
@@ -43,6 +53,13 @@ PATCH_SCALE, PATCH_ASPECT = (
 # How many uniform numbers each step of one image's draw uses up
 NEEDS = {"distort": 9, "expand": 4, "crop": len(MIN_IOUS) * TRIALS * 4 + 1, "flip": 1}
 
+# By ssd_keras's rule a round shows the whole picture with this probability, and tries for a patch otherwise. It goes
+# on for ever there; here the whole picture is taken after so many rounds, which happens in one draw of 700,000 where
+# only one of the six bounds can be met, and where more can be, more rarely.
+WHOLE, ROUNDS = 0.143, 40
+GREY = 127.5  # that ssd_keras's contrast leaves as it is
+NEEDS_BY = {"caffe": NEEDS, "ssd_keras": NEEDS | {"crop": ROUNDS * (2 + TRIALS * 4)}}
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -58,12 +75,13 @@ class Draw:
     patch: Tensor  # (B,) int64: sampler the patch came from, 0 = whole picture, then MIN_IOUS in order
     boxes: Tensor  # (B, R, 4) px of the canvas; kept objects first
     labels: Tensor  # (B, R); 0 marks an empty slot
+    rule: str = "caffe"  # of RULES: how contrast and hue are meant
 
 
-def uniforms(batch: int, generator: torch.Generator) -> Tensor:
+def uniforms(batch: int, generator: torch.Generator, rule: str = "caffe") -> Tensor:
     """All the random numbers a batch needs, (B, n) in [0, 1). Draws are a pure function of them, so any share
     of a batch can be drawn by itself, with the same outcome."""
-    return torch.rand(batch, sum(NEEDS.values()), generator=generator)
+    return torch.rand(batch, sum(NEEDS_BY[rule].values()), generator=generator)
 
 
 def draw(
@@ -72,31 +90,40 @@ def draw(
     labels: Tensor,
     random_numbers: Tensor | None = None,
     steps: Sequence[str] = STEPS,
+    rule: str = "caffe",
 ) -> Draw:
     """Decide what happens to B photographs and move their boxes along.
 
     `sizes` (B, 2) width and height in px, `boxes` (B, R, 4) px of the photographs, `labels` (B, R) with 0 for
     empty slots, `random_numbers` from `uniforms`. `steps` leaves some out; without any step, and then without random
     numbers, they are only resized. An object stays if its centre lies in the window, and is cut off at the border.
+    `rule` is Caffe's or ssd_keras's (see above); `random_numbers` have to be made for the same one.
     """
+    if rule not in RULES:
+        raise ValueError(f"augmentation rule {rule!r}; wanted one of {', '.join(RULES)}")
     unknown = set(steps) - set(STEPS)
     if unknown:
         raise ValueError(f"augmentation step {sorted(unknown)[0]!r}; wanted some of {', '.join(STEPS)}")
-    count = len(sizes)
+    count, needs, whole_pixels = len(sizes), NEEDS_BY[rule], rule == "ssd_keras"
     if random_numbers is None:
         if steps:
             raise ValueError("steps without random numbers; pass `uniforms(batch, generator)` or steps=()")
-        random_numbers = torch.zeros(count, sum(NEEDS.values()))
-    u = dict(zip(NEEDS, random_numbers.split(list(NEEDS.values()), dim=1), strict=True))
+        random_numbers = torch.zeros(count, sum(needs.values()))
+    u = dict(zip(needs, random_numbers.split(list(needs.values()), dim=1), strict=True))
 
     colours = _draw_colours(u["distort"], "distort" in steps)
-    plane = _draw_expansion(u["expand"], sizes, "expand" in steps)
+    plane = _draw_expansion(u["expand"], sizes, "expand" in steps, edge=int(whole_pixels))
     if "crop" in steps:
-        window, patch = _draw_patch(u["crop"], plane, boxes, labels)
+        patch_of = _draw_patch_in_rounds if whole_pixels else _draw_patch
+        window, patch = patch_of(u["crop"], plane, boxes, labels)
     else:
         window, patch = plane, torch.zeros(count, dtype=torch.int64)
     flip = (u["flip"][:, 0] < 0.5) if "flip" in steps else torch.zeros(count, dtype=torch.bool)
-    return Draw(window, flip, *colours, patch, *_move(boxes, labels, window, flip))
+    if whole_pixels:
+        moved = _move_to_whole_pixels(boxes, labels, window, flip, cropped=patch > 0)
+    else:
+        moved = _move(boxes, labels, window, flip)
+    return Draw(window, flip, *colours, patch, *moved, rule)
 
 
 def _draw_colours(u: Tensor, wanted: bool) -> tuple[Tensor, ...]:
@@ -112,13 +139,13 @@ def _draw_colours(u: Tensor, wanted: bool) -> tuple[Tensor, ...]:
     )
 
 
-def _draw_expansion(u: Tensor, sizes: Tensor, wanted: bool) -> Tensor:
+def _draw_expansion(u: Tensor, sizes: Tensor, wanted: bool, edge: int = 0) -> Tensor:
     """The picture to cut from, (B, 4) px of the photograph: the photograph, or every other time a plane up to
-    4 times as wide and high that it lies somewhere in ("zoom out")."""
+    4 times as wide and high that it lies somewhere in ("zoom out"). With `edge` 1 it may touch the far edges, too."""
     size = sizes.float()
     ratio = torch.where((u[:, 0] < 0.5) & wanted, _between(u[:, 1], (1.0, LARGEST_EXPANSION)), 1.0)
     grown = (size * ratio[:, None]).floor()
-    offset = (u[:, 2:4] * (grown - size)).floor()
+    offset = (u[:, 2:4] * (grown - size + edge)).floor()
     return torch.cat([-offset, grown - offset], dim=1)
 
 
@@ -153,6 +180,41 @@ def _draw_patch(u: Tensor, plane: Tensor, boxes: Tensor, labels: Tensor) -> tupl
     return chosen * extent.repeat(1, 2) + origin.repeat(1, 2), choice
 
 
+def _draw_patch_in_rounds(u: Tensor, plane: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """ssd_keras's crop: round after round either the whole picture is taken, or one of the six bounds is drawn and
+    50 patches are tried for it. The first whose IoU with some object is *larger* than the bound is the patch.
+
+    Width and height are drawn independently, each 0.3 to 1 of the plane's, in whole pixels, and a trial whose width /
+    height, in pixels, isn't 0.5 to 2 is lost. The bound 0 means that the patch has to touch an object.
+
+    -> (B, 4) window in px of the photograph, (B,) 0 = whole picture, then the bound's place in MIN_IOUS.
+    """
+    window, patch = plane.clone(), torch.zeros(len(plane), dtype=torch.int64)
+    origin, extent = plane[:, :2], plane[:, 2:] - plane[:, :2]
+    bounds = torch.tensor(MIN_IOUS)
+    searching = (labels > 0).any(dim=1)  # nothing can be touched where nothing is
+    for round_ in u.view(len(plane), ROUNDS, -1).unbind(dim=1):
+        searching = searching & (round_[:, 0] >= WHOLE)
+        which = searching.nonzero()[:, 0]
+        if not len(which):
+            break
+        number = (round_[which, 1] * len(bounds)).long()
+        trial = round_[which, 2:].unflatten(1, (TRIALS, 4))
+        room = extent[which, None]
+        sides = (_between(trial[..., :2], PATCH_SCALE) * room).floor()
+        corner = origin[which, None] + (trial[..., 2:] * (room - sides + 1)).floor()
+        patches = torch.cat([corner, corner + sides], dim=-1)  # (b, 50, 4) px of the photograph
+        aspect = sides[..., 0] / sides[..., 1]
+        overlap = box_ops.iou(patches[..., None, :], boxes[which, None])  # (b, 50, R)
+        good = ((overlap > bounds[number, None, None]) & (labels[which, None] > 0)).any(dim=-1)
+        good &= (aspect >= PATCH_ASPECT[0]) & (aspect <= PATCH_ASPECT[1])
+        found, first = good.any(dim=1), good.to(torch.uint8).argmax(dim=1)
+        window[which[found]] = patches[found, first[found]]
+        patch[which[found]] = number[found] + 1
+        searching[which[found]] = False
+    return window, patch
+
+
 def _between(u: Tensor, bounds: tuple[float, float]) -> Tensor:
     """Uniform numbers from [0, 1) to [low, high)."""
     low, high = bounds
@@ -175,16 +237,36 @@ def _move(boxes: Tensor, labels: Tensor, window: Tensor, flip: Tensor) -> tuple[
     return moved.gather(1, order[..., None].expand(-1, -1, 4)), labels.gather(1, order)
 
 
-def warp(
-    photographs: Sequence[Tensor],
-    drawn: Draw,
-    device: torch.device | str = "cpu",
-    interpolation: str = "bilinear",
-) -> Tensor:
-    """The canvas of each photograph: B tensors (H, W, 3) uint8 -> (B, 3, S, S) float32 on `device`, RGB minus
-    the mean. Canvas that no photograph covers holds the mean, which is 0.
+def _move_to_whole_pixels(
+    boxes: Tensor, labels: Tensor, window: Tensor, flip: Tensor, cropped: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`_move` by ssd_keras's rule. Where a patch was cut out ((B,) `cropped`), a box stays if its centre lies between
+    its first pixel and its last one, size - 1, and is cut off there. All corners are rounded on the canvas; a box
+    without width or height after that is dropped."""
+    side = SSD300_ANCHORS.canvas
+    origin, extent = window[:, None, :2], window[:, None, 2:] - window[:, None, :2]
+    centre = box_ops.to_cxcywh(boxes)[..., :2] - origin
+    inside = ((centre >= 0) & (centre <= extent - 1)).all(dim=-1) | ~cropped[:, None]
+    moved = boxes - origin.repeat(1, 1, 2)
+    cut = moved.clamp(min=0).minimum((extent - 1).repeat(1, 1, 2))
+    moved = torch.where(cropped[:, None, None], cut, moved)
+    x1, y1, x2, y2 = moved.unbind(dim=-1)
+    mirrored = torch.stack([extent[..., 0] - x2, y1, extent[..., 0] - x1, y2], dim=-1)
+    moved = torch.where(flip[:, None, None], mirrored, moved)
+    # in float64 and divided first, so that halves are rounded as numpy rounds them there
+    factor = torch.full_like(extent, side, dtype=torch.float64) / extent
+    moved = (moved.double() * factor.repeat(1, 1, 2)).round().float()
+    keep = inside & (labels > 0) & (moved[..., 2:] > moved[..., :2]).all(dim=-1)
+    moved, labels = moved * keep[..., None], labels * keep
+    order = keep.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+    order = order[:, : int(keep.sum(dim=1).max()) if keep.numel() else 0]
+    return moved.gather(1, order[..., None].expand(-1, -1, 4)), labels.gather(1, order)
 
-    `interpolation` is grid_sample's: "bilinear", "nearest" or "bicubic"; none of them smooths before it shrinks.
+
+def warp(photographs: Sequence[Tensor], drawn: Draw, device: torch.device | str = "cpu") -> Tensor:
+    """The canvas of each photograph: B tensors (H, W, 3) uint8 -> (B, 3, S, S) float32 on `device`, RGB minus
+    the mean. Canvas that no photograph covers holds the mean, which is 0. Interpolation is bilinear, and nothing is
+    smoothed before it shrinks.
     """
     sizes = torch.tensor([[p.shape[1], p.shape[0]] for p in photographs], dtype=torch.float32)
     low, high = drawn.window[:, :2] / sizes, drawn.window[:, 2:] / sizes
@@ -194,23 +276,22 @@ def warp(
     where = (slope[..., None] * centres + middle[..., None]).to(device)  # (B, 2, S): x of columns, y of rows
     canvas = torch.empty(len(photographs), 3, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas, device=device)
     for image, photograph, (x, y) in zip(canvas, photographs, where, strict=True):
-        image.copy_(_sample(photograph.to(device), x, y, interpolation)[0])
+        image.copy_(_sample(photograph.to(device), x, y)[0])
     colours = _colours(drawn).to(device)
     # a picture at a time stays in a CPU's cache; a GPU wants them all at once
     chunk = 1 if canvas.device.type == "cpu" else max(1, len(canvas))
     for part, amounts in zip(canvas.split(chunk), colours.split(chunk), strict=True):
-        _distort(part, amounts)
+        _distort(part, amounts, drawn.rule)
     on_x, on_y = (where.abs() <= 1).unbind(dim=1)
     mean = torch.tensor(MEAN, device=device)[:, None, None]
     return canvas.sub_(mean).mul_((on_y[:, :, None] & on_x[:, None, :])[:, None])
 
 
-def _sample(photograph: Tensor, x: Tensor, y: Tensor, interpolation: str) -> Tensor:
+def _sample(photograph: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """(H, W, 3) uint8 read at columns x and rows y (S,), -1 = left or top edge, 1 = right or bottom edge."""
     grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=-1)[None]
     pixels = photograph.permute(2, 0, 1)[None].float()
-    sampled = F.grid_sample(pixels, grid, interpolation, padding_mode="border", align_corners=False)
-    return sampled.clamp_(0, 255) if interpolation == "bicubic" else sampled
+    return F.grid_sample(pixels, grid, "bilinear", padding_mode="border", align_corners=False)
 
 
 def _colours(drawn: Draw) -> Tensor:
@@ -224,9 +305,11 @@ def _colours(drawn: Draw) -> Tensor:
 NOTHING = (0.0, 1.0, 1.0, 0.0, 1.0)  # the amounts of `_colours` that change nothing
 
 
-def _distort(rgb: Tensor, amounts: Tensor) -> None:
+def _distort(rgb: Tensor, amounts: Tensor, rule: str = "caffe") -> None:
     """Change the colours of (b, 3, S, S) in 0..255 in place by `_colours`, cutting off what leaves the range."""
     operations = (_brighten, _scale, _saturate, _turn_hue, _scale)
+    if rule == "ssd_keras":
+        operations = (_brighten, _scale_about_grey, _saturate, _turn_hue_round, _scale_about_grey)
     changes = amounts != torch.tensor(NOTHING, device=amounts.device)
     for operation, on, amount in zip(operations, changes.T, amounts.T, strict=True):
         if not rgb.is_cuda and not on.any():  # not on a GPU: a synchronisation
@@ -244,6 +327,10 @@ def _scale(rgb: Tensor, factor: Tensor) -> Tensor:
     return (rgb * factor).clamp_(0, 255)
 
 
+def _scale_about_grey(rgb: Tensor, factor: Tensor) -> Tensor:
+    return ((rgb - GREY) * factor + GREY).clamp_(0, 255)
+
+
 def _saturate(rgb: Tensor, factor: Tensor) -> Tensor:
     """HSV saturation times `factor`. Value stays the largest channel, so the others move towards or away from
     it, at most until one of them reaches 0."""
@@ -255,6 +342,16 @@ def _saturate(rgb: Tensor, factor: Tensor) -> Tensor:
 def _turn_hue(rgb: Tensor, degrees: Tensor) -> Tensor:
     """HSV hue plus `degrees`. Like OpenCV's 8-bit arithmetic in the original, a hue that would fall below 0
     stays at 0 (red); one above 360 wraps."""
+    return _with_hue(rgb, lambda sector: (sector + degrees / 60).clamp(min=0))
+
+
+def _turn_hue_round(rgb: Tensor, degrees: Tensor) -> Tensor:
+    """HSV hue plus `degrees`, modulo 360."""
+    return _with_hue(rgb, lambda sector: (sector + degrees / 60) % 6)
+
+
+def _with_hue(rgb: Tensor, changed: Callable[[Tensor], Tensor]) -> Tensor:
+    """The same saturation and value with another hue: `changed` takes and gives sixths of the colour circle."""
     value, chroma = _value_and_chroma(rgb)
     red, green, blue = rgb.split(1, dim=1)
     safe = chroma.clamp(min=1e-6)
@@ -263,7 +360,7 @@ def _turn_hue(rgb: Tensor, degrees: Tensor) -> Tensor:
         ((green - blue) / safe) % 6,
         torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
     )  # 0..6, sixths of the colour circle
-    sector = (sector + degrees / 60).clamp(min=0)
+    sector = changed(sector)
     # a channel is as large as the largest up to one sixth of the circle from its own hue, smallest from two on
     own = torch.tensor([0.0, 2.0, 4.0], device=rgb.device)[:, None, None]
     away = 3 - ((sector - own).abs() - 3).abs()  # either way round

@@ -36,25 +36,29 @@ class BatchMaker:
         difficult: bool = True,
         device: torch.device | str = "cpu",
         share: tuple[int, int] = (0, 1),
+        rule: str = "caffe",
     ):
         if batch_size % share[1]:
             raise ValueError(f"a batch of {batch_size} can't be shared by {share[1]} processes")
         self.examples = [e if difficult else without_difficult(e) for e in examples]
         self.photographs, self.batch_size, self.seed = photographs, batch_size, seed
-        self.steps, self.device, self.share = tuple(steps), device, share
+        self.steps, self.device, self.share, self.rule = tuple(steps), device, share, rule
 
     def __call__(self, step: int) -> Batch:
         rank, processes = self.share
         size = self.batch_size // processes
         mine = slice(rank * size, (rank + 1) * size)
         indices = shuffled(len(self.examples), step * self.batch_size, self.batch_size, self.seed)[mine]
-        random_numbers = augment.uniforms(self.batch_size, generator(self.seed, AUGMENTATION, step))[mine]
+        random_numbers = augment.uniforms(
+            self.batch_size, generator(self.seed, AUGMENTATION, step), self.rule
+        )[mine]
         return make_batch(
             [self.examples[i] for i in indices],
             [self.photographs[i] for i in indices],
             random_numbers,
             self.steps,
             self.device,
+            self.rule,
         )
 
     def ahead(self, first: int, last: int) -> Iterator[Batch]:
@@ -89,10 +93,11 @@ def make_batch(
     random_numbers: Tensor | None = None,
     steps: Sequence[str] = (),
     device: torch.device | str = "cpu",
+    rule: str = "caffe",
 ) -> Batch:
     """Examples and their photographs on the canvas; only resized unless augmentation `steps` are named."""
     sizes = torch.tensor([e.size for e in examples])
-    drawn = augment.draw(sizes, *padded(examples), random_numbers, steps)
+    drawn = augment.draw(sizes, *padded(examples), random_numbers, steps, rule)
     images = augment.warp(photographs, drawn, device)
     return Batch(images, drawn.boxes.to(device), drawn.labels.to(device))
 

@@ -1,16 +1,16 @@
-"""Pictures of one's own as a data set: a folder in one of three formats -> examples, classes, and what was left out.
+"""Pictures of one's own as a data set: a folder in one of four formats -> examples, classes, and a report.
 
-The rules, which a report repeats with counts:
+The rules, which the report repeats with counts:
 
 - Nobody is asked for a list of pictures or of classes: both follow from the folder.
 - A picture that its camera noted as turned (EXIF) is read upright, as browsers and most tools show it, unless the
   annotation states the width and height of the pixels as they are stored.
-- A box that reaches out of its picture is cut off at the border; what has no area then is left out.
+- A box whose corners are exchanged is put right; one that reaches out of its picture is cut off at the border; what
+  has no area then is left out.
 - A picture that can't be read is left out, and so is one whose XML can't. A wrong line of YOLO's text, or a wrong
   entry of COCO's JSON, stops the reading and is named: what made it may have made others.
 - A picture without any annotation is used as one without objects in YOLO's format only: there it means that.
-- If the folders say train and val, valid or test, or COCO's files do, that decides what a picture is for; else a
-  hash of its path below the folder does, so that it stays where it is when others come or go.
+- What the folder states about training and testing is followed, see `split`; a hash decides where it states nothing.
 
 Which pictures of a set can be trained on, and how many may be missing.
 
@@ -19,26 +19,26 @@ folder of one's own some always are bad. What is left out is named before a trai
 the same, so that a run can go on.
 """
 
-import hashlib
 import re
-from collections import Counter
+import shlex
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from ssdlib.data import formats, voc
-from ssdlib.data.formats import PICTURES, Annotation, FormatError, pictures_below
+from ssdlib.data import formats, split, voc
+from ssdlib.data.formats import CONVERT, UNREAD, Annotation, Files, ForeignError, FormatError
+from ssdlib.data.origin import origin, way_out
+from ssdlib.data.report import Notes, Report
+from ssdlib.data.split import TEST_SHARE as TEST_SHARE
+from ssdlib.data.split import share_of as share_of
 from ssdlib.data.store import StoreError, checked_photograph
 from ssdlib.data.voc import VOCError, image_ids, read_listed, read_sets
 from ssdlib.records import CLASSES, Example
 
-TEST_SHARE = 0.2
-PARTS = {"train": "train", "training": "train"} | dict.fromkeys(
-    ("val", "valid", "validation", "test", "testing"), "test"
-)
+KINDS = {"xml": "Pascal XML", "coco": "COCO JSON", "yolo": "YOLO text", "labelme": "LabelMe JSON"}
 TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 ORIENTATION = 274  # the number of that tag
 
@@ -47,38 +47,52 @@ ORIENTATION = 274  # the number of that tag
 class Found:
     """What a folder holds."""
 
-    kind: str  # which format
+    kind: str  # which format, and the program that it comes from if that shows
     examples: tuple[Example, ...]
     classes: tuple[str, ...]  # names of labels 1, 2, ...
-    parts: tuple[str, ...]  # "train" or "test", one for each example
-    notes: dict[str, tuple[str, ...]]  # what was done or left out -> where, once for each time
+    parts: tuple[str, ...]  # "train", "test", or "both", one for each example
+    report: Report
+
+    @property
+    def notes(self) -> dict[str, tuple[str, ...]]:
+        """What was ignored, repaired, guessed or joined -> where, once for each time."""
+        return {note.what: note.where for note in self.report.notes}
 
     def part(self, name: str) -> list[Example]:
         """The examples of "train" or "test". Raises FormatError if there are none or `name` is another word."""
-        chosen = [e for e, part in zip(self.examples, self.parts, strict=True) if part == name]
-        if not chosen:
-            raise FormatError(f"no pictures in the part {name!r}; there are {Counter(self.parts) or 'none'}")
-        return chosen
+        chosen = self._of(name)
+        if chosen:
+            return chosen
+        there = ", ".join(f"{len(self._of(part))} {part}" for part in (split.TRAIN, split.TEST))
+        found = f"no pictures in the part {name!r}; there are {there} ({self.report.split})"
+        if name == split.TEST:
+            raise FormatError(
+                f"{found}; to judge on the pictures that are trained on, as for a first try, --test-sets train "
+                "(evaluate: --sets train)"
+            )
+        raise FormatError(f"{found}; wanted train or test")
+
+    def require_trainable(self) -> None:
+        """Raise FormatError if no network can be trained on these classes."""
+        if self.report.refusal:
+            raise FormatError(self.report.refusal)
 
     def __str__(self) -> str:
         empty = sum(len(e.labels) == 0 for e in self.examples)
-        there = Counter(self.parts)
+        parts = {name: self._of(name) for name in (split.TRAIN, split.TEST)}
         lines = [
-            f"{self.kind}: {len(self.examples)} pictures ({there['train']} train, {there['test']} test), "
+            f"{self.kind}: {len(self.examples)} pictures ({len(parts['train'])} train, {len(parts['test'])} test), "
             f"{sum(len(e.labels) for e in self.examples)} objects, {empty} pictures without any"
         ]
         wide = max(map(len, self.classes), default=0)
         for label, name in enumerate(self.classes, 1):
-            counts = [
-                sum(int((e.labels == label).sum()) for e in self._of(part)) for part in ("train", "test")
-            ]
+            counts = [sum(int((e.labels == label).sum()) for e in part) for part in parts.values()]
             lines.append(f"  {name:<{wide}} {counts[0]:>6} train {counts[1]:>6} test")
-        for what, where in self.notes.items():
-            lines.append(f"{what}: {len(where)}, first {where[0]}" if where[0] else what)
-        return "\n".join(lines)
+        return "\n".join([*lines, str(self.report)])
 
     def _of(self, part: str) -> list[Example]:
-        return [e for e, p in zip(self.examples, self.parts, strict=True) if p == part]
+        wanted = (part, split.BOTH) if part in (split.TRAIN, split.TEST) else (part,)
+        return [e for e, p in zip(self.examples, self.parts, strict=True) if p in wanted]
 
 
 def is_devkit(folder: Path) -> bool:
@@ -89,7 +103,7 @@ def is_devkit(folder: Path) -> bool:
 def is_own(folder: Path) -> bool:
     """Is there something to read: no devkit, but a picture or an annotation somewhere?"""
     folder = Path(folder)
-    wanted = (*PICTURES, ".xml", ".json", ".yaml", ".txt")
+    wanted = (*formats.PICTURES, *UNREAD, *formats.TEXTS, ".csv")
     return (
         folder.is_dir()
         and not is_devkit(folder)
@@ -103,177 +117,279 @@ def read_folder(
     kind: str | None = None,
     progress: Callable = lambda x, **_: x,
 ) -> Found:
-    """Everything in a folder of pictures with Pascal XML, COCO JSON or YOLO text.
+    """Everything in a folder of pictures with Pascal XML, COCO JSON, YOLO text or LabelMe JSON.
 
-    `classes` chooses and orders the names; without it they are all that occur. `kind` is "xml", "coco" or "yolo"
-    where the folder doesn't show which. Raises FormatError in one sentence if it can't be told or nothing is left.
+    `classes` chooses and orders the names; without it they are all that occur. `kind` is "xml", "coco", "yolo" or
+    "labelme" where the folder doesn't show which. Raises FormatError in one sentence if it can't be told or nothing
+    is left.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FormatError(f"{folder}: no such folder; wanted one with pictures and annotations")
-    pictures = pictures_below(folder)
-    if not pictures:
-        raise FormatError(f"{folder}: no pictures in it; wanted some of {', '.join(PICTURES)}")
-    kind, annotations, names = _annotations(folder, pictures, kind)
-    notes: dict[str, list[str]] = {}
-    note = lambda what, where: notes.setdefault(what, []).append(where)  # noqa: E731
-    first = _counts_from(annotations) if kind == "Pascal XML" else 0
-    if kind == "Pascal XML":
-        note(f"corners are taken to be counted from {first}", "")
+    files, notes = Files(folder), Notes()
+    if not files.pictures:
+        unread = files.of(*UNREAD)
+        there = f"{files.where(unread[0])} is in {CONVERT}" if unread else "no pictures in it"
+        raise FormatError(f"{folder}: {there}; wanted some of {', '.join(formats.PICTURES)}")
+    kind, annotations, names = _annotations(files, kind, notes)
+    _refuse_exchanged(annotations, folder)
+    parts_of_1 = kind == "yolo" or _all_below_1(annotations, notes)
+    first = _counts_from(annotations) if kind == "xml" and not parts_of_1 else 0
+    if kind == "xml" and not parts_of_1:
+        notes.guessed(f"corners are taken to be counted from {first}")
+    if kind in ("xml", "labelme"):
         names = sorted({name for a in annotations for name, _, _ in a.objects})
-    wanted = tuple(classes) if classes is not None else _used(annotations, names, note)
-    _say_what_is_not_annotated(folder, pictures, annotations, note)
+    wanted = tuple(classes) if classes is not None else _used(annotations, names, notes)
+    _say_what_is_not_read(files, annotations, notes)
 
-    examples, parts = {}, {}
+    examples: dict[str, Example] = {}
+    by: dict[str, Annotation] = {}
+    measure = Measure(KINDS[kind])
     for annotation in progress(annotations, desc="pictures"):
-        example = _example(annotation, folder, wanted, first, kind == "YOLO text", note)
+        example = _example(annotation, folder, wanted, first, parts_of_1, notes, measure)
         if example is None:
             continue
-        if example.image_id in examples:
-            raise FormatError(f"{example.path}: annotated twice; wanted one annotation a picture")
-        examples[example.image_id] = example
-        parts[example.image_id] = _told_part(annotation)
+        name = files.where(example.path)
+        if name in by:
+            if annotation.objects != by[name].objects:
+                raise FormatError(
+                    f"{example.path}: annotated twice, by {by[name].said} and {annotation.said}; wanted one "
+                    "annotation a picture; move one away, or rename one of two pictures of the same name"
+                )
+            notes.joined("pictures annotated twice alike", f"{name}: {by[name].said} and {annotation.said}")
+        examples[name], by[name] = example, annotation
+    measure.refuse_another_order(folder)
     if not examples or not wanted or not any(len(e.labels) for e in examples.values()):
-        why = "; ".join(f"{what} ({len(where)} times)" for what, where in notes.items())
-        raise FormatError(f"{folder}: {kind}, but no object is left to learn from: {why or 'no annotations'}")
-    order = sorted(examples)
-    if {"train", "test"} <= set(parts.values()):
-        note("the folder says which pictures are for training and which for testing", "")
-    else:  # a single word may mean a railway
-        parts = dict.fromkeys(order, "")
-    final = (parts[i] or ("test" if share_of(i) < TEST_SHARE else "train") for i in order)
-    kept = {what: tuple(where) for what, where in notes.items()}
-    return Found(kind, tuple(examples[i] for i in order), wanted, tuple(final), kept)
+        why = "; ".join(f"{what} ({len(where)} times)" for (_, what), where in notes.found.items())
+        raise FormatError(
+            f"{folder}: {KINDS[kind]}, but no object is left to learn from: {why or 'no annotations'}"
+        )
+    parts, how = split.divide(files, {name: a.said for name, a in by.items()}, notes)
+    order = sorted((name for name in examples if parts[name]), key=lambda name: examples[name].image_id)
+    program = origin(files)
+    return Found(
+        KINDS[kind] if program in ("", *KINDS[kind].split()) else f"{KINDS[kind]} of {program}",
+        tuple(examples[name] for name in order),
+        wanted,
+        tuple(parts[name] for name in order),
+        notes.frozen(how, _refusal(wanted, annotations)),
+    )
 
 
-def share_of(name: str, seed: int = 0) -> float:
-    """A number in [0, 1) that a name has for ever: below `TEST_SHARE` it is for testing."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:6], "big") / 2**48
-
-
-def _annotations(
-    folder: Path, pictures: dict[str, Path], kind: str | None
-) -> tuple[str, list[Annotation], list[str]]:
+def _annotations(files: Files, kind: str | None, notes: Notes) -> tuple[str, list[Annotation], list[str]]:
     """Format, annotations and known classes of a folder."""
-    xml = sorted(p for p in folder.rglob("*.xml") if p.is_file() and not p.name.startswith("."))
-    coco = [p for p in sorted(folder.rglob("*.json")) if p.is_file() and _is_coco(p)]
-    coco = [p for p in coco if b'"categories"' in p.read_bytes()] or coco  # captions have none
-    yolo = formats.yolo_names(folder)
-    there = [name for name, found in (("xml", xml), ("coco", coco), ("yolo", yolo)) if found]
+    xml, jsons = files.of(".xml"), formats.jsons_of(files)
+    coco = [p for p in jsons["coco"] if b'"categories"' in p.read_bytes()] or jsons[
+        "coco"
+    ]  # captions have none
+    coco = formats.of_boxes(coco, files, notes)
+    texts = any(map(formats.looks_like_yolo, files.of(".txt")))
+    sure = {"xml": xml, "coco": coco, "labelme": jsons["labelme"], "yolo": texts}
+    there = [name for name, found in sure.items() if found]
+    lists = formats.ClassLists(files, Notes()).everything if kind == "yolo" or not there else []
+    there = there or (["yolo"] if lists else [])
     if kind is None and len(there) != 1:
-        what = " and ".join(there) if there else "neither XML, nor COCO's JSON, nor classes.txt or data.yaml"
-        raise FormatError(f"{folder}: {what} in it; wanted annotations of one kind, the others moved away")
+        if not there:
+            raise FormatError(f"{files.folder}: {way_out(files)}")
+        raise FormatError(
+            f"{files.folder}: {' and '.join(there)} in it; wanted annotations of one kind, the others moved away, or "
+            f"--format {there[0]}"
+        )
     kind = kind or there[0]
     if kind not in there:
-        raise FormatError(f"{folder}: no annotations of the kind {kind}; it has {', '.join(there) or 'none'}")
+        raise FormatError(
+            f"{files.folder}: no annotations of the kind {kind}; it has {', '.join(there) or 'none'}"
+        )
+    for other in set(there) - {kind}:
+        notes.ignored(f"annotations of another kind, as asked for ({KINDS[other]})")
     if kind == "xml":
-        return "Pascal XML", list(formats.read_xml(folder, xml, pictures)), []
+        try:
+            return kind, list(formats.read_xml(files, notes)), []
+        except ForeignError as error:
+            raise FormatError(
+                f"{error}; wanted Pascal VOC, COCO, YOLO or LabelMe; export it as 'Pascal VOC 1.1' or 'COCO 1.0'"
+            ) from None
     if kind == "yolo":
-        return "YOLO text", list(formats.read_yolo(folder, pictures, yolo[0])), yolo[0]
+        return kind, *formats.read_yolo(files, notes)
+    if kind == "labelme":
+        return kind, list(formats.read_labelme(files, jsons["labelme"], notes)), []
     annotations, names = [], []
     for file in coco:
-        more, theirs = formats.read_coco(folder, file, pictures)
+        more, theirs = formats.read_coco(files, file, notes)
         annotations += more
         names += [name for name in theirs if name not in names]
-    return "COCO JSON", annotations, names
+        if len(coco) > 1:
+            notes.joined("COCO files, joined by the names of their classes", files.where(file))
+    return kind, annotations, names
 
 
-def _is_coco(file: Path) -> bool:
-    """Other JSON files may lie beside; one that was meant and is broken is still COCO's, and will be named."""
-    text = file.read_bytes()
-    return all(key in text for key in (b'"annotations"', b'"images"'))
+def _refusal(classes: Sequence[str], annotations: Sequence[Annotation]) -> str:
+    """Why a network can't be trained on these classes, where the first one is, and the way out; "" if it can."""
+    trouble = voc.refused_name(classes)
+    if not trouble:
+        return ""
+    good: list[str] = []
+    for name in classes:
+        good += [name] if not voc.refused_name([*good, name]) else []
+    bad = next(name for name in classes if name not in good)
+    first = next((a.said for a in annotations if any(name == bad for name, _, _ in a.objects)), "")
+    without = f", or leave it out: --classes {shlex.join(good)}" if good else ""
+    return f"{first}: class {trouble}; rename it where it was annotated{without}"
+
+
+def _refuse_exchanged(annotations: Sequence[Annotation], folder: Path) -> None:
+    """Some corners are exchanged because somebody drew from the lower right; most are because they are something
+    else."""
+    boxes = [(a.said, box) for a in annotations for _, box, _ in a.objects]
+    wrong = [(said, box) for said, box in boxes if box[0] > box[2] or box[1] > box[3]]
+    if len(wrong) > 2 and len(wrong) > len(boxes) / 2:
+        said, box = wrong[0]
+        shown = ", ".join(f"{x:g}" for x in box)
+        raise FormatError(
+            f"{folder / said}: xmin, ymin, xmax, ymax are {shown}, and in {len(wrong)} of {len(boxes)} boxes a "
+            "minimum is above its maximum; wanted corners; if they are x, y, width and height, add x and y to these"
+        )
+
+
+def _all_below_1(annotations: Sequence[Annotation], notes: Notes) -> bool:
+    numbers = [x for a in annotations for _, box, _ in a.objects for x in box]
+    if not numbers or min(numbers) < 0 or max(numbers) > 1 or all(x == int(x) for x in numbers):
+        return False
+    notes.guessed("all numbers of boxes lie between 0 and 1: taken as parts of the picture, not as px")
+    return True
 
 
 def _counts_from(annotations: Sequence[Annotation]) -> int:
     """0 if some corner of the set is 0, which VOC's rule can't write; else 1, as VOC counts."""
-    return 0 if any(min(box[:2]) < 1 for a in annotations for _, box, _ in a.objects) else 1
+    return 0 if any(min(box) < 1 for a in annotations for _, box, _ in a.objects) else 1
 
 
-def _used(annotations: Sequence[Annotation], names: Sequence[str], note: Callable) -> tuple[str, ...]:
-    """The classes that occur; the others would be learned from nothing and have an AP of 0."""
+def _used(annotations: Sequence[Annotation], names: Sequence[str], notes: Notes) -> tuple[str, ...]:
+    """The classes that occur; the others would be learned from nothing."""
     there = {name for a in annotations if not a.fault for name, _, _ in a.objects}
     for name in names:
         if name not in there:
-            note("classes in the list that no object has, left out", name)
-    for name in sorted(there):
-        if name != name.lower() and name.lower() in map(str.lower, there - {name}):
-            note("classes that differ in case alone, which no run takes", name)
+            notes.ignored("classes in the list that no object has, left out", name)
     return tuple(name for name in names if name in there)
 
 
-def _say_what_is_not_annotated(
-    folder: Path, pictures: dict[str, Path], annotations: Sequence[Annotation], note: Callable
-) -> None:
+def _say_what_is_not_read(files: Files, annotations: Sequence[Annotation], notes: Notes) -> None:
     known = {a.path for a in annotations}
-    for name, path in pictures.items():
+    for name, path in files.pictures.items():
         if path not in known:
-            note(
+            notes.ignored(
                 "pictures without annotation, left out (no file: unlabelled; one without objects: empty)",
                 name,
+            )
+    for path in files.of(*UNREAD):
+        notes.ignored(f"{path.suffix.lower()}: {CONVERT}", files.where(path))
+    for name in files.hidden:
+        notes.ignored("hidden files, never read", name)
+
+
+@dataclass
+class Measure:
+    """How many boxes reach out of their pictures, and how many wouldn't if their numbers were corners."""
+
+    kind: str
+    boxes: int = 0
+    reaching: list[str] = field(default_factory=list)
+    corners: int = 0
+
+    def add(self, box: Sequence[float], width: int, height: int, name: str, out: bool) -> None:
+        x1, y1, x2, y2 = box
+        self.boxes += 1
+        self.reaching += [name] if out else []
+        if self.kind == "COCO JSON":
+            x1, y1, x2, y2 = x1, y1, x2 - x1, y2 - y1
+        elif self.kind == "YOLO text":
+            x1, y1, x2, y2 = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
+        else:
+            return
+        self.corners += 0 <= x1 < x2 <= width + 1 and 0 <= y1 < y2 <= height + 1
+
+    def refuse_another_order(self, folder: Path) -> None:
+        """Raise FormatError if the numbers are corners by all appearances."""
+        if self.boxes > 2 and self.corners == self.boxes and len(self.reaching) > self.boxes / 3:
+            wanted = "x, y, width, height" if self.kind == "COCO JSON" else "centre, width, height"
+            raise FormatError(
+                f"{folder / self.reaching[0]}: as {wanted} {len(self.reaching)} of {self.boxes} boxes reach out of "
+                f"their pictures, as corners none does; wanted {wanted}; export the boxes as such"
             )
 
 
 def _example(
-    annotation: Annotation, folder: Path, classes: Sequence[str], first: int, parts_of_1: bool, note: Callable
+    annotation: Annotation,
+    folder: Path,
+    classes: Sequence[str],
+    first: int,
+    parts_of_1: bool,
+    notes: Notes,
+    measure: Measure,
 ) -> Example | None:
     if annotation.fault:
-        note(f"left out: {annotation.fault}", annotation.said)
+        notes.ignored(f"left out: {annotation.fault}", annotation.said)
         return None
     name = annotation.path.relative_to(folder).as_posix()
     try:
         with Image.open(annotation.path, formats=voc.PICTURES) as picture:
             width, height = picture.size
             turned = picture.getexif().get(ORIENTATION, 1)
-            deep = picture.mode.startswith("I")
+            deep = picture.mode[0] in "IF"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        note("left out: no picture, or a broken one", name)
+        notes.ignored("left out: no picture, or a broken one", name)
         return None
     if deep:
-        note("left out: more than 8 bits a colour", name)
+        notes.ignored("left out: more than 8 bits a colour", name)
         return None
+    if (frames := voc.frame_count(annotation.path)) > 1:
+        notes.ignored("frames after the first of a picture that has several", f"{name} ({frames} frames)")
     as_stored = turned in TURNED and width != height and annotation.stated == (width, height)
     upright = turned not in (0, 1) and not as_stored
     if turned not in (0, 1):
-        note("turned by the camera, read " + ("upright" if upright else "as stored"), name)
+        notes.repaired("turned by the camera, read " + ("upright" if upright else "as stored"), name)
     if upright and turned in TURNED:
         width, height = height, width
     if annotation.stated and annotation.stated != (width, height):
         stated = "x".join(map(str, annotation.stated))
-        note("left out: its annotation states another size", f"{name} ({width}x{height}, stated {stated})")
+        notes.ignored(
+            "left out: its annotation states another size", f"{name} ({width}x{height}, stated {stated})"
+        )
         return None
-    boxes, labels, difficult = [], [], []
+    rows: list[tuple[tuple[float, ...], int, bool]] = []
     for kind, box, hard in annotation.objects:
         if kind not in classes:
-            note(f"objects of other classes, left out ({kind})", name)
+            notes.ignored(f"objects of other classes, left out ({kind})", name)
             continue
+        x1, y1, x2, y2 = box
+        if x1 > x2 or y1 > y2:
+            notes.repaired("boxes with exchanged corners, put right", name)
+            box = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
         # counted from 1, corners are inclusive: the minima lose one, the maxima nothing
         scale, shift = ((width, height) * 2, 0) if parts_of_1 else ((1, 1, 1, 1), first)
         box = tuple(x * k - d for x, k, d in zip(box, scale, (shift, shift, 0, 0), strict=True))
         inside = tuple(min(max(x, 0.0), side) for x, side in zip(box, (width, height) * 2, strict=True))
+        out = max(abs(a - b) for a, b in zip(box, inside, strict=True)) > 1
+        measure.add(box, width, height, name, out)
         if inside[0] >= inside[2] or inside[1] >= inside[3]:
-            note("boxes without area inside the picture, left out", name)
+            notes.ignored("boxes without area inside the picture, left out", name)
             continue
-        if max(abs(a - b) for a, b in zip(box, inside, strict=True)) > 1:
-            note("boxes that reached out of the picture by more than 1 px, cut off", name)
-        boxes.append(inside)
-        labels.append(classes.index(kind) + 1)
-        difficult.append(hard)
+        if out:
+            notes.repaired("boxes that reached out of the picture by more than 1 px, cut off", name)
+        row = (inside, classes.index(kind) + 1, hard)
+        if any(row[:2] == other[:2] for other in rows):
+            notes.joined("objects that stand twice in one picture, taken as one", name)
+            continue
+        rows.append(row)
     return Example(
-        image_id=re.sub(r"[\s%]", lambda letter: f"%{ord(letter[0]):02X}", name),
+        image_id=split.spelled(name),
         path=annotation.path,
         size=(width, height),
-        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        labels=torch.tensor(labels, dtype=torch.int64),
-        difficult=torch.tensor(difficult, dtype=torch.bool),
+        boxes=torch.tensor([row[0] for row in rows], dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor([row[1] for row in rows], dtype=torch.int64),
+        difficult=torch.tensor([row[2] for row in rows], dtype=torch.bool),
         upright=upright,
     )
-
-
-def _told_part(annotation: Annotation) -> str:
-    """What the folders above a picture or its annotation say, or the name of COCO's file; "" if nothing."""
-    folders = f"{annotation.said.rpartition('/')[0]}/{annotation.path.parent.name}".lower()
-    known = [PARTS[word] for word in re.findall(r"[a-z]+", folders) if word in PARTS]
-    return known[0] if known else ""
 
 
 OWN_SHARE = 0.1  # of one's own pictures, unless said otherwise
@@ -314,6 +430,21 @@ def bad_of(found: Found) -> list[str]:
     """A sentence about each picture that was left out as a folder of one's own was read."""
     notes = ((what, where) for what, where in found.notes.items() if what.startswith("left out: "))
     return [f"{one}: {what.removeprefix('left out: ')}" for what, where in notes for one in where]
+
+
+def undecodable(examples: Sequence[Example], progress: Callable = lambda x, **_: x) -> str:
+    """Words about pictures whose pixels can't be decoded, which no header shows; "" if there are none."""
+    _, bad = _sifted(progress(examples, desc="decoding"), lambda e: (checked_photograph(e), e)[1])
+    more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+    share = -(-100 * len(bad) // max(1, len(examples))) / 100
+    return (
+        bad
+        and (
+            f"{len(bad)} of {len(examples)} pictures can't be decoded, at which a training stops unless --skip-bad "
+            f"{share:g} leaves them out: {'; '.join(bad[:SHOWN])}{more}"
+        )
+        or ""
+    )
 
 
 def within(bad: Sequence[str], total: int, share: float) -> str:

@@ -66,6 +66,37 @@ def _missing(path: Path) -> str:
     )
 
 
+def oddities(results: dict[str, Results]) -> list[str]:
+    """Sentences on numbers that the rules judge and that are seldom meant. Raises ResultError if no box can be one in
+    px: then nothing would be found, without a word."""
+    there = {name: r for name, r in results.items() if len(r.scores)}
+    if not there:
+        return []
+    scores, boxes = (np.concatenate([getattr(r, key) for r in there.values()]) for key in ("scores", "boxes"))
+    if boxes.max() <= 1.5 and boxes.min() >= -0.5:
+        name, r = next(iter(there.items()))
+        shown = " ".join(f"{x:g}" for x in r.boxes[0])
+        raise ResultError(
+            f"{name}: a box of image {r.image_ids[0]} is {shown}, and none of {len(boxes)} reaches beyond 1; wanted "
+            "corners in px, counted from 1; multiply by the width and height of the picture, and add 1 to the minima"
+        )
+    said = []
+    outside = np.flatnonzero((scores < 0) | (scores > 1))
+    if len(outside):
+        said.append(
+            f"{len(outside)} of {len(scores)} scores lie outside 0 to 1, first {scores[outside[0]]:g}: wanted are "
+            "image id, score, xmin, ymin, xmax, ymax, in this order"
+        )
+    turned = (boxes[:, 0] > boxes[:, 2]) | (boxes[:, 1] > boxes[:, 3])
+    if turned.any():
+        shown = " ".join(f"{x:g}" for x in boxes[turned.argmax()])
+        said.append(
+            f"{int(turned.sum())} of {len(boxes)} boxes have exchanged corners and find nothing, first {shown}: "
+            "wanted are xmin, ymin, xmax, ymax, not width and height"
+        )
+    return said
+
+
 def _is_finite(word: str) -> bool:
     try:
         return bool(np.isfinite(float(word)))

@@ -2,15 +2,19 @@
 
 Training shows every photograph hundreds of times; decoding it each time costs more than everything else
 the CPU has to do. A store is a folder of two files: `photographs.u8`, all pixels one after the other,
-RGB, row by row, and `index.json`, which says whose pixels lie where.
+RGB, row by row, and `index.json`, which says whose pixels lie where, and what the files were like when they were
+decoded. A store is never older than its source: a file of another size or time is read, and decoded again if its
+content is another.
 """
 
+import contextlib
 import glob
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,12 +27,16 @@ from ssdlib.data.voc import VOCError, read_photograph
 from ssdlib.records import Example
 
 PIXELS, INDEX = "photographs.u8", "index.json"
-FORMAT = 1
+FORMAT = 2
 KEPT_EVERY = 500  # photographs; a killed build loses at most so many, a few seconds of decoding
 
 
 class StoreError(ValueError):
     """A store can't serve the data set it was asked for."""
+
+
+class BadPhotograph(StoreError):
+    """A photograph isn't of the size that its annotation states."""
 
 
 class Jpegs:
@@ -44,24 +52,47 @@ class Jpegs:
         return read_photograph(*self.paths[i])
 
 
+@dataclass(frozen=True)
+class Row:
+    """One photograph in an index: what it is called, how large it is, and the file as it was when it was decoded."""
+
+    name: str
+    width: int
+    height: int
+    bytes: int
+    modified: int  # ns, as the file system says
+    content: str  # SHA-256
+
+    def is_of(self, example: Example) -> bool:
+        """Are these the pixels of the example's file as it is now? Its content is read if size or time differ."""
+        if (self.name, self.width, self.height) != (_name(example), *example.size):
+            return False
+        now = _stat(example.path)
+        return self.bytes == now.st_size and (
+            self.modified == now.st_mtime_ns or self.content == _content(example.path)
+        )
+
+
 class Store:
     """Photographs from a store folder: `Store(folder, examples)[i]` is (H, W, 3) uint8, RGB, not copied.
 
-    Raises StoreError if the folder was made for other photographs.
+    Raises StoreError if the folder was made for other photographs, or for what their files held before.
     """
 
-    def __init__(self, folder: Path, examples: Sequence[Example]):
+    def __init__(self, folder: Path, examples: Sequence[Example], news: str = ""):
+        self.news = news  # what was decoded to bring it up to date, in words
         self.sizes = [list(example.size) for example in examples]
-        if _read_index(folder) != (fingerprint(examples), self.sizes):
+        rows = _read_index(folder)
+        if len(rows) != len(examples) or not all(r.is_of(e) for r, e in zip(rows, examples, strict=True)):
             raise StoreError(
-                f"{folder}: a store of photographs that differ from the {len(examples)} asked for "
-                "(names, sizes, bytes on disk or order); delete the folder to have it built again"
+                f"{folder}: a store of photographs that differ from the {len(examples)} asked for (names, sizes, "
+                "content or order); open_store brings it up to date"
             )
         self.starts = _starts(self.sizes)
         pixels, wanted = folder / PIXELS, int(self.starts[-1])
         found = pixels.stat().st_size if pixels.is_file() else 0
         if found != wanted:
-            raise StoreError(f"{pixels}: {found} bytes, wanted {wanted}; delete {folder} to rebuild it")
+            raise StoreError(f"{pixels}: {found} bytes, wanted {wanted}; open_store builds it again")
         # copy-on-write: torch wants writable memory, the file must never change
         self.pixels = torch.from_numpy(np.memmap(pixels, dtype=np.uint8, mode="c"))
 
@@ -74,15 +105,33 @@ class Store:
 
 
 def open_store(folder: Path, examples: Sequence[Example], progress: Callable = lambda x, **_: x) -> Store:
-    """The store in `folder`, built first if there is none. `progress` may be tqdm."""
+    """The store in `folder`, built if there is none and brought up to date if photographs came, went or changed, or
+    if it is damaged. `progress` may be tqdm.
+
+    Raises StoreError if the folder holds anything but a store: it isn't ours to replace.
+    """
     folder = Path(folder)
     if not folder.exists():
         build_store(folder, examples, progress)
-    return Store(folder, examples)
+        return Store(folder, examples)
+    try:
+        opened = Store(folder, examples)
+    except StoreError:
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+        if strange := {n for n in names if n not in (PIXELS, INDEX) and not n.startswith(f"{INDEX}.part-")}:
+            raise StoreError(
+                f"{folder}: holds {min(strange)}, so it is no store; wanted a folder of its own, named by --store"
+            ) from None
+        kept = build_store(folder, examples, progress)
+        words = f"{folder}: {len(examples) - kept} photographs decoded anew, {kept} kept as they were"
+        return Store(folder, examples, words)
+    _refresh(folder, examples)
+    return opened
 
 
-def build_store(folder: Path, examples: Sequence[Example], progress: Callable = lambda x, **_: x) -> None:
-    """Decode every photograph into `folder`, which appears only when it is complete.
+def build_store(folder: Path, examples: Sequence[Example], progress: Callable = lambda x, **_: x) -> int:
+    """Decode every photograph into `folder`, which appears, or takes the place of an older store, only when it is
+    complete. -> how many the older store had already.
 
     A build stopped at any instant leaves a folder `NAME.part-...` beside it, and the same call goes on from there.
     Raises StoreError before anything is written if the disk is too small; StoreError or VOCError, leaving nothing,
@@ -90,8 +139,9 @@ def build_store(folder: Path, examples: Sequence[Example], progress: Callable = 
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    require_space({folder: examples})
-    part, index, starts, done = _plan(folder, examples)
+    _require_space({folder: examples})
+    part, rows, starts = _plan(folder, examples)
+    older, done, kept = Older(folder), len(rows), 0
     part.mkdir(exist_ok=True)
     try:
         (part / PIXELS).touch()
@@ -100,11 +150,17 @@ def build_store(folder: Path, examples: Sequence[Example], progress: Callable = 
             file.seek(starts[done])
             todo = progress(examples[done:], desc="decoding", initial=done, total=len(examples))
             for count, example in enumerate(todo, done + 1):
-                file.write(checked_photograph(example).numpy().tobytes())
+                row, pixels = older.find(example)
+                kept += pixels is not None
+                if pixels is None:
+                    row = _row(example)  # before decoding: if the file changes now, the next look sees it
+                    pixels = checked_photograph(example).numpy()
+                file.write(pixels.tobytes())
+                rows.append(row)
                 if count % KEPT_EVERY == 0:
-                    _keep(part, file, index | {"done": count})
-            _keep(part, file, index)
-        part.rename(folder)
+                    _keep(part, file, rows)
+            _keep(part, file, rows)
+        _put_in_place(part, folder)
     except OSError:
         if not folder.exists():  # otherwise another process was faster; the caller checks what it made
             raise
@@ -113,8 +169,48 @@ def build_store(folder: Path, examples: Sequence[Example], progress: Callable = 
         raise
     for left in folder.glob(f"{INDEX}.part-*"):  # by a build stopped while it noted its progress
         left.unlink(missing_ok=True)
-    for left in folder.parent.glob(f"{glob.escape(folder.name)}.part-*"):  # by one not taken up again
-        shutil.rmtree(left, ignore_errors=True)
+    for mark in ("part", "old"):
+        for left in folder.parent.glob(f"{glob.escape(folder.name)}.{mark}-*"):  # by one not taken up again
+            shutil.rmtree(left, ignore_errors=True)
+    return kept
+
+
+class Older:
+    """What a store that is to be replaced can give to the new one."""
+
+    def __init__(self, folder: Path):
+        self.rows: dict[str, tuple[Row, int]] = {}
+        self.pixels = np.zeros(0, dtype=np.uint8)
+        try:
+            rows = _read_index(folder)
+            starts = _starts([(row.width, row.height) for row in rows])
+            if (folder / PIXELS).stat().st_size == starts[-1] > 0:
+                self.pixels = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r")
+                self.rows = {row.name: (row, int(start)) for row, start in zip(rows, starts, strict=False)}
+        except (StoreError, OSError):
+            pass  # none there, or a damaged one: everything is decoded
+
+    def find(self, example: Example) -> tuple[Row, np.ndarray | None]:
+        """The row and the pixels of an example whose file hasn't changed; None instead of pixels if it has."""
+        row, start = self.rows.get(_name(example), (None, 0))
+        if row is None or not row.is_of(example):
+            return row, None
+        size = 3 * row.width * row.height
+        return replace(row, modified=_stat(example.path).st_mtime_ns), self.pixels[start : start + size]
+
+
+def _put_in_place(part: Path, folder: Path) -> None:
+    """Rename a finished build. An older store goes aside first: a folder can't be renamed onto one that isn't empty,
+    and whoever has the older one open keeps its pixels."""
+    old = folder.with_name(f"{folder.name}.old-{os.getpid()}")
+    if folder.exists() and (part / INDEX).exists():
+        folder.rename(old)
+    try:
+        part.rename(folder)
+    except OSError:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
 
 
 def beside(devkit: Path) -> Path:
@@ -124,10 +220,14 @@ def beside(devkit: Path) -> Path:
 
 def require_space(wanted: dict[Path, Sequence[Example]]) -> None:
     """Raise StoreError if what is still to be written of the wanted stores (folder -> examples) exceeds the disk."""
-    plans = [_plan(folder, examples) for folder, examples in wanted.items() if not folder.exists()]
-    needed = sum(int(starts[-1] - starts[done]) for _, _, starts, done in plans)
-    there = next(parent for parent in next(iter(wanted)).absolute().parents if parent.exists())
-    if needed > (free := shutil.disk_usage(there).free):
+    _require_space({folder: examples for folder, examples in wanted.items() if not folder.exists()})
+
+
+def _require_space(wanted: dict[Path, Sequence[Example]]) -> None:
+    plans = [_plan(folder, examples) for folder, examples in wanted.items()]
+    needed = sum(int(starts[-1] - starts[len(rows)]) for _, rows, starts in plans)
+    there = next((p for folder in wanted for p in folder.absolute().parents if p.exists()), None)
+    if there is not None and needed > (free := shutil.disk_usage(there).free):
         names = ", ".join(map(str, wanted))
         raise StoreError(f"{names}: needs {needed / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB free")
 
@@ -138,21 +238,36 @@ def checked_photograph(example: Example) -> Tensor:
     height, width, _ = photograph.shape
     if (width, height) != example.size:
         wanted = "x".join(map(str, example.size))
-        raise StoreError(f"{example.path}: {width}x{height} px; its annotation says {wanted}")
+        raise BadPhotograph(f"{example.path}: {width}x{height} px; its annotation says {wanted}")
     return photograph
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
     """Changes when a photograph comes, goes, moves in the order or is replaced by one of another length."""
-    text = "\n".join(
-        f"{e.path.parent.parent.name} {e.image_id} {_bytes(e.path)}{' upright' * e.upright}" for e in examples
-    )
+    text = "\n".join(f"{_name(e)} {_stat(e.path).st_size}" for e in examples)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _bytes(path: Path) -> int:
+def _name(example: Example) -> str:
+    return f"{example.path.parent.parent.name} {example.image_id}{' upright' * example.upright}"
+
+
+def _row(example: Example) -> Row:
+    now = _stat(example.path)
+    return Row(_name(example), *example.size, now.st_size, now.st_mtime_ns, _content(example.path))
+
+
+def _content(path: Path) -> str:
     try:
-        return path.stat().st_size
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""  # decoding will say why
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
     except FileNotFoundError:
         raise StoreError(f"{path}: not there; the image list names it") from None
 
@@ -162,37 +277,59 @@ def _starts(sizes: Sequence[Sequence[int]]) -> np.ndarray:
     return np.cumsum([0] + [3 * width * height for width, height in sizes], dtype=np.int64)
 
 
-def _plan(folder: Path, examples: Sequence[Example]) -> tuple[Path, dict, np.ndarray, int]:
-    """-> folder of an unfinished build, index of the finished one, `_starts`, photographs that can be kept."""
-    marks = fingerprint(examples)
-    index = {"format": FORMAT, "fingerprint": marks, "sizes": [list(e.size) for e in examples]}
-    part, starts = folder.with_name(f"{folder.name}.part-{marks[:12]}"), _starts(index["sizes"])
+def _plan(folder: Path, examples: Sequence[Example]) -> tuple[Path, list[Row], np.ndarray]:
+    """-> folder of an unfinished build, the rows of it that can be kept, `_starts`."""
+    part, starts = (
+        folder.with_name(f"{folder.name}.part-{fingerprint(examples)[:12]}"),
+        _starts([e.size for e in examples]),
+    )
     try:
-        note = json.loads((part / INDEX).read_text())
-        done = note.pop("done", len(examples))  # without: all is there, only the renaming was missed
-        whole = (part / PIXELS).stat().st_size >= starts[done]
-    except (OSError, ValueError):
-        return part, index, starts, 0
-    return part, index, starts, done if whole and note == index else 0
+        rows = _read_index(part)
+        whole = (part / PIXELS).stat().st_size >= starts[len(rows)]
+        sound = whole and all(row.is_of(e) for row, e in zip(rows, examples, strict=False))
+    except (OSError, StoreError, IndexError):
+        return part, [], starts
+    return part, rows if sound else [], starts
 
 
-def _keep(part: Path, file: BinaryIO, index: dict) -> None:
+def _keep(part: Path, file: BinaryIO, rows: Sequence[Row]) -> None:
     """Note how far the pixels have come, after they have reached the disk: a power cut makes no holes."""
     file.flush()
     os.fsync(file.fileno())
-    files.write_whole(part / INDEX, json.dumps(index).encode())
+    _write_index(part, rows)
 
 
-def _read_index(folder: Path) -> tuple[str, list]:
-    """-> fingerprint and sizes of the photographs in a store, whatever they are: who asks compares them."""
+def _write_index(folder: Path, rows: Sequence[Row]) -> None:
+    index = {"format": FORMAT, "photographs": [list(vars(row).values()) for row in rows]}
+    files.write_whole(folder / INDEX, json.dumps(index).encode())
+
+
+def _refresh(folder: Path, examples: Sequence[Example]) -> None:
+    """Note new times of files whose content is the old one, so that it isn't read again, where one may write."""
+    rows = _read_index(folder)
+    times = [_stat(example.path).st_mtime_ns for example in examples]
+    if [row.modified for row in rows] != times:
+        with contextlib.suppress(OSError):
+            _write_index(folder, [replace(r, modified=t) for r, t in zip(rows, times, strict=True)])
+
+
+def _read_index(folder: Path) -> list[Row]:
+    """-> what a store says of its photographs, whatever they are: who asks compares."""
     path = Path(folder) / INDEX
     try:
         index = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(
-            f"{path}: {error}; wanted the index of a store, delete {folder} to rebuild it"
+            f"{path}: {error}; wanted the index of a store, open_store builds it again"
         ) from None
-    complete = isinstance(index, dict) and {"fingerprint", "sizes"} <= index.keys()
-    if not complete or index.get("format") != FORMAT:
-        raise StoreError(f"{path}: not a store of format {FORMAT}; delete {folder} to have it built again")
-    return index["fingerprint"], index["sizes"]
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise StoreError(f"{path}: not a store of format {FORMAT}; open_store builds it again")
+    try:
+        rows = [Row(*row) for row in index["photographs"]]
+        sound = all(type(n) is int and n >= 0 for r in rows for n in (r.width, r.height, r.bytes, r.modified))
+        sound = sound and all(isinstance(text, str) for r in rows for text in (r.name, r.content))
+    except (TypeError, KeyError):
+        sound = False
+    if not sound:
+        raise StoreError(f"{path}: an index without its photographs; open_store builds it again")
+    return rows

@@ -34,6 +34,25 @@ class VOCError(ValueError):
     """Something on disk isn't as VOC promises. The message names the file, what was found, what was wanted."""
 
 
+class PhotographError(VOCError):
+    """A photograph can't be decoded."""
+
+
+def refused_name(classes: Sequence[str]) -> str:
+    """Why no network can be trained on classes of these names, or "". Names of classes become names of files, and two
+    that differ in case alone are nearly always a slip."""
+    seen: dict[str, str] = {}
+    for name in classes:
+        if name != name.strip() or not name.isprintable() or set(name) & set("/\\:") or not name:
+            return f"{name!r}; wanted a name without / \\ : and spaces around it"
+        if name.casefold() == "background":
+            return f"{name!r}; it is class 0 always, wanted the objects' names only"
+        if name.casefold() in seen:
+            return f"{seen[name.casefold()]!r} and {name!r}; wanted each name once"
+        seen[name.casefold()] = name
+    return ""
+
+
 def split_name(name: str) -> tuple[str, str]:
     """ "2007-trainval" -> ("2007", "trainval")."""
     match = re.fullmatch(r"(\d{4})-(\w+)", name)
@@ -138,7 +157,7 @@ def read_example(
 
 
 def read_photograph(path: Path, upright: bool = False) -> torch.Tensor:
-    """Decode a picture: (H, W, 3) uint8 RGB. Raises VOCError naming the file if it can't be decoded.
+    """Decode a picture: (H, W, 3) uint8 RGB. Raises PhotographError naming the file if it can't be decoded.
 
     `upright` turns a picture as its camera noted (EXIF); annotations count pixels as they are stored.
     """
@@ -150,7 +169,17 @@ def read_photograph(path: Path, upright: bool = False) -> torch.Tensor:
             return torch.from_numpy(np.array(image.convert("RGB")))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise VOCError(f"{path}: {said or 'unreadable'}; wanted a complete picture") from error
+        raise PhotographError(f"{path}: {said or 'unreadable'}; wanted a complete picture") from error
+
+
+def frame_count(path: Path) -> int:
+    """How many pictures are to be shown in a file, of which `read_photograph` takes the first; 1 where there is no
+    telling. Two JPEGs in one file (MPO) are one picture with something beside it."""
+    try:
+        with Image.open(path, formats=PICTURES) as image:
+            return getattr(image, "n_frames", 1) if image.format in ("GIF", "TIFF", "WEBP", "PNG") else 1
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+        return 1
 
 
 class _Plain(ET.TreeBuilder):

@@ -22,29 +22,32 @@ of the background, and of classes that both know by name, are taken; the rows of
 only what has the shape that is wanted, so the new network must have the width and the kind of the old one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ssdlib import coding
 from ssdlib.anchors import SSD300_ANCHORS, AnchorSpec, default_boxes
-from ssdlib.interop import weights
+from ssdlib.files import checked
 from ssdlib.interop.weights import (
     SOURCES,
     WeightsError,
+    contents,
     from_keras,
     from_state,
+    from_vgg16,
     is_hdf5,
     num_classes_of,
-    read_file,
     refuse_broken,
+    state_in,
 )
 from ssdlib.model import SSD300
 from ssdlib.records import CLASSES, Predictions
-from ssdlib.training.runs import RunConfig, RunError, load_run, network_of
+from ssdlib.training.runs import RunConfig, RunError, load_run, network_of, run_in
 
 # 7, 15, 33, 51, 69, 87, 105 percent of the canvas: torchvision's, chosen for the smaller objects of COCO
 COCO_ANCHORS = AnchorSpec(first_percent=7, percent_range=(15, 90))
@@ -59,6 +62,12 @@ COCO_NAMES = {
     "tvmonitor": "tv",
 }
 
+# what is said of a VGG16, by where its convolutions come from
+CAFFES = "taken for Caffe's (inputs 0..255 minus the mean)"
+TORCHVISIONS = "its inputs' mean and deviation folded into conv1_1, fc6 and fc7 thinned out"
+
+RANDOM = "; fc6 and fc7 are random, scaled to outputs of unit deviation"
+
 SEVENTH_HEADS = ("loc.6.weight", "box_head.predictor.reg_headers.6.weight")  # which SSD512 has
 
 
@@ -71,6 +80,7 @@ class Published:
     spec: AnchorSpec  # of the anchors it was trained with
     clip_anchors: str  # what was done to those that cross the border, see `anchors.default_boxes`
     source: str  # the program that saved it
+    taken_off: str = ""  # in words, what was around the weights, see `weights.state_in`
 
     def __str__(self) -> str:
         classes = (
@@ -79,8 +89,29 @@ class Published:
         scales = ", ".join(map(str, self.spec.percents))
         return (
             f"SSD300 by {self.source}; classes: {classes}; "
-            f"anchors: {scales} percent, clipped: {self.clip_anchors}"
+            f"anchors: {scales} percent, clipped: {self.clip_anchors}{_in_brackets(self.taken_off)}"
         )
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A VGG16, to start training from."""
+
+    state: dict[str, Tensor]  # of our layers conv1_1 ... conv5_3, or to fc7
+    note: str  # what its inputs are taken for, and what was done about it
+    taken_off: str = ""
+
+    def __str__(self) -> str:
+        last = "fc7" if "body.fc6.0.weight" in self.state else "conv5_3"
+        return f"conv1_1 ... {last} of a VGG16{_in_brackets(self.taken_off)}, {self.note}"
+
+
+class Run(NamedTuple):
+    """A run of this library, or a checkpoint of one."""
+
+    model: SSD300  # in eval mode, on the CPU
+    config: RunConfig
+    step: int
 
 
 class Translated(nn.Module):
@@ -112,29 +143,49 @@ class Translated(nn.Module):
 
 
 def load_detector(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, RunConfig, str]:
-    """Network in eval mode, settings and a description of any checkpoint: a run of ours, or what `read` reads.
+    """Network in eval mode, settings and a description of any checkpoint: a run of ours, or another's SSD300.
 
     Its predictions are about `default_boxes()` and the classes of its settings, VOC's for others' files. A foreign
-    network computes in float32, as it did at home. What a file is shows in its content, not in name or suffix.
+    network computes in float32, as it did at home.
+    """
+    found = read_weights(path)
+    if isinstance(found, Backbone):
+        raise WeightsError(
+            f"{path}: {found}, which detects nothing by itself; wanted an SSD300. To train one from it: train --init"
+        )
+    if isinstance(found, Run):
+        model = found.model.to(device, memory_format=torch.channels_last)
+        return model, found.config, f"a run of this library, step {found.step}"
+    model = network(found).to(device, memory_format=torch.channels_last)
+    return model, RunConfig(precision="float32"), str(found)
+
+
+def read_weights(path: Path) -> Run | Published | Backbone:
+    """What a folder or file of weights holds, recognised by its content, not by name or suffix.
+
+    A run of this library; an SSD300 that ssd_keras (HDF5), torchvision, amdegroot or lufficc saved; or a VGG16. The
+    file is read once. Raises WeightsError, CheckpointError or RunError in one sentence that names the file, what is
+    wrong with it and what was wanted.
     """
     path = Path(path)
-    if not path.is_file() or _is_ours(path):
-        model, config, step = load_run(path, device)
-        return model, config, f"a run of this library, step {step}"
-    published = read_published(path)
-    model = network(published).to(device, memory_format=torch.channels_last)
-    return model, RunConfig(precision="float32"), str(published)
-
-
-def read_published(path: Path) -> Published:
-    """What ssd_keras (HDF5), torchvision, amdegroot or lufficc (.pth) saved, recognised by its content.
-
-    Raises WeightsError that names the file, what is wrong with it and what was wanted.
-    """
-    if is_hdf5(path):
-        state, source, clip = from_keras(path), "ssd_keras", "none"
+    if path.is_dir():
+        return Run(*load_run(path))
+    if not path.exists():
+        raise WeightsError(f"{path}: not there; wanted a run's folder or a file of weights")
+    if path.is_file() and is_hdf5(path):
+        state, taken_off = from_keras(path), ""
+        if "conf.conv4_3.bias" not in state:
+            refuse_broken(state, path)
+            return Backbone(state, f"{CAFFES}, BGR turned into RGB")
+        source, clip = "ssd_keras", "none"
     else:
-        state, source, clip = _by_pytorch(path)
+        whole = contents(path)
+        theirs, taken_off = state_in(whole, path)
+        if "conv4_3_norm.weight" in theirs:
+            return Run(*run_in(_ours(whole, path), path))
+        if not any(mark in theirs for mark, _ in SOURCES.values()):
+            return _backbone(theirs, taken_off, path)
+        state, source, clip = _by_pytorch(theirs, path)
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     try:
         classes = _classes(source, num_classes_of(shapes))
@@ -142,9 +193,8 @@ def read_published(path: Path) -> Published:
         raise WeightsError(f"{path}: {source}'s names, but {error}") from None
     state = {name: value.float() for name, value in state.items()}
     refuse_broken(state, path)
-    return Published(
-        state, classes, COCO_ANCHORS if source == "torchvision" else SSD300_ANCHORS, clip, source
-    )
+    spec = COCO_ANCHORS if source == "torchvision" else SSD300_ANCHORS
+    return Published(state, classes, spec, clip, source, taken_off)
 
 
 def network(published: Published) -> nn.Module:
@@ -158,13 +208,30 @@ def network(published: Published) -> nn.Module:
     return Translated(model, anchors, published.classes).eval()
 
 
-def _is_ours(path: Path) -> bool:
-    return not is_hdf5(path) and "conv4_3_norm.weight" in read_file(path)
+def _ours(whole: Any, path: Path) -> dict[str, Any]:
+    """A checkpoint of this library, from a file whose weights have the names of our network."""
+    if not (isinstance(whole, dict) and "format" in whole):
+        raise WeightsError(
+            f"{path}: weights of this library's network without their settings (classes, width ...); "
+            "wanted the run's folder, or a checkpoint.pt or best.pt in it"
+        )
+    return checked(whole, path)
 
 
-def _by_pytorch(path: Path) -> tuple[dict[str, Tensor], str, str]:
-    """State, source and clip of a .pth file."""
-    theirs = read_file(path)
+def _backbone(theirs: Mapping[str, Tensor], taken_off: str, path: Path) -> Backbone:
+    """A VGG16 from a file of PyTorch's that has no mark of a whole SSD300."""
+    try:
+        state = from_vgg16(theirs)
+    except WeightsError as error:
+        known = f"an SSD300 by {', '.join(SOURCES)}, or a run of this library"
+        raise WeightsError(f"{path}: {error}, {known}") from None
+    refuse_broken(state, path)
+    thinned = "classifier.0.weight" in theirs and "body.fc6.0.weight" in state
+    return Backbone(state, TORCHVISIONS if thinned else CAFFES, taken_off)
+
+
+def _by_pytorch(theirs: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Tensor], str, str]:
+    """Our state, source and clip, from the names of one of `SOURCES`."""
     seventh = [name for name in SEVENTH_HEADS if name in theirs]
     if seventh:
         raise WeightsError(f"{path}: SSD512 (it has {seventh[0]}); wanted SSD300")
@@ -186,6 +253,10 @@ def _classes(source: str, num_classes: int) -> tuple[str, ...]:
     return tuple(SSD300_VGG16_Weights.COCO_V1.meta["categories"])
 
 
+def _in_brackets(words: str) -> str:
+    return f" ({words})" if words else ""
+
+
 def _place(name: str, classes: tuple[str, ...]) -> int:
     """Where a class of VOC stands among others."""
     return classes.index(name if name in classes else COCO_NAMES[name])
@@ -194,33 +265,22 @@ def _place(name: str, classes: tuple[str, ...]) -> int:
 def starting_weights(path: Path, config: RunConfig) -> tuple[dict[str, Tensor], str]:
     """A state for a run with these settings, and a sentence on what was taken from where.
 
-    `path` is a run of this library or its checkpoint, an SSD300 that `published` reads, or a VGG16. Raises
+    `path` is a run of this library or its checkpoint, an SSD300 that `read_weights` knows, or a VGG16. Raises
     WeightsError, RunError or CheckpointError in one sentence if it is none of these or doesn't fit.
     """
-    path = Path(path)
-    theirs = {} if path.is_dir() or _is_hdf5(path) else weights.read_file(path)
-    if path.is_dir() or "conv4_3_norm.weight" in theirs:
-        model, old, step = load_run(path)
-        weights.refuse_broken(model.state_dict(), path)
-        return _from(model.state_dict(), old.classes, config, f"{path}, step {step}")
-    if theirs and not any(mark in theirs for mark, _ in weights.SOURCES.values()):
-        try:
-            state = weights.from_vgg16(theirs)
-        except weights.WeightsError as error:
-            raise weights.WeightsError(f"{path}: {error}, an SSD300 or a run of this library") from None
-        weights.refuse_broken(state, path)
-        if "body.fc6.0.weight" in state:
-            return state, f"{path}: conv1_1 ... fc7 of a VGG16"
-        return state, (
-            f"{path}: conv1_1 ... conv5_3 of a VGG16, taken for Caffe's (inputs 0..255 minus the mean); "
-            "fc6 and fc7 are random, scaled to outputs of unit deviation"
-        )
-    found = read_published(path)
+    found = read_weights(path)
+    if isinstance(found, Run):
+        refuse_broken(found.model.state_dict(), path)
+        return _from(found.model.state_dict(), found.config.classes, config, f"{path}, step {found.step}")
+    if isinstance(found, Backbone):
+        rest = "" if "body.fc6.0.weight" in found.state else RANDOM
+        return found.state, f"{path}: {found}{rest}"
     state = found.state
     if not torch.equal(default_boxes(found.spec, found.clip_anchors), default_boxes()):
         # offsets from other anchors: what they learned about positions would be wrong here
         state = {name: value for name, value in state.items() if not name.startswith(("loc.", "conf."))}
-    return _from(state, found.classes[1:], config, f"{path}, {found.source}")
+    taken_off = f" ({found.taken_off})" if found.taken_off else ""
+    return _from(state, found.classes[1:], config, f"{path}, {found.source}{taken_off}")
 
 
 def take(
@@ -271,7 +331,3 @@ def _from(
     else:
         heads = "no heads"
     return take(state, old, config.classes, fresh), f"{where}: body, {heads}"
-
-
-def _is_hdf5(path: Path) -> bool:
-    return path.is_file() and is_hdf5(path)

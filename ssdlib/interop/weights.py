@@ -1,21 +1,28 @@
 """Checkpoints that others published -> the state of our network.
 
 Every known program keeps the same tensors under names of its own (the tables below). The programs in PyTorch
-take RGB and keep kernels as OIHW, so that reading one is renaming (`keras_file` reads what isn't). The anchors a
+take RGB and keep kernels as OIHW, so that reading one is renaming (`from_keras` reads what isn't). The anchors a
 file was trained with differ, and `SOURCES` says which `clip` of `anchors.default_boxes` belongs to it; what else a
 whole detector needs is in `published`.
 
-What ssd_keras saved as HDF5 -> the state of our network.
+What ssd_keras and Keras saved as HDF5 -> the state of our network.
 
 Its layers have the names of Caffe, as ours do, its kernels are (height, width, inputs, outputs), and its first
 layer takes BGR, into which the network turns RGB itself (models/keras_ssd300.py). Files of both kinds are read: the
 weights alone (`save_weights`), and a full model, which keeps the same under `model_weights`.
+
+VGG16, to start training from, comes in three layouts, all of them with Caffe's weights, for BGR minus the mean:
+    conv1_1 ... fc7                  what ssd_keras starts from (VGG_ILSVRC_16_layers_fc_reduced.h5)
+    block1_conv1 ... block5_conv3    Keras's own (vgg16_..._notop.h5), with fc1 and fc2 if it has its top
+    layers/conv2d ... conv2d_12      the same by `save_weights` of Keras 3 (.weights.h5): layers of a kind are counted
 
 Only arrays are read. A full model also carries `model_config` with the byte code of its Lambda layers, which Keras
 would run; nothing here looks at it. So the file can't say either whether it was built with settings other than the
 program's own: BGR inside, anchors unclipped.
 """
 
+import argparse
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +44,12 @@ SOURCES = {
     "lufficc": ("backbone.l2_norm.weight", "center"),
 }
 
+# keys under which programs keep the weights, beside optimisers and step counts
+WRAPPERS = ("state_dict", "model_state_dict", "weight", "model")
+
+# put before every name by DataParallel and its successors, by Lightning, by torch.compile
+PREFIXES = ("module.", "model.", "_orig_mod.")
+
 NUM_CLASSES = (21, 91)  # VOC's, and COCO's as torchvision counts them; no others have an order known here
 
 # what a wrong file begins with, for those who find one at midnight
@@ -46,6 +59,10 @@ BEGINNINGS = {
     b"\x89PNG": "a PNG picture",
     b"<": "a web page, perhaps that of a download",
     b"version https://git-lfs": "a Git LFS pointer without its file",
+}
+SUFFIXES = {  # asked where the content says nothing: both are protocol buffers
+    ".caffemodel": "Caffe's own format, which isn't read",
+    ".onnx": "an exported network (ONNX), which no longer holds weights by name",
 }
 
 
@@ -109,20 +126,69 @@ def refuse_broken(state: Mapping[str, Tensor], path: Path) -> None:
             )
 
 
-def read_file(path: Path) -> Mapping[str, Tensor]:
-    """A state from a .pth file. Nothing but tensors is unpickled; a wrapper {"model": state} is taken off."""
+def read_file(path: Path) -> dict[str, Tensor]:
+    """The state in a file of weights: `state_in` of its `contents`."""
+    return state_in(contents(path), path)[0]
+
+
+def contents(path: Path) -> Any:
+    """What a file of PyTorch or of safetensors holds, on the CPU.
+
+    Only tensors and plain values are ever made of it, and an argparse.Namespace, in which torchvision's reference
+    scripts keep their settings beside the weights: it is a bag of values and runs nothing. Raises WeightsError that
+    names the file, what it is, and where possible the way to something that can be read.
+    """
+    path = Path(path)
+    if path.is_file() and _is_safetensors(path):
+        return _from_safetensors(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path}: not there; wanted a file of weights") from None
     except Exception as error:  # torch raises whatever the broken file provokes, and advises to trust it
-        raise WeightsError(f"{path}: {_beginning(path, error)}; wanted tensors saved by PyTorch") from error
-    state = state.get("model", state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+        raise WeightsError(f"{path}: {_reason(path, error)}") from error
+
+
+def state_in(found: Any, path: Path) -> tuple[dict[str, Tensor], str]:
+    """The weights by name, float32, in the `contents` of a file, and in words what was taken off them ("" = nothing).
+
+    Programs keep them under a key (`WRAPPERS`, one in another at most), with a prefix before each name (`PREFIXES`,
+    several in a row perhaps), in half precision.
+    """
+    taken_off: list[str] = []
+    for _ in range(2):
+        keys = [key for key in WRAPPERS if isinstance(found, Mapping) and _leads_to_tensors(found.get(key))]
+        if len(keys) > 1:
+            raise WeightsError(
+                f"{path}: holds weights under {' and under '.join(keys)}, and which are meant isn't known; "
+                f"wanted one of them: torch.save(torch.load(FILE)['{keys[0]}'], 'weights.pth')"
+            )
+        if keys:
+            found = found[keys[0]]
+            taken_off.append(f"under {keys[0]}")
+    if not isinstance(found, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()
     ):
-        raise WeightsError(f"{path}: holds {type(state).__name__}; wanted tensors by name")
-    return state
+        what = ", ".join(ascii(key)[:40] for key in list(found)[:3]) if isinstance(found, Mapping) else ""
+        raise WeightsError(
+            f"{path}: holds {type(found).__name__}{f' with {what}' if what else ''}; "
+            f"wanted tensors by name, alone or under {', '.join(WRAPPERS)}"
+        )
+    bare = {name: re.sub(f"^({'|'.join(map(re.escape, PREFIXES))})+", "", name) for name in found}
+    twice = [name for name, short in bare.items() if short != name and short in found]
+    if twice:
+        raise WeightsError(
+            f"{path}: has both {twice[0]} and {bare[twice[0]]}; wanted the weights of one network"
+        )
+    taken_off += sorted(
+        {f"without {name.removesuffix(short)}" for name, short in bare.items() if short != name}
+    )
+    other = {value.dtype for value in found.values() if value.is_floating_point()} - {torch.float32}
+    taken_off += sorted(f"{str(dtype).removeprefix('torch.')} made float32" for dtype in other)
+    return {
+        bare[name]: value.float() if value.is_floating_point() else value for name, value in found.items()
+    }, ", ".join(taken_off)
 
 
 def num_classes_of(shapes: Mapping[str, tuple[int, ...]]) -> int:
@@ -180,15 +246,66 @@ def _renamed(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str,
     return {ours: state[theirs].clone() for ours, theirs in wanted.items()}
 
 
-def _beginning(path: Path, error: Exception) -> str:
-    """What a file is that torch can't load, judged by its first bytes."""
+def _leads_to_tensors(value: Any) -> bool:
+    """Whether a wrapper holds tensors, or another one that may."""
+    return isinstance(value, Mapping) and any(
+        isinstance(one, Tensor) or (key in WRAPPERS and isinstance(one, Mapping))
+        for key, one in value.items()
+    )
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """What a file is that torch can't or won't load, and what was wanted."""
+    wanted = "wanted tensors saved by PyTorch"
+    save = "torch.save(model.state_dict(), 'weights.pth')"
     try:
         with open(path, "rb") as file:
             head = file.read(32)
+            file.seek(max(0, path.stat().st_size - 65_536))
+            tail = file.read()  # where a zip archive lists its files
     except OSError as cause:
-        return cause.strerror or type(cause).__name__
-    known = [what for bytes_, what in BEGINNINGS.items() if head.startswith(bytes_)]
-    return known[0] if known else f"broken, or no file of tensors ({type(error).__name__})"
+        return f"{cause.strerror or type(cause).__name__}; {wanted}"
+    for beginning, what in BEGINNINGS.items():
+        if head.startswith(beginning):
+            return f"{what}; {wanted}"
+    if "TorchScript" in str(error):
+        return f"a TorchScript program; wanted its weights: model = torch.jit.load(FILE), {save}"
+    if head.startswith(b"PK") and b"model.weights.h5" in tail:
+        return "a whole model of Keras; wanted its weights: model.save_weights('vgg16.weights.h5')"
+    pickled = re.search(r"GLOBAL ([\w.]+)", str(error), re.ASCII)
+    if pickled:
+        return (
+            f"holds a pickled {pickled[1][:80]}, and opening that would run code of the file's; "
+            f"wanted the weights alone, saved where that is at home: {save}"
+        )
+    if head[:2] in (b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        return (
+            "holds a pickled object that PyTorch didn't save, and opening that would run code of the file's; "
+            f"wanted the weights alone, saved where it is at home: {save}"
+        )
+    if path.suffix in SUFFIXES:
+        return f"{SUFFIXES[path.suffix]}; wanted a run or a network that PyTorch or Keras saved"
+    return f"broken, or no file of tensors ({type(error).__name__}); {wanted}"
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do: eight bytes with the length of a header, and the header, in JSON."""
+    with open(path, "rb") as file:
+        head = file.read(9)
+    return head[8:] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8
+
+
+def _from_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file  # here, because not everybody has such a file
+    except ImportError:
+        raise WeightsError(f"{path}: a safetensors file; to read it, pip install safetensors") from None
+    try:
+        return load_file(path)
+    except Exception as error:  # the package has errors of its own
+        raise WeightsError(
+            f"{path}: a safetensors file, broken or cut off ({type(error).__name__}); wanted a whole one"
+        ) from error
 
 
 def _fold_normalisation(ours: dict[str, Tensor]) -> None:
@@ -202,6 +319,10 @@ def _fold_normalisation(ours: dict[str, Tensor]) -> None:
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 KERAS_SCALE = "conv4_3_norm"
+FULLY_CONNECTED = {
+    "fc6": (7, 7, 512, 4096),
+    "fc7": (1, 1, 4096, 4096),
+}  # Keras's fc1 and fc2, as convolutions
 SSD512 = "conv10_2_mbox_loc"  # its seventh pair of heads
 
 
@@ -212,7 +333,9 @@ def is_hdf5(path: Path) -> bool:
 
 
 def from_keras(path: Path) -> dict[str, Tensor]:
-    """A whole SSD300 by ssd_keras, with 21 classes or as many as `weights` knows -> our state, float32, RGB.
+    """A whole SSD300 by ssd_keras, with 21 classes or as many as `num_classes_of` knows -> our state, float32, RGB.
+
+    Or a VGG16 -> its layers conv1_1 ... conv5_3 of our state, to fc7 where the file has fc6 and fc7.
 
     Raises WeightsError, naming the file, if it is broken or of another network, or if h5py isn't installed.
     """
@@ -236,6 +359,8 @@ def _keras_state(file: Any) -> dict[str, Tensor]:
     layers = file["model_weights"] if "model_weights" in file else file
     if SSD512 in layers:
         raise WeightsError(f"SSD512 by ssd_keras (it has a layer {SSD512}); wanted SSD300")
+    if KERAS_SCALE not in layers and (found := _vgg16_layers(layers)):
+        return _vgg16(found)
     arrays = {}
     for ours, theirs in _keras_names().items():
         # versions of Keras call the arrays differently ("kernel:0", "conv1_1_W:0"); their dimensions tell them apart
@@ -244,15 +369,65 @@ def _keras_state(file: Any) -> dict[str, Tensor]:
         if sorted(array.ndim for array in found) != sorted(kinds):
             some = ", ".join(ascii(name)[1:-1][:40] for name in list(layers)[:3]) or "none"
             raise WeightsError(
-                f"no weights of a layer {theirs}, layers are {some} ...; wanted SSD300 by ssd_keras"
+                f"no weights of a layer {theirs}, layers are {some} ...; "
+                "wanted SSD300 by ssd_keras, or VGG16 by Keras"
             )
         arrays |= {f"{ours}.{kinds[array.ndim]}": array for array in found}
     # before anything is read: a file may promise more than fits into memory
     num_classes_of({name: tuple(array.shape[i] for i in _to_oihw(array)) for name, array in arrays.items()})
-    state = {
-        name: torch.from_numpy(array.astype("float32")[()]).permute(_to_oihw(array)).contiguous()
-        for name, array in arrays.items()
-    }
+    state = {name: _read(array) for name, array in arrays.items()}
+    state["body.conv1_1.0.weight"] = state["body.conv1_1.0.weight"].flip(1)  # BGR -> RGB
+    return state
+
+
+def _vgg16_layers(layers: Any) -> dict[str, Any]:
+    """Caffe's name of a layer -> its h5py.Group, in a file of a VGG16 in one of three layouts; {} in any other."""
+    if "conv1_1" in layers:
+        names = {name: name for name in PRETRAINED}
+    elif "block1_conv1" in layers:
+        names = {name: f"block{name[4]}_conv{name[6]}" for name in VGG} | {"fc6": "fc1", "fc7": "fc2"}
+    elif "layers" in layers and "conv2d" in layers["layers"]:
+        layers = layers["layers"]
+        counted = [name for name in layers if re.fullmatch(r"conv2d(_\d+)?", name)]
+        if len(counted) != len(VGG):
+            raise WeightsError(f"{len(counted)} convolutions by Keras 3; wanted the {len(VGG)} of VGG16")
+        # in the order of their numbers: HDF5 lists conv2d_10 before conv2d_2
+        names = {name: f"conv2d_{i}" if i else "conv2d" for i, name in enumerate(VGG)}
+        names |= {"fc6": "dense", "fc7": "dense_1"}
+    else:
+        return {}
+    missing = [theirs for ours, theirs in names.items() if ours in VGG and theirs not in layers]
+    if missing:
+        raise WeightsError(f"no layer {missing[0]}; wanted the {len(VGG)} convolutions of VGG16")
+    if not {names["fc6"], names["fc7"]} <= set(layers):
+        names = {name: names[name] for name in VGG}
+    return {ours: layers[theirs] for ours, theirs in names.items()}
+
+
+def _vgg16(layers: dict[str, Any]) -> dict[str, Tensor]:
+    """Our state from the groups of a VGG16's layers."""
+    with torch.device("meta"):
+        kernels = {name: tuple(layer[0].weight.shape) for name, layer in SSD300().body.items()}
+    state = {}
+    for name, group in layers.items():
+        found = {array.ndim: array for array in _arrays_below(group)}
+        dense = FULLY_CONNECTED.get(name) if 2 in found else None
+        wanted = (
+            (dense[0] * dense[1] * dense[2], 4096) if dense else tuple(kernels[name][i] for i in (2, 3, 1, 0))
+        )
+        kernel, bias = found.get(len(wanted)), found.get(1)
+        shapes = [array.shape for array in (kernel, bias) if array is not None]
+        if shapes != [wanted, wanted[-1:]]:  # before anything is read, as below
+            raise WeightsError(
+                f"{group.name} holds {shapes}; wanted {[wanted, wanted[-1:]]}, {name} of VGG16"
+            )
+        if dense:  # thinned out as `from_vgg16` does; Keras lays maps in a row cell after cell, channels last
+            kernel = torch.from_numpy(kernel.astype("float32")[()]).view(dense)
+            kernel = kernel[::3, ::3, :: 4 if name == "fc7" else 1, ::4]
+            state[f"body.{name}.0.weight"] = kernel.permute(3, 2, 0, 1).contiguous()
+            state[f"body.{name}.0.bias"] = _read(bias)[::4].clone()
+        else:
+            state[f"body.{name}.0.weight"], state[f"body.{name}.0.bias"] = _read(kernel), _read(bias)
     state["body.conv1_1.0.weight"] = state["body.conv1_1.0.weight"].flip(1)  # BGR -> RGB
     return state
 
@@ -273,6 +448,11 @@ def _arrays_below(group: Any) -> list[Any]:
     found = []
     group.visititems(lambda _, item: found.append(item) if hasattr(item, "shape") else None)
     return found
+
+
+def _read(array: Any) -> Tensor:
+    """An h5py.Dataset as float32, its dimensions in our order."""
+    return torch.from_numpy(array.astype("float32")[()]).permute(_to_oihw(array)).contiguous()
 
 
 def _to_oihw(array: Any) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from ssdlib.training import distributed, memory
 from ssdlib.training.inference import Data, autocast, evaluate_on, layout_on, validation_loss
 from ssdlib.training.runlog import RunLog, read_log
 from ssdlib.training.runs import (
+    CHECKPOINT,
     RESULTS,
     Progress,
     RunConfig,
@@ -54,6 +55,8 @@ def train(
     used or another process trains there.
     """
     device = distributed.start()
+    if not (Path(out) / CHECKPOINT).exists():
+        refuse_random_frozen(config, weights)
     model, optimizer, anchors = build(config, device, weights)
     begin = open_run(out, config, model, optimizer, resume, fingerprint(train_data[0]))
     first = begin.step
@@ -87,7 +90,7 @@ def train(
                 save_best(out, done, config, model)
         if _due(done, config.map_every) and done < config.steps:
             table = evaluate_on(model, test_data, anchors, config, Path(out) / RESULTS)
-            log.write(step=done, map=table.mean, ap=table.ap)
+            log.write(step=done, map=evaluate.number_or_null(table.mean), ap=table.as_json())
         if _due(done, config.checkpoint_every) or done == last:
             log.look()
             save_run(out, Progress(done, log.seconds, log.seen, begin.data), config, model, optimizer)
@@ -98,7 +101,7 @@ def train(
         return None
     table = evaluate_on(model, test_data, anchors, config, Path(out) / RESULTS)
     if not any("map" in row and row["step"] == last for row in read_log(out)):
-        log.write(step=last, map=table.mean, ap=table.ap)
+        log.write(step=last, map=evaluate.number_or_null(table.mean), ap=table.as_json())
     return table
 
 
@@ -168,16 +171,20 @@ def build(
     """Network, optimiser and anchors of a run as they are before the first step.
 
     Biases learn at `bias_rate` times the rate, twice in Caffe, and aren't decayed (ssd_pascal.py 223-389,
-    model_libs.py).
+    model_libs.py). What is frozen isn't the optimiser's: neither gradient nor decay nor momentum moves it.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = network_of(config)
     if weights is not None:
         _load(model, weights)
+    if config.freeze:
+        model.freeze(config.freeze)
     model = model.to(device, memory_format=layout_on(device, config))
     groups = {"kernels": [], "biases": [], "norms": []}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         decayed = parameter.ndim == 4 or (name == "conv4_3_norm.weight" and config.decay_scale)
         groups["kernels" if decayed else "biases" if name.endswith("bias") else "norms"].append(parameter)
     rules = {"kernels": (config.weight_decay, 1.0), "biases": (0.0, config.bias_rate), "norms": (0.0, 1.0)}
@@ -191,6 +198,24 @@ def build(
         momentum=config.momentum,
     )
     return model, optimizer, default_boxes().to(device)
+
+
+def refuse_random_frozen(config: RunConfig, weights: dict[str, Tensor] | None) -> None:
+    """Raise RunError if a layer that is never to be trained would begin, and so end, with random weights."""
+    if not config.freeze:
+        return
+    with torch.device("meta"):  # for its names alone
+        names = list(network_of(config).body)
+    frozen = names[: names.index(config.freeze) + 1]
+    random = [name for name in frozen if f"body.{name}.0.weight" not in (weights or {})]
+    if random:
+        found = (
+            f"the weights to start from have no {random[0]}" if weights else "it starts from random weights"
+        )
+        raise RunError(
+            f"freeze is {config.freeze!r}, but {found}: a random layer that isn't trained stays random; "
+            "name weights that have it (--init), or another layer"
+        )
 
 
 def fit_scale(model: SSD300, weights: dict[str, Tensor], data: Data) -> dict[str, float]:
@@ -228,6 +253,7 @@ def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMak
         difficult=config.difficult,
         device=device,
         share=(distributed.rank(), distributed.processes()),
+        rule=config.augment_rule,
     )
 
 

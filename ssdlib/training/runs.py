@@ -136,7 +136,13 @@ def save_best(out: Path, step: int, config: RunConfig, model: SSD300) -> None:
 def load_run(path: Path, device: torch.device | str = "cpu") -> tuple[SSD300, RunConfig, int]:
     """Network in eval mode, settings and step of a run folder or of a checkpoint file."""
     path = Path(path)
-    state = files.load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
+    return run_in(files.load_checkpoint(path / CHECKPOINT if path.is_dir() else path), path, device)
+
+
+def run_in(
+    state: dict[str, Any], path: Path, device: torch.device | str = "cpu"
+) -> tuple[SSD300, RunConfig, int]:
+    """`load_run` for a checkpoint that has been read already, from `path`."""
     with _of_this_version(path):
         config = config_from(state["config"])
         model, step = network_of(config), state["step"]
@@ -146,7 +152,8 @@ def load_run(path: Path, device: torch.device | str = "cpu") -> tuple[SSD300, Ru
 
 def network_of(config: RunConfig) -> SSD300:
     """The network that these settings describe, with random weights."""
-    return SSD300(len(config.classes) + 1, config.width, config.batch_norm, config.strided_stem)
+    kind = config.width, config.batch_norm, config.strided_stem, config.new_layers
+    return SSD300(len(config.classes) + 1, *kind)
 
 
 def config_from(values: dict[str, Any]) -> RunConfig:

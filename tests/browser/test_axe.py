@@ -7,13 +7,10 @@ all of its cells; chapter 09 doesn't train again if `make train` has trained.
 """
 
 import os
-import subprocess
-import sys
-from importlib.util import find_spec
 
 import pytest
 
-from browsing import ROOT
+from browsing import ROOT, serious
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -33,26 +30,6 @@ NOT_OURS = [
     "html-has-lang",
     "image-alt",
 ]
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The program, as the package of a Python wrapper brings it."""
-    found = find_spec("axe_playwright_python")
-    if found is None:
-        pytest.skip("axe-core isn't installed; pip install axe-playwright-python brings it")
-    return (ROOT / found.origin).with_name("axe.min.js").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def book(tmp_path_factory):
-    """The reading edition, made from the notebooks as they are."""
-    out = tmp_path_factory.mktemp("book")
-    done = subprocess.run(
-        [sys.executable, ROOT / "chapters/book/book.py", out], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return out
 
 
 @pytest.mark.parametrize("chapter", CHOSEN)
@@ -75,8 +52,8 @@ def test_axe_finds_nothing_serious_in_what_a_chapter_shows(reader, axe, chapter)
 
 
 @pytest.mark.nightly
-def test_axe_finds_nothing_serious_on_any_page_of_the_reading_edition(reader, book, axe):
-    for path in [book / "glossary.html", *(book / f"{chapter}.html" for chapter in CHAPTERS)]:
+def test_axe_finds_nothing_serious_on_any_page_of_the_reading_edition(reader, site, axe):
+    for path in [site / "glossary.html", *(site / f"{chapter}.html" for chapter in CHAPTERS)]:
         reader.page.goto(path.as_uri())
         # the colours of code are the theme's, and there are thousands of words in them
         assert serious(reader.page, axe, "article", without=".highlight span") == [], path.name
@@ -93,21 +70,3 @@ def test_axe_would_say_so(reader, axe):
         "color-contrast",
         "button-name",
     }
-
-
-def serious(page, axe: str, ours: str, without: str = "", off: list[str] = (), least: int = 4) -> list:
-    """What axe finds in the parts of a page that `ours` selects."""
-    page.evaluate(axe)
-    passed, violations = page.evaluate(
-        """async ([ours, without, off]) => {
-            const all = (selector) => selector ? [...document.querySelectorAll(selector)] : [];
-            const rules = Object.fromEntries(off.map(name => [name, {enabled: false}]));
-            const where = {include: all(ours), exclude: all(without)};
-            const said = await axe.run(where, {rules, resultTypes: ['violations']});
-            const shown = (v) => [v.id, v.impact, v.help, v.nodes.slice(0, 3).map(n => n.html.slice(0, 150))];
-            return [said.passes.length, said.violations.map(shown)];
-        }""",
-        [ours, without, list(off)],
-    )
-    assert passed >= least, "axe saw next to nothing"
-    return [v for v in violations if v[1] in ("serious", "critical")]

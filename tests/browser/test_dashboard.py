@@ -11,7 +11,10 @@ from run_logs import CONFIG, folder, judged, line, upto
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-IMPORTS = "import time\nfrom pathlib import Path\nfrom course import dashboard, pictures"
+IMPORTS = """import time
+from pathlib import Path
+from course.kit import pictures
+from course.training import dashboard"""
 SHOW = "out = Path({!r})\nexplorer = dashboard.Dashboard(out, every=0.3)\nexplorer"
 BUSY = 'while not (out / "enough").exists():\n    time.sleep(0.01)'
 RECORDED = 'recorded = dashboard.Dashboard(pictures.ROOT / "chapters/recordings/mini")\nrecorded'

@@ -115,9 +115,9 @@ def test_ap_is_reported_under_the_given_names_in_the_given_order(tmp_path):
     write_results(tmp_path, "test", results)
     for held in (results, read_results(tmp_path, "test", FRUIT)):
         table = evaluate.evaluate(held, [example()], classes=FRUIT)
-        # the banana is found; of apples there is none
+        # the banana is found; of apples there is none, so that no AP can be stated
         assert list(table.ap) == ["apple", "banana"] and table.ap["banana"] == pytest.approx(1)
-        assert table.ap["apple"] == 0
+        assert table.absent == ("apple",) and table.mean == table.ap["banana"]
     stray = {name: evaluate.Results(["z"], np.ones(1), np.ones((1, 4))) for name in FRUIT}
     with pytest.raises(evaluate.ResultError, match="apple: image 'z'"):
         evaluate.evaluate(stray, [example()], classes=FRUIT)
@@ -126,7 +126,8 @@ def test_ap_is_reported_under_the_given_names_in_the_given_order(tmp_path):
 def test_a_long_name_does_not_break_the_table():
     nothing = evaluate.Results([], np.zeros(0), np.zeros((0, 4)))
     names = ("a", "a name that is longer than most", "b", "c", "d")
-    lines = str(evaluate.evaluate(dict.fromkeys(names, nothing), [example()], classes=names)).split("\n")
+    there = [example(boxes=[(10, 20, 60, 80)] * 5, labels=(1, 2, 3, 4, 5))]
+    lines = str(evaluate.evaluate(dict.fromkeys(names, nothing), there, classes=names)).split("\n")
     assert [line.count("0.0") for line in lines[:-1]] == [3, 2]
     assert lines[0].index("0.0") == lines[1].index("0.0")
 

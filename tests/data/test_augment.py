@@ -20,11 +20,14 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def draw_many(count: int, seed: int, size=(500, 375), objects=(), steps=augment.STEPS) -> Draw:
+def draw_many(
+    count: int, seed: int, size=(500, 375), objects=(), steps=augment.STEPS, rule: str = "caffe"
+) -> Draw:
     """`count` draws for the same photograph; `objects` are boxes in px, all of class 1."""
     boxes = torch.tensor(objects, dtype=torch.float32).reshape(1, -1, 4).expand(count, -1, -1)
     labels = torch.ones(count, len(objects), dtype=torch.int64)
-    return draw(torch.tensor([size]).expand(count, 2), boxes, labels, uniforms(count, seeded(seed)), steps)
+    chance = uniforms(count, seeded(seed), rule)
+    return draw(torch.tensor([size]).expand(count, 2), boxes, labels, chance, steps, rule)
 
 
 def from_uniform(values: torch.Tensor, low: float, high: float) -> bool:
@@ -247,6 +250,125 @@ def test_the_draw_of_a_share_is_the_share_of_the_draw():
         assert not whole.labels[start:end, slots:].any()
 
 
+# --- ssd_keras's rule -----------------------------------------------------------------------------------
+
+
+def test_whole_pixel_patches_are_chosen_and_lie_as_in_a_slow_simulation_of_ssd_keras():
+    for layout in ("one small object", "two objects, half as large", "one object over everything"):
+        width, height = 500, 375
+        dice = random.Random(4)
+        sides = (width, height, width, height)
+        objects = [
+            tuple(round(x * side) for x, side in zip(one, sides, strict=True)) for one in LAYOUTS[layout]
+        ]
+        simulated = [slow.sample_patch_in_rounds(dice, (width, height), objects) for _ in range(2000)]
+        d = draw_many(6000, seed=5, objects=objects, steps=("crop",), rule="ssd_keras")
+
+        wanted = np.bincount([number for number, _ in simulated], minlength=7) / 2000
+        found = np.bincount(d.patch.numpy(), minlength=7) / 6000
+        pooled = np.clip((wanted * 2000 + found * 6000) / 8000, 1e-3, None)
+        assert (np.abs(found - wanted) < 4.5 * np.sqrt(pooled * (1 - pooled) * (1 / 2000 + 1 / 6000))).all()
+
+        windows, patches = d.window.double().numpy(), np.array([patch for _, patch in simulated])
+        for measure in (
+            lambda p: p[:, 0],
+            lambda p: p[:, 1],
+            lambda p: p[:, 2] - p[:, 0],
+            lambda p: p[:, 3] - p[:, 1],
+            lambda p: ((p[:, 2] - p[:, 0]) / (p[:, 3] - p[:, 1])).round(5),
+        ):
+            assert distance(measure(windows), measure(patches)) < 2.2
+
+
+@pytest.mark.parametrize("steps", [("crop",), ("expand", "crop")])
+def test_every_whole_pixel_patch_keeps_its_bound_and_touches_an_object(steps):
+    objects = [(20, 30, 220, 300), (260, 50, 330, 90)]
+    d = draw_many(3000, seed=6, objects=objects, steps=steps, rule="ssd_keras")
+    planes = draw_many(3000, seed=6, objects=objects, steps=steps[:-1], rule="ssd_keras").window
+    assert set(d.patch.tolist()) == set(range(7))
+    for window, plane, number in zip(d.window.tolist(), planes.tolist(), d.patch.tolist(), strict=True):
+        if number == 0:
+            assert window == plane
+            continue
+        overlap, bound = max(slow.iou(window, thing) for thing in objects), slow.MIN_IOUS[number - 1]
+        assert overlap > (bound - 1e-6 if bound else 0)  # without a bound it has to touch one, at least
+        assert window == [round(edge) for edge in window]
+        across, down = window[2] - window[0], window[3] - window[1]
+        room = plane[2] - plane[0], plane[3] - plane[1]
+        assert int(0.3 * room[0]) <= across <= room[0] and int(0.3 * room[1]) <= down <= room[1]
+        assert 0.5 <= across / down <= 2
+        assert plane[0] <= window[0] and plane[1] <= window[1]
+        assert window[2] <= plane[2] and window[3] <= plane[3]
+
+
+def test_by_the_rule_of_ssd_keras_the_photograph_may_lie_at_every_edge_of_its_plane():
+    plane = draw_many(60000, seed=2, size=(4, 3), steps=("expand",), rule="ssd_keras").window
+    assert bool(((plane[:, :2] <= 0) & (plane[:, 2:] >= torch.tensor([4, 3]))).all())
+    double = plane[plane[:, 2] - plane[:, 0] == 8]
+    shares = (-double[:, 0]).long().bincount(minlength=5).double() / len(double)
+    assert len(shares) == 5 and float((shares - 0.2).abs().max()) < 4.5 * (0.16 / len(double)) ** 0.5
+
+
+@given(seed=st.integers(0, 10**6))
+def test_boxes_come_out_in_whole_pixels_as_one_by_one_by_the_rule_of_ssd_keras(seed):
+    source = seeded(seed)
+    corner = torch.randint(0, 400, (20, 6, 2), generator=source) * torch.tensor([1.0, 0.75])
+    side = torch.randint(1, 150, (20, 6, 2), generator=source)
+    boxes = torch.cat([corner.floor(), corner.floor() + side], dim=-1)
+    boxes = boxes.minimum(torch.tensor([500.0, 375, 500, 375]))
+    labels = torch.randint(0, 21, (20, 6), generator=source)
+    boxes = boxes * (labels > 0)[..., None]
+    sizes, chance = torch.tensor([[500, 375]]).expand(20, 2), uniforms(20, source, "ssd_keras")
+    d = draw(sizes, boxes, labels, chance, rule="ssd_keras")
+    for i in range(20):
+        given_ = boxes[i].tolist(), labels[i].tolist(), d.window[i].tolist(), bool(d.flip[i])
+        wanted = slow.move_boxes_to_whole_pixels(*given_, cropped=bool(d.patch[i] > 0))
+        count = len(wanted)
+        assert d.labels[i, :count].tolist() == [label for label, _ in wanted]
+        assert d.boxes[i, :count].tolist() == [list(map(float, box)) for _, box in wanted]
+        assert not d.labels[i, count:].any() and not d.boxes[i, count:].any()
+
+
+def test_a_box_that_is_rounded_to_nothing_is_dropped_and_nothing_has_no_area():
+    """0.6 px of the 300 x 300 input: from 0.3 to 0.9 it is a pixel wide, from 0.6 to 1.2 it is none."""
+    boxes = torch.tensor([[[0.5, 10, 1.5, 60], [1.0, 10, 2.0, 60]]])
+    sizes, chance = torch.tensor([[500, 500]]), torch.full_like(uniforms(1, seeded(0), "ssd_keras"), 0.9)
+    d = draw(sizes, boxes, torch.tensor([[1, 2]]), chance, ("expand",), "ssd_keras")
+    assert d.labels.tolist() == [[1]] and d.boxes.tolist() == [[[0, 6, 1, 36]]]
+
+
+def test_a_whole_pixel_patch_lies_at_every_place_of_its_plane_with_the_same_probability():
+    d = draw_many(40000, seed=9, size=(10, 10), objects=[(0, 0, 10, 10)], steps=("crop",), rule="ssd_keras")
+    half = d.window[(d.patch == 6) & (d.window[:, 2] - d.window[:, 0] == 5)]
+    shares = half[:, 0].long().bincount(minlength=6).double() / len(half)
+    assert len(shares) == 6 and float((shares - 1 / 6).abs().max()) < 4.5 * (5 / 36 / len(half)) ** 0.5
+
+
+def test_only_a_patch_loses_the_boxes_at_its_last_pixel_and_cuts_them_off_there():
+    """A photograph of 300 x 300 px with a box in its last column, and one up to its right edge."""
+    boxes, labels = torch.tensor([[[299.0, 50, 300, 150], [100, 50, 300, 150]]]), torch.tensor([[1, 2]])
+    window, flip = torch.tensor([[0.0, 0, 300, 300]]), torch.tensor([False])
+    given_ = boxes, labels, window, flip
+    moved, kept = augment._move_to_whole_pixels(*given_, cropped=torch.tensor([False]))
+    assert kept.tolist() == [[1, 2]] and torch.equal(moved, boxes)
+    moved, kept = augment._move_to_whole_pixels(*given_, cropped=torch.tensor([True]))
+    assert kept.tolist() == [[2]] and moved.tolist() == [[[100, 50, 299, 150]]]
+
+
+def test_a_picture_without_objects_is_shown_whole_by_the_rule_of_ssd_keras_too():
+    for slots in (0, 2):
+        boxes, labels = torch.zeros(50, slots, 4), torch.zeros(50, slots, dtype=torch.int64)
+        chance = uniforms(50, seeded(7), "ssd_keras")
+        d = draw(torch.tensor([[500, 375]]).expand(50, 2), boxes, labels, chance, rule="ssd_keras")
+        assert not d.patch.any() and d.boxes.shape == (50, 0, 4)
+
+
+def test_an_unknown_rule_is_refused_with_the_ones_there_are():
+    nothing = torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.int64)
+    with pytest.raises(ValueError, match="rule 'keras'; wanted one of caffe, ssd_keras"):
+        draw(torch.tensor([[500, 375]]), *nothing, rule="keras")
+
+
 # --- Boxes ----------------------------------------------------------------------------------------------
 
 
@@ -370,15 +492,15 @@ def smooth(height: int, width: int, seed: int) -> torch.Tensor:
 
 def test_a_photograph_of_the_canvas_size_arrives_unchanged_less_the_mean():
     photographs = [noise(300, 300, seed) for seed in (1, 2)]
-    for interpolation, tolerance in (("nearest", 0), ("bilinear", 0.02), ("bicubic", 0.02)):
-        canvas = warp(photographs, plain(2), interpolation=interpolation)
-        assert canvas.shape == (2, 3, 300, 300) and canvas.dtype == torch.float32
-        wanted = torch.stack([p.permute(2, 0, 1).float() - MEAN for p in photographs])
-        torch.testing.assert_close(canvas, wanted, atol=tolerance, rtol=0)
+    canvas = warp(photographs, plain(2))
+    assert canvas.shape == (2, 3, 300, 300) and canvas.dtype == torch.float32
+    wanted = torch.stack([p.permute(2, 0, 1).float() - MEAN for p in photographs])
+    torch.testing.assert_close(canvas, wanted, atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("rule", augment.RULES)
 @pytest.mark.parametrize("amount", [0, 1, 2, 3])
-def test_colours_change_as_pixel_by_pixel_through_colorsys_in_both_orders(amount):
+def test_colours_change_as_pixel_by_pixel_through_colorsys_in_both_orders(amount, rule):
     """All at once and each step alone, with amounts at and inside the ends of their ranges."""
     cases = [
         (32.0, 1.0, 1.0, 0.0, False),
@@ -412,12 +534,15 @@ def test_colours_change_as_pixel_by_pixel_through_colorsys_in_both_orders(amount
         hue=hue,
         contrast_last=last,
     )
-    canvas = warp(photographs, drawn, interpolation="nearest") + MEAN
+    canvas = warp(photographs, replace(drawn, rule=rule)) + MEAN
+    read = warp(photographs, plain(len(cases))) + MEAN  # what bilinear reading made of the pixels
     rows = [0, 0, 0, *torch.randint(0, 300, (400,), generator=seeded(30)).tolist()]
     columns = [0, 1, 2, *torch.randint(0, 300, (400,), generator=seeded(31)).tolist()]
     for i, case in enumerate(cases):
-        pixels = photographs[i][rows, columns].tolist()
-        wanted = torch.tensor([slow.change_colours(pixel, *case) for pixel in pixels])
+        pixels = read[i][:, rows, columns].T.tolist()
+        wanted = torch.tensor(
+            [slow.change_colours(pixel, *case, keras=rule == "ssd_keras") for pixel in pixels]
+        )
         torch.testing.assert_close(canvas[i][:, rows, columns].T, wanted, atol=0.02, rtol=0)
 
 
@@ -449,6 +574,27 @@ def test_colour_changes_by_hand(change, before, after):
     tolerance = 0.02 if before == tuple(map(round, before)) else 1.1
     torch.testing.assert_close(canvas[0, :, 150, 150], torch.tensor(after).float(), atol=tolerance, rtol=0)
     assert float((canvas[0] - canvas[0, :, :1, :1]).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("change", "before", "after"),
+    [
+        ({"contrast": [1.5]}, (200, 100, 10), (236.25, 86.25, 0)),  # about 127.5
+        ({"contrast": [0.5]}, (200, 100, 10), (163.75, 113.75, 68.75)),
+        ({"hue": [-30.0]}, (255, 0, 0), (255, 0, 127.5)),  # 0 degrees: to 330
+        ({"hue": [-30.0]}, (0, 0, 255), (0, 127.5, 255)),
+        ({"hue": [30.0]}, (255, 0, 0), (255, 127.5, 0)),
+        (
+            {"contrast": [1.5], "saturation": [0.5], "contrast_last": [True]},
+            (200, 40, 40),
+            (236.25, 116.25, 116.25),
+        ),
+    ],
+)
+def test_colour_changes_of_ssd_keras_by_hand(change, before, after):
+    photograph = torch.tensor(before, dtype=torch.uint8).repeat(300, 300, 1)
+    canvas = warp([photograph], replace(plain(1, **change), rule="ssd_keras")) + MEAN
+    torch.testing.assert_close(canvas[0, :, 150, 150], torch.tensor(after).float(), atol=0.02, rtol=0)
 
 
 def where_on_the_photograph(low: float, high: float, mirrored: bool = False) -> torch.Tensor:
@@ -509,15 +655,3 @@ def test_photographs_of_different_sizes_share_a_batch():
     for i, photograph in enumerate(photographs):
         assert torch.equal(batch[i : i + 1], warp([photograph], plain(1, window=d.window[i : i + 1])))
     torch.testing.assert_close(batch[2], (90 - MEAN).expand(3, 300, 300), atol=1e-3, rtol=0)
-
-
-def test_nearest_takes_the_pixel_that_the_centre_lies_in_and_bicubic_stays_within_0_and_255():
-    photograph = noise(100, 60, 5)
-    drawn = plain(1, window=[[0.0, 0, 60, 100]])
-    rows = [int((i + 0.5) * 100 / 300) for i in range(300)]
-    columns = [int((i + 0.5) * 60 / 300) for i in range(300)]
-    wanted = photograph[rows][:, columns].permute(2, 0, 1).float() - MEAN
-    assert torch.equal(warp([photograph], drawn, interpolation="nearest")[0], wanted)
-    extreme = (noise(100, 60, 6) > 127).to(torch.uint8) * 255
-    sharp = warp([extreme], drawn, interpolation="bicubic")[0] + MEAN
-    assert float(sharp.min()) >= -1e-4 and float(sharp.max()) <= 255 + 1e-4

@@ -1,5 +1,6 @@
 """`batches`: which photographs a step shows, shares of a batch, and that seed and step alone decide."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -49,6 +50,28 @@ def same(first: Batch, second: Batch) -> bool:
 def who(batch: Batch) -> list[int]:
     """Which of the one-coloured photographs a batch shows, if colours and place are left alone."""
     return (batch.images[:, 0, 150, 150] + MEAN[0, 0, 0]).round().int().tolist()
+
+
+def outline(batch: Batch) -> dict:
+    """A batch in few numbers: its boxes and labels, and the images as means of 50 x 50 px."""
+    cells = torch.nn.functional.avg_pool2d(batch.images, 50)
+    return {
+        "boxes": batch.boxes.tolist(),
+        "labels": batch.labels.tolist(),
+        "images": cells.double().mul(1000).round().div(1000).tolist(),
+    }
+
+
+def striped(count: int = 6) -> tuple[list[Example], list[torch.Tensor]]:
+    """`make_examples` with photographs that have something to crop, mirror and recolour, and larger objects."""
+    examples, photographs = make_examples(count)
+    for i, (example, photograph) in enumerate(zip(examples, photographs, strict=True)):
+        height, width, _ = photograph.shape
+        rows, columns = torch.arange(height)[:, None, None], torch.arange(width)[None, :, None]
+        colours = rows * torch.tensor([2, 0, 3]) + columns * torch.tensor([1, 4, 0]) + 40 * i
+        photograph[:] = (colours % 256).to(torch.uint8)
+        example.boxes[:, 2:] += torch.tensor([9.0, 4.0])
+    return examples, photographs
 
 
 # --- Order ----------------------------------------------------------------------------------------------
@@ -260,3 +283,30 @@ def test_chance_of_the_order_and_of_the_augmentation_are_different_streams():
         for key in [(s, kind, n) for s in range(4) for kind in (0, 1) for n in range(4)]
     ]
     assert len(set(streams)) == len(streams)
+
+
+# --- As they were ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", ["distort expand crop flip", "flip", ""])
+def test_batches_of_caffes_rule_are_those_of_the_revision_before_there_was_another(steps):
+    """vectors/batches.json was written at c80c3ad by `outline(BatchMaker(*striped(), 4, 5, steps)(step))`. On that
+    machine the images were equal bit for bit; elsewhere sums may be taken in another order."""
+    known = json.loads((Path(__file__).parents[1] / "vectors/batches.json").read_text())[steps]
+    for step, wanted in known.items():
+        found = outline(BatchMaker(*striped(), batch_size=4, seed=5, steps=steps.split())(int(step)))
+        assert found["labels"] == wanted["labels"]
+        for name, tolerance in (("boxes", 1e-3), ("images", 0.02)):
+            torch.testing.assert_close(
+                torch.tensor(found[name]), torch.tensor(wanted[name]), atol=tolerance, rtol=0
+            )
+
+
+def test_the_rule_of_ssd_keras_reaches_the_batch_and_shares_of_it():
+    kinds = [BatchMaker(*striped(), batch_size=4, seed=5, rule=rule)(3) for rule in ("caffe", "ssd_keras")]
+    assert not same(*kinds)
+    assert torch.equal(kinds[1].boxes, kinds[1].boxes.round())  # whole corners
+    halves = [
+        BatchMaker(*striped(), batch_size=4, seed=5, rule="ssd_keras", share=(i, 2))(3) for i in range(2)
+    ]
+    assert torch.equal(torch.cat([half.images for half in halves]), kinds[1].images)

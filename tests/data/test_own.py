@@ -188,11 +188,30 @@ def test_boxes_are_cut_off_at_the_border_and_left_out_where_nothing_remains(tmp_
     assert "cut off: 2" in str(found) and "without area inside the picture, left out: 2" in str(found)
 
 
-@pytest.mark.parametrize("place", ["../a.jpg", "/etc/a.jpg", "C:\\a.jpg", "x/../../a.jpg", ""])
+@pytest.mark.parametrize("place", ["../{}", "{out}/{}", "C:\\{}", "x/../../{}", "file://{out}/{}"])
 def test_no_annotation_leads_out_of_the_folder(tmp_path, place):
-    images = [{"id": 7, "file_name": place, "width": 400, "height": 300}]
-    with pytest.raises(FormatError, match="wanted a path below the folder"):
-        own.read_folder(coco(tmp_path, images=images, annotations=[]))
+    """A picture of the name below the folder is meant, whatever path another machine had; one outside never is."""
+    picture(tmp_path / "out/secret.jpg")
+    picture(tmp_path / "secret.jpg")
+    for name, there in (("a.jpg", ["pictures/a.jpg"]), ("secret.jpg", [])):
+        where = place.format(name, out=tmp_path / "out")
+        images = [
+            {"id": 7, "file_name": where, "width": 400, "height": 300},
+            {"id": 8, "file_name": "empty.png", "width": 400, "height": 300},
+        ]
+        set_ = coco(tmp_path / f"set of {name}", images=images)
+        if there:
+            found = own.read_folder(set_)
+            assert [e.image_id for e in found.examples] == [*there, "pictures/empty.png"]
+            assert "found by" in str(found)
+        else:
+            with pytest.raises(FormatError, match="no object is left .* no picture of its name"):
+                own.read_folder(set_)
+
+
+def test_an_image_without_a_file_name_is_refused(tmp_path):
+    with pytest.raises(FormatError, match="labels.json: a file_name that is no text; wanted the name of"):
+        own.read_folder(coco(tmp_path, images=[{"id": 7, "file_name": "", "width": 400, "height": 300}]))
 
 
 def test_an_xml_that_swells_is_refused_before_it_does(tmp_path):
@@ -220,8 +239,11 @@ def test_an_xml_that_swells_is_refused_before_it_does(tmp_path):
         (lambda f: yolo(f, text=""), "no object is left to learn from"),
         (lambda f: yolo(f, names="names: {a: {b: c}}\n"), "wanted names: "),
         (lambda f: yolo(f, names="names:\n  1: cat\n  2: dog\n"), "wanted names: "),
-        (lambda f: coco(f, categories=[{"id": 9, "name": "dog"}]), "category 3; wanted one of \\[9\\]"),
-        (lambda f: coco(f, images=[]), "7 is missing or names nothing"),
+        (
+            lambda f: coco(f, categories=[{"id": 9, "name": "dog"}]),
+            "annotation 1 has category 3; wanted one of 9; add it",
+        ),
+        (lambda f: coco(f, images=[]), "7 is the image_id of an annotation and names nothing"),
         (lambda f: coco(f, categories=[{"id": float("inf"), "name": "dog"}]), "wanted COCO's JSON"),
         (lambda f: coco(f, categories={}), "wanted COCO's JSON|wanted one of"),
         (
@@ -337,4 +359,8 @@ def test_two_spellings_of_one_class_are_said(tmp_path):
     as_xml(tmp_path)
     picture(tmp_path / "b.jpg")
     xml(tmp_path / "b.xml", [("Cat", TRUTH["cat"])])
-    assert "differ in case alone, which no run takes: 1, first Cat" in str(own.read_folder(tmp_path))
+    found = own.read_folder(tmp_path)
+    with pytest.raises(FormatError, match="annotations/a.xml: class 'Cat' and 'cat'; .* --classes Cat dog"):
+        found.require_trainable()
+    assert "can't be trained on: annotations/a.xml: class 'Cat' and 'cat'" in str(found)
+    own.read_folder(tmp_path, classes=("Cat", "dog")).require_trainable()

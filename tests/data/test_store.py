@@ -1,7 +1,7 @@
 """`store`: the pixels of the photographs, and every way in which a store refuses to be built or opened."""
 
-import json
 import multiprocessing
+import os
 import shutil
 import signal
 import time
@@ -112,31 +112,132 @@ def test_changing_a_tensor_never_changes_the_file(examples, folder):
     assert np.array_equal(open_store(folder, examples)[0].numpy(), pillow(examples[0].path))
 
 
-# --- A store that doesn't fit ---------------------------------------------------------------------------
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """Names of the photographs decoded since; how far a build has come is noted after every second one."""
+    names = []
+
+    def read(path, upright=False):
+        names.append(path.name)
+        return voc.read_photograph(path, upright)
+
+    monkeypatch.setattr(store, "read_photograph", read)
+    monkeypatch.setattr(store, "KEPT_EVERY", 2)
+    return names
 
 
-def test_a_store_of_another_data_set_is_refused(examples, folder, tmp_path):
-    open_store(folder, examples)
+# --- A store that is older than its source --------------------------------------------------------------
+
+
+def painted(path: Path, colour: tuple[int, int, int]) -> None:
+    """Repaint a picture in its format and size. Bitmaps keep their length."""
+    with Image.open(path) as image:
+        size = image.size
+    Image.new("RGB", size, colour).save(path)
+
+
+def dated(path: Path, seconds: int) -> None:
+    os.utime(path, (seconds, seconds))
+
+
+def right(stored, examples) -> bool:
+    return len(stored) == len(examples) and all(
+        np.array_equal(stored[i].numpy(), pillow(e.path)) for i, e in enumerate(examples)
+    )
+
+
+def test_a_store_of_other_photographs_is_brought_up_to_date_and_decodes_only_the_new_ones(
+    examples, folder, tmp_path, decoded
+):
     elsewhere = tmp_path / "VOC2012" / "JPEGImages"
     shutil.copytree(tmp_path / "VOC2007" / "JPEGImages", elsewhere)
     others = {
-        "one less": examples[:-1],
-        "one twice": [*examples, examples[0]],
-        "another order": [examples[1], examples[0], *examples[2:]],
-        "the same ids in another year": [example(elsewhere / e.path.name, e.size) for e in examples],
-        "none": [],
+        "one less": (examples[:-1], 0),
+        "one twice": ([*examples, examples[0]], 1),  # of five again, the last was gone
+        "another order": ([examples[1], examples[0], *examples[2:]], 0),
+        "the same ids in another year": ([example(elsewhere / e.path.name, e.size) for e in examples], 5),
     }
-    for what, wrong in others.items():
-        with pytest.raises(StoreError, match=f"differ from the {len(wrong)} asked for") as error:
-            open_store(folder, wrong)
-        assert str(folder) in str(error.value) and "delete the folder" in str(error.value), what
+    open_store(folder, examples)
+    for what, (now, anew) in others.items():
+        decoded.clear()
+        stored = open_store(folder, now)
+        assert right(stored, now) and len(decoded) == anew, what
+        assert stored.news.endswith(f"{anew} photographs decoded anew, {len(now) - anew} kept as they were")
+        assert left_on_disk(folder) == [folder.name]
 
 
-def test_a_photograph_replaced_by_one_of_another_length_is_noticed(examples, folder):
+@pytest.mark.parametrize("suffix", [".bmp", ".png", ".jpg"])
+def test_a_photograph_replaced_by_one_of_the_same_length_is_noticed_by_its_time_and_decoded_again(
+    examples, folder, decoded, suffix, tmp_path
+):
+    mine = []
+    for e in examples:
+        path = e.path.with_suffix(suffix)
+        if path != e.path:
+            Image.open(e.path).convert("RGB").save(path)
+        dated(path, 1_700_000_000)
+        mine.append(example(path, e.size))
+    open_store(folder, mine)
+    painted(mine[1].path, (9, 200, 30))
+    decoded.clear()
+    stored = open_store(folder, mine)
+    assert decoded == [mine[1].path.name] and right(stored, mine)
+    assert stored.news.endswith("1 photographs decoded anew, 4 kept as they were")
+
+
+def test_new_times_alone_are_noted_and_nothing_is_decoded_or_read_twice(
+    examples, folder, decoded, monkeypatch
+):
+    open_store(folder, examples)
+    decoded.clear()
+    for e in examples:
+        dated(e.path, 1_700_000_000)
+    assert right(open_store(folder, examples), examples) and decoded == []
+    monkeypatch.setattr(store, "_content", lambda path: 1 / 0)
+    assert right(open_store(folder, examples), examples)
+
+
+def test_a_photograph_changed_while_the_store_is_open_changes_nothing_there_and_is_seen_by_the_next(
+    examples, folder
+):
+    first = open_store(folder, examples)
+    before = first[0].clone()
+    painted(examples[0].path, (255, 0, 0))
+    second = open_store(folder, examples)
+    assert torch.equal(first[0], before) and right(second, examples)
+
+
+def test_a_store_that_nobody_brings_up_to_date_is_refused(examples, folder):
+    """What the second of several processes opens was built by the first."""
     open_store(folder, examples)
     Image.new("RGB", examples[0].size).save(examples[0].path)
     with pytest.raises(StoreError, match="differ from the 5 asked for"):
+        store.Store(folder, examples)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+def test_an_interrupted_update_leaves_the_older_store_and_the_next_one_finishes(
+    examples, folder, after, decoded
+):
+    open_store(folder, examples[:2])
+    whole = (folder / store.PIXELS).read_bytes()
+
+    def interrupted(items, **_):
+        yield from items[:after]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_store(folder, examples, interrupted)
+    assert (folder / store.PIXELS).read_bytes() == whole
+    assert right(open_store(folder, examples), examples) and left_on_disk(folder) == [folder.name]
+
+
+def test_a_folder_that_is_no_store_is_never_replaced(examples, folder):
+    folder.mkdir(parents=True)
+    (folder / "thesis.txt").write_text("ten years")
+    with pytest.raises(StoreError, match=r"holds thesis\.txt, so it is no store; .* by --store"):
         open_store(folder, examples)
+    assert (folder / "thesis.txt").read_text() == "ten years"
 
 
 def test_a_photograph_that_is_gone_is_named(examples, folder):
@@ -147,24 +248,18 @@ def test_a_photograph_that_is_gone_is_named(examples, folder):
     assert str(examples[3].path) in str(error.value)
 
 
-@pytest.mark.parametrize("change", [-1, 1, -10000])
-def test_a_pixel_file_of_another_length_is_refused(examples, folder, change):
+@pytest.mark.parametrize("change", [-1, 1, -10000, None])
+def test_a_pixel_file_of_another_length_or_none_is_made_again(examples, folder, change):
     open_store(folder, examples)
     whole = (folder / store.PIXELS).read_bytes()
-    (folder / store.PIXELS).write_bytes(whole[: len(whole) + change] if change < 0 else whole + b"x")
-    with pytest.raises(StoreError) as error:
-        open_store(folder, examples)
-    wanted = sum(3 * width * height for width, height in SIZES)
-    for words in (str(folder / store.PIXELS), f"{wanted + change} bytes, wanted {wanted}", "delete"):
-        assert words in str(error.value)
-
-
-def test_a_pixel_file_that_is_gone_is_named(examples, folder):
-    open_store(folder, examples)
-    (folder / store.PIXELS).unlink()
-    with pytest.raises(StoreError) as error:
-        open_store(folder, examples)
-    assert str(folder / store.PIXELS) in str(error.value)
+    if change is None:
+        (folder / store.PIXELS).unlink()
+    else:
+        (folder / store.PIXELS).write_bytes(whole[: len(whole) + change] if change < 0 else whole + b"x")
+    with pytest.raises(StoreError, match=f"photographs.u8: .* bytes, wanted {len(whole)}"):
+        store.Store(folder, examples)
+    assert right(open_store(folder, examples), examples)
+    assert (folder / store.PIXELS).read_bytes() == whole
 
 
 @pytest.mark.parametrize(
@@ -176,14 +271,15 @@ def test_a_pixel_file_that_is_gone_is_named(examples, folder):
         pytest.param(lambda text: "null", id="null"),
         pytest.param(lambda text: "{}", id="without format"),
         pytest.param(
-            lambda text: text.replace(f'"format": {store.FORMAT}', '"format": 0'), id="another format"
+            lambda text: text.replace(f'"format": {store.FORMAT}', '"format": 1'), id="an older format"
         ),
-        pytest.param(lambda text: text.replace("fingerprint", "fingermark"), id="without fingerprint"),
-        pytest.param(lambda text: text.replace("sizes", "sighs"), id="without sizes"),
+        pytest.param(lambda text: text.replace("photographs", "photos"), id="without photographs"),
+        pytest.param(lambda text: text.replace("40, 30", '"a", "b"'), id="words for sizes"),
+        pytest.param(lambda text: text.replace("40, 30", "1000, 1000"), id="another size"),
         pytest.param(None, id="gone"),
     ],
 )
-def test_a_damaged_index_is_refused_by_name(examples, folder, damage):
+def test_a_store_with_a_damaged_index_is_refused_by_name_and_made_again(examples, folder, damage):
     open_store(folder, examples)
     path = folder / store.INDEX
     if damage is None:
@@ -193,18 +289,9 @@ def test_a_damaged_index_is_refused_by_name(examples, folder, damage):
         assert damage(text) != text
         path.write_text(damage(text))
     with pytest.raises(StoreError) as error:
-        open_store(folder, examples)
-    assert str(path) in str(error.value) and "delete" in str(error.value)
-
-
-def test_an_index_that_lies_about_the_sizes_is_refused(examples, folder):
-    open_store(folder, examples)
-    path = folder / store.INDEX
-    index = json.loads(path.read_text())
-    index["sizes"][0] = [1000, 1000]
-    path.write_text(json.dumps(index))
-    with pytest.raises(StoreError, match="delete"):
-        open_store(folder, examples)
+        store.Store(folder, examples)
+    assert str(folder) in str(error.value) and "open_store" in str(error.value)
+    assert right(open_store(folder, examples), examples)
 
 
 # --- A build that can't be finished ---------------------------------------------------------------------
@@ -231,20 +318,6 @@ def test_a_photograph_that_cannot_be_decoded_leaves_nothing(examples, folder):
     with pytest.raises(voc.VOCError, match="000004.jpg"):
         open_store(folder, examples)
     assert left_on_disk(folder) == []
-
-
-@pytest.fixture
-def decoded(monkeypatch) -> list[str]:
-    """Names of the photographs decoded since; how far a build has come is noted after every second one."""
-    names = []
-
-    def read(path, upright=False):
-        names.append(path.name)
-        return voc.read_photograph(path, upright)
-
-    monkeypatch.setattr(store, "read_photograph", read)
-    monkeypatch.setattr(store, "KEPT_EVERY", 2)
-    return names
 
 
 @pytest.mark.parametrize("reason", [KeyboardInterrupt, RuntimeError, MemoryError, OSError])
@@ -340,7 +413,7 @@ def test_what_a_stopped_build_left_is_used_only_if_it_fits(examples, folder, dec
     elif damage == "note cut":
         note.write_text(note.read_text()[:-5])
     elif damage == "note of another store":
-        note.write_text(note.read_text().replace("[40, 30]", "[30, 40]"))
+        note.write_text(note.read_text().replace("40, 30", "30, 40"))
     else:
         (pixels if damage == "pixels gone" else note).unlink()
     decoded.clear()

@@ -9,7 +9,7 @@ import torchvision
 from hypothesis import given, settings
 
 import slow_oracles_data as slow
-from ssdlib import detect as room
+from ssdlib import detect as module
 from ssdlib.anchors import default_boxes
 from ssdlib.detect import best_kept, best_per_class, detect, nms
 from ssdlib.records import Predictions
@@ -225,7 +225,7 @@ def test_nothing_found_is_an_empty_record_of_the_right_shapes(two_anchors):
 
 
 def test_the_numbers_of_the_paper_stand_in_the_signature():
-    assert (room.SCORE, room.TOP_K, room.NMS_IOU, room.KEEP) == (0.01, 400, 0.45, 200)
+    assert (module.SCORE, module.TOP_K, module.NMS_IOU, module.KEEP) == (0.01, 400, 0.45, 200)
 
 
 @pytest.mark.parametrize(

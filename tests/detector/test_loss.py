@@ -393,3 +393,7 @@ def test_a_new_network_starts_with_the_penalty_that_its_initialisation_implies()
     expected = 5e-4 * (1920 + 750 + 2 * (64 + 128 * 2 + 256 * 3 + 512 * 6 + 1024 * 2))
     torch.manual_seed(0)
     assert float(l2_penalty(SSD300())) == pytest.approx(expected, rel=0.003)
+    # He's normal distribution doubles the part of extras and heads: 2.67 instead of 1.34
+    torch.manual_seed(0)
+    he = float(l2_penalty(SSD300(new_layers="he_normal")))
+    assert he == pytest.approx(expected + 5e-4 * 2670, rel=0.003)

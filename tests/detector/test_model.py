@@ -22,6 +22,15 @@ SMALL = {
 }
 
 
+XAVIER_AT_C80C3AD = {  # width 1/8, random seed 5
+    "body.conv1_1.0.weight": 1.6794255,
+    "body.fc7.0.weight": 1762.4723760,
+    "body.conv6_1.0.weight": 310.0657720,
+    "loc.conv4_3.weight": 333.0881488,
+    "conf.conv9_2.weight": 1234.8956147,
+}
+
+
 def shapes_only(**arguments) -> SSD300:
     """A network without numbers: it knows its shapes and costs nothing."""
     with torch.device("meta"):
@@ -183,6 +192,30 @@ def test_extras_and_heads_start_with_variance_one_over_inputs_and_the_body_with_
             inputs = module.in_channels * math.prod(module.kernel_size)
             variance = module.weight.double().square().mean().item() * inputs
             assert variance == pytest.approx(2 if name in pretrained else 1, rel=0.1), name
+
+
+def test_new_layers_may_begin_as_in_keras_with_hes_normal_distribution_and_the_body_stays_as_it_was():
+    torch.manual_seed(0)
+    model = SSD300(new_layers="he_normal")
+    pretrained = {f"body.{name}.0" for name in oracles.BODY[:15]}
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Conv2d) or name == "body.conv1_1.0":
+            continue
+        deviation = math.sqrt(2 / (module.in_channels * math.prod(module.kernel_size)))
+        weights = module.weight.detach().double().flatten() / deviation
+        assert weights.square().mean().item() == pytest.approx(1, rel=0.1), name
+        # of a normal distribution 4.6 % lie beyond two deviations, of a uniform one none beyond 1.74
+        beyond = (weights.abs() > 2).double().mean().item()
+        assert beyond == (0 if name in pretrained else pytest.approx(0.0455, abs=0.01)), name
+        assert not module.bias.any()
+
+
+def test_xavier_draws_the_numbers_that_it_drew_before_there_was_a_choice():
+    """Of torch's generator with 5, at c80c3ad: sums of |w|, which any other order of drawing would change."""
+    torch.manual_seed(5)
+    state = SSD300(width=1 / 8).state_dict()
+    found = {name: float(state[name].double().abs().sum()) for name in XAVIER_AT_C80C3AD}
+    assert found == pytest.approx(XAVIER_AT_C80C3AD, rel=1e-6)
 
 
 @pytest.mark.parametrize(("batch_norm", "pixels"), [(False, 64), (True, 1)])

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import foreign
 from ssdlib import files
 from ssdlib.__main__ import main
 from ssdlib.anchors import default_boxes
@@ -126,7 +127,7 @@ def test_with_the_same_classes_in_another_order_the_network_says_the_same(networ
         (
             lambda f: write(f, {"a": torch.ones(2)}),
             weights.WeightsError,
-            "wanted a whole VGG16, or its features.\\* alone, an SSD300 or a run",
+            "wanted a whole VGG16, or its features.\\* alone, an SSD300 by torchvision, .* or a run",
         ),
     ],
 )
@@ -159,6 +160,35 @@ def test_a_file_of_convolutions_alone_says_what_it_is_taken_for(tmp_path):
     state, said = published.starting_weights(write(tmp_path, features(full_shapes())), RunConfig())
     assert "body.conv5_3.0.weight" in state and "body.fc6.0.weight" not in state
     assert "taken for Caffe's (inputs 0..255 minus the mean); fc6 and fc7 are random, scaled" in said
+
+
+@pytest.mark.parametrize(
+    "wrap, said",
+    [
+        (lambda named: {f"module.{name}": value for name, value in named.items()}, "(without module.)"),
+        (lambda named: {"state_dict": named}, "(under state_dict)"),
+        (lambda named: {name: value.half() for name, value in named.items()}, "(float16 made float32)"),
+    ],
+)
+def test_a_vgg16_as_it_lies_around_is_started_from_and_what_was_taken_off_is_said(tmp_path, wrap, said):
+    theirs = {name: value.half().float() for name, value in features(full_shapes()).items()}
+    state, words = published.starting_weights(write(tmp_path, wrap(theirs)), RunConfig())
+    assert torch.equal(state["body.conv5_3.0.weight"], theirs["features.28.weight"])
+    assert f"conv5_3 of a VGG16 {said}, taken for Caffe's" in words
+
+
+def test_keras_vgg16_is_started_from_as_from_caffes(tmp_path):
+    shapes = foreign.shapes()
+    ours = {
+        n: torch.rand(s) for n, s in shapes.items() if n[:5] == "body." and n.split(".")[1] in foreign.VGG
+    }
+    foreign.write_keras_vgg16(tmp_path / "vgg16.weights.h5", ours, "keras 3")
+    state, said = published.starting_weights(tmp_path / "vgg16.weights.h5", RunConfig())
+    assert state.keys() == ours.keys() and all(torch.equal(state[name], ours[name]) for name in ours)
+    assert said.endswith(
+        "conv1_1 ... conv5_3 of a VGG16, taken for Caffe's (inputs 0..255 minus the mean), BGR turned into RGB; "
+        "fc6 and fc7 are random, scaled to outputs of unit deviation"
+    )
 
 
 @pytest.mark.parametrize("number", [torch.nan, torch.inf])
@@ -226,6 +256,7 @@ def test_a_folder_with_pictures_and_a_video_is_shown_and_told(network, scenes, f
     assert [sorted(one) for one in told] == [
         ["detections", "image", "picture"],
         ["frames", "picture", "video"],
+        ["error", "file"],
     ]
     assert told == json.loads((tmp_path / "out/detections.json").read_text())
     [wanted] = inference.detect_in(network[0], [scenes[0]], network[1])

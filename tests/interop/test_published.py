@@ -11,13 +11,14 @@ from torch import nn
 
 import foreign
 from ssdlib import coding
-from ssdlib.anchors import default_boxes
+from ssdlib.anchors import SSD300_ANCHORS, default_boxes
 from ssdlib.data import voc
 from ssdlib.detect import detect
-from ssdlib.interop.published import COCO_ANCHORS, SPEC, Translated, load_detector, read_published
+from ssdlib.interop.published import COCO_ANCHORS, Translated, load_detector, read_weights, starting_weights
 from ssdlib.interop.weights import WeightsError
 from ssdlib.model import SSD300
 from ssdlib.records import Predictions
+from ssdlib.training.runs import RunConfig
 
 # the official category numbers of COCO (cocodataset.org), which torchvision counts by
 COCO_IDS = {
@@ -25,6 +26,7 @@ COCO_IDS = {
     **{"bird": 16, "cat": 17, "dog": 18, "horse": 19, "sheep": 20, "cow": 21, "bottle": 44, "chair": 62},
     **{"sofa": 63, "pottedplant": 64, "diningtable": 67, "tvmonitor": 72},
 }
+MINI_RUN = Path(__file__).parents[2] / "chapters/recordings/mini"
 KINDS = ("ssd_keras weights", "ssd_keras model", "amdegroot", "lufficc", "torchvision")
 COCO = torchvision.models.detection.SSD300_VGG16_Weights.COCO_V1.meta["categories"]
 
@@ -56,25 +58,25 @@ def refusal(path) -> str:
 def test_a_state_written_by_any_program_comes_back_and_its_name_does_not_matter(tmp_path, kind):
     state = foreign.marked_state()
     foreign.write(tmp_path / "holiday.jpg", kind, state)
-    published = read_published(tmp_path / "holiday.jpg")
+    published = read_weights(tmp_path / "holiday.jpg")
     assert published.source == kind.split()[0]
     assert published.state.keys() == state.keys()
     assert all(torch.equal(published.state[name], state[name]) for name in state)
     assert published.classes == voc.CLASSES
     wanted = {"ssd_keras": "none", "amdegroot": "center", "lufficc": "center", "torchvision": "size"}
     assert published.clip_anchors == wanted[published.source]
-    assert published.spec == (COCO_ANCHORS if kind == "torchvision" else SPEC)
+    assert published.spec == (COCO_ANCHORS if kind == "torchvision" else SSD300_ANCHORS)
 
 
 def test_ninety_one_classes_of_torchvision_are_cocos(tmp_path):
     foreign.write(tmp_path / "coco.pth", "torchvision", foreign.state_that_finds(1, 91))
-    assert list(read_published(tmp_path / "coco.pth").classes) == COCO
+    assert list(read_weights(tmp_path / "coco.pth").classes) == COCO
 
 
 def test_weights_of_half_precision_become_float32(tmp_path):
     state = {name: value.half() for name, value in foreign.marked_state().items()}
     foreign.write(tmp_path / "half.pth", "amdegroot", state)
-    assert {value.dtype for value in read_published(tmp_path / "half.pth").state.values()} == {torch.float32}
+    assert {value.dtype for value in read_weights(tmp_path / "half.pth").state.values()} == {torch.float32}
 
 
 def test_torchvisions_anchors_are_those_of_its_own_generator():
@@ -87,10 +89,85 @@ def test_torchvisions_anchors_are_those_of_its_own_generator():
     assert not torch.allclose(default_boxes(COCO_ANCHORS), expected, atol=1)
 
 
+@pytest.mark.parametrize("program", ["amdegroot", "lufficc", "torchvision"])
+@pytest.mark.parametrize(
+    "wrapper, prefix, said",
+    [
+        ("state_dict", "module.", "(under state_dict, without module.)"),
+        ("model_state_dict", "", "(under model_state_dict)"),
+        ("weight", "model.", "(under weight, without model.)"),
+        ("", "_orig_mod.", "(without _orig_mod.)"),
+    ],
+)
+def test_a_detector_is_found_under_wrappers_and_prefixes_and_they_are_told(
+    tmp_path, program, wrapper, prefix, said
+):
+    state = foreign.marked_state()
+    named = (
+        foreign.as_torchvision(state) if program == "torchvision" else foreign.renamed_by_hand(state, program)
+    )
+    named = {f"{prefix}{name}": value for name, value in named.items()}
+    torch.save({wrapper: named, "epoch": 12} if wrapper else named, tmp_path / "best.pth.tar")
+    published = read_weights(tmp_path / "best.pth.tar")
+    assert published.source == program and all(
+        torch.equal(published.state[name], state[name]) for name in state
+    )
+    assert str(published).endswith(said)
+
+
+@pytest.mark.parametrize("kind", ["lufficc", "vgg16", "a run"])
+def test_a_file_is_read_once(tmp_path, monkeypatch, kind):
+    path = tmp_path / "weights.pth"
+    if kind == "lufficc":
+        foreign.write(path, kind, foreign.marked_state())
+    elif kind == "vgg16":
+        torch.save(vgg16(), path)
+    else:
+        path = MINI_RUN
+    loaded, real = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *a, **k: loaded.append(a) or real(*a, **k))
+    read_weights(path)
+    if kind != "vgg16":
+        load_detector(path)
+        assert len(loaded) == 2
+    starting_weights(path, RunConfig() if kind != "a run" else load_detector(path)[1])
+    assert len(loaded) == {"lufficc": 3, "vgg16": 2, "a run": 4}[kind]
+
+
+def test_what_was_done_to_a_vgg16_of_torchvisions_is_told(tmp_path, monkeypatch):
+    """Its own training wants other inputs; Caffe's are taken as they are. Nothing of the 0.5 GB is written."""
+    whole = vgg16() | {
+        "classifier.0.weight": torch.zeros(1).expand(4096, 25088),
+        "classifier.3.weight": torch.zeros(1).expand(4096, 4096),
+        **{f"classifier.{i}.bias": torch.zeros(4096) for i in (0, 3)},
+    }
+    (tmp_path / "vgg16.pth").write_bytes(b"stands for it")
+    said = []
+    for state in (whole, vgg16()):
+        monkeypatch.setattr(torch, "load", lambda *_, state=state, **__: state)
+        said.append(str(read_weights(tmp_path / "vgg16.pth")))
+    assert said == [
+        "conv1_1 ... fc7 of a VGG16, its inputs' mean and deviation folded into conv1_1, fc6 and fc7 thinned out",
+        "conv1_1 ... conv5_3 of a VGG16, taken for Caffe's (inputs 0..255 minus the mean)",
+    ]
+
+
+def vgg16():
+    """The 13 convolutions under torchvision's names, all of them 0."""
+    shapes = foreign.shapes()
+    return {
+        f"features.{foreign.VGG_NAMES[layer]}.{kind}": torch.zeros(shapes[f"body.{layer}.0.{kind}"])
+        for layer in foreign.VGG
+        for kind in ("weight", "bias")
+    }
+
+
 # --- Our anchors and our classes
 
 
-@pytest.mark.parametrize("spec, clip", [(SPEC, "center"), (COCO_ANCHORS, "size"), (SPEC, "none")])
+@pytest.mark.parametrize(
+    "spec, clip", [(SSD300_ANCHORS, "center"), (COCO_ANCHORS, "size"), (SSD300_ANCHORS, "none")]
+)
 def test_translated_offsets_lead_to_the_boxes_that_the_own_anchors_give(spec, clip):
     anchors = default_boxes(spec, clip)
     random = torch.Generator().manual_seed(0)
@@ -137,6 +214,31 @@ def test_what_needs_no_translation_is_the_plain_network(tmp_path):
 
 
 # --- Refusals
+
+
+@pytest.mark.parametrize("program", ["torchvision", "Keras"])
+def test_a_vgg16_is_no_detector_and_what_it_is_for_is_said(tmp_path, program):
+    if program == "Keras":
+        state = {
+            name: value for name, value in foreign.marked_state().items() if name.split(".")[1] in foreign.VGG
+        }
+        foreign.write_keras_vgg16(tmp_path / "vgg16.h5", state, "keras 2")
+    else:
+        torch.save(vgg16(), tmp_path / "vgg16.h5")
+    message = refusal(tmp_path / "vgg16.h5")
+    assert message.startswith(
+        "conv1_1 ... conv5_3 of a VGG16, taken for Caffe's (inputs 0..255 minus the mean)"
+    )
+    assert "which detects nothing by itself; wanted an SSD300. To train one from it: train --init" in message
+    assert ("BGR turned into RGB" in message) == (program == "Keras")
+
+
+def test_our_own_weights_without_their_settings_are_refused_as_that(tmp_path):
+    torch.save({"model": SSD300(width=1 / 16).state_dict()}, tmp_path / "mine.pth")
+    assert refusal(tmp_path / "mine.pth") == (
+        "weights of this library's network without their settings (classes, width ...); "
+        "wanted the run's folder, or a checkpoint.pt or best.pt in it"
+    )
 
 
 def saved(value) -> bytes:

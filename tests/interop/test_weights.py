@@ -1,9 +1,13 @@
 """Checkpoints of other programs: names, what is changed on the way, the same answers, clear refusals."""
 
+import argparse
 import io
 import lzma
 import math
 import pickle
+import sys
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +17,16 @@ import torch.nn.functional as F
 import torchvision
 
 import oracles
-from foreign import EXTRA_NAMES, PROGRAMS, VGG_NAMES, Named, renamed_by_hand, shapes
-from ssdlib.interop.weights import WeightsError, from_state, from_vgg16, num_classes_of, read_file
+from foreign import EXTRA_NAMES, PROGRAMS, VGG_NAMES, Named, in_safetensors, renamed_by_hand, shapes
+from ssdlib.interop.weights import (
+    WeightsError,
+    contents,
+    from_state,
+    from_vgg16,
+    num_classes_of,
+    read_file,
+    state_in,
+)
 from ssdlib.model import SSD300
 from ssdlib.records import Predictions
 
@@ -136,6 +148,178 @@ def test_the_number_of_classes_shows_in_the_shapes_of_a_whole_ssd300():
 )
 def test_shapes_that_are_not_ssd300s_are_refused(change, sentence):
     assert sentence in refusal(num_classes_of, shapes() | change)
+
+
+# --- As they lie around: wrappers, prefixes, half precision
+
+PLAIN = {"features.0.weight": torch.arange(6.0).view(2, 3), "classifier.0.bias": torch.tensor([0.5, -2.0])}
+
+
+def prefixed(prefix: str) -> Named:
+    return {f"{prefix}{name}": value for name, value in PLAIN.items()}
+
+
+@pytest.mark.parametrize(
+    "held, said",
+    [
+        (PLAIN, ""),
+        (prefixed("module."), "without module."),
+        (prefixed("model."), "without model."),
+        (prefixed("_orig_mod."), "without _orig_mod."),
+        (prefixed("module._orig_mod.model."), "without module._orig_mod.model."),
+        ({"state_dict": PLAIN, "epoch": 3}, "under state_dict"),
+        ({"model_state_dict": prefixed("module."), "loss": 2.5}, "under model_state_dict, without module."),
+        ({"weight": PLAIN}, "under weight"),
+        (
+            {"model": {"state_dict": PLAIN, "epoch": 3}, "optimizer": {"state": {}}},
+            "under model, under state_dict",
+        ),
+        ({"model": PLAIN, "state_dict": {"epoch": 3}}, "under model"),  # only one of them leads to tensors
+        ({name: value.half() for name, value in PLAIN.items()}, "float16 made float32"),
+        (
+            {"model": {name: value.bfloat16() for name, value in PLAIN.items()}},
+            "under model, bfloat16 made float32",
+        ),
+    ],
+)
+def test_what_programs_put_around_weights_is_taken_off_and_said(tmp_path, held, said):
+    torch.save(held, tmp_path / "weights.pth")
+    state, words = state_in(contents(tmp_path / "weights.pth"), tmp_path / "weights.pth")
+    assert_equal(state, PLAIN)
+    assert words == said and {value.dtype for value in state.values()} == {torch.float32}
+
+
+def test_an_averaged_models_count_keeps_its_name_and_whole_numbers_stay_whole(tmp_path):
+    """torch.optim.swa_utils.AveragedModel puts its count beside the prefixed names."""
+    averaged = torch.optim.swa_utils.AveragedModel(torch.nn.BatchNorm1d(3))
+    state, words = state_in(averaged.state_dict(), tmp_path)
+    assert words == "without module." and {"n_averaged", "num_batches_tracked", "running_mean"} < state.keys()
+    assert state["num_batches_tracked"].dtype == torch.int64
+
+
+def test_what_torchvisions_reference_script_saves_is_read_and_its_settings_are_allowed_for_that_alone(
+    tmp_path,
+):
+    """references/detection/train.py saves model, optimizer, lr_scheduler, args and epoch; args is a Namespace."""
+    network = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    network(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[16, 22])
+    held = {
+        "model": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "lr_scheduler": scheduler.state_dict(),
+        "args": argparse.Namespace(lr=0.1, lr_steps=[16, 22], device="cuda", weights=None),
+        "epoch": 25,
+    }
+    torch.save(held, tmp_path / "model_25.pth")
+    assert_equal(read_file(tmp_path / "model_25.pth"), network.state_dict())
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
+    held["args"].helper = Trap(tmp_path / "it ran")  # within it nothing else is allowed
+    torch.save(held, tmp_path / "model_25.pth")
+    assert "wanted the weights alone" in refusal(read_file, tmp_path / "model_25.pth")
+    assert not (tmp_path / "it ran").exists()
+
+
+@pytest.mark.parametrize(
+    "held, sentence",
+    [
+        (
+            {"model": PLAIN, "state_dict": PLAIN},
+            "holds weights under state_dict and under model, and which are meant",
+        ),
+        (PLAIN | prefixed("module."), "has both module.features.0.weight and features.0.weight"),
+        (
+            {"epoch": 3, "loss": 2.5},
+            "holds dict with 'epoch', 'loss'; wanted tensors by name, alone or under state_dict, model_state_dict, ",
+        ),
+        ({"model": {"model": {"model": PLAIN}}}, "holds dict with 'model'; wanted tensors by name"),
+    ],
+)
+def test_weights_that_would_have_to_be_guessed_are_refused(tmp_path, held, sentence):
+    assert sentence in refusal(state_in, held, tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_safetensors_are_read_whatever_the_file_is_called(tmp_path, half):
+    pytest.importorskip("safetensors")
+    state = {f"module.{name}": value.half() if half else value for name, value in PLAIN.items()}
+    assert_equal(read_file(in_safetensors(tmp_path / "weights.pth", state)), PLAIN)
+
+
+def test_broken_safetensors_are_called_so(tmp_path):
+    pytest.importorskip("safetensors")
+    path = in_safetensors(tmp_path / "weights.safetensors", PLAIN)
+    path.write_bytes(path.read_bytes()[:-5])
+    assert "a safetensors file, broken or cut off" in refusal(read_file, path)
+
+
+def test_without_the_package_a_safetensors_file_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    path = in_safetensors(tmp_path / "weights.safetensors", PLAIN)
+    assert refusal(read_file, path) == f"{path}: a safetensors file; to read it, pip install safetensors"
+
+
+class Network(torch.nn.Module):
+    """One of somebody's own, pickled whole."""
+
+
+def torchscript(path: Path) -> None:
+    with warnings.catch_warnings():  # torch would have people use something newer
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), path)
+
+
+def keras_model(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("metadata.json", "config.json", "model.weights.h5"):
+            archive.writestr(name, "{}")
+
+
+WAYS_OUT = {
+    "a whole module of torch's": (
+        lambda path: torch.save(torch.nn.Linear(2, 2), path),
+        "holds a pickled torch.nn.modules.linear.Linear, and opening that would run code of the file's; wanted the "
+        "weights alone, saved where that is at home: torch.save(model.state_dict(), 'weights.pth')",
+    ),
+    "a whole module of one's own, wrapped": (
+        lambda path: torch.save({"epoch": 3, "model": Network()}, path),
+        f"holds a pickled {__name__}.Network, ",
+    ),
+    "a whole module in the old layout": (
+        lambda path: torch.save(torch.nn.Linear(2, 2), path, _use_new_zipfile_serialization=False),
+        "holds a pickled torch.nn.modules.linear.Linear, ",
+    ),
+    "a number of numpy's beside the state": (
+        lambda path: torch.save({"state_dict": PLAIN, "best": np.float64(0.7)}, path),
+        "multiarray.scalar, ",
+    ),
+    "a module by pickle itself": (
+        lambda path: path.write_bytes(pickle.dumps(torch.nn.Linear(2, 2))),
+        "holds a pickled object that PyTorch didn't save, ",
+    ),
+    "TorchScript": (
+        torchscript,
+        "a TorchScript program; wanted its weights: model = torch.jit.load(FILE), torch.save(",
+    ),
+    "a model of Keras 3": (keras_model, "a whole model of Keras; wanted its weights: model.save_weights("),
+    "Caffe's": (
+        lambda path: path.rename(path.with_suffix(".caffemodel")).write_bytes(b"\n\x0eVGG_VOC0712_SSD"),
+        "Caffe's own format, which isn't read; wanted a run or a network that PyTorch or Keras saved",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*TorchScript archive")
+@pytest.mark.parametrize("kind", WAYS_OUT)
+def test_what_is_refused_is_refused_for_its_real_reason_with_the_way_out(tmp_path, kind):
+    make, sentence = WAYS_OUT[kind]
+    (tmp_path / "VGG_VOC0712.pth").touch()
+    make(tmp_path / "VGG_VOC0712.pth")
+    [path] = tmp_path.iterdir()
+    message = refusal(read_file, path)
+    assert sentence in message and "broken" not in message
 
 
 # --- VGG16 to start from

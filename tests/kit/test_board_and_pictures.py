@@ -1,7 +1,6 @@
 """Tests of what the chapters share: boards, stubs from solutions, the reading edition, the counted facts' reader."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -112,16 +111,6 @@ def test_no_notebook_holds_a_mark_of_its_source(path):
 
 
 # ---- the reading edition
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, str(ROOT / "chapters/book/book.py"), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr, done.stderr
-    return out
 
 
 def test_every_chapter_is_a_page_of_the_reading_edition_and_can_be_searched(site):

@@ -4,22 +4,27 @@ Hypothesis changes bytes and words of good files. `HYPOTHESIS_EXAMPLES=5000 pyte
 does so at length; otherwise the same examples are tried in every run, so that what passes once passes always.
 """
 
+import argparse
 import contextlib
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import corpus
+import foreign
 from ssdlib import evaluate, files
 from ssdlib.data import own, store, voc
 from ssdlib.data.formats import FormatError
 from ssdlib.data.results import read_results
-from ssdlib.training import runlog
+from ssdlib.interop import published, weights
+from ssdlib.training import runlog, runs
 
 many = settings(
     max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", 100)),
@@ -221,3 +226,32 @@ def test_a_changed_checkpoint_is_tensors_or_a_checkpoint_error(world, edits):
     path.write_bytes(edited((world.home / "whole.pt").read_bytes(), edits))
     with contextlib.suppress(files.CheckpointError):
         assert isinstance(files.load_checkpoint(path), dict)
+
+
+def a_file_of(kind: str, path: Path) -> bytes:
+    """Weights as they lie around, small."""
+    state = {f"module.features.{i}.weight": torch.arange(9.0) for i in range(3)}
+    held = {"model": state, "args": argparse.Namespace(lr=0.1, steps=[3]), "epoch": 2}
+    if kind == "safetensors":
+        return foreign.in_safetensors(path, state).read_bytes()
+    if kind.startswith("keras"):
+        ours = {
+            n: v
+            for n, v in foreign.marked_state().items()
+            if n[:5] == "body." and n.split(".")[1] in foreign.VGG
+        }
+        foreign.write_keras_vgg16(path, ours, kind)
+    else:
+        torch.save(held, path, _use_new_zipfile_serialization=kind == "zip")
+    return path.read_bytes()
+
+
+@many
+@given(EDITS, st.sampled_from(["zip", "old layout", "safetensors", "keras 2", "keras 3"]))
+def test_changed_weights_are_read_or_refused_as_weights(world, edits, kind):
+    path, whole = world.home / "changed", world.home / f"{kind}.whole"
+    if not whole.exists():
+        whole.write_bytes(a_file_of(kind, path))
+    path.write_bytes(edited(whole.read_bytes(), edits))
+    with contextlib.suppress(weights.WeightsError, files.CheckpointError, runs.RunError):
+        assert published.read_weights(path)

@@ -5,12 +5,14 @@ import json
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from small_runs import TINY, painted, same, weights_of
 from ssdlib import plots
 from ssdlib.anchors import default_boxes
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
+from ssdlib.model import SSD300
 from ssdlib.records import Batch
 from ssdlib.training import engine, inference, runs
 from ssdlib.training.runlog import RunLog, read_log
@@ -34,6 +36,7 @@ def test_paper_and_caffe_settings_are_the_defaults():
     assert (paper.steps, paper.batch_size, paper.learning_rate) == (120_000, 32, 1e-3)
     assert (paper.momentum, paper.weight_decay, paper.drops) == (0.9, 5e-4, (80_000, 100_000))
     assert (paper.width, paper.batch_norm, paper.strided_stem, paper.mining) == (1, False, False, "image")
+    assert (paper.augment_rule, paper.new_layers) == ("caffe", "xavier")
 
 
 def test_one_update_is_caffes_sgd_written_out_by_hand(data):
@@ -63,6 +66,8 @@ def test_the_recipe_of_the_published_run_is_that_of_its_program():
     """drops, end and batch of the published run; decay by its penalty's own gradient; Keras has one rate for all."""
     seed = runs.RECIPES["ssd_keras"]
     assert (seed.drops, seed.steps, seed.batch_size, seed.mining) == ((56_000, 76_000), 102_000, 32, "batch")
+    assert (seed.augment_rule, seed.new_layers) == ("ssd_keras", "he_normal")
+    assert engine.batch_maker(seed, ([], []), CPU).rule == "ssd_keras"
     model, optimizer, _ = engine.build(dataclasses.replace(seed, width=1 / 16), CPU)
     kernel = model.body["fc7"][0].weight
     (gradient,) = torch.autograd.grad(5e-4 * kernel.square().sum(), kernel)
@@ -118,6 +123,18 @@ def test_a_killed_run_goes_on_to_the_same_bits(data, tmp_path):
         for n in ("whole", "killed")
     ]
     assert logs[0] == logs[1]
+
+
+def test_a_run_from_before_there_were_rules_goes_on_as_one_of_caffes(data, tmp_path):
+    new = ("augment_rule", "new_layers")
+    engine.train(TINY, data, data, tmp_path / "whole")
+    engine.train(TINY, data, data, tmp_path / "old", stop_after=4)
+    state = weights_of(tmp_path / "old")
+    state["config"] = {name: value for name, value in state["config"].items() if name not in new}
+    torch.save(state, tmp_path / "old" / runs.CHECKPOINT)
+    assert runs.load_run(tmp_path / "old")[1] == TINY
+    engine.train(TINY, data, data, tmp_path / "old", resume=True)
+    assert same(weights_of(tmp_path / "whole")["model"], weights_of(tmp_path / "old")["model"])
 
 
 def test_the_weights_of_the_least_validation_loss_are_kept_through_a_stop(data, tmp_path, monkeypatch):
@@ -374,6 +391,108 @@ def test_a_whole_vgg16_a_whole_network_and_a_resumed_run_are_not_scaled(data, tm
     assert len([row for row in read_log(tmp_path / "twice") if "scaled" in row]) == 1
 
 
+# ---- a frozen part
+
+FROZEN = ("conv1_1", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3")  # with the strided stem
+
+
+def is_frozen(name):
+    return any(name.startswith(f"body.{layer}.") for layer in FROZEN)
+
+
+@pytest.fixture(scope="module")
+def learned(data, tmp_path_factory):
+    """The state of a short run: with means and deviations in batch norm that differ from 0 and 1."""
+    out = tmp_path_factory.mktemp("learned")
+    engine.train(dataclasses.replace(TINY, steps=3, val_every=0), data, data, out)
+    return weights_of(out)["model"]
+
+
+def test_what_is_frozen_is_the_same_bits_after_training_and_all_else_has_moved(data, tmp_path, learned):
+    """Validation in between puts the network into eval mode and back."""
+    config = dataclasses.replace(TINY, freeze="conv3_3")
+    engine.train(config, data, data, tmp_path, weights=learned)
+    trained = weights_of(tmp_path)["model"]
+    assert {name for name in learned if torch.equal(trained[name], learned[name])} == set(
+        filter(is_frozen, learned)
+    )
+
+
+def test_the_optimiser_knows_nothing_of_what_is_frozen(learned):
+    model, optimizer, _ = engine.build(dataclasses.replace(TINY, freeze="conv3_3"), CPU, learned)
+    theirs = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert theirs == {id(p) for name, p in model.named_parameters() if not is_frozen(name)}
+
+
+def test_a_frozen_part_answers_in_training_as_the_network_it_came_from_does_in_evaluation(data, learned):
+    model, _, _ = engine.build(dataclasses.replace(TINY, freeze="conv3_3"), CPU, learned)
+    plain, _, _ = engine.build(TINY, CPU, learned)
+    answers = []
+    for network in (model.train(), plain.eval()):
+        network.body["conv3_3"].register_forward_hook(lambda _, __, out: answers.append(out.detach().clone()))
+        network(torch.stack([oracle_canvas(photograph) for photograph in data[1][:2]]))
+    assert torch.equal(*answers)
+    assert model.body["conv4_1"].training and not model.eval().training
+
+
+def test_the_first_update_of_what_is_not_frozen_is_that_of_the_whole_network(data, learned):
+    """The gradient of an upper layer knows nothing of whether those below it are trained."""
+    bare = dataclasses.replace(TINY, batch_norm=False)
+    after = []
+    for config in (bare, dataclasses.replace(bare, freeze="conv3_3")):
+        model, optimizer, anchors = engine.build(config, CPU)
+        engine.update(model, optimizer, engine.batch_maker(config, data, CPU)(0), anchors, 1e-3, config)
+        after.append(model.state_dict())
+    random = engine.build(bare, CPU)[0].state_dict()
+    for name in random:
+        if is_frozen(name):
+            assert torch.equal(after[1][name], random[name]) and not torch.equal(after[0][name], random[name])
+        else:
+            assert torch.equal(after[1][name], after[0][name]), name
+
+
+def test_freezing_vgg16_up_to_conv3_3_saves_a_third_of_a_steps_convolutions():
+    """By hand: seven layers, output side² · outputs · inputs · 9 each, whose gradients of weights and of inputs
+    aren't computed (of conv1_1's inputs never). 300² · 64 · 3 · 9 and so on."""
+    sides = {300: [(3, 64), (64, 64)], 150: [(64, 128), (128, 128)], 75: [(128, 256), (256, 256), (256, 256)]}
+    forward = [2 * 9 * side**2 * a * b for side, layers in sides.items() for a, b in layers]
+    found = []
+    for layer in ("", "conv3_3"):
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            model = SSD300()
+            if layer:
+                model.freeze(layer)
+            said = model(torch.zeros(1, 3, 300, 300))
+            (said.offsets.sum() + said.logits.sum()).backward()
+        found.append(counter.get_total_flops())
+    assert found[0] - found[1] == 2 * sum(forward) - forward[0] + 2 * 9 * 38**2 * 256 * 512
+    assert 0.34 < 1 - found[1] / found[0] < 0.40
+
+
+@pytest.mark.parametrize("lacking", [None, "body.conv1_1.0.weight", "body.conv3_3.0.weight"])
+def test_freezing_random_weights_is_refused_before_a_folder_is_made(data, tmp_path, learned, lacking):
+    config, out = dataclasses.replace(TINY, freeze="conv3_3"), tmp_path / "run"
+    given = {name: value for name, value in learned.items() if name != lacking} if lacking else None
+    found = "have no " + lacking.split(".")[1] if lacking else "it starts from random weights"
+    with pytest.raises(runs.RunError, match=f"freeze is 'conv3_3', but .*{found}.*--init"):
+        engine.train(config, data, data, out, weights=given)
+    assert not out.exists()
+    with pytest.raises(runs.RunError, match="freeze is 'conv3_3', but"):
+        engine.refuse_random_frozen(config, given)
+
+
+def test_a_killed_run_with_a_frozen_part_goes_on_to_the_same_bits_and_with_no_other(data, tmp_path, learned):
+    config = dataclasses.replace(TINY, freeze="conv3_3")
+    engine.train(config, data, data, tmp_path / "whole", weights=learned)
+    engine.train(config, data, data, tmp_path / "parts", weights=learned, stop_after=3)
+    with pytest.raises(runs.RunError, match="its run has freeze conv3_3, asked for is conv4_1"):
+        other = dataclasses.replace(TINY, freeze="conv4_1")
+        engine.train(other, data, data, tmp_path / "parts", resume=True)
+    engine.train(config, data, data, tmp_path / "parts", resume=True)  # the weights are in its checkpoint
+    whole, parts = (weights_of(tmp_path / name) for name in ("whole", "parts"))
+    assert same(whole["model"], parts["model"]) and same(whole["optimizer"], parts["optimizer"])
+
+
 def test_a_folder_of_something_else_is_refused_untouched(data, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(runs.RunError, match="aren't a run"):
@@ -420,6 +539,8 @@ def test_weights_of_another_network_are_refused_by_name(name, shape):
         ({"precision": "float8"}, "precision is 'float8'; it has to be one of auto, float32, bfloat16"),
         ({"mining": "none"}, "mining is 'none'"),
         ({"augment": ("rotate",)}, "augment has 'rotate'"),
+        ({"augment_rule": "keras"}, "augment_rule is 'keras'; it has to be one of caffe, ssd_keras"),
+        ({"new_layers": "zeros"}, "new_layers is 'zeros'; it has to be one of xavier, he_normal"),
         ({"log_every": 0}, "log_every is 0"),
         ({"width": 0.0}, "width is 0.0"),
         ({"test_sets": ()}, "test_sets is"),
@@ -437,6 +558,11 @@ def test_weights_of_another_network_are_refused_by_name(name, shape):
         ({"microbatch": 1}, "a part of the batch is 1 image"),
         ({"microbatch": 3}, "a part of the batch is 1 image"),
         ({"batch_size": 1}, "batch norm needs two"),
+        (
+            {"freeze": "conv3_4"},
+            "freeze is 'conv3_4'; wanted a layer of the network's body: conv1_1, conv2_1, ",
+        ),
+        ({"freeze": "conv1_2"}, "freeze is 'conv1_2'"),  # which the strided stem stands in for
     ],
 )
 def test_settings_that_cannot_be_trained_are_refused_at_once(wrong, sentence):

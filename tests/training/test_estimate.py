@@ -64,6 +64,19 @@ def test_measuring_gives_positive_times_and_changes_neither_chance_nor_folders(t
     assert said.startswith("about ") and "images a second" in said
 
 
+def test_what_is_measured_is_a_step_that_trains_no_frozen_layer(monkeypatch):
+    data, seen = painted(), []
+    real = estimate.engine.update_or_advise
+
+    def watched(model, *rest):
+        seen.append({name.split(".")[1] for name, p in model.named_parameters() if not p.requires_grad})
+        return real(model, *rest)
+
+    monkeypatch.setattr(estimate.engine, "update_or_advise", watched)
+    estimate.measure(dataclasses.replace(TINY, freeze="conv2_1"), data, data)
+    assert seen and all(frozen == {"conv1_1", "conv2_1"} for frozen in seen)
+
+
 def test_photographs_read_as_jpegs_and_a_days_long_run_on_a_processor_are_remarked_on():
     from ssdlib.data.store import Jpegs
 

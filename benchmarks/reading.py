@@ -1,0 +1,79 @@
+"""How heavy the reading edition is, and how long until an explorer on one of its pages answers.
+
+    python benchmarks/reading.py
+
+The site is built anew and opened from disk, each page in a new context of a headless Chromium. The time runs from the
+beginning of the navigation until the board's words or the address of its drawing have changed after an arrow key that
+is pressed as soon as the explorer stands. Once more with the processor slowed down to a quarter, as a phone might be.
+"""
+
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import timing
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import browsing
+
+GOAL_WEIGHT, GOAL_ANSWER = "25 MB in all", "2 s"
+SLOWER = 4
+# pressed when the page's own script has put the explorer there
+PRESS = """document.addEventListener('DOMContentLoaded', () => setTimeout(() => {
+    const canvas = document.querySelector('.course-board canvas');
+    if (!canvas) return;
+    const seen = () => JSON.stringify(course.shown[0].board);
+    const before = seen();
+    for (const key of ['ArrowRight', 'ArrowDown', 'n'])
+        if (seen() === before) canvas.dispatchEvent(new KeyboardEvent('keydown', {key, cancelable: true}));
+    window.answered = seen() === before ? Infinity : performance.now() / 1000;
+}))"""
+
+
+def weight(site: Path, page: Path) -> int:
+    """Bytes of a page with all that it loads."""
+    text = page.read_text(encoding="utf-8")
+    loaded = set(re.findall(r"""<(?:img|script)[^>]+src="([^":?]+)""", text))
+    loaded |= set(re.findall(r"""<link[^>]+rel="stylesheet"[^>]+href="([^":?]+)""", text))
+    return page.stat().st_size + sum((site / name).stat().st_size for name in loaded)
+
+
+def answer(browser, page: Path, slower: int) -> float:
+    """Seconds from the beginning of the navigation until an explorer has answered."""
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    tab = context.new_page()
+    tab.add_init_script(PRESS)
+    context.new_cdp_session(tab).send("Emulation.setCPUThrottlingRate", {"rate": slower})
+    tab.goto(page.as_uri())
+    tab.wait_for_function("window.answered !== undefined", timeout=60_000)
+    taken = tab.evaluate("window.answered")
+    context.close()
+    return float(taken)
+
+
+def main() -> None:
+    given = timing.arguments(__doc__, 5)
+    with tempfile.TemporaryDirectory() as folder, browsing.chromium_page() as tab:
+        site = Path(folder) / "site"
+        program = timing.ROOT / "chapters/book/book.py"
+        subprocess.run([sys.executable, program, site], check=True, capture_output=True)
+        pages = [page for page in sorted(site.glob("[0-9]*.html")) if "course-explorer" in page.read_text()]
+        lines = []
+        for page in pages[: 1 if given.quick else None]:
+            rounds = [
+                [answer(tab.context.browser, page, s) for _ in range(given.rounds)] for s in (1, SLOWER)
+            ]
+            medians = [f"{statistics.median(taken):.2f} s" for taken in rounds]
+            spread = f"{min(rounds[0]):.2f} to {max(rounds[0]):.2f}"
+            lines.append([page.stem, f"{weight(site, page) / 1e6:.2f} MB", *medians, spread, GOAL_ANSWER])
+        whole = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
+        lines.append(["all pages, with search", f"{whole / 1e6:.1f} MB", "", "", "", GOAL_WEIGHT])
+    names = ["page", "weight", "answers after", f"a processor {SLOWER} times slower", "spread", "goal"]
+    timing.say(timing.grid("The reading edition, from disk", names, lines))
+
+
+if __name__ == "__main__":
+    main()
