@@ -166,8 +166,8 @@ def _describe(output: dict, alt: str | None) -> None:
 
 
 def _in_few_colours(png: str) -> str:
-    """A third of the bytes. The octree keeps small areas of a colour of their own, such as the eyes of a cat, to which
-    the median cut would give the colour of what is around them."""
+    """A third of the bytes. The octree keeps small areas that have a colour of their own, such as the eyes of a cat;
+    the median cut would give them the colour of what is around them."""
     picture = Image.open(io.BytesIO(b64decode(png))).convert("RGB")
     picture = picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     out = io.BytesIO()
