@@ -1,5 +1,6 @@
 # make setup   the environment in .venv (every target below does this by itself)
-# make lab     JupyterLab at chapter 00
+# make lab     JupyterLab at chapter 00, in your own copy of the chapters: my_course, or the folder that COURSE_HOME names
+# make afresh PAGE=03   that page of my_course as it came; yours is kept in my_course/aside
 # make train   the training job of chapter 09: genuine VOC if data/VOCdevkit holds it (RECIPE=paper or ssd_keras), else the
 #              mini VOC
 # make headless   chapter 09 itself, executed without a browser; the page with its outputs is written to runs
@@ -36,7 +37,7 @@ FAST := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 # Small messages at once: without this an explorer answers in 50 ms instead of 20, half of the time.
 PROMPT := --ServerApp.kernel_websocket_connection_class=course.kit.prompt_server.PromptConnection
 
-.PHONY: setup lab train headless voc check test test-matrix test-nightly chapters mini browser book bench clean
+.PHONY: setup lab afresh train headless voc check test test-matrix test-nightly chapters mini browser book bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(BIN)/ready
@@ -52,7 +53,11 @@ mini: setup
 	@$(BIN)/python data_scripts/make_mini_voc.py --out $(MINI)
 
 lab: mini
-	$(FAST) $(BIN)/jupyter lab $(PROMPT) $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) chapters/00_start_here.ipynb
+	@$(BIN)/python -m course.kit.working_copy
+	$(FAST) $(BIN)/jupyter lab $(PROMPT) $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) $(if $(COURSE_HOME),--ServerApp.root_dir="$(COURSE_HOME)" "$(COURSE_HOME)/00_start_here.ipynb",my_course/00_start_here.ipynb)
+
+afresh: setup
+	@$(BIN)/python -m course.kit.working_copy --afresh "$(PAGE)"
 
 train: mini
 	@if [ -d $(GENUINE)/VOC2007 ] && [ -d $(GENUINE)/VOC2012 ]; then \

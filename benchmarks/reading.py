@@ -1,10 +1,10 @@
 """How heavy the reading edition is, and how long until an explorer on one of its pages answers.
 
-    python benchmarks/reading.py
+    python benchmarks/reading.py [--site build/book]
 
-The site is built anew and opened from disk, each page in a new context of a headless Chromium. The time runs from the
-beginning of the navigation until the board's words or the address of its drawing have changed after an arrow key that
-is pressed as soon as the explorer stands. Once more with the processor slowed down to a quarter, as a phone might be.
+The site is built anew, unless there is one, and opened from disk, each page in a new context of a headless Chromium.
+The time runs from the beginning of the navigation until the board has changed after an arrow key that is pressed as
+soon as the explorer stands. Once more with the processor slowed down to a quarter, as a phone might be.
 """
 
 import re
@@ -55,11 +55,12 @@ def answer(browser, page: Path, slower: int) -> float:
 
 
 def main() -> None:
-    given = timing.arguments(__doc__, 5)
+    given = timing.arguments(__doc__, 5, site={"type": Path, "help": "a site that is built already"})
     with tempfile.TemporaryDirectory() as folder, browsing.chromium_page() as tab:
-        site = Path(folder) / "site"
-        program = timing.ROOT / "chapters/book/book.py"
-        subprocess.run([sys.executable, program, site], check=True, capture_output=True)
+        site = (given.site or Path(folder) / "site").resolve()
+        if given.site is None:
+            program = timing.ROOT / "chapters/book/book.py"
+            subprocess.run([sys.executable, program, site], check=True, capture_output=True)
         pages = [
             page for page in sorted(site.glob("[0-9]*.html")) if "course-explorer" in page.read_text("utf-8")
         ]

@@ -121,14 +121,17 @@ def title_of(source: Path) -> str:
 
 
 def add_links(book: nbformat.NotebookNode, source: Path) -> None:
-    """Back, contents, glossary, forward: under the title and at the end."""
-    row = sorted(SOURCES.glob("*.py"))
-    at = row.index(source.resolve()) if source.resolve() in row else row.index(source)
-    links = ["[contents](00_start_here.ipynb)", "[glossary](glossary.md)"]
-    if at > 0:
-        links.insert(0, f"[← {title_of(row[at - 1])}]({row[at - 1].stem}.ipynb)")
-    if at + 1 < len(row):
-        links.append(f"[{title_of(row[at + 1])} →]({row[at + 1].stem}.ipynb)")
+    """Back, contents, glossary, forward: under the title and at the end. The contents lead to the beginning."""
+    row = sorted(SOURCES.glob("[0-9]*.py"))
+    if source.stem == "contents":
+        links = ["[glossary](glossary.md)", f"[{title_of(row[0])} →]({row[0].stem}.ipynb)"]
+    else:
+        at = [path.stem for path in row].index(source.stem)
+        links = ["[contents](contents.ipynb)", "[glossary](glossary.md)"]
+        if at > 0:
+            links.insert(0, f"[← {title_of(row[at - 1])}]({row[at - 1].stem}.ipynb)")
+        if at + 1 < len(row):
+            links.append(f"[{title_of(row[at + 1])} →]({row[at + 1].stem}.ipynb)")
     line = " · ".join(links)
     head, _, rest = book.cells[0].source.partition("\n")
     book.cells[0].source = f"{head}\n\n{line}\n{rest}"
@@ -176,10 +179,12 @@ def _in_few_colours(png: str) -> str:
 def main(arguments: list[str]) -> None:
     words = "--words" in arguments
     chosen = [Path(name) for name in arguments if name != "--words"] or sorted(SOURCES.glob("*.py"))
+    contents = SOURCES / "contents.py"  # last: it quotes the others
+    chosen = [path for path in chosen if path.stem != contents.stem] + [contents]
     for path in tqdm(chosen, desc="chapters"):
-        if words and notebook_of(path).exists() and rewrite_words(path):
-            continue
-        if words:
+        if words and path != contents:
+            if notebook_of(path).exists() and rewrite_words(path):
+                continue
             print(f"\n{path.stem}: its code has changed, so it is run")
         build(path)
 

@@ -33,7 +33,7 @@ from ssdlib.data import own
 from ssdlib.training import engine, inference
 from ssdlib.training.runs import RunConfig
 
-STEPS, SEEDS, LAYERS = 80, 5, ("", "conv3_3", "conv5_3")
+STEPS, SEEDS, LAYERS = 80, 3, ("", "conv3_3", "conv5_3")
 CPU = torch.device("cpu")
 
 

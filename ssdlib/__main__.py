@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssdlib import anchors, evaluate, files
-from ssdlib.cli.doctor import examine
+from ssdlib.cli.doctor import FULL, examine
 from ssdlib.cli.options import parser
 from ssdlib.cli.show import VideoError, draw_run, show
 from ssdlib.data import own, store, survey, voc
@@ -72,12 +72,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def doctor(options: argparse.Namespace) -> None:
-    """Say what is here, and for everything missing the command that gets it."""
+    """Say what works, what is here, and for everything missing the command that gets it."""
     facts = examine()
     if options.json:
         print(json.dumps(facts, indent=1))
         return
     missing = facts.pop("missing")
+    needed = {what: command for what, command in missing.items() if FULL not in what}
+    if needed:
+        print(f"not ready yet: {', '.join(needed)}")
+        for command in needed.values():
+            print(f"    {command}")
+    else:
+        more = (
+            "; only the full training on VOC 07+12 needs more (below)"
+            if missing
+            else ", the full training too"
+        )
+        print(f"ready for every chapter{more}")
+    print()
     for folder, sets in facts.pop("data").items():
         facts[folder] = sets
     for name, value in facts.items():
@@ -85,7 +98,8 @@ def doctor(options: argparse.Namespace) -> None:
             value = ", ".join(f"{key} {item}" for key, item in value.items()) or "no image lists"
         print(f"{name:<20} {value}")
     for what, command in missing.items():
-        print(f"missing: {what}\n    {command}")
+        if what not in needed:
+            print(f"missing: {what}\n    {command}")
 
 
 def look(options: argparse.Namespace) -> None:

@@ -33,11 +33,20 @@ def jupyterlab(home: Path, program: str = "jupyterlab"):
         pytest.skip("the mini VOC isn't there; `make mini` paints it")
     shutil.copytree(ROOT / "chapters", home / "chapters")
     (home / "data").symlink_to(ROOT / "data")
-    env = os.environ | {name: str(home / name.lower()) for name in FOLDERS}
-    env.pop("COURSE_RUNS", None)  # runs begun here stay here; the chapters' own are trained at the same time
     settings = home / "jupyterlab_settings_dir/@jupyterlab/notebook-extension"
     settings.mkdir(parents=True)
     (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
+    with served(home, program) as address:
+        yield address
+
+
+@contextmanager
+def served(home: Path, program: str = "jupyterlab"):
+    """A server over a folder, which may hold what an earlier one left there. -> its address."""
+    env = os.environ | {name: str(home / name.lower()) for name in FOLDERS}
+    env["COURSE_RUNS"] = str(
+        home / "runs"
+    )  # runs begun here stay here; the chapters' own are trained meanwhile
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -45,7 +54,7 @@ def jupyterlab(home: Path, program: str = "jupyterlab"):
     command = [sys.executable, "-m", program, "--no-browser", "--allow-root", "--ip=127.0.0.1"]
     command += [f"--port={port}", "--IdentityProvider.token=", f"--{shown}.expose_app_in_browser=True"]
     command += ["--ServerApp.kernel_websocket_connection_class=course.kit.prompt_server.PromptConnection"]
-    log = open(home / "log.txt", "w")
+    log = open(home / "log.txt", "a")
     server = subprocess.Popen(
         [*command, f"--ServerApp.root_dir={home}"], env=env, cwd=home, stdout=log, stderr=log
     )
@@ -81,12 +90,12 @@ def chromium_page():
 class Reader:
     """Someone in front of a chapter in JupyterLab."""
 
-    def __init__(self, address: str, page, folder: str = "lab/tree"):
-        self.address, self.page, self.folder = address, page, folder
+    def __init__(self, address: str, page, folder: str = "lab/tree", pages: str = "chapters"):
+        self.address, self.page, self.folder, self.pages = address, page, folder, pages
 
     def open(self, chapter: str) -> None:
-        """Open chapters/<chapter>.ipynb and wait for its kernel."""
-        self.page.goto(f"{self.address}/{self.folder}/chapters/{chapter}.ipynb?reset")
+        """Open chapters/<chapter>.ipynb, or that of other `pages`, and wait for its kernel."""
+        self.page.goto(f"{self.address}/{self.folder}/{self.pages}/{chapter}.ipynb?reset")
         self.page.wait_for_selector(".jp-Notebook h1", timeout=60_000)
         self._until_idle()
 
@@ -113,6 +122,14 @@ class Reader:
             timeout=timeout * 1000,
         )
         self._until_idle(timeout)
+
+    def save(self) -> None:
+        """Save the page."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
+
+    def new_kernel(self) -> None:
+        """Shut the page's kernel down; the next opening starts another one."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
 
     def _until_idle(self, timeout: float = 60) -> None:
         self.page.wait_for_function(

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from ssdlib.model import SSD300
 from ssdlib.records import Predictions
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # for test_benchmarks
+
+# No test reads or writes what a learner keeps, whatever the environment says
+os.environ["COURSE_HOME"] = str(Path(tempfile.gettempdir()) / f"course_home_of_tests_{os.getpid()}")
 
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("quick")

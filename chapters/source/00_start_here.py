@@ -24,10 +24,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
-from course.kit import pictures
+from course.kit import pictures, places
+from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
+from course.kit.tables import table
 from course.welcome import check
 from ssdlib import anchors, plots
 from ssdlib.data import store, voc
@@ -66,9 +67,9 @@ figure = plots.examples(few, photographs)
 
 # %%
 example = few[0]
-print("size", example.size)
-for box, label in zip(example.boxes.tolist(), example.labels.tolist()):
-    print(f"{voc.CLASSES[label]:<12}", [int(x) for x in box])
+names = [voc.CLASSES[label] for label in example.labels.tolist()]
+rows = [(name, *box) for name, box in zip(names, example.boxes.int().tolist())]
+table(rows, head=("class", "xmin", "ymin", "xmax", "ymax"), caption=f"A picture of {example.size} px")
 
 # %% [markdown]
 # ## What a trained detector finds
@@ -78,8 +79,8 @@ for box, label in zip(example.boxes.tolist(), example.labels.tolist()):
 # the network found, with class and score; the orange ones are the annotations it never saw.
 
 # %% alt="The same eight scenes: blue boxes with class and score where the trained network found something, annotations in orange"
-recording = Path("recordings/mini")
-model, config, step = runs.load_run(recording)
+recorded = places.recording("mini")
+model, config, step = runs.load_run(recorded)
 found = inference.detect_in(model, photographs, config)
 figure = plots.detections(few, photographs, found)
 
@@ -89,10 +90,10 @@ figure = plots.detections(few, photographs, found)
 # of chapter 11, and the one that everybody quotes.
 
 # %%
-rows = (recording / "ap.csv").read_text().split()[1:]
-table = {name: float(ap) for name, ap in (row.split(",") for row in rows)}
-for name in (max(table, key=table.get), min(table, key=table.get), "mean"):
-    print(f"{name:<12} {100 * table[name]:.0f}")
+rows = [row.split(",") for row in (recorded / "ap.csv").read_text().split()[1:]]
+ap = {name: 100 * float(value) for name, value in rows}
+chosen_few = (max(ap, key=ap.get), min(ap, key=ap.get), "mean")
+table([(name, ap[name]) for name in chosen_few], head=("class", "AP"), form=("", ".0f"))
 
 # %% [markdown]
 # ## The same from the inside
@@ -124,20 +125,25 @@ print("class numbers", tuple(answer.logits.shape), " moves", tuple(answer.offset
 # that a laptop can train it; its anchors, loss and training loop are those of the full one.
 #
 # The next cell shows 1,200 scenes, at a third of the recorded run's learning rate: the full rate wants a slower start
-# than a minute allows. It takes about half a minute on a recent laptop; get up and stretch on an old one.
+# than a minute allows. It takes about half a minute on a recent laptop; get up and stretch on an old one. The square
+# button above the page interrupts it; run the cell again, and it goes on from the last 50 steps that were saved.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 from dataclasses import replace
 
 short = replace(config, steps=150, learning_rate=0.01, drops=(120,), warmup=50)
-short = replace(short, val_every=0, checkpoint_every=150)
+short = replace(short, val_every=0, checkpoint_every=50)
 work = tempfile.TemporaryDirectory()
 run = Path(work.name) / "run"
 data = (train, store.Jpegs(train)), (few, store.Jpegs(few))
-mine = engine.train(short, *data, out=run, bar=tqdm)
+
+# %% tags=["nbval-ignore-output"]
+with interruptible(run, recorded) as mine:
+    mine.table = engine.train(short, *data, out=run, resume=True, bar=mine.bar)
 
 # %%
-log = [row for row in runlog.read_log(run) if "multibox" in row]
+done = mine.or_recorded(data[1])
+log = [row for row in runlog.read_log(done.folder) if "multibox" in row]
 first, last = log[0]["multibox"], log[-1]["multibox"]
 print("the loss fell to less than half:", last < first / 2)
 
@@ -150,8 +156,8 @@ figure = plots.loss_curve(log)
 # not enough to tell a sheep from a sofa.
 
 # %% alt="The scenes with what your network found after a minute: few boxes with low scores, or none"
-mine, _, _ = runs.load_run(run)
-found = inference.detect_in(mine, photographs, short)
+yours, settings, _ = runs.load_run(done.folder)
+found = inference.detect_in(yours, photographs, settings)
 figure = plots.detections(few, photographs, found, score=0.2)
 
 # %%
@@ -162,7 +168,7 @@ work.cleanup()
 # learning rate dropping to a tenth. Why that helps, and whether to do it early, is chapter 08.
 
 # %% alt="Training loss of the recorded run over 2,500 steps: falls quickly, then slowly, with a step down where the rate drops"
-figure = plots.loss_curve(runlog.read_log(recording))
+figure = plots.loss_curve(runlog.read_log(recorded))
 
 # %% [markdown]
 # To make this run yourself, in a terminal in the course's folder:
@@ -236,7 +242,7 @@ print(inspect.getsource(loss.multibox_loss))
 
 # %% tags=["nbval-ignore-output"]
 python = sys.executable
-# !cd .. && "{python}" -m ssdlib doctor
+# !cd "{places.ROOT}" && "{python}" -m ssdlib doctor
 
 # %% [markdown]
 # ## Exercises

@@ -28,7 +28,7 @@ from xml.etree import ElementTree
 import torch
 
 from course.boxes import check, overlap, voc_facts
-from course.kit import pictures
+from course.kit import pictures, tables
 from course.kit.self_test import SelfTest
 from ssdlib import anchors, box_ops, coding, matching, plots, records
 from ssdlib.data import store, voc
@@ -80,9 +80,11 @@ print(text[text.index("<size>") : text.index("</object>")].replace("\t", "  "))
 
 # %%
 root = ElementTree.parse(annotation).getroot()
+rows = []
 for node in root.findall("object"):
-    sides = [node.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
-    print(f"{node.findtext('name'):<12} difficult {node.findtext('difficult')}  corners", *sides)
+    corners = [int(node.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
+    rows.append((node.findtext("name"), node.findtext("difficult"), *corners))
+tables.table(rows, head=("name", "difficult", "xmin", "ymin", "xmax", "ymax"))
 
 # %% [markdown]
 # And this is what the library made of the same file. It is a **record**: a bundle of values that nobody changes.
@@ -138,8 +140,8 @@ readers = {
     "amdegroot, lufficc, chainercv, sgrvinod: -1 on all": torch.ones(4),
     "here: -1 on the minima": torch.tensor([1.0, 1, 0, 0]),
 }
-for name, taken in readers.items():
-    print(f"{name:<52}", (whole_voc - taken).int().tolist(), f"{box_ops.area(whole_voc - taken):,.0f} px²")
+rows = [(name, *(whole_voc - taken).int().tolist(), box_ops.area(whole_voc - taken)) for name, taken in readers.items()]
+tables.table(rows, head=("reader", "xmin", "ymin", "xmax", "ymax", "area, px²"), form=("", "", "", "", "", ",.0f"))
 
 # %% [markdown]
 # (Caffe: `src/caffe/util/io.cpp`; amdegroot: `data/voc0712.py`.) One pixel is not much for a large object. What hurts is
@@ -182,8 +184,9 @@ print(tuple(opened[0].shape), opened[0].dtype, " same pixels:", torch.equal(open
 # ## Four notations of one box
 
 # %%
-for name, numbers in overlap.notations(example.boxes[0], example.size).items():
-    print(f"{name:<14} ({', '.join(overlap.NOTATIONS[name])})".ljust(42), overlap.written(numbers))
+written = overlap.notations(example.boxes[0], example.size)
+rows = [(name, ", ".join(overlap.NOTATIONS[name]), overlap.written(numbers)) for name, numbers in written.items()]
+tables.table(rows, head=("notation", "its numbers", "this box"))
 
 # %% [markdown]
 # - **Corners in px** travel between the modules of this library. Always.
@@ -284,8 +287,9 @@ print(tuple(table.shape), "equal")
 # How much do the objects of the picture at the top overlap each other? On the diagonal every object meets itself.
 
 # %%
-for label, line in zip(example.labels.tolist(), box_ops.iou(example.boxes[:, None], example.boxes)):
-    print(f"{voc.CLASSES[label]:<12}", *(f"{value:.2f}" for value in line))
+names = [voc.CLASSES[label] for label in example.labels.tolist()]
+overlaps = box_ops.iou(example.boxes[:, None], example.boxes).tolist()
+tables.table([(name, *line) for name, line in zip(names, overlaps)], head=("IoU with", *names), heat=True)
 
 # %% [markdown]
 # ## Why there is no "+1", and where there is
@@ -312,10 +316,10 @@ print(f"our numbers with +1: {box_ops.iou(a, b, extent=1):.4f}   wrong")
 # %%
 pair = torch.tensor([[100.0, 100, 200, 200], [140, 120, 240, 220]])
 small = box_ops.scale(pair, 300 / 500, 300 / 375)
+rows = []
 for name, (one, other) in (("photograph", pair), ("canvas", small)):
-    width, height = (one[2:] - one[:2]).tolist()
-    print(f"{name:<11} first box {width:.0f} x {height:.0f}   area {box_ops.area(one):,.0f}", end="   ")
-    print(f"IoU {box_ops.iou(one, other):.4f}")
+    rows.append((name, *(one[2:] - one[:2]).tolist(), box_ops.area(one), box_ops.iou(one, other)))
+tables.table(rows, head=("", "width", "height", "area", "IoU"), form=("", ".0f", ".0f", ",.0f", ".4f"))
 
 # %% [markdown]
 # Each area is multiplied by .6 · .8 = .48, the intersection and the union alike. In the fraction it cancels. So one may
@@ -331,11 +335,12 @@ for name, (one, other) in (("photograph", pair), ("canvas", small)):
 
 # %%
 classes = voc_facts.classes()
-print(f"{'set':<15}{'pictures':>10}{'objects':>10}{'difficult':>11}")
+counts = []
 for name, rows in classes.items():
     images, objects, easy = (rows["all"][key] for key in ("images", "objects", "objects_easy"))
     assert voc.COUNTS[name] == (images, objects, objects - easy)
-    print(f"{name:<15}{images:>10,}{objects:>10,}{objects - easy:>11,}")
+    counts.append((name, images, objects, objects - easy))
+tables.table(counts, head=("set", "pictures", "objects", "difficult"))
 
 # %% [markdown]
 # Caffe, ssd_keras and sgrvinod train on all objects, and so do we. amdegroot, lufficc and chainercv leave the difficult
@@ -617,18 +622,19 @@ check.judged(judged)
 anchor = torch.tensor([20.0, 20, 80, 80])
 sick = {"healthy": [30.0, 20, 70, 80], "xmin = xmax": [50.0, 20, 50, 80], "xmin > xmax": [70.0, 20, 30, 80]}
 offsets = {name: coding.encode(torch.tensor(box), anchor) for name, box in sick.items()}
-for name, four in offsets.items():
-    print(f"{name:<12}", [round(x, 2) for x in four.tolist()])
+tables.table([(name, *four.tolist()) for name, four in offsets.items()], head=("box", "x", "y", "width", "height"))
 
 # %% [markdown]
 # Note how healthy the other three numbers of a sick box are. Now the loss, and the gradient that it sends back:
 
 # %%
+rows = []
 for name, four in offsets.items():
     answer = torch.zeros(4, requires_grad=True)
     loss = torch.nn.functional.smooth_l1_loss(answer, four, reduction="sum")
     loss.backward()
-    print(f"{name:<12} loss {loss:.2f}   gradient {[round(x, 2) for x in answer.grad.tolist()]}")
+    rows.append((name, loss.item(), *answer.grad.tolist()))
+tables.table(rows, head=("box", "loss", "gradient of x", "of y", "of the width", "of the height"))
 
 # %% [markdown]
 # A box without width makes the loss infinite, but its gradient is still a number: you see `inf` in the log, and a

@@ -29,7 +29,7 @@ import torch
 
 from course.anchors import anchor_browser, check, coverage, figures, other_anchors
 from course.boxes import voc_facts
-from course.kit import pictures
+from course.kit import pictures, tables
 from course.kit.self_test import SelfTest
 from ssdlib import anchors
 from ssdlib.anchors import SSD300_ANCHORS
@@ -97,8 +97,9 @@ print("sizes   ", [300 * percent // 100 for percent in percents])
 # %%
 all_six = [300 * (0.2 + 0.7 / 5 * k) for k in range(6)]
 last_five = other_anchors.LetterSpec().min_sizes
-for name, row in (("eq. 4, m = 6", all_six), ("eq. 4, m = 5", last_five), ("the code", SSD300_ANCHORS.min_sizes)):
-    print(f"{name:<13}", "  ".join(f"{size:5.1f}" for size in row))
+sizes = {"eq. 4, m = 6": all_six, "eq. 4, m = 5": last_five, "the code": SSD300_ANCHORS.min_sizes}
+maps = [f"{side} x {side}" for side in SSD300_ANCHORS.feature_maps]
+tables.table([(name, *row) for name, row in sizes.items()], head=("sizes, px", *maps), form=("", *[".1f"] * 6))
 
 # %% [markdown]
 # The weights that were released with the paper's code were trained with the last row, so this course uses it. Asked
@@ -122,8 +123,8 @@ for name, row in (("eq. 4, m = 6", all_six), ("eq. 4, m = 5", last_five), ("the 
 
 # %%
 listed = zip(anchor_browser.names(SSD300_ANCHORS, 2), SSD300_ANCHORS.shapes(2), strict=True)
-for name, (width, height) in listed:
-    print(f"{name:<4} {width:5.1f} x {height:5.1f}   w/h {width / height:4.2f}   area {width * height:6.0f}")
+rows = [(name, width, height, width / height, width * height) for name, (width, height) in listed]
+tables.table(rows, head=("shape", "width", "height", "ratio", "area"), form=("", ".1f", ".1f", ".2f", ",.0f"))
 
 # %% [markdown]
 # The order of this list, **1, 1', 2, 1/2, 3, 1/3**, matters as much as its content: it is the order of the network's
@@ -138,9 +139,9 @@ for name, (width, height) in listed:
 # [too many](https://github.com/weiliu89/caffe/issues/316) on its 1,444 cells.
 
 # %%
-for side, shapes_in_cell, count in zip(SSD300_ANCHORS.feature_maps, SSD300_ANCHORS.boxes_per_cell, SSD300_ANCHORS.per_map, strict=True):
-    print(f"{side:>3}² x {shapes_in_cell} = {count:>5,}")
-print("together ", f"{sum(SSD300_ANCHORS.per_map):,}")
+spec = SSD300_ANCHORS
+rows = [(f"{n} x {n}", n * n, k, count) for n, k, count in zip(spec.feature_maps, spec.boxes_per_cell, spec.per_map)]
+tables.table([*rows, ("together", None, None, sum(spec.per_map))], head=("map", "cells", "shapes", "anchors"))
 
 # %% [markdown]
 # ## By hand: the centres
@@ -156,9 +157,9 @@ print("together ", f"{sum(SSD300_ANCHORS.per_map):,}")
 # of 30, not 32. So the two disagree:
 
 # %%
-for side, stride in zip(SSD300_ANCHORS.feature_maps, SSD300_ANCHORS.strides, strict=True):
-    ours, paper = (side - 0.5) * stride, (side - 0.5) * 300 / side
-    print(f"{side:>3} cells   stride {stride:>3}   last centre: code {ours:5.1f}   paper {paper:5.1f}")
+pairs = zip(SSD300_ANCHORS.feature_maps, SSD300_ANCHORS.strides, strict=True)
+rows = [(side, stride, (side - 0.5) * stride, (side - 0.5) * 300 / side) for side, stride in pairs]
+tables.table(rows, head=("cells", "stride", "last centre: code", "paper"), form=("", "", ".1f", ".1f"))
 
 # %% [markdown]
 # Look at the third line. Ten strides of 32 pixels are 320, more than the picture has, and the last centre lies at 304.
@@ -210,10 +211,12 @@ print("equal:", tuple(grid.shape), "corners in px of the canvas")
 # Since the order is fixed, a number is a place. Here is anchor 5,776, and the last anchor of the 10 x 10 map:
 
 # %%
+rows = []
 for index in (0, 5775, 5776, 8541):
-    place = anchor_browser.place_of(index)
-    corners = [round(corner, 1) for corner in grid[index].tolist()]
-    print(f"{index:>5}  map {place.map}, row {place.row:>2}, column {place.column:>2}, shape {place.shape}  {corners}")
+    at = anchor_browser.place_of(index)
+    rows.append((index, at.map, at.row, at.column, at.shape, *grid[index].tolist()))
+head = ("anchor", "map", "row", "column", "shape", "xmin", "ymin", "xmax", "ymax")
+tables.table(rows, head, form=("", "", "", "", "", ".1f", ".1f", ".1f", ".1f"))
 
 # %% [markdown]
 # ## The same on a photograph
@@ -267,10 +270,12 @@ print("by map", [int(part.sum()) for part in out.split(SSD300_ANCHORS.per_map)],
 # that are longer than the picture. torchvision clamps the size alone.
 
 # %%
+rows = []
 for clip, who in (("center", "amdegroot, lufficc"), ("size", "torchvision")):
     differ = other_anchors.changed(anchors.default_boxes(clip=clip))
     by_map = [int(part.sum()) for part in differ.split(SSD300_ANCHORS.per_map)]
-    print(f"{clip:<7} {sum(by_map):>3} boxes differ, by map {by_map}   {who}")
+    rows.append((clip, who, sum(by_map), *by_map))
+tables.table(rows, head=("clipped", "by", "boxes that differ", *maps))
 
 # %% [markdown]
 # The argument `clip` is there for weights that were trained so. To train, leave it at "none".
@@ -312,9 +317,11 @@ figure = figures.shapes_of_voc()
 # Are the ratios worth it? Take them away:
 
 # %%
+rows = []
 for name, ratios in anchor_browser.RATIOS.items():
     spec = replace(SSD300_ANCHORS, aspect_ratios=ratios)
-    print(f"{name:<28} {sum(spec.per_map):>6,} anchors   {100 * coverage.coverage(spec, table):.1f} % covered")
+    rows.append((name, sum(spec.per_map), coverage.coverage(spec, table)))
+tables.table(rows, head=("ratios", "anchors", "objects covered"), form=("", "", ".1%"))
 
 # %% [markdown]
 # The paper trained such networks (table 2): 71.6 mAP with squares only, 73.7 with 2 and 1/2, 74.3 with all. So the
@@ -505,10 +512,10 @@ check.crossing(across)
 
 # %% tags=["nbval-ignore-output"]
 answers = other_anchors.ask_network()
+rows = []
 for name, other in other_anchors.variants().items():
-    found, wrong, iou = answers.score(other)
-    different = int(other_anchors.changed(other).sum())
-    print(f"{name:<23} {different:>5,} differ   found {found:>3}   wrong {wrong:>3}   mean IoU {iou:.2f}")
+    rows.append((name, int(other_anchors.changed(other).sum()), *answers.score(other)))
+tables.table(rows, head=("read with", "anchors that differ", "found", "wrong", "mean IoU"))
 
 # %% [markdown]
 # Read it from the top.

@@ -24,8 +24,9 @@ import inspect
 import matplotlib.pyplot as plt
 import torch
 
-from course.kit import pictures
+from course.kit import pictures, places
 from course.kit.self_test import SelfTest
+from course.kit.tables import table
 from course.loss import check, loss_anatomy
 from course.matching import matcher
 from ssdlib import anchors, box_ops, coding, loss, matching, plots, records
@@ -127,11 +128,9 @@ for ax, values, title in zip(axes, (raw, scaled), ("before", "after dividing by 
 legend = axes[1].legend(frameon=False)
 
 # %%
-print(f"{len(raw):,} matched anchors        x      y      w      h")
-for name, values in (("mean, before", raw), ("mean, after", scaled)):
-    print(f"{name:<24}", *(f"{x:6.2f}" for x in values.mean(dim=0).tolist()))
-for name, values in (("deviation, before", raw), ("deviation, after", scaled)):
-    print(f"{name:<24}", *(f"{x:6.2f}" for x in values.std(dim=0).tolist()))
+rows = [(f"mean, {name}", *values.mean(dim=0).tolist()) for name, values in (("before", raw), ("after", scaled))]
+rows += [(f"deviation, {name}", *values.std(dim=0).tolist()) for name, values in (("before", raw), ("after", scaled))]
+table(rows, head=(f"{len(raw):,} matched anchors", *"xywh"))
 
 # %% [markdown]
 # Before, the standard deviation is between .1 and .2 for shifts and between .2 and .3 for growths. After dividing it is
@@ -144,9 +143,11 @@ for name, values in (("deviation, before", raw), ("deviation, after", scaled)):
 
 # %%
 error = (predicted.offsets - wanted.offsets)[found.positive]
+rows = []
 for name, divisor in (("divided", 1.0), ("not divided", torch.tensor(coding.VARIANCES))):
     cost = torch.nn.functional.smooth_l1_loss(error * divisor, 0 * error, reduction="sum")
-    print(f"{name:<12} localisation {cost / found.n:.4f}")
+    rows.append((name, cost / found.n))
+table(rows, head=("", "localisation"), form=("", ".4f"))
 
 # %% [markdown]
 # Without the division the boxes would hardly count beside the classes. And the divisors belong to the weights: whoever
@@ -277,11 +278,11 @@ print("equal")
 
 # %%
 k = found.positive[0].nonzero()[0, 0]
-print(f"anchor {k}: {matcher.describe(int(k))}, answers for: {voc.CLASSES[wanted.labels[0, k]]}\n")
-print("offset  predicted  target  error  smooth L1")
-for i, name in enumerate("xywh"):
-    said, right = predicted.offsets[0, k, i], wanted.offsets[0, k, i]
-    print(f"{name:<6} {said:10.4f} {right:7.3f} {said - right:6.3f} {found.smooth_l1[0, k, i]:10.4f}")
+caption = f"anchor {k}: {matcher.describe(int(k))}, answers for: {voc.CLASSES[wanted.labels[0, k]]}"
+said, right = predicted.offsets[0, k], wanted.offsets[0, k]
+rows = list(zip("xywh", said, right, said - right, found.smooth_l1[0, k]))
+head = ("offset", "predicted", "target", "error", "smooth L1")
+table(rows, head, form=("", ".4f", ".3f", ".3f", ".4f"), caption=caption)
 
 # %% [markdown]
 # All positives, one a line. `p` is the probability of the class it should be.
@@ -290,12 +291,12 @@ for i, name in enumerate("xywh"):
 # %%
 def line(k):
     cost = found.class_loss[0, k]
-    return f"{k:6} {voc.CLASSES[wanted.labels[0, k]]:<12} {(-cost).exp():6.3f} {cost:8.4f}"
+    return k, voc.CLASSES[wanted.labels[0, k]], (-cost).exp(), cost
 
 
-print("anchor class             p   -ln p   smooth L1 of x, y, w, h")
-for k in found.positive[0].nonzero()[:, 0]:
-    print(line(k), "  ", *(f"{x:.4f}" for x in found.smooth_l1[0, k].tolist()))
+rows = [(*line(k), *found.smooth_l1[0, k]) for k in found.positive[0].nonzero()[:, 0]]
+head = ("anchor", "class", "p", "-ln p", "smooth L1 of x", "of y", "of w", "of h")
+table(rows, head, form=("d", "", ".3f", *[".4f"] * 5))
 
 # %% [markdown]
 # The ten hardest negatives, and what the network takes each for. IoU is that with the nearest object: under a half, or
@@ -303,10 +304,11 @@ for k in found.positive[0].nonzero()[:, 0]:
 
 # %%
 touch = box_ops.iou(scene.boxes[:, None], anchors.default_boxes()).max(dim=0)[0]
-print("anchor class             p   -ln p   taken for          IoU")
+rows = []
 for k in found.rank[0].argsort()[:10]:
     best = predicted.logits[0, k, 1:].argmax() + 1
-    print(line(k), f"  {voc.CLASSES[best]:<16} {touch[k]:5.2f}")
+    rows.append((*line(k), voc.CLASSES[best], touch[k]))
+table(rows, head=("anchor", "class", "p", "-ln p", "taken for", "IoU"), form=("d", "", ".3f", ".4f", "", ".2f"))
 
 # %% [markdown]
 # Those with an IoU near .5 lie on an object, only not well enough. Those near 0 see something where there is nothing.
@@ -322,12 +324,15 @@ for part in found.class_loss[0][found.chosen[0]].sort(descending=True)[0].split(
 
 # %%
 localisation, objects, background = found.sums()
-print(f"smooth L1 of the positives   {localisation:9.4f}")
-print(f"-ln p of the positives       {objects:9.4f}")
-print(f"-ln p of the negatives       {background:9.4f}")
-print(f"sum / {found.n:<3}                    {(localisation + objects + background) / found.n:9.4f}")
 library = loss.multibox_loss(predicted, wanted)
-print(f"the library                  {library.multibox:9.4f}")
+rows = [
+    ("smooth L1 of the positives", localisation),
+    ("-ln p of the positives", objects),
+    ("-ln p of the negatives", background),
+    (f"sum / {found.n}", (localisation + objects + background) / found.n),
+    ("the library", library.multibox),
+]
+table(rows, form=("", ".4f"))
 assert abs(found.multibox - float(library.multibox)) < 1e-5 * found.multibox
 
 # %% [markdown]
@@ -377,10 +382,12 @@ for ratio in (1, 3, 10, 100):
 # %%
 everything = loss_anatomy.targets_of(scenes)
 several = loss_anatomy.predict(scenes)
+rows = []
 for way in loss.MININGS:
     mined = loss_anatomy.loss_terms(several, everything, mining=way)
-    counts = mined.chosen.sum(dim=1).tolist()
-    print(f"per {way:<6} negatives in each picture {counts}, loss {mined.multibox:.4f}")
+    rows.append((f"per {way}", *mined.chosen.sum(dim=1).tolist(), mined.multibox))
+head = ("negatives", *(f"picture {i}" for i in range(len(scenes))), "loss")
+table(rows, head, form=[""] * (1 + len(scenes)) + [".4f"])
 
 # %% [markdown]
 # The fourth of these pictures is plain, it has no object. Ranked by itself it never brings a negative. Ranked with the
@@ -435,15 +442,17 @@ explorer
 # looks for the worst:
 
 # %%
+rows = []
 for state in (loss_anatomy.EQUAL, loss_anatomy.UNTRAINED, loss_anatomy.TRAINED):
     parts = loss.multibox_loss(loss_anatomy.predict(scenes, state), everything)
-    print(f"{state:<26} confidence {parts.confidence:6.2f}   localisation {parts.localisation:5.2f}")
+    rows.append((state, parts.confidence, parts.localisation))
+table(rows, head=("network", "confidence", "localisation"))
 
 # %% [markdown]
 # The recorded run of the mini VOC, means over ten steps:
 
 # %%
-log = [row for row in runlog.read_log(pictures.ROOT / "chapters/recordings/mini") if "multibox" in row]
+log = [row for row in runlog.read_log(places.recording("mini")) if "multibox" in row]
 print("  step   multibox   with the L2 term")
 for row in log:
     if row["step"] in (10, 100, 500, 1000, 2500):
@@ -473,8 +482,7 @@ rows = {
     "plain L1, mean over the coordinates": float(plain) + (objects + background) / found.n,
     "plus L2: what ssd_keras reports": total / found.n + float(loss.l2_penalty(network)),
 }
-for name, value in rows.items():
-    print(f"{name:<38} {value:7.4f}")
+table(list(rows.items()), head=("bookkeeping", "loss"), form=("", ".4f"))
 
 # %% [markdown]
 # - **Divided by all used**: a quarter, as long as each positive gets its three negatives. That is the author's example in caffe 589: Faster R-CNN

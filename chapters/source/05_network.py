@@ -29,6 +29,7 @@ import torch.nn.functional as F
 
 from course.kit import pictures
 from course.kit.self_test import SelfTest
+from course.kit.tables import table
 from course.network import check, figures
 from course.network import receptive_field as fields
 from ssdlib import anchors, detect, model
@@ -93,9 +94,9 @@ figure = figures.draw_network()
 # %%
 steps = figures.trace()
 body = [step for step in steps if step.name in model.BODY]
-for step in body:
-    source = "  <- source" if step.name in anchors.SSD300_ANCHORS.sources else ""
-    print(f"{step.name:<8} {step.side:>3} x {step.side:<3}  {step.channels:>5,} channels{source}")
+sources = anchors.SSD300_ANCHORS.sources
+rows = [(step.name, f"{step.side} x {step.side}", step.channels, "source" * (step.name in sources)) for step in body]
+table(rows, head=("layer", "map", "channels", ""))
 
 # %% [markdown]
 # The pencil was right. This is the whole way from a picture to the six maps:
@@ -116,8 +117,8 @@ print(inspect.getsource(model.SSD300.feature_maps))
 torch.manual_seed(0)
 full = model.SSD300().eval()
 count = model.count_parameters
-print(f"VGG's fc6, 7x7, 4,096 outputs: {7 * 7 * 512 * 4096 + 4096:>11,} parameters")
-print(f"ours, 3x3, 1,024 outputs:      {count(full.body['fc6']):>11,}")
+rows = [("VGG's", "7 x 7", 4096, 7 * 7 * 512 * 4096 + 4096), ("ours", "3 x 3", 1024, count(full.body["fc6"]))]
+table(rows, head=("fc6", "kernel", "outputs", "parameters"))
 
 # %% [markdown]
 # One in four of the outputs is kept, and of the 7 rows and columns only number 0, 3 and 6. (So does this library. Which ones
@@ -160,9 +161,8 @@ parts = {
     "heads, offsets": [full.loc],
     "heads, classes": [full.conf],
 }
-for name, modules in parts.items():
-    print(f"{name:<26} {sum(map(count, modules)):>10,}")
-print(f"{'together':<26} {count(full):>10,}")
+rows = [(name, sum(map(count, modules))) for name, modules in parts.items()]
+table([*rows, ("together", count(full))], head=("part", "parameters"))
 
 # %% [markdown]
 # The first two lines, 20,483,904 together, can be filled from VGG16's weights. The rest starts at random.
@@ -172,9 +172,11 @@ print(f"{'together':<26} {count(full):>10,}")
 
 # %%
 by_name = {step.name: step for step in steps}
-for name in ("conv1_2", "conv4_3", "fc6", "conv9_2"):
-    step = by_name[name]
-    print(f"{name:<8} {step.parameters:>9,} parameters {step.multiply_adds / 1e6:>8,.1f} million multiply-adds")
+few = [by_name[name] for name in ("conv1_2", "conv4_3", "fc6", "conv9_2")]
+rows = [(step.name, step.parameters, step.multiply_adds / 1e6) for step in few]
+table(rows, head=("layer", "parameters", "million multiply-adds"), form=("", "", ",.1f"))
+
+# %%
 work = {
     "all": steps,
     "extras": [by_name[name] for name in weights.EXTRAS],
@@ -201,11 +203,11 @@ sisters = {
     "narrow, strided stem": dict(width=1 / 8, strided_stem=True),
     "narrow, both": dict(width=1 / 8, batch_norm=True, strided_stem=True),
 }
+rows = []
 for name, arguments in sisters.items():
-    traced = figures.trace(**arguments)
-    work = sum(step.multiply_adds for step in traced) / 1e9
-    total = count(model.SSD300(**arguments))
-    print(f"{name:<21} {total:>10,} parameters {work:>6.2f} billion multiply-adds")
+    work = sum(step.multiply_adds for step in figures.trace(**arguments)) / 1e9
+    rows.append((name, count(model.SSD300(**arguments)), work))
+table(rows, head=("network", "parameters", "billion multiply-adds"))
 
 # %% [markdown]
 # With an eighth of the channels the work falls to a 37th, not to a 64th: the pictures still have three channels, the heads
@@ -235,7 +237,7 @@ needed = {}
 for name, arguments in sisters.items():
     sister = full if name == "full" else model.SSD300(**arguments).eval()
     needed[name] = min(seconds(sister, scene.image) for _ in range(3))
-    print(f"{name:<21} {100 * needed[name] / needed['full']:5.1f} %")
+table([(name, took / needed["full"]) for name, took in needed.items()], head=("network", "time"), form=("", ".1%"))
 
 # %% [markdown]
 # The last row is the network of the recorded run that you will meet below and in chapter 10.
@@ -263,14 +265,13 @@ print(model.L2Norm(2)(torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1)).flatten().to
 # %%
 recorded = pictures.recorded_network()
 recorded.requires_grad_(False)
-rows = {
+columns = {
     "random": figures.lengths(full, scene.image),
     "contrast x 3": figures.lengths(full, 3 * scene.image),
     "recorded": figures.lengths(recorded, scene.image),
 }
-print(" " * 15, *(f"{name:>13}" for name in rows))
-for name in rows["random"]:
-    print(f"{name:<15}", *(f"{found[name].mean():13.0f}" for found in rows.values()))
+rows = [(name, *(found[name].mean() for found in columns.values())) for name in columns["random"]]
+table(rows, head=("mean length", *columns), form=("", ".0f", ".0f", ".0f"))
 
 # %% [markdown]
 # Look at the first two columns. Lengths differ from map to map, and all of them grow with the contrast. Only behind L2Norm,
@@ -367,9 +368,8 @@ inputs = {
     "mean not subtracted": images + mean,
     "0 to 1, no mean": (images + mean) / 255,
 }
-for name, pixels in inputs.items():
-    hits, objects, shown = figures.found(recorded(pixels), chosen)
-    print(f"{name:<20} {hits:>2} of {objects} objects found, {shown} detections")
+rows = [(name, *figures.found(recorded(pixels), chosen)) for name, pixels in inputs.items()]
+table(rows, head=("input", "found", "of", "detections"))
 
 # %% [markdown]
 # (Found: right class, IoU at least .5, score at least .5.) No error, no warning, only fewer detections. These scenes are
@@ -402,8 +402,10 @@ with torch.no_grad():
 
 # %%
 print(inspect.getsource(weights.from_state))
-for source, (mark, clip) in weights.SOURCES.items():
-    print(f"{source:<12} {mark:<24} anchors: clip={clip!r}")
+
+# %%
+rows = [(source, f"`{mark}`", f"`clip={clip!r}`") for source, (mark, clip) in weights.SOURCES.items()]
+table(rows, head=("file of", "known by", "its anchors"))
 
 # %% [markdown]
 # A fourth kind, the HDF5 files of ssd_keras, is read by `from_keras` in the same module, which reads the arrays and nothing
@@ -431,12 +433,13 @@ print(inspect.getsource(fields.receptive_field))
 # All six sources, in px. `cell` is what a cell of the map sees, `answer` what the 3x3 head on it sees.
 
 # %%
-print("source     cell  answer  longest anchor   first cell's middle: seen, anchors")
-for level, name in enumerate(anchors.SSD300_ANCHORS.sources):
+rows = []
+for level, name in enumerate(sources):
     cell, answer = fields.receptive_field(name), fields.receptive_field(name, head=True)
     longest = max(max(shape) for shape in anchors.SSD300_ANCHORS.shapes(level))
-    middle = anchors.SSD300_ANCHORS.strides[level] / 2
-    print(f"{name:<10} {cell.size:>4} {answer.size:>7} {longest:>15.0f} {cell.first:>26.0f} {middle:>8.0f}")
+    rows.append((name, cell.size, answer.size, longest, cell.first, anchors.SSD300_ANCHORS.strides[level] / 2))
+head = ("source", "cell", "answer", "longest anchor", "first cell's middle: seen", "anchors")
+table(rows, head, form=("", "", "", ".0f", ".0f", ".0f"))
 
 # %% [markdown]
 # **Every map sees far more than its anchors.** An answer isn't given from a cut-out of the picture. It may use the road
@@ -462,10 +465,11 @@ figure = figures.fields_on(scene)
 figure, halves = figures.heats_on(recorded, chosen[:8])
 
 # %%
-print("source    sees  of the picture  half, if even  half, measured")
-for name, (size, half) in zip(anchors.SSD300_ANCHORS.sources, halves):
-    visible = min(size, 300)
-    print(f"{name:<8} {size:>5} {visible:>15} {visible / 2**0.5:>14.0f} {half:>15}")
+rows = []
+for name, (size, half) in zip(sources, halves):
+    rows.append((name, size, min(size, 300), min(size, 300) / 2**0.5, half))
+head = ("source", "sees", "of the picture", "half, if even", "half, measured")
+table(rows, head, form=("", "", "", ".0f"))
 
 # %% [markdown]
 # *If even* means: if every visible pixel mattered alike, half of the gradient would lie in a square of that side. On
@@ -688,9 +692,8 @@ with mock.patch("ssdlib.model._per_anchor", unpermuted):
     mixed = recorded(images)
 right = recorded(images)
 print("same shapes:", mixed.logits.shape == right.logits.shape, mixed.offsets.shape == right.offsets.shape)
-for name, predictions in {"with permute": right, "without": mixed}.items():
-    hits, objects, shown = figures.found(predictions, chosen)
-    print(f"{name:<13} {hits:>2} of {objects} objects found, {shown} detections")
+rows = [(name, *figures.found(said, chosen)) for name, said in {"with permute": right, "without": mixed}.items()]
+table(rows, head=("heads", "found", "of", "detections"))
 
 # %% [markdown]
 # One of the scenes. Blue are the detections, dashed red are the objects:

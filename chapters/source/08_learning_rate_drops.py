@@ -29,7 +29,9 @@ import torch
 
 from course.drops import check, drop_planner, figures, noisy_quadratic, schedules
 from course.kit import pictures
+from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
+from course.kit.tables import table
 from ssdlib.data import store, voc
 from ssdlib.training import engine, inference, runs
 
@@ -55,11 +57,12 @@ figure = figures.published_drawn(curve)
 # line.
 
 # %%
-print("                     expected  found  difference  scatter")
+rows = []
 for step in curve.drops:
     for name, values in (("training", curve.train), ("validation", curve.val)):
         one = schedules.jump(values, curve.steps.index(step))
-        print(f"{step:6,} {name:<12} {one.trend:9.2f} {one.found:6.2f} {one.size:11.2f} {one.scatter:8.2f}")
+        rows.append((step, name, one.trend, one.found, one.size, one.scatter))
+table(rows, head=("step", "loss", "expected", "found", "difference", "scatter"))
 
 # %% [markdown]
 # In training the step at 56,000 is .20, far more than the scatter. In validation it is .1 to .2: the line says .20,
@@ -114,11 +117,13 @@ for step in curve.drops:
 # rate.*
 
 # %%
+rows = []
 for high in (0.2, 0.02):
     way = noisy_quadratic.expected([high] * 2000, start=10.0)
-    steps = log(0.5) / log(1 - high)
-    print(f"rate {high:<4}  V {2 * way[1]:.2f}, {2 * way[2]:.2f} ... loss at the end {way[-1]:.4f}", end="  ")
-    print(f"formula {noisy_quadratic.floor(high):.4f}  w half-way in {steps:.1f} steps")
+    half_way = log(0.5) / log(1 - high)
+    rows.append((high, 2 * way[1], 2 * way[2], way[-1], noisy_quadratic.floor(high), half_way))
+head = ("rate", "V after one step", "after two", "loss at the end", "by the formula", "steps until w is half-way")
+table(rows, head, form=("", "", "", ".4f", ".4f", ".1f"))
 
 # %% [markdown]
 # So use both: first the high rate, then the low one.
@@ -200,12 +205,14 @@ figure = figures.saved(found, steps=200, width=10)
 
 # %%
 windows = ((0, 5), (5, 20), (20, 50), (50, 200))
-print("training loss saved in steps", "".join(f"{f'{a} to {b}':>12}" for a, b in windows))
+rows = []
 for one in found.values():
     if one.begin:
         gains = [float(schedules.gain(found["never"], one, a, b).mean()) for a, b in windows]
-        print(f"{one.label:<28}", "".join(f"{value:12.2f}" for value in gains))
+        rows.append((one.label, *gains))
         assert abs(gains[0]) < 0.1 and 0.3 < gains[1] / gains[3] < 0.7  # what is said below
+spans = [f"steps {a} to {b}" for a, b in windows]
+table(rows, head=("branch", *spans), caption="Training loss saved", heat=True)
 
 # %% [markdown]
 # In the first five steps nothing: the branch begins with the trunk's weights and its momentum, and the loss takes
@@ -216,14 +223,15 @@ for one in found.values():
 # And in validation? Ten steps after the drop, on 96 test scenes that the network is never trained on:
 
 # %%
-print("                              before  10 steps later  difference   L2 term, difference")
+rows = []
 for one in found.values():
     if one.begin and one.begin % 100 == 0:
         trunk, first = found["never"], one.begin + schedules.SETTLING
-        print(f"{one.label:<26} {trunk.check(one.begin):9.2f} {one.check(first):15.2f}", end=" ")
         fell, weights = (one.check(first, part) - trunk.check(one.begin, part) for part in ("multibox", "l2"))
-        print(f"{fell:11.2f} {weights:21.4f}")
+        rows.append((one.label, trunk.check(one.begin), one.check(first), fell, weights))
         assert fell < -0.1 and abs(weights) < 0.002  # what is said below
+head = ("branch", "before", "10 steps later", "difference", "of the L2 term")
+table(rows, head, form=("", "", "", "", ".4f"))
 
 # %% [markdown]
 # Both fell within ten steps, and the weights haven't shrunk in them: the L2 term stands still to the third digit.
@@ -254,13 +262,13 @@ for step in (30_000, 40_000, 50_000, 55_000, 56_000, 75_000):
 # jitters, after it hardly:
 
 # %%
+rows = []
 for step, words in ((56_000, "rate .001, before 56k"), (76_000, "rate .0001, before 76k")):
-    one = schedules.jump(curve.val, curve.steps.index(step))
-    print(f"published run, {words:<24} scatter of ten validations {one.scatter:.2f}")
+    rows.append(("published", words, schedules.jump(curve.val, curve.steps.index(step)).scatter))
 for name in ("never", "at_1000"):
     values = found[name].curve()[1]
-    one = schedules.jump(values, len(values) - 1)
-    print(f"recorded, {found[name].label:<29} scatter of ten validations {one.scatter:.2f}")
+    rows.append(("recorded", found[name].label, schedules.jump(values, len(values) - 1).scatter))
+table(rows, head=("run", "", "scatter of ten validations"))
 
 # %% [markdown]
 # The pictures are the same at each check, so it isn't they that jitter. (A scatter of .01 is less than the 0.03 to which the plot can be read.)
@@ -292,13 +300,15 @@ print(f"L2 term of the fresh layers: {begin:.2f} at the start, {begin * left:.2f
 # In our own runs nobody has to guess. L2 was recorded beside the loss:
 
 # %%
+rows = []
 for name in ("never", "paper"):
     if name in found:
         steps, multibox = found["never"].curve()
         ends = steps[0], found[name].steps
         fall = found["never"].check(ends[0]) - found[name].check(ends[1])
         weights = found[name].check(ends[1], "l2") - found["never"].check(ends[0], "l2")
-        print(f"{found[name].label:<20} step {ends[0]} to {ends[1]}: multibox {-fall:+.2f}, L2 term {weights:+.2f}")
+        rows.append((found[name].label, f"{ends[0]} to {ends[1]}", -fall, weights))
+table(rows, head=("run", "steps", "multibox loss", "L2 term"), form=("", "", "+.2f", "+.2f"))
 
 # %% alt="Left the multibox validation loss of two recorded runs, falling by several; right their L2 term on an axis of the same height: almost a flat line that rises a little"
 figure = figures.weights_part(found, [name for name in ("never", "paper") if name in found])
@@ -318,11 +328,13 @@ print("without a drop the L2 term rises:", found["never"].check(2500, "l2") > fo
 # Steps can't be compared unless the batches are equal. Images can:
 
 # %%
-print("                                          images   epochs   epochs at each rate")
+rows = []
 for name, (first, second, length, batch) in drop_planner.PRESETS.items():
     plan = schedules.SchedulePlan((first / length, second / length), 1000 * length, batch)
     parts = ", ".join(f"{plan.epochs(steps):.0f}" for steps in plan.lengths if steps)
-    print(f"{name:<40} {plan.images / 1e6:5.2f} M {plan.epochs(plan.steps):8.0f}   {parts}")
+    rows.append((name, plan.images / 1e6, plan.epochs(plan.steps), parts))
+head = ("plan", "million images", "epochs", "epochs at each rate")
+table(rows, head, form=("", "", ".0f"))
 
 # %% [markdown]
 # What they reached on VOC07 test, as published:
@@ -363,21 +375,24 @@ figure = figures.saved(found, steps=2000, width=100)
 
 # %%
 windows = ((0, 200), (200, 500), (500, 1000), (1000, 1500), (1500, 2000))
-print("training loss saved in steps", "".join(f"{f'{a} to {b}':>13}" for a, b in windows))
+rows = []
 for one in found.values():
     if one.begin:
         left = [(a, b) for a, b in windows if b <= len(one.losses)]
         gains = [float(schedules.gain(found["never"], one, a, b).mean()) for a, b in left]
-        print(f"{one.label:<28}", "".join(f"{value:13.2f}" for value in gains))
+        rows.append((one.label, *gains, *[None] * (len(windows) - len(gains))))
+spans = [f"steps {a} to {b}" for a, b in windows]
+table(rows, head=("branch", *spans), caption="Training loss saved", heat=True)
 
 # %%
-print("                                                 validation loss")
-print("schedule (recorded)     steps at the high rate   at the end   last five     mAP")
+rows = []
 for one in found.values():
     if one.map is not None:
-        early = one.drops[0] if one.drops else "-" if one.name == "cosine" else one.steps
+        early = one.drops[0] if one.drops else None if one.name == "cosine" else one.steps
         checks = one.curve()[1][-5:]
-        print(f"{one.label:<22} {early:>23} {checks[-1]:12.2f} {sum(checks) / len(checks):11.2f} {one.map:9.3f}")
+        rows.append((one.label, early, checks[-1], sum(checks) / len(checks), one.map))
+head = ("schedule (recorded)", "steps at the high rate", "validation loss at the end", "mean of the last five", "mAP")
+table(rows, head, form=("", "", "", "", ".3f"))
 
 # %% alt="A dot for the mAP of each recorded schedule with a line of plus and minus .02, about the spread between random seeds"
 figure = figures.scores([schedules.recorded(folder) for folder in schedules.random_seeds()], spread=0.02)
@@ -461,10 +476,11 @@ def stretch(state, momentum, steps, high):
 
 # %% tags=["nbval-ignore-output"]
 trained = pictures.recorded_network().state_dict()
-*_, at_end = stretch(trained, None, range(0), 0.03)
-weights, momentum, shaken = stretch(trained, None, range(15), 0.03)
-*_, stayed = stretch(weights, momentum, range(15, 25), 0.03)
-*_, dropped = stretch(weights, momentum, range(15, 25), 0.003)
+with interruptible():
+    *_, at_end = stretch(trained, None, range(0), 0.03)
+    weights, momentum, shaken = stretch(trained, None, range(15), 0.03)
+    *_, stayed = stretch(weights, momentum, range(15, 25), 0.03)
+    *_, dropped = stretch(weights, momentum, range(15, 25), 0.003)
 print(f"validation loss: trained {at_end:.2f}, after 15 steps at .03 {shaken:.2f}", end="")
 print(f", after 10 more at .03 {stayed:.2f}, at .003 {dropped:.2f}")
 

@@ -23,7 +23,6 @@
 import dataclasses
 import inspect
 import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -31,8 +30,11 @@ import matplotlib.pyplot as plt
 import torch
 from tqdm.auto import tqdm
 
+from course.kit import pictures, places
+from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
-from course.training import check, dashboard, run_planner
+from course.kit.tables import table
+from course.training import check, dashboard, job, run_planner
 from ssdlib import plots
 from ssdlib.data import store, voc
 from ssdlib.interop import weights
@@ -45,7 +47,7 @@ from ssdlib.training import engine, estimate, inference, memory, runlog, runs
 # the curves or press the arrow keys to read what the log says at a step; <kbd>n</kbd> shows the last tenth.
 
 # %%
-dashboard.Dashboard(Path("recordings/mini"))
+dashboard.Dashboard(places.recording("mini"))
 
 # %% [markdown]
 # (Glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0.)
@@ -71,12 +73,9 @@ dashboard.Dashboard(Path("recordings/mini"))
 
 # %%
 paper, published, mini = (runs.RECIPES[name] for name in ("paper", "ssd_keras", "mini"))
-print(f"{'field':<17}{'paper':<18}{'ssd_keras':<18}mini")
-for field in dataclasses.fields(paper):
-    values = [str(getattr(recipe, field.name)) for recipe in (paper, published, mini)]
-    if len(set(values)) > 1:
-        print(f"{field.name:<17}{values[0] if field.name != 'augment' else 'all four':<18}"
-              f"{values[1] if field.name != 'augment' else 'all four':<18}{values[2]}")
+fields = [field.name for field in dataclasses.fields(paper)]
+rows = [(name, *(str(getattr(recipe, name)) for recipe in (paper, published, mini))) for name in fields]
+table([row for row in rows if len(set(row[1:])) > 1], head=("field", "paper", "ssd_keras", "mini"))
 
 # %% [markdown]
 # Some things in the middle column look small, but each makes another training of it. The author of the published run calls
@@ -129,23 +128,13 @@ for ax, (name, recipe) in zip(axes, runs.RECIPES.items()):
 # ## The data
 #
 # `make voc` fetches the genuine VOC: 2.9 GB, resumable, checked file by file and object by object. If the folder
-# `data/VOCdevkit` holds it, this chapter trains on it by the recipe `paper`; change the name below for `ssd_keras`. Otherwise
+# `data/VOCdevkit` holds it, this chapter trains on it by the recipe `paper`; write `job.here("ssd_keras")` for the other one. Otherwise
 # it trains on the mini VOC. Nothing else differs: the same code reads both.
 
 # %%
-root = Path.cwd().parent
-place = Path(os.environ.get("COURSE_RUNS", root / "runs"))  # the course's own tests set it, and train on the mini VOC
-devkit, recipe = root / "data/mini/VOCdevkit", "mini"
-genuine = root / "data/VOCdevkit"
-if "COURSE_RUNS" not in os.environ and all((genuine / year).is_dir() for year in ("VOC2007", "VOC2012")):
-    devkit, recipe = genuine, "paper"  # or "ssd_keras"
-out = place / {"mini": "mini", "paper": "voc0712", "ssd_keras": "voc0712_ssd_keras"}[recipe]
-if recipe == "ssd_keras" and (place / "voc0712_seed").exists():  # what that folder was called
-    out = place / "voc0712_seed"
-config = runs.RECIPES[recipe]
-if "COURSE_SHORT" in os.environ:  # the course's own tests train a third as long, for a mAP above .1
-    config = dataclasses.replace(config, steps=800, drops=(620, 740), val_every=400)
-print("recipe:", recipe)
+this = job.here()
+config, out = this.config, this.out
+print("recipe:", this.recipe)
 
 # %% [markdown]
 # Reading the annotations, and decoding every picture once into one large file, the *store*. Training shows a picture
@@ -153,8 +142,8 @@ print("recipe:", recipe)
 
 # %% tags=["nbval-ignore-output"]
 def load(sets):
-    examples = voc.read_sets(devkit, sets)
-    return examples, store.open_store(store.beside(devkit) / "+".join(sets), examples, tqdm)
+    examples = voc.read_sets(this.devkit, sets)
+    return examples, store.open_store(store.beside(this.devkit) / "+".join(sets), examples, tqdm)
 
 
 train, test = load(config.train_sets), load(config.test_sets)
@@ -177,10 +166,9 @@ figure = plots.batch(maker(0), count=8)
 # away, validates and detects in sixteen pictures, and counts what the run will ask for. Here, on this machine:
 
 # %% tags=["nbval-ignore-output"]
-vgg16 = root / "data/vgg16.pth"
-if recipe != "mini" and not vgg16.exists():
-    raise SystemExit("data/vgg16.pth is missing; `python -m ssdlib doctor` in the course's folder says how to get it")
-start = weights.from_vgg16(weights.read_file(vgg16)) if recipe != "mini" else None
+start = None
+if this.recipe != "mini":  # raises if the file isn't there; `python -m ssdlib doctor` says how to get it
+    start = weights.from_vgg16(weights.read_file(places.ROOT / "data/vgg16.pth"))
 pace = estimate.measure(config, train, test, start)
 print(estimate.report(config, pace, train, test))
 
@@ -192,10 +180,10 @@ print(estimate.report(config, pace, train, test))
 # `paper` with its batch of 32 computed in parts of 4, 8 and 16, and at once:
 
 # %%
-head, *sizes = map(json.loads, Path("recordings/pace/cpu.jsonl").read_text().splitlines())
-print(f"{head['device']}, {head['date']}, torch {head['versions']['torch']}\n\nat a time   s a step   GiB at most")
-for row in sizes:
-    print(f"{row['microbatch']:>9}{row['making'] + row['update']:>11.1f}{row['peak'] / 2**30:>14.2f}")
+head, *sizes = map(json.loads, places.recording("pace", "cpu.jsonl").read_text().splitlines())
+rows = [(row["microbatch"], row["making"] + row["update"], row["peak"] / 2**30) for row in sizes]
+table(rows, head=("images at a time", "seconds a step", "GiB at most"), form=("", ".1f", ".2f"),
+      note=f"Recorded: {head['device']}, {head['date']}, torch {head['versions']['torch']}.")
 
 # %% [markdown]
 # (Other programs ran beside it, so the seconds are too many, by how much isn't known; the bytes don't mind.) From 4 to 32
@@ -209,8 +197,8 @@ for row in sizes:
 # %%
 slow = estimate.Pace(**{k: v for k, v in sizes[-1].items() if k != "microbatch"})
 taken = estimate.shares(paper, slow, test_images=voc.COUNTS["2007-test"][0])
-for name in ("training", "validation", "evaluation", "total"):
-    print(f"{name:<11} {estimate.in_words(getattr(taken, name))}")
+parts = ("training", "validation", "evaluation", "total")
+table([(name, estimate.in_words(getattr(taken, name))) for name in parts])
 
 # %% [markdown]
 # That is why the full run wants a GPU. No machine at hand had one, so no time on a GPU stands here: ask `--estimate` on
@@ -274,15 +262,16 @@ print(memory.advice(images=32, fits=8, device=torch.device("cpu")))
 # recipe. *Say before you look:* how far does it carry the mini recipe, whose batch is 8? Recorded, one seed each:
 
 # %%
-print("batch   rate   steps   loss in the middle   at the end   mAP")
-for folder in sorted(Path("recordings/batches").iterdir(), key=lambda folder: int(folder.name)):
+rows = []
+for folder in sorted(places.recording("batches").iterdir(), key=lambda folder: int(folder.name)):
     facts = json.loads((folder / "recording.json").read_text())
     scaled, seen = facts["config"], runlog.read_log(folder)
     losses = [row["val"]["multibox"] for row in seen if "val" in row]
-    middle, end = f"{losses[0]:,.2f}", f"{losses[1]:.2f}" if len(losses) > 1 else "stopped"
-    result = next((f"{row['map']:.3f}" for row in seen if "map" in row), "-")
-    print(f"{scaled['batch_size']:>5}{scaled['learning_rate']:>7.2f}{scaled['steps']:>8}{middle:>21}{end:>13}{result:>6}")
-print(f"validation loss; {facts['device']}, {facts['date']}, commit {facts['commit'][:10]}, seed {scaled['seed']}")
+    end, result = losses[1] if len(losses) > 1 else None, next((row["map"] for row in seen if "map" in row), None)
+    rows.append((scaled["batch_size"], scaled["learning_rate"], scaled["steps"], losses[0], end, result))
+source = f"{facts['device']}, {facts['date']}, commit {facts['commit'][:10]}, random seed {scaled['seed']}"
+table(rows, head=("batch", "rate", "steps", "loss in the middle", "at the end", "mAP"),
+      form=("", "", "", "", "", ".3f"), note=f"Validation loss; the last run was stopped. Recorded: {source}.")
 
 # %% [markdown]
 # Twice the batch gives what the recipe gives; about .02 lies between two seeds (chapter 08). Four times costs six points.
@@ -326,15 +315,23 @@ window
 # Now the run. The paper's recipe starts from VGG16's weights, if `data/vgg16.pth` holds them (`python -m ssdlib doctor`
 # says how to get them). `resume=True` means: go on with the run in this folder if there is one. So you may interrupt the
 # cell (<kbd>I</kbd> <kbd>I</kbd>), close the laptop, and run it again tomorrow. It goes on from the last checkpoint: up to
-# 1,000 steps are done again with `paper`, up to 200 with `mini`. While it trains the window above goes on
+# 1,000 steps are done again with `paper`, up to 200 with `mini`. The cell says where your run stands, and until it is
+# finished the rest of this page shows the recorded one. While it trains the window above goes on
 # by itself; its keys usually work, too, and else wait until the cell is done.
 
 # %% tags=["nbval-ignore-output"]
-table = engine.train(config, train, test, out, resume=True, weights=start, bar=tqdm)
+with interruptible(out, recorded=places.recording("mini")) as mine:
+    mine.table = engine.train(config, train, test, out, resume=True, weights=start, bar=mine.bar)
 
 # %% tags=["nbval-ignore-output"]
+def mini_test():
+    scenes = pictures.mini_test_set()
+    return scenes, store.Jpegs(scenes)
+
+
 window.stop()
-print(table)
+done = mine.or_recorded(test, recorded_test=mini_test)
+print(done.table)
 
 # %% [markdown]
 # ### The same job elsewhere
@@ -360,29 +357,29 @@ print(table)
 # ## What came of it
 
 # %% alt="Training and validation loss of the run, with a step down where the learning rate drops"
-log = runlog.read_log(out)
+log = runlog.read_log(done.folder)
 figure = plots.loss_curve(log)
 
 # %%
 losses = [row["multibox"] for row in log if "multibox" in row]
 print("the loss fell to less than a third:", losses[-1] < losses[0] / 3)
-print("mAP as high as can be expected:", table.mean >= (0.1 if "COURSE_SHORT" in os.environ else 0.6))
+print("mAP as high as can be expected:", done.table.mean >= this.expected)
 
 # %% [markdown]
 # Precision against recall, class by class. A curve that starts at 1 and reaches far to the right before it falls is
 # what one wants; the number is its average precision.
 
 # %% alt="Twenty small precision-recall curves, one a class, each with its average precision"
-figure = plots.precision_recall(table)
+figure = plots.precision_recall(done.table)
 
 # %% [markdown]
 # Detections of the trained network (blue) beside the truth (orange, dashed = difficult):
 
 # %% alt="Test scenes with what the trained network found in blue and the annotations in orange"
-model, _, _ = runs.load_run(out)
-some = [test[0][i] for i in range(5, 200, 25)]
+model, settings, _ = runs.load_run(done.folder)
+some = [done.test[0][i] for i in range(5, 200, 25)]
 photographs = [voc.read_photograph(example.path) for example in some]
-figure = plots.detections(some, photographs, inference.detect_in(model, photographs, config))
+figure = plots.detections(some, photographs, inference.detect_in(model, photographs, settings))
 
 # %% [markdown]
 # ## The full network on photographs, as far as two cores get
@@ -392,28 +389,27 @@ figure = plots.detections(some, photographs, inference.detect_in(model, photogra
 # hour on two cores. VGG16's weights weren't at hand either, so it began with random ones.
 
 # %%
-for name in ("photographs_broken", "photographs"):
-    facts = json.loads(Path(f"recordings/{name}/recording.json").read_text())
-    print(f"{name}: {facts['device']}, {facts['date']}, commit {facts['commit'][:10]}, seed {facts['config']['seed']}")
-    for row in runlog.read_log(Path(f"recordings/{name}"))[:5]:
-        print(f"  step {row['step']}  rate {row['rate']:.0e}  loss {row['multibox']:.3g}")
+broken, slow_log = (runlog.read_log(places.recording(name)) for name in ("photographs_broken", "photographs"))
+facts = json.loads(places.recording("photographs", "recording.json").read_text())
+rows = [(a["step"], a["rate"], a["multibox"], b["rate"], b["multibox"]) for a, b in zip(broken[:5], slow_log)]
+table(rows, head=("step", "rate", "loss", "a tenth", "its loss"), form=("", ".0e", ".3g", ".0e", ".3g"),
+      note=f"Recorded: {facts['device']}, {facts['date']}, commit {facts['commit'][:10]}, random seed 0.")
 
 # %% [markdown]
-# The first one has the paper's rate. Its loss grows by a factor of four to eight a step, then by 300 million, and in step 6
+# The first run has the paper's rate. Its loss grows by a factor of four to eight a step, then by 300 million, and in step 6
 # it is NaN. The rate of .001 is made for VGG16's weights; from random ones it doesn't even start. (This is chapter 07 in full
 # width: the steeper the loss at the beginning, the smaller the rate that is safe.)
 #
 # The second has a tenth of that rate, and a warm-up over 20 steps:
 
 # %% alt="Loss of 60 steps: falls from 31 to 15 in 25 steps, then is nearly flat; two validation points at 15.1 and 14.6"
-slow_log = runlog.read_log(Path("recordings/photographs"))
 figure = plots.loss_curve(slow_log)
 
 # %%
-for row in slow_log:
-    if row["step"] in (1, 10, 20, 40, 60) and "confidence" in row:
-        print(f"step {row['step']:2}  localisation {row['localisation']:5.2f}  confidence {row['confidence']:5.2f}")
-print(f"no opinion: 4 ln 21 = {4 * torch.tensor(21.0).log():.2f}")
+shown = [row for row in slow_log if row["step"] in (1, 10, 20, 40, 60) and "confidence" in row]
+table([(row["step"], row["localisation"], row["confidence"]) for row in shown],
+      head=("step", "localisation", "confidence"),
+      note=f"No opinion: 4 ln 21 = {4 * torch.tensor(21.0).log():.2f}")
 
 # %% [markdown]
 # You know this level from chapter 07: where the hardest anchors are, all 21 classes are still equally likely. Sixty steps at this rate don't get far below it. On
@@ -683,13 +679,14 @@ check.time_left(time_left)
 # How good is such a guess? The recorded run on the mini VOC knows what came after:
 
 # %%
-rows = [row for row in runlog.read_log(Path("recordings/mini")) if "map" not in row]
+log = [row for row in runlog.read_log(places.recording("mini")) if "map" not in row]
+rows = []
 for cut in (100, 500, 1000, 1500, 2000):
-    so_far = [row for row in rows if row["step"] <= cut]
+    so_far = [row for row in log if row["step"] <= cut]
     guess = check.time_left.right(so_far, 2500, 1250)
-    took = rows[-1]["seconds"] - so_far[-1]["seconds"]
-    print(f"after step {cut:5,}: guessed {guess:5.0f} s, it took {took:5.0f} s")
-    assert abs(guess - took) < 0.05 * took  # what is said below
+    rows.append((cut, guess, log[-1]["seconds"] - so_far[-1]["seconds"]))
+assert all(abs(guess - took) < 0.05 * took for _, guess, took in rows)  # what is said below
+table(rows, head=("after step", "seconds guessed", "it took"), form=("", ".0f", ".0f"))
 
 # %% [markdown]
 # Within 5 %, from step 100 on: a step of this run took as long at its end as at its beginning. On a machine that others

@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from course.kit import progress
 from course.kit.comparing import TOLERANCE, agree, difference, same, short
 from course.kit.inline import marked, plain
 
@@ -47,6 +48,10 @@ class Verdict:
     state: str
     message: str
     figure: Figure | None = None
+
+    def __post_init__(self) -> None:
+        if self.state == RIGHT:
+            progress.solve(self.exercise)
 
     def __repr__(self) -> str:
         return f"{MARKS[self.state]} · {self.exercise} · {self.message}"

@@ -9,6 +9,7 @@ import ipywidgets
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from course.kit import stills
 from course.kit.board import Board
 from course.kit.keys import Keys
 
@@ -25,6 +26,7 @@ class Explorer(ipywidgets.VBox):
 
     def __init__(self, children: Sequence[ipywidgets.Widget]):
         super().__init__([*children, Keys()])
+        self.add_class(stills.LIVE)
 
     def state(self) -> str:
         raise NotImplementedError
@@ -64,6 +66,9 @@ class Explorer(ipywidgets.VBox):
         figure.savefig(out, format="png", dpi=80)
         data["image/png"] = base64.b64encode(out.getvalue()).decode()
         return data, {"image/png": {"alt": self.alt}}
+
+    def _ipython_display_(self) -> None:
+        stills.show(*self._repr_mimebundle_())
 
 
 def row(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:

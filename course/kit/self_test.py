@@ -11,9 +11,11 @@ from typing import Any
 
 import ipywidgets
 
+from course.kit import progress, stills
 from course.kit.checking import COLOURS, RIGHT, WRONG, badge
 from course.kit.inline import marked, plain
 from course.kit.keys import Keys
+from course.kit.leave import Leave
 
 FOLDER = Path(__file__).parents[1]
 
@@ -48,11 +50,13 @@ class SelfTest(ipywidgets.VBox):
     def __init__(self, topic: str):
         self.topic, self.questions = topic, read_questions(topic)
         self.choices, self.answers = [], []
-        for question in self.questions:
+        before = progress.reached().answers.get(topic, [])
+        for number, question in enumerate(self.questions):
+            chosen = before[number] if number < len(before) else None
             texts = [plain(option.text) for option in question.options]
             choice = ipywidgets.RadioButtons(
                 options=[(text, i) for i, text in enumerate(texts)],
-                value=None,
+                value=chosen if chosen in range(len(texts)) else None,
                 layout=ipywidgets.Layout(width="auto"),
             )
             choice.observe(self._answer, "value")
@@ -63,7 +67,8 @@ class SelfTest(ipywidgets.VBox):
         for number, question in enumerate(self.questions):
             head = ipywidgets.HTML(f"<b>{number + 1}. {marked(question.ask)}</b>")
             rows.append(ipywidgets.VBox([head, self.choices[number], self.answers[number]]))
-        super().__init__([*rows, self.score, Keys()])
+        super().__init__([*rows, self.score, Leave(), Keys()])
+        self.add_class(stills.LIVE)
         self._answer()
 
     def right(self) -> int:
@@ -80,6 +85,7 @@ class SelfTest(ipywidgets.VBox):
                     f"<div role='status' style='border-left:6px solid {colour};padding-left:12px'>"
                     f"{badge(mark, colour)} {marked(option.because)}</div>"
                 )
+        progress.answer(self.topic, [choice.value for choice in self.choices], self.right())
         self.score.value = f"<b>{self.right()} of {len(self.questions)}</b>"
 
     def __repr__(self) -> str:
@@ -90,6 +96,9 @@ class SelfTest(ipywidgets.VBox):
         data = dict(found[0] if isinstance(found, tuple) else found or {})
         data["text/plain"], data["text/html"] = repr(self), self._as_page()
         return data, {}
+
+    def _ipython_display_(self) -> None:
+        stills.show(*self._repr_mimebundle_())
 
     def _as_page(self) -> str:
         """For pages without a kernel: every option folds out its feedback."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ssdlib.training.runlog import LOG
-from ssdlib.training.runs import CONFIG, RunConfig, RunError, config_from
+from ssdlib.training.runs import CONFIG, LOCK, RunConfig, RunError, config_from
 
 PARTS = ("localisation", "confidence", "multibox", "l2", "positives", "negatives")
 COLUMNS = ("step", "rate", *PARTS, "seconds", "pace")  # pace: seconds a step since the line before
@@ -41,6 +41,9 @@ class Follower:
         self.config_problem = ""
         self.opened = time.monotonic()
         self.news: float | None = None  # when the log was last seen to change, on this machine's own clock
+        self.held: bool | None = (
+            None  # whether a process trains there; None: no lock was seen here, as in a copy
+        )
         self._config_stamp: tuple | None = None
         self._looked = False
         self._forget()
@@ -72,7 +75,12 @@ class Follower:
         """Read what is new in the folder. -> whether anything was."""
         if self.folder.is_file():
             raise RunError(f"{self.folder}: a file; wanted the folder of a run, which holds {LOG}")
-        fresh = self._poll_config() | self._poll_log()
+        held = self.held
+        if (self.folder / LOCK).exists():
+            self.held = True
+        elif self.held:
+            self.held = False  # whoever trained has ended; what it wrote last is read below
+        fresh = self._poll_config() | self._poll_log() | (held != self.held)
         self._looked = True
         return fresh
 

@@ -7,6 +7,7 @@ from course.training.run_status import (
     DIVERGED,
     EVALUATING,
     FINISHED,
+    INTERRUPTED,
     MARKS,
     RUNNING,
     SILENT,
@@ -27,6 +28,7 @@ def sentence(view: View) -> str:
         RUNNING: f"running, {done}",
         EVALUATING: f"all steps are done, evaluating; {done}",
         SILENT: f"no news, {done}",
+        INTERRUPTED: f"interrupted, {done}",
         DIVERGED: f"stopped by NaN, {done}",
         FINISHED: f"finished, {done}",
     }[view.phase]

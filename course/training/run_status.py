@@ -22,8 +22,8 @@ RISEN = 2.0  # times the lowest mean: then the loss is rising
 QUIET = 60.0  # seconds without news that are always all right
 FINE, LOOK, ALARM = "fine", "look", "alarm"
 MARKS = {FINE: "✓", LOOK: "?", ALARM: "✗"}
-WAITING, RUNNING, EVALUATING, SILENT, DIVERGED, FINISHED = (
-    *("waiting", "running", "evaluating", "silent", "diverged", "finished"),
+WAITING, RUNNING, EVALUATING, SILENT, INTERRUPTED, DIVERGED, FINISHED = (
+    *("waiting", "running", "evaluating", "silent", "interrupted", "diverged", "finished"),
 )
 
 
@@ -97,6 +97,8 @@ def view(found: Follower) -> View:
     left, uncounted = _left(found, pace)
     mood, watch = _watch(found)
     phase = _phase(found, pace, age)
+    if phase == INTERRUPTED and mood != ALARM:
+        mood, watch = LOOK, f"nobody trains there now; {_kept(found, found.step + 1)}"
     if phase == SILENT and mood != ALARM:
         mood, watch = LOOK, f"no news for {duration(age)}, {_rhythm(found, pace)}: is it still running?"
     spent = found.last[1] if found.last else math.nan
@@ -141,13 +143,16 @@ def _multiples(after: int, until: int, every: int) -> int:
 
 
 def _phase(found: Follower, pace: float, age: float | None) -> str:
-    """Silent is who has said nothing for a minute, for ten lines' time and for three times the longest pause so far.
-    A copy of a log, too, looks silent: nobody writes to it."""
+    """Interrupted is a run whose lock was there and is gone. Silent is one that has said nothing for a minute, for
+    ten lines' time and for three times the longest pause so far. A copy of a log, too, looks silent: nothing writes
+    to it."""
     if found.diverged:
         return DIVERGED
     steps = found.config.steps if found.config else None
     if steps and any(check.step >= steps for check in found.evaluations):
         return FINISHED
+    if found.last and found.held is False:
+        return INTERRUPTED
     every = found.config.log_every if found.config else 10
     patience = max(QUIET, WINDOW * every * (pace if pace >= 0 else 0), 3 * found.longest)
     if found.last and age is not None and age > patience:

@@ -30,8 +30,9 @@ GET_VGG16 = (
     """python -c "import torch; from torchvision.models import vgg16; """
     """torch.save(vgg16(weights='IMAGENET1K_FEATURES').state_dict(), 'data/vgg16.pth')\""""
 )
+FULL = "only the full training"  # said of what no chapter needs
 WHICH_VGG16 = (
-    "VGG16's weights (only the full training starts from them; 0.5 GB; the convolutions the paper and Caffe start "
+    f"VGG16's weights ({FULL} starts from them; 0.5 GB; the convolutions the paper and Caffe start "
     "from. IMAGENET1K_V1 in its place would be torchvision's own training, for inputs of another scale, which --init "
     "folds into conv1_1, with an fc6 and fc7, which --init thins out)"
 )
@@ -70,11 +71,11 @@ def _missing(versions: dict, data: dict, cuda: bool) -> dict[str, str]:
     if not data.get(str(MINI)):
         missing["mini VOC"] = "python data_scripts/make_mini_voc.py"
     if lacking := _lacking(data.get(str(GENUINE), {})):
-        missing[f"genuine VOC (only the full training needs it; 2.9 GB){lacking}"] = DOWNLOAD
+        missing[f"genuine VOC ({FULL} needs it; 2.9 GB){lacking}"] = DOWNLOAD
     if not VGG16.exists():
         missing[WHICH_VGG16] = GET_VGG16
     if not cuda:
-        missing["GPU (only the full training needs one)"] = "another machine"
+        missing[f"GPU ({FULL} needs one)"] = "another machine"
     return missing
 
 

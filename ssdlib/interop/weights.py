@@ -23,6 +23,7 @@ program's own: BGR inside, anchors unclipped.
 
 import argparse
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,8 @@ def contents(path: Path) -> Any:
     if path.is_file() and _is_safetensors(path):
         return _from_safetensors(path)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what isn't torch's own: one sentence says it, or it is read
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path}: not there; wanted a file of weights") from None

@@ -89,7 +89,8 @@ class Visitor:
 
     def control(self, label: str):
         """A menu, slider, button of the explorer."""
-        return self.page.locator(".course-explorer").get_by_label(label)
+        found = self.page.locator(".course-explorer").get_by_label(label)
+        return found.and_(self.page.locator("select, input, button"))
 
     def link(self) -> str:
         """What the address says, once it has been written."""

@@ -147,7 +147,7 @@ def test_trainval_and_test_count_where_train_and_val_are_its_halves(tmp_path):
 def test_a_picture_that_no_list_names_is_left_out_and_one_in_both_is_in_both(tmp_path):
     annotated(tmp_path, *many(4))
     text(tmp_path / "train.txt", ["00.jpg", "01.jpg", "gone.jpg"])
-    text(tmp_path / "test.txt", ["./01.jpg", "/home/me/02.jpg"])
+    text(tmp_path / "test.txt", ["./01.jpg", "/mnt/me/02.jpg"])
     found = own.read_folder(tmp_path)
     assert parts(found) == {"00.jpg": "train", "01.jpg": "both", "02.jpg": "test"}
     assert [e.image_id for e in found.part("train")] == ["00.jpg", "01.jpg"]
@@ -655,7 +655,7 @@ def test_labelmes_shapes_are_boxes_and_what_has_no_area_is_left_out(tmp_path):
     pair = [{"points": [[4, 5], [9, 5], [9, 9]]}, {"points": [[20, 12], [24, 20], [20, 20]]}]
     labelme(place / "03.json", *(outline | one | {"group_id": 7} for one in pair), image="../images/03.jpg")
     labelme(place / "04.json", {"shape_type": "point", "points": [[3, 3]]}, {}, image="../images/04.jpg")
-    labelme(place / "moved.json", image="/home/me/old name.jpg")
+    labelme(place / "moved.json", image="/mnt/me/old name.jpg")
     found = own.read_folder(tmp_path)
     wanted = dict.fromkeys([f"images/{name}" for name in many(5)] + ["images/moved.jpg"], [("cat", BOX)])
     assert boxes(found) == wanted | {"images/02.jpg": [("cat", (9.0, 7.0, 19.0, 17.0))]}

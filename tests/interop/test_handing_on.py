@@ -386,7 +386,7 @@ def test_exported_knows_no_pytorch_and_works_as_a_script(onnx_file, mini):
     code = "import sys, exported; exported.main(sys.argv[1:]); assert 'torch' not in sys.modules"
     done = subprocess.run(
         [sys.executable, "-c", code, str(onnx_file), str(picture)],
-        cwd=ROOT / "ssdlib",
+        cwd=ROOT / "ssdlib/interop",
         capture_output=True,
         text=True,
     )

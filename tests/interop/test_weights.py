@@ -311,7 +311,7 @@ WAYS_OUT = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*TorchScript archive")
+@pytest.mark.filterwarnings("error")  # one sentence and nothing beside it
 @pytest.mark.parametrize("kind", WAYS_OUT)
 def test_what_is_refused_is_refused_for_its_real_reason_with_the_way_out(tmp_path, kind):
     make, sentence = WAYS_OUT[kind]

@@ -11,7 +11,8 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+PAGES = sorted((ROOT / "chapters").glob("*.ipynb"))
+CHAPTERS = [path for path in PAGES if path.stem != "contents"]
 sys.path.insert(0, str(ROOT / "chapters"))
 
 each = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -26,10 +27,10 @@ def prose_of(book):
 
 
 def test_every_source_has_its_notebook_and_the_other_way_round():
-    assert [p.stem for p in CHAPTERS] == sorted(p.stem for p in (ROOT / "chapters/source").glob("*.py"))
+    assert [p.stem for p in PAGES] == sorted(p.stem for p in (ROOT / "chapters/source").glob("*.py"))
 
 
-@each
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_the_notebook_is_what_its_source_says(path):
     from build import read_source
 
@@ -44,6 +45,14 @@ def test_it_was_run_once_from_top_to_bottom_without_an_error(path):
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not [out for cell in cells for out in cell.outputs if out.output_type == "error"]
     assert not [out for cell in cells for out in cell.outputs if out.get("name") == "stderr"]
+
+
+@each
+def test_it_runs_in_any_folder_and_shows_no_plumbing_of_tests(path):
+    """A learner's page lies in another folder than the recordings, and what only tests need isn't the learner's."""
+    code = "\n".join(cell.source for cell in code_of(nbformat.read(path, as_version=4)))
+    for words in ('"recordings/', "Path.cwd()", "cd ..", "COURSE_"):
+        assert words not in code
 
 
 @each
@@ -99,7 +108,7 @@ def test_nothing_in_it_says_where_it_was_run_or_comes_from_elsewhere(path):
 def test_it_leads_back_forward_to_the_contents_and_to_the_glossary(path):
     cells = nbformat.read(path, as_version=4).cells
     at = CHAPTERS.index(path)
-    wanted = {"00_start_here.ipynb", "glossary.md"} | {p.name for p in CHAPTERS[max(0, at - 1) : at + 2]} - {
+    wanted = {"contents.ipynb", "glossary.md"} | {p.name for p in CHAPTERS[max(0, at - 1) : at + 2]} - {
         path.name
     }
     for cell in (cells[0], cells[-1]):

@@ -11,6 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
+import folders
 import numpy as np
 import pytest
 import torch
@@ -179,7 +180,72 @@ def test_yolo_is_read_or_a_format_error(world, edits, words, which):
         sound(own.read_folder(world.own))
 
 
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    """A folder of each kind with a split that it states, and the files that are changed."""
+    home = tmp_path_factory.mktemp("sets")
+    names = [f"images/{i}.jpg" for i in range(3)]
+    for name in names:
+        picture = folders.picture(home / "labelme" / name)
+        folders.labelme(
+            picture.with_suffix(".json"), {"shape_type": "polygon", "points": [[1, 1], [9, 2], [3, 8]]}
+        )
+        folders.xml(folders.picture(home / "xml" / name).with_suffix(".xml"), filename=name)
+    text = folders.text(home / "xml/ImageSets/Main/train.txt", ["0", "1"])
+    folders.text(text.with_name("test.txt"), ["2"])
+    for kind in ("yaml", "darknet"):
+        folders.yolo(home / kind, *names)
+        folders.text(home / kind / "train.txt", names[:2])
+        folders.text(home / kind / "test.txt", names[2:])
+    yaml = "path: .\ntrain: train.txt\nval: [images/2.jpg, test.txt]\nkpt_shape: [17, 3]\nnames:\n  0: cat\n"
+    folders.text(home / "yaml/data.yaml", yaml)
+    folders.text(home / "darknet/obj.names", ["cat"])
+    folders.text(home / "darknet/obj.data", ["train = data/train.txt", "valid = data/test.txt"])
+    return home
+
+
+CHANGED = (
+    *("labelme/images/1.json", "xml/images/1.xml", "xml/ImageSets/Main/train.txt", "yaml/data.yaml"),
+    *("yaml/train.txt", "yaml/labels/1.txt", "darknet/obj.names", "darknet/obj.data", "darknet/test.txt"),
+)
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_folder_of_any_kind_is_read_or_a_format_error(sets, name):
+    path = sets / name
+    whole = path.read_bytes()
+
+    @settings(many, max_examples=many.max_examples // 4)
+    @given(edits=EDITS)
+    def changed(edits: list) -> None:
+        path.write_bytes(edited(whole, edits))
+        with contextlib.suppress(FormatError):
+            sound(own.read_folder(sets / name.partition("/")[0]))
+
+    try:
+        changed()
+    finally:
+        path.write_bytes(whole)
+
+
+@many
+@given(
+    st.lists(st.tuples(st.sampled_from(("label", "points", "shape_type", "group_id")), THINGS), max_size=2),
+    THINGS,
+)
+def test_labelme_is_read_or_a_format_error(sets, changes, thing):
+    path = sets / "labelme/images/1.json"
+    whole = path.read_text()
+    try:
+        folders.labelme(path, dict(changes), imagePath=thing)
+        with contextlib.suppress(FormatError):
+            sound(own.read_folder(sets / "labelme"))
+    finally:
+        path.write_text(whole)
+
+
 def sound(found: own.Found) -> None:
+    assert set(found.parts) <= {"train", "test", "both"} and found.report.split
     for example in found.examples:
         width, height = example.size
         x1, y1, x2, y2 = example.boxes.T
@@ -199,17 +265,26 @@ def test_a_log_is_rows_with_steps_however_it_is_cut(world, edits):
 
 
 @many
-@given(st.dictionaries(st.sampled_from(["format", "fingerprint", "sizes", "done"]), THINGS))
-def test_a_store_with_another_index_is_a_store_error(world, change):
+@given(st.integers(0, 5), THINGS, st.sampled_from(["row", "photographs", "format"]))
+def test_a_store_with_another_index_is_a_store_error_and_is_made_again(world, place, thing, which):
+    """Whatever stands in the place of a name, a size, a time or a content."""
     index = world.store / store.INDEX
     whole = index.read_text()
-    new = json.loads(whole) | change
+    new = json.loads(whole)
+    if which == "row":
+        new["photographs"][1][place] = thing
+    else:
+        new[which] = thing
     try:
         index.write_text(json.dumps(new))
-        if new == json.loads(whole) | {key: new[key] for key in change if key == "done"}:
-            return
-        with pytest.raises(store.StoreError):
-            store.Store(world.store, world.good)
+        if which == "row" and place in (4, 5):  # a time or a content of its own may still be that of the file
+            with contextlib.suppress(store.StoreError):
+                store.Store(world.store, world.good)
+        elif json.dumps(new) != whole:
+            with pytest.raises(store.StoreError):
+                store.Store(world.store, world.good)
+        pixels = store.open_store(world.store, world.good)
+        assert all(torch.equal(pixels[i], voc.read_photograph(e.path)) for i, e in enumerate(world.good))
     finally:
         index.write_text(whole)
 

@@ -330,7 +330,7 @@ def test_a_zoom_out_with_the_wrong_sign_is_told_where_the_plane_begins():
 
 def test_a_sampler_that_wants_all_objects_is_told_that_one_is_enough():
     def accepts(patch, objects, bound):
-        return all(check.boxes.iou(box, patch) >= bound for box in objects)
+        return all(check.box_ops.iou(box, patch) >= bound for box in objects)
 
     assert check.accepts(accepts).message.startswith("one object is enough")
     guarded = check.accepts(lambda *given: len(given[1]) > 0 and accepts(*given))
@@ -342,12 +342,12 @@ def test_a_sum_of_overlaps_and_shares_of_patch_or_object_are_not_taken_for_an_io
         sides = torch.minimum(objects[:, 2:], patch[2:]) - torch.maximum(objects[:, :2], patch[:2])
         return sides.clamp(min=0).prod(1)
 
-    iou = check.boxes.iou
+    iou = check.box_ops.iou
     answers = {
         "the overlaps aren't added up": lambda p, o, b: iou(o, p).sum() >= b,
         "you asked how much of the patch": lambda p, o, b: bool((shared(p, o) / 10_000 >= b).any()),
         "you asked how much of the object": lambda p, o, b: bool(
-            (shared(p, o) / check.boxes.area(o) >= b).any()
+            (shared(p, o) / check.box_ops.area(o) >= b).any()
         ),
         "the overlaps aren't averaged": lambda p, o, b: len(o) > 0 and bool(iou(o, p).mean() >= b),
         "without an object": lambda p, o, b: not len(o) or bool((iou(o, p) >= b).any()),
@@ -360,7 +360,7 @@ def test_a_sum_of_overlaps_and_shares_of_patch_or_object_are_not_taken_for_an_io
 
 def test_a_maximum_over_no_objects_is_a_sentence_not_a_traceback():
     def accepts(patch, objects, bound):
-        return check.boxes.iou(objects, patch).max() >= bound
+        return check.box_ops.iou(objects, patch).max() >= bound
 
     message = check.accepts(accepts).message
     assert "a picture without objects" in message and "objects, patch).max()" in message

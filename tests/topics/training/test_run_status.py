@@ -163,6 +163,30 @@ def test_before_anything_is_there_the_view_says_what_it_waits_for(tmp_path):
     assert run_status.read_status(out).mood == run_status.FINE
 
 
+def test_a_run_whose_lock_is_gone_is_interrupted_and_one_that_goes_on_runs_again(tmp_path):
+    out = folder(tmp_path / "run", *upto(270))
+    (out / "checkpoint.pt").touch()
+    found = Follower(out)
+    found.poll()
+    assert run_status.view(found).phase == run_status.RUNNING  # a copy has no lock: that alone says nothing
+    (out / "lock").write_text("process 1\n")
+    found.poll()
+    assert run_status.view(found).phase == run_status.RUNNING
+    (out / "lock").unlink()
+    assert found.poll()
+    now = run_status.view(found)
+    assert report.sentence(now) == "interrupted, step 270 of 400; ? look"
+    assert now.watch == "nobody trains there now; checkpoint.pt is kept, by the settings of step 200"
+    (out / "lock").write_text("process 2\n")
+    found.poll()
+    assert run_status.view(found).phase == run_status.RUNNING
+    with open(out / "log.jsonl", "a") as file:
+        file.writelines(one + "\n" for one in [*upto(400)[27:], judged(400, 0.5, 90.0, cat=0.5)])
+    (out / "lock").unlink()
+    found.poll()
+    assert run_status.view(found).phase == run_status.FINISHED
+
+
 def test_speed_and_time_left_are_those_worked_out_by_hand(tmp_path):
     """Ten steps in 2 s: .2 s a step, 40 images/s. A validation took 4 s, an evaluation 6 s. From step 210 on: 190
     steps of .2 s, two validations (300, 400) and one evaluation (at the end): 38 + 8 + 6 s."""

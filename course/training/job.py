@@ -1,0 +1,49 @@
+"""The training job of this machine: the genuine VOC where it is on disk, else the mini VOC."""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from course.kit import places
+from ssdlib.training.runs import RECIPES, RunConfig, RunError
+
+FOLDERS = {"mini": "mini", "paper": "voc0712", "ssd_keras": "voc0712_ssd_keras"}  # as `make train` names them
+# The course's own tests train a third as long, for a mAP that isn't chance any more
+SHORT = dict(steps=800, drops=(620, 740), val_every=400)
+EXPECTED, EXPECTED_SHORT = 0.6, 0.1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, by which recipe and where to; `expected` is the mAP (0 to 1) that it should reach."""
+
+    recipe: str
+    devkit: Path
+    out: Path
+    config: RunConfig
+    expected: float
+
+
+def here(recipe: str | None = None) -> Job:
+    """The job of this machine. `recipe` is "mini", "paper" or "ssd_keras"; by default "paper" if data/VOCdevkit holds
+    the genuine VOC, else "mini". Raises RunError for another name, and where the genuine VOC is wanted but missing.
+
+    COURSE_RUNS (see `places.runs_folder`) also means the mini VOC, and COURSE_SHORT a short run."""
+    genuine = places.ROOT / "data/VOCdevkit"
+    complete = all((genuine / year).is_dir() for year in ("VOC2007", "VOC2012"))
+    recipe = recipe or ("paper" if complete and "COURSE_RUNS" not in os.environ else "mini")
+    if recipe not in FOLDERS:
+        raise RunError(f"recipe {recipe!r}: wanted one of {', '.join(FOLDERS)}")
+    if recipe != "mini" and not complete:
+        raise RunError(
+            f"{genuine}: no VOC2007 and VOC2012, which the recipe {recipe} trains on; `make voc` gets them"
+        )
+    config, expected = RECIPES[recipe], EXPECTED
+    if "COURSE_SHORT" in os.environ:
+        config, expected = dataclasses.replace(config, **SHORT), EXPECTED_SHORT
+    devkit = places.ROOT / "data/mini/VOCdevkit" if recipe == "mini" else genuine
+    out = places.runs_folder() / FOLDERS[recipe]
+    if recipe == "ssd_keras" and (old := out.with_name("voc0712_seed")).exists():
+        out = old  # what that folder was called in earlier versions
+    return Job(recipe, devkit, out, config, expected)
