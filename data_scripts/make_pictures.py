@@ -1,4 +1,4 @@
-"""Pictures of the README, into docs/pictures: an explorer being dragged, the way of a batch, detections, the chapters.
+"""Pictures of the README, into docs/pictures: a dragged explorer, the way of a batch, detections, the chapters.
 
     python data_scripts/make_pictures.py [--only moving batch found chapters] [--out docs/pictures]
 
@@ -136,6 +136,7 @@ def moving(out: Path) -> None:
     os.environ["COURSE_VOC"] = str(pictures.mini_voc())  # also where the genuine one is on disk
     explorer = live.EXPLORERS["Matcher"][0]()
     look = "body { margin: 8px; font: 15px sans-serif; background: white; --color-background-border: #ccc; }"
+    look += " .course-explorer button { display: none; }"  # it copies a link, and there is none here
     html = (
         f'<!doctype html><html class="course-live"><meta charset="utf-8"><style>{live.style()}\n{look}</style>'
         f"<body>{book.as_page('Matcher', repr(explorer))}<script>{live.script()}</script></body></html>"
