@@ -294,7 +294,7 @@ print(f"{(apart.amax(dim=-1) > 1).double().mean():.0%} of the pixels differ; mea
 # %% [markdown]
 # ## What differs from the original
 #
-# The README holds the whole list. Its lines about augmentation:
+# `docs/differences_from_caffe.md` holds the whole list. Its lines about augmentation:
 #
 # - nothing is re-encoded as JPEG (Caffe does so after colours and crop, and after expansion where it expands);
 # - colours change after the resampling, on the photograph's pixels only, and aren't rounded in between;
