@@ -305,7 +305,7 @@ def test_recorded_states_are_chosen_with_controls_keys_and_the_mouse(visitor):
     visitor.open("FieldPointer")
     visitor.page.mouse.move(*visitor.place(20, 20))
     assert visitor.status().startswith("19² map, row 0, column 0")
-    visitor.control("map").select_option("1² conv9_2")
+    visitor.control("map").select_option("1² map, conv9_2")
     assert visitor.status().startswith("1² map, row 0, column 0")
 
 
