@@ -322,7 +322,8 @@ def _only(examples: list[Example], path: Path) -> list[Example]:
 
 def progress(things: Iterable, **words: Any) -> tqdm:
     """tqdm, drawn by the first of several processes alone."""
-    return tqdm(things, disable=not distributed.is_first(), **words)
+    quiet = words.pop("disable", False) or not distributed.is_first()
+    return tqdm(things, disable=quiet, **words)
 
 
 def _say(text: str) -> None:
