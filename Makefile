@@ -5,6 +5,7 @@
 #              mini VOC
 # make headless   chapter 09 itself, executed without a browser; the page with its outputs is written to runs
 # make voc     the genuine VOC into data/VOCdevkit: downloads 2.9 GB, verifies, decodes once; 18 GB of disk in all
+# make check   what one runs all the time: ruff, and the fast tests without a browser or a chapter, two minutes on two cores
 # make test    all tests: pytest, and every chapter from top to bottom with its outputs compared, two files at a time
 # make test-nightly   at length: a thousand random cases for each room, broken files, kill -9, memory; half an hour
 # make chapters   execute the chapters from their sources and write the notebooks
@@ -36,7 +37,7 @@ FAST := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 # Small messages at once: without this an explorer answers in 50 ms instead of 20, half of the time.
 PROMPT := --ServerApp.kernel_websocket_connection_class=course.kit.prompt_server.PromptConnection
 
-.PHONY: setup lab afresh train headless voc test test-matrix test-nightly chapters mini browser book bench clean
+.PHONY: setup lab afresh train headless voc check test test-matrix test-nightly chapters mini browser book bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(BIN)/ready
@@ -74,6 +75,11 @@ voc: setup
 	@$(BIN)/python data_scripts/verify_voc.py $(GENUINE)
 	@$(BIN)/python data_scripts/prepare.py $(GENUINE)
 
+check: mini
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@COURSE_VOC=$(CURDIR)/$(MINI) $(QUIET) $(FAST) $(BIN)/python -m pytest -n 2 --dist loadfile -p no:cacheprovider \
+	  -m "not slow and not browser and not nightly" tests
+
 test: mini browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@rm -rf runs/tested
@@ -86,6 +92,7 @@ test-matrix: mini
 
 test-nightly: mini
 	@$(QUIET) $(BIN)/python -m pytest -m nightly tests
+	@$(QUIET) $(BIN)/python tests/mutants.py --jobs 2
 	@$(QUIET) HYPOTHESIS_EXAMPLES=2000 $(BIN)/python -m pytest -n 2 tests/robustness/test_fuzz.py
 	@$(QUIET) $(BIN)/python tests/faults.py --kills 100
 	@$(QUIET) $(BIN)/python tests/faults.py --memory 2000

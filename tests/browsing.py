@@ -237,3 +237,17 @@ def serious(page, axe: str, ours: str, without: str = "", off: list[str] = (), l
     )
     assert passed >= least, "axe saw next to nothing"
     return [v for v in violations if v[1] in ("serious", "critical")]
+
+
+def chapter_of(name: str, *cells: str, timeout: float = 120):
+    """A fixture for a module's tests: the chapter is open, the cells that hold these words have run, and the board is
+    there. Its value is the `Reader`."""
+
+    @pytest.fixture(scope="module")
+    def chapter(reader: Reader) -> Reader:
+        reader.open(name)
+        reader.run_cells(*cells, timeout=timeout)
+        reader.board()
+        return reader
+
+    return chapter

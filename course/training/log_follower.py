@@ -1,4 +1,4 @@
-"""The log of a run, read while it grows: only what is new each time, whatever happens to the file meanwhile.
+"""The log of a run, read while it grows, again and again, whatever happens to the file meanwhile.
 
 The run may be here, in a terminal or on another machine whose disk is mounted or whose `log.jsonl` is copied over
 again and again. Nothing but the folder's files is looked at.
@@ -6,7 +6,6 @@ again and again. Nothing but the folder's files is looked at.
 
 import json
 import math
-import os
 import time
 from array import array
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from ssdlib.training.runs import CONFIG, LOCK, RunConfig, RunError, config_from
 PARTS = ("localisation", "confidence", "multibox", "l2", "positives", "negatives")
 COLUMNS = ("step", "rate", *PARTS, "seconds", "pace")  # pace: seconds a step since the line before
 WHOLE = ("steps", "batch_size", "warmup", "log_every", "val_every", "map_every", "checkpoint_every")
-CHECKED = 4096  # bytes before the end of what was read that have to be there still
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Follower:
         self.backwards = 0  # how often the step fell
         self.longest = 0.0  # seconds between two lines, at most
         self.last: tuple[float, float] | None = None  # step and seconds of the last row of any kind
-        self._lines, self._offset, self._tail, self._inode = 0, 0, b"", None
+        self._lines, self._content = 0, b""
 
     def __len__(self) -> int:
         return len(self.columns["step"])
@@ -121,46 +119,29 @@ class Follower:
 
     def _poll_log(self) -> bool:
         try:
-            file = open(self.folder / LOG, "rb")  # noqa: SIM115
+            content = (self.folder / LOG).read_bytes()
         except FileNotFoundError:
-            had = self._lines > 0
-            if had:
-                self._forget()
-            return had
-        with file:
-            state = os.fstat(file.fileno())
-            again = state.st_size < self._offset or self._inode not in (None, state.st_ino)
-            if not again and state.st_size == self._offset:
-                return False
-            if not again and self._tail:  # the same bytes as then, or another log under the old name
-                file.seek(self._offset - len(self._tail))
-                again = file.read(len(self._tail)) != self._tail
-            known = self._lines, self.last
-            if again:
-                self._forget()
-            self._inode = state.st_ino
-            file.seek(self._offset)
-            fresh = file.read()
-        taken = self._take(fresh)
-        if self._looked and known != (self._lines, self.last):  # a copy of the same lines is no news
-            self.news = time.monotonic()
-        return again or taken > 0
-
-    def _take(self, fresh: bytes) -> int:
-        """Read whole lines. The last one may still be in the making: it waits, unless it is whole as it stands."""
-        end = fresh.rfind(b"\n") + 1
-        if end < len(fresh) and _row(fresh[end:]) is not None:
-            end = len(fresh)
-        for line in fresh[:end].splitlines():
+            content = b""
+        end = content.rfind(b"\n") + 1
+        if _row(content[end:]) is None:  # the last line may still be in the making
+            content = content[:end]
+        if content == self._content:
+            return False
+        known = self._lines, self.last
+        self._forget()
+        self._content = content
+        for line in content.splitlines():
             self._lines += 1
             row = _row(line)
             if row is not None:
                 self._add(row)
             elif line.strip():
                 self.unreadable.append(self._lines)
-        self._offset += end
-        self._tail = (self._tail + fresh[:end])[-CHECKED:]
-        return end
+        if (
+            self._looked and content and known != (self._lines, self.last)
+        ):  # a copy of the same lines is no news
+            self.news = time.monotonic()
+        return True
 
     def _add(self, row: dict[str, Any]) -> None:
         step, seconds = row["step"], number(row.get("seconds"))

@@ -4,15 +4,12 @@ import json
 
 import pytest
 
+from browsing import chapter_of
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def chapter(reader):
-    reader.open("02_anchors")
-    reader.run_cells("import torch", "pictures.scene(", "AnchorBrowser(", "SelfTest(")
-    reader.board()
-    return reader
+chapter = chapter_of("02_anchors", "import torch", "pictures.scene(", "AnchorBrowser(", "SelfTest(")
 
 
 def test_a_click_chooses_the_cell_under_it(chapter):

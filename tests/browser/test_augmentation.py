@@ -4,15 +4,14 @@ import re
 
 import pytest
 
+from browsing import chapter_of
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def chapter(reader):
-    reader.open("06_augmentation")
-    reader.run_cells("import inspect", "single_draws.mixed()", "augmentation_player.Player(", "SelfTest(")
-    reader.board()
-    return reader
+chapter = chapter_of(
+    "06_augmentation", "import inspect", "single_draws.mixed()", "augmentation_player.Player(", "SelfTest("
+)
 
 
 def view_of(chapter) -> tuple:

@@ -2,17 +2,13 @@
 
 import pytest
 
+from browsing import chapter_of
 from course.detection.nms_bench import VIEW
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def chapter(reader):
-    reader.open("10_detection")
-    reader.run_cells("import torch", "stages.recorded(", "nms_bench.NmsBench(", "SelfTest(")
-    reader.board()
-    return reader
+chapter = chapter_of("10_detection", "import torch", "stages.recorded(", "nms_bench.NmsBench(", "SelfTest(")
 
 
 def test_n_goes_down_the_ranking_and_says_who_suppressed_whom(chapter):

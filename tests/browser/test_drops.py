@@ -2,17 +2,15 @@
 
 import pytest
 
+from browsing import chapter_of
 from course.drops.drop_planner import HANDLE, VIEW, WIDE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def chapter(reader):
-    reader.open("08_learning_rate_drops")
-    reader.run_cells("import torch", "DropPlanner(", "SelfTest(", "def when(", "check.when(when)")
-    reader.board()
-    return reader
+chapter = chapter_of(
+    "08_learning_rate_drops", "import torch", "DropPlanner(", "SelfTest(", "def when(", "check.when(when)"
+)
 
 
 @pytest.fixture(autouse=True)

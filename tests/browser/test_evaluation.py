@@ -2,17 +2,15 @@
 
 import pytest
 
+from browsing import chapter_of
 from course.evaluation.curve_explorer import BOTTOM, LEFT, RIGHT, TOP, VIEW
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def chapter(reader):
-    reader.open("11_evaluation")
-    reader.run_cells("import numpy", "judging.recorded(", "curve_explorer.CurveExplorer(", "SelfTest(")
-    reader.board()
-    return reader
+chapter = chapter_of(
+    "11_evaluation", "import numpy", "judging.recorded(", "curve_explorer.CurveExplorer(", "SelfTest("
+)
 
 
 def test_arrow_keys_go_along_the_ranking_by_one_and_by_ten(chapter):

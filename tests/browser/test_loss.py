@@ -2,17 +2,13 @@
 
 import pytest
 
+from browsing import chapter_of
 from course.loss.loss_anatomy import VIEW
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def chapter(reader):
-    reader.open("04_multibox_loss")
-    reader.run_cells("import torch", "some_scenes(", "LossAnatomy(", "SelfTest(")
-    reader.board()
-    return reader
+chapter = chapter_of("04_multibox_loss", "import torch", "some_scenes(", "LossAnatomy(", "SelfTest(")
 
 
 def click(chapter, x, y):

@@ -4,15 +4,12 @@ import re
 
 import pytest
 
+from browsing import chapter_of
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def chapter(reader):
-    reader.open("01_boxes_and_voc")
-    reader.run_cells("import torch", "worth_reading(", "overlap.Overlaps(", "SelfTest(")
-    reader.board()
-    return reader
+chapter = chapter_of("01_boxes_and_voc", "import torch", "worth_reading(", "overlap.Overlaps(", "SelfTest(")
 
 
 @pytest.fixture

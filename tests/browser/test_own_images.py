@@ -2,6 +2,7 @@
 
 import pytest
 
+from browsing import chapter_of
 from course.own_images.tile_bench import PHOTOGRAPHS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -10,12 +11,7 @@ MARGIN = 0.04 * 480
 VIEW = (-MARGIN, -MARGIN, 480 + MARGIN, 360 + MARGIN)  # the board's, with the first photograph
 
 
-@pytest.fixture(scope="module")
-def chapter(reader):
-    reader.open("12_your_own_images")
-    reader.run_cells("import torch", "tile_bench.TileBench(", "SelfTest(")
-    reader.board()
-    return reader
+chapter = chapter_of("12_your_own_images", "import torch", "tile_bench.TileBench(", "SelfTest(")
 
 
 def test_dragging_the_object_takes_it_to_another_place_and_python_hears_of_it(chapter):

@@ -2,17 +2,14 @@
 
 import pytest
 
+from browsing import chapter_of
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def chapter(reader):
-    reader.open("05_network")
-    reader.run_cells(
-        "import torch", "chosen = figures.scenes", "fields.FieldPointer(", "SelfTest(", timeout=240
-    )
-    reader.board()
-    return reader
+chapter = chapter_of(
+    "05_network", "import torch", "chosen = figures.scenes", "fields.FieldPointer(", "SelfTest(", timeout=240
+)
 
 
 def view(chapter) -> list[float]:

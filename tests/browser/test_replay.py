@@ -2,17 +2,13 @@
 
 import pytest
 
+from browsing import chapter_of
 from course.instability.replay import LEFT, RIGHT, VIEW
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def chapter(reader):
-    reader.open("07_sgd_instability")
-    reader.run_cells("import torch", "replay.Replay(", "SelfTest(")
-    reader.board()
-    return reader
+chapter = chapter_of("07_sgd_instability", "import torch", "replay.Replay(", "SelfTest(")
 
 
 def test_arrow_keys_scrub_through_the_steps_and_the_status_says_them(chapter):
