@@ -845,6 +845,7 @@ def coco(change: Callable[[dict], Any]) -> Callable:
     return spoil
 
 
+UNUSED = "classes in the list that no object has, left out"
 BROKEN = "left out: no picture, or a broken one"
 TXT, JSON = f"own/labels/{IDS[1]}.txt", "own/all.json"
 
@@ -873,6 +874,50 @@ OWN = [
         coco(lambda w: w["images"][0].update(file_name=f"../VOCdevkit/VOC2007/JPEGImages/{IDS[0]}.jpg")),
         picked,
         answer=["paths that lead elsewhere, found by name"],
+    ),
+    refused_own(
+        "COCO: two images of one id",
+        coco(lambda w: w["images"][1].update(id="0")),
+        JSON,
+        "image id '0' twice",
+        "number the images anew",
+    ),
+    refused_own(
+        "COCO: two categories of one id",
+        coco(lambda w: w["categories"].append({"id": "1", "name": "cat"})),
+        JSON,
+        "category id '1' twice",
+        "number the categories anew",
+    ),
+    refused_own(
+        "COCO: corners in the place of width and height",
+        coco(lambda w: [a.update(bbox=[20, 12, 38, 28]) for a in w["annotations"]]),
+        f"own/images/{IDS[0]}.jpg",
+        "as corners none does",
+    ),
+    Case(
+        "COCO: a category that no object has, of the name of another",
+        coco(lambda w: w["categories"].append({"id": 0, "name": "dog"})),
+        picked,
+        answer=["categories that no object has, of the name of another"],
+    ),
+    Case(
+        "COCO: an annotation with neither box nor outline",
+        coco(lambda w: w["annotations"][0].pop("bbox")),
+        picked,
+        answer=["annotations with neither bbox nor outline"],
+    ),
+    Case(
+        "YOLO: corners exchanged, put right",
+        label("0 .5 .5 -.4 -.4\n"),
+        picked,
+        answer=["boxes with exchanged corners, put right", UNUSED],
+    ),
+    Case(
+        "YOLO: macOS's files beside, never read",
+        lambda w: (w.own / f"labels/._{IDS[1]}.txt").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X"),
+        picked,
+        answer=[UNUSED, "hidden files, never read"],
     ),
     refused_own("COCO: no categories", coco(lambda w: w.pop("categories")), JSON, "'categories' is missing"),
     refused_own(
