@@ -46,6 +46,7 @@ RECORDED = (
     "Here you choose among recorded states. The notebook computes every other one: "
     '<a href="index.html#run-the-notebooks">how to get there</a>.'
 )
+STILL = "course-stand-in-picture"  # as course/kit/stills.py marks that line
 NEEDS_PYTHON = "*This exercise needs Python: [how to get there](index.md#run-the-notebooks).*"
 
 
@@ -65,6 +66,7 @@ def write_sources(folder: Path) -> None:
                 cell.metadata["mystnb"] = {"image": {"alt": next(filter(None, words))}}
             if "exercise" in cell.metadata.get("tags", ()):
                 cells.append(new_markdown_cell(NEEDS_PYTHON))
+            _without_jupyter(cell)
             lives = _bring_to_life(cell) or lives
             if lives and cell.cell_type == "markdown":
                 cell.source = STANDS_STILL.sub("", cell.source)
@@ -75,6 +77,17 @@ def write_sources(folder: Path) -> None:
     faq = (CHAPTERS.parent / "docs/faq.md").read_text()
     (folder / "faq.md").write_text(faq.replace("](../chapters/", "]("))
     (folder / "index.md").write_text(INDEX.format(pages="\n".join(path.stem for path in pages)))
+
+
+def _without_jupyter(cell: nbformat.NotebookNode) -> None:
+    """Leave out the line that tells readers in Jupyter how a still picture moves; links in outputs lead to pages."""
+    if cell.cell_type != "code":
+        return
+    pages = [out.get("data", {}).get("text/html", "") for out in cell.outputs]
+    cell.outputs = [out for out, page in zip(cell.outputs, pages, strict=True) if STILL not in page]
+    for out in cell.outputs:
+        if "text/html" in out.get("data", {}):
+            out.data["text/html"] = re.sub(r"(href='\w+)\.ipynb'", r"\1.html'", out.data["text/html"])
 
 
 def _bring_to_life(cell: nbformat.NotebookNode) -> bool:

@@ -156,7 +156,7 @@ print(f"{len(train[0])} pictures to train on, {len(test[0])} to test on")
 # back here, for our eyes).
 
 # %% alt="Eight pictures of a training batch, cropped, mirrored and recoloured, with their boxes"
-maker = engine.batch_maker(config, train, "cpu")
+maker = engine.batch_maker(config, train, torch.device("cpu"))
 figure = plots.batch(maker(0), count=8)
 
 # %% [markdown]
