@@ -11,8 +11,9 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
+from course.kit.board import AWAY
 from course.training import dashboard, run_curves, run_pictures
-from course.training.dashboard import AWAY, TENTH, WHOLE, Dashboard
+from course.training.dashboard import TENTH, WHOLE, Dashboard
 from run_logs import CONFIG, folder, judged, line, upto
 from ssdlib.data import store, voc
 from ssdlib.training import engine, inference, runs
