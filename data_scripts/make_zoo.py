@@ -220,7 +220,7 @@ def write_yolo(folder: Path, noted: list) -> None:
         if lines:
             write_text(folder / "labels" / f"{Path(name).stem}.txt", "\n".join([*lines, ""]))
     names = "".join(f"  {i}: {name}\n" for name, i in numbers.items())
-    write_text(folder / "data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{names}")
+    write_text(folder / "data.yaml", f"path: .\nnames:\n{names}")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -108,7 +108,7 @@ def look(options: argparse.Namespace) -> None:
         found = own.read_folder(options.data, options.classes, options.format, progress)
         print(f"{options.data}: {found}\n")
         examples = list(found.examples)
-        if bad := own.undecodable(examples, progress):
+        if bad := own.undecodable(found, progress):
             print(f"{bad}\n")
         print(survey.advice(examples))
         found.require_trainable()
@@ -234,7 +234,7 @@ def _naming_skip_bad() -> Iterator[None]:
         yield
     except (voc.PhotographError, store.BadPhotograph) as error:
         raise type(error)(
-            f"{error}; --skip-bad 0.1 leaves such pictures out, a tenth of all at most"
+            f"{error}; --skip-bad 0.2 leaves such pictures out, a fifth of all at most"
         ) from error
 
 

@@ -36,6 +36,7 @@ the top, with Shift and Enter.
 
 {pages}
 glossary
+faq
 ```
 """
 # what a chapter says of explorers that need a kernel
@@ -48,7 +49,7 @@ NEEDS_PYTHON = "*This exercise needs Python: [how to get there](index.md#run-the
 
 
 def write_sources(folder: Path) -> None:
-    """Notebooks with the words for their pictures where Sphinx looks for them, the glossary, and a list of pages."""
+    """Notebooks with the words for their pictures where Sphinx looks for them, glossary, FAQ, and a list of pages."""
     pages = sorted(CHAPTERS.glob("*.ipynb"))
     for path in pages:
         book = nbformat.read(path, as_version=4)
@@ -70,6 +71,8 @@ def write_sources(folder: Path) -> None:
         book.cells = cells
         nbformat.write(book, folder / path.name)
     shutil.copy(CHAPTERS / "glossary.md", folder)
+    faq = (CHAPTERS.parent / "docs/faq.md").read_text()
+    (folder / "faq.md").write_text(faq.replace("](../chapters/", "]("))
     (folder / "index.md").write_text(INDEX.format(pages="\n".join(path.stem for path in pages)))
 
 

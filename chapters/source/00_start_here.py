@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from course.kit import pictures, places
+from course.kit import free_photographs, pictures, places
 from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
 from course.kit.tables import table
@@ -61,6 +61,16 @@ figure = plots.examples(few, photographs)
 
 # %% [markdown]
 # *Glyphs: [OpenMoji](https://openmoji.org), CC BY-SA 4.0.*
+#
+# A detector is made for photographs, and four of them come with the package scikit-image. We drew the boxes by hand, as
+# VOC's annotators would. The rocket has none, because VOC has no class for it.
+
+# %% alt="Four photographs: a cat's face and two persons, each in an orange box with its class, and a rocket without a box"
+figure = free_photographs.draw_photographs()
+
+# %% [markdown]
+# > Note: where scikit-image isn't installed, painted scenes take the photographs' places, here and in later chapters.
+# > `pip install scikit-image` brings them.
 #
 # One annotation, in numbers. A box is `xmin, ymin, xmax, ymax` in pixels, with y pointing down, here and everywhere
 # in this course.

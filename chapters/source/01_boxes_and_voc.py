@@ -28,7 +28,7 @@ from xml.etree import ElementTree
 import torch
 
 from course.boxes import check, overlap, voc_facts
-from course.kit import pictures, tables
+from course.kit import free_photographs, pictures, tables
 from course.kit.self_test import SelfTest
 from ssdlib import anchors, box_ops, coding, matching, plots, records
 from ssdlib.data import store, voc
@@ -58,6 +58,23 @@ figure.set_size_inches(5, 3.9)
 # - **IoU**, *intersection over union*, says how much two boxes agree: 0 is not at all, 1 is the same box. Also called
 #   *Jaccard overlap*.
 # - The **canvas** is the 300 x 300 square that the network sees. Every photograph is squeezed to it.
+#
+# ## Where does an object end?
+#
+# Somebody has to decide that for every box. Predict first: does the helmet belong to the person, do whiskers belong to the
+# cat, and what becomes of an object that the picture cuts off? Then compare with the boxes that we drew.
+
+# %% alt="Two photographs: an astronaut in a box that holds her suit but only a part of the helmet in front of her, and a cat's face in a box that ends at an ear and at three borders of the picture"
+figure = free_photographs.draw_photographs(["astronaut", "chelsea"])
+
+# %% [markdown]
+# VOC's guidelines for its annotators say that a box holds all that can be seen of an object, so where the picture ends,
+# the box ends too. Clothes belong to the person. A few pixels that would make the box much larger, such as a car's
+# aerial, may be left out; we took whiskers for such pixels. That the helmet is left out is a decision of ours: it is held
+# and not worn.
+#
+# Two annotators will differ by some pixels, and sometimes by more. That is why VOC counts a detection as right from an
+# IoU of 0.5 on and doesn't ask for more.
 #
 # ## An annotation by hand
 #

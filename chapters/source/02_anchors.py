@@ -29,7 +29,7 @@ import torch
 
 from course.anchors import anchor_browser, check, coverage, figures, other_anchors
 from course.boxes import voc_facts
-from course.kit import pictures, tables
+from course.kit import free_photographs, pictures, tables
 from course.kit.self_test import SelfTest
 from ssdlib import anchors
 from ssdlib.anchors import SSD300_ANCHORS
@@ -50,7 +50,16 @@ figure = figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
 # picture. That is no mistake of this page, and you will see why.
 #
 # The network answers once for each of these boxes: what is in it, and how it has to move to fit. So every object should
-# find a box nearby that has about its size and its shape.
+# find a box nearby that has about its size and its shape. Here is one object on a photograph, in orange, and in blue the
+# anchor of each map that fits it best.
+
+# %% alt="The same photograph six times, one for each map: the object in an orange box, and in blue the anchor that overlaps it most, with its IoU"
+cat = pictures.scene(free_photographs.example("chelsea"))
+figure = free_photographs.add_credit(figures.best_of_each_map(cat), ["chelsea"])
+
+# %% [markdown]
+# A face that fills the picture is a task for the last maps. The best anchor of the first map is hardly larger than an eye,
+# so that no small correction could make it the box of the whole cat. For a small object it is the other way round.
 #
 # ## The words
 #

@@ -24,7 +24,7 @@ import inspect
 import torch
 
 from course.boxes import voc_facts
-from course.kit import pictures
+from course.kit import free_photographs, pictures
 from course.kit.self_test import SelfTest
 from course.matching import check, matcher
 from ssdlib import anchors, matching
@@ -43,7 +43,18 @@ found = matcher.match_with(scene.boxes, grid)
 figure = matcher.draw_matching(scene, found)
 
 # %% [markdown]
-# Blue and thick: one for each object, given by *step one*. Green and dashed: given by *step two*, as many as fit.
+# Blue and thick: one for each object, given by *step one*. Green and dashed: given by *step two*, as many as fit. On a
+# photograph it is the same:
+
+# %% alt="A photograph of a person in an orange box, with one thick blue anchor and a few thin dashed green ones around it, some of which reach beyond the picture"
+person = pictures.scene(free_photographs.example("astronaut"))
+figure = matcher.draw_matching(person, matcher.match_with(person.boxes, grid))
+figure = free_photographs.add_credit(figure, ["astronaut"])
+
+# %% [markdown]
+# No anchor has exactly the shape of this person. Each of the drawn ones has an IoU of at least .5 with her box, and for
+# each of them the network has to learn how far it must move and grow. An anchor that covers nothing but her face should
+# say *background*, because its IoU is too small.
 #
 # ## The words
 #

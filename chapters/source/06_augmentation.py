@@ -27,6 +27,7 @@ import torch
 
 from course.augmentation import augmentation_player, check, single_draws
 from course.boxes import voc_facts
+from course.kit import free_photographs
 from course.kit.self_test import SelfTest
 from ssdlib import anchors, box_ops, coding, loss, matching, plots, records
 from ssdlib.data import augment, batches, store, voc
@@ -41,6 +42,17 @@ example = single_draws.mixed()
 photograph = voc.read_photograph(example.path)
 chance = augment.uniforms(8, torch.Generator().manual_seed(6))
 figure = plots.batch(batches.make_batch([example] * 8, [photograph] * 8, chance, augment.STEPS))
+
+# %% [markdown]
+# On a photograph you see better what this asks of the network. All of these are cats: two eyes from close by, a face the
+# size of a stamp, a red one and a green one.
+
+# %% alt="Eight versions of a photograph of a cat's face: parts of it, the whole face small on a plain background, mirrored, in other colours"
+cat = free_photographs.example("chelsea")
+face = voc.read_photograph(cat.path)
+chance = augment.uniforms(8, torch.Generator().manual_seed(2))
+figure = plots.batch(batches.make_batch([cat] * 8, [face] * 8, chance, augment.STEPS))
+figure = free_photographs.add_credit(figure, ["chelsea"])
 
 # %% [markdown]
 # ## The words
@@ -282,7 +294,7 @@ print(f"{(apart.amax(dim=-1) > 1).double().mean():.0%} of the pixels differ; mea
 # %% [markdown]
 # ## What differs from the original
 #
-# The README holds the whole list. Its lines about augmentation:
+# `docs/differences_from_caffe.md` holds the whole list. Its lines about augmentation:
 #
 # - nothing is re-encoded as JPEG (Caffe does so after colours and crop, and after expansion where it expands);
 # - colours change after the resampling, on the photograph's pixels only, and aren't rounded in between;

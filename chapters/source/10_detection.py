@@ -24,7 +24,7 @@ import inspect
 import torch
 
 from course.detection import check, nms_bench, stages
-from course.kit import pictures
+from course.kit import free_photographs, pictures
 from course.kit.self_test import SelfTest
 from ssdlib import box_ops, coding, detect, plots
 from ssdlib.data import voc
@@ -320,6 +320,24 @@ figure = stages.swept({"score": by_score, **worth}, usual)
 #
 # (Measured on painted scenes with this small network. On photographs the numbers differ; the shapes have the same
 # reasons.)
+#
+# ## The same network on photographs
+#
+# It has learned from painted scenes alone. Predict first: what will it say about photographs, and with which scores?
+
+# %% alt="Four photographs with the boxes drawn by hand in orange and a few small blue boxes, with scores above 0.5, on things that are none of the classes they name"
+four = [free_photographs.example(name) for name in free_photographs.PHOTOGRAPHS]
+said = stages.Recorded(four, pictures.recorded_network(), seen.anchors).detect()
+figure = plots.detections(four, [voc.read_photograph(example.path) for example in four], said)
+figure = free_photographs.add_credit(figure, list(free_photographs.PHOTOGRAPHS))
+
+# %% [markdown]
+# It misses the cat and both persons, and it is sure of things that aren't there: the ring of a space suit, a camera and a
+# part of a steel tower are *tvmonitors* to it. A score says how much something looks like what the network has learned,
+# compared with the other classes it has learned. At best it is a probability of being right for pictures like those it
+# was trained on, so a threshold that was chosen on one kind of picture says little about another.
+#
+# > Note: painted scenes in place of the photographs don't show this, because the network knows their kind.
 #
 # ## What other programs do
 #

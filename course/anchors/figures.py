@@ -15,7 +15,7 @@ from course.anchors.other_anchors import Answers, variants
 from course.boxes.voc_facts import shapes as voc_shapes
 from course.kit.pictures import Scene
 from ssdlib import box_ops
-from ssdlib.anchors import SSD300_ANCHORS, AnchorSpec
+from ssdlib.anchors import SSD300_ANCHORS, AnchorSpec, default_boxes
 from ssdlib.data import voc
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED, boxes_on, part_captions, photograph_on
 
@@ -33,6 +33,25 @@ def of_cells(scene: Scene, cells: tuple[tuple[int, int, int], ...]) -> Figure:
         browser.board.pointer = [(column + 0.5) * stride, (line + 0.5) * stride]
         browser.board.on(ax)
         ax.set_title(f"{SSD300_ANCHORS.feature_maps[level]}² map, row {line}, column {column}", fontsize=10)
+    return figure
+
+
+def best_of_each_map(scene: Scene) -> Figure:
+    """The first object of a scene in orange and, one picture for each map, the anchor of that map that overlaps it
+    most, in blue."""
+    overlap = box_ops.iou(default_boxes(), scene.boxes[0])
+    parts = zip(
+        default_boxes().split(SSD300_ANCHORS.per_map), overlap.split(SSD300_ANCHORS.per_map), strict=True
+    )
+    best = torch.stack([part[values.argmax()] for part, values in parts])
+    figure, axes = plt.subplots(2, 3, figsize=(9, 6.3), layout="constrained")
+    for ax, side, anchor in zip(axes.flat, SSD300_ANCHORS.feature_maps, best, strict=True):
+        photograph_on(ax, scene.pixels)
+        boxes_on(ax, scene.boxes[:1], scene.names[:1])
+        boxes_on(ax, anchor[None], color=BLUE)
+        low, high = min(-5, float(best.min()) - 5), max(305, float(best.max()) + 5)
+        ax.set(xlim=(low, high), ylim=(high, low))  # all of the anchors, at one scale
+        ax.set_title(f"{side} x {side} map: best IoU {box_ops.iou(anchor, scene.boxes[0]):.2f}", fontsize=10)
     return figure
 
 

@@ -112,7 +112,7 @@ def give_back() -> None:
 def resident() -> int:
     """Bytes of memory that this process holds; 0 where the system doesn't say (Linux does)."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         return 0
@@ -121,7 +121,7 @@ def resident() -> int:
 def available() -> int | None:
     """Bytes of memory that programs can still have; None where the system doesn't say."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, ValueError, StopIteration):
         return None

@@ -52,7 +52,7 @@ class Table:
         if not _is_number(cell):
             return str(cell)
         form = self.form[i] or ("," if isinstance(cell, Integral) else ",.2f")
-        written = format(cell, form)
+        written = format(cell, form).replace("%", " %")
         if written.startswith("-") and not any(digit in written for digit in "123456789"):
             written = written[1:]  # nothing below zero is left of it
         return (

@@ -7,7 +7,7 @@ which rectangle of the photograph's plane, the *window*, ends up on the canvas. 
 the mirror and the colours and moves the boxes, for a whole batch at once; `warp` then reads every pixel of the
 canvas straight from the photograph, on whatever device it is given.
 
-What differs from the original is listed in the README: colours change after the resampling instead of
+What differs from Caffe is listed in docs/differences_from_caffe.md: colours change after the resampling instead of
 before, nothing is re-encoded as JPEG, patches aren't rounded to whole pixels, one interpolation instead of five.
 
 ssd_keras, whose published run the course retraces, has rules of its own in four places, and `rule="ssd_keras"` asks

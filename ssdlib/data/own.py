@@ -19,6 +19,7 @@ folder of one's own some always are bad. What is left out is named before a trai
 the same, so that a run can go on.
 """
 
+import math
 import re
 import shlex
 from collections.abc import Callable, Iterable, Sequence
@@ -139,7 +140,11 @@ def read_folder(
         notes.guessed(f"corners are taken to be counted from {first}")
     if kind in ("xml", "labelme"):
         names = sorted({name for a in annotations for name, _, _ in a.objects})
-    wanted = tuple(classes) if classes is not None else _used(annotations, names, notes)
+    used = _used(annotations, names, notes)
+    wanted = tuple(classes) if classes is not None else used
+    for name in wanted:
+        if name not in used:
+            notes.ignored("classes asked for that no object has", name)
     _say_what_is_not_read(files, annotations, notes)
 
     examples: dict[str, Example] = {}
@@ -340,7 +345,7 @@ def _example(
         notes.ignored("left out: no picture, or a broken one", name)
         return None
     if deep:
-        notes.ignored("left out: more than 8 bits a colour", name)
+        notes.ignored("left out: more than 8 bits a colour, convert it to 8", name)
         return None
     if (frames := voc.frame_count(annotation.path)) > 1:
         notes.ignored("frames after the first of a picture that has several", f"{name} ({frames} frames)")
@@ -432,18 +437,22 @@ def bad_of(found: Found) -> list[str]:
     return [f"{one}: {what.removeprefix('left out: ')}" for what, where in notes for one in where]
 
 
-def undecodable(examples: Sequence[Example], progress: Callable = lambda x, **_: x) -> str:
-    """Words about pictures whose pixels can't be decoded, which no header shows; "" if there are none."""
-    _, bad = _sifted(progress(examples, desc="decoding"), lambda e: (checked_photograph(e), e)[1])
-    more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-    share = -(-100 * len(bad) // max(1, len(examples))) / 100
+def undecodable(found: Found, progress: Callable = lambda x, **_: x) -> str:
+    """Words about images whose pixels can't be decoded, which no header shows, and the least share that leaves them
+    out; "" if there are none."""
+    _, bad = _sifted(progress(found.examples, desc="decoding"), lambda e: (checked_photograph(e), e)[1])
+    if not bad:
+        return ""
+    shares = []
+    for name in (split.TRAIN, split.TEST):
+        listed = found._of(name)
+        broken = sum(any(text.startswith(f"{e.path}: ") for text in bad) for e in listed)
+        others = len(bad_of(found))
+        shares.append((broken + others) / max(1, len(listed) + others))
+    first = "; ".join(bad[:SHOWN]) + (f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else "")
     return (
-        bad
-        and (
-            f"{len(bad)} of {len(examples)} pictures can't be decoded, at which a training stops unless --skip-bad "
-            f"{share:g} leaves them out: {'; '.join(bad[:SHOWN])}{more}"
-        )
-        or ""
+        f"{len(bad)} of {len(found.examples)} pictures can't be decoded, at which a training stops unless --skip-bad "
+        f"{math.ceil(100 * max(shares)) / 100:g} leaves them out: {first}"
     )
 
 

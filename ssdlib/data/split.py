@@ -23,7 +23,7 @@ PARTS = dict.fromkeys(("train", "training", "trainval"), TRAIN) | dict.fromkeys(
 VALIDATION = {"val", "valid", "validation"}
 HOW = (
     "folders called train and val or test, data.yaml, ImageSets/Main/train.txt and test.txt, or train.txt and "
-    "test.txt with a picture a line would decide"
+    "test.txt with one picture a line"
 )
 NOT_LISTED = "pictures that neither part names"
 
@@ -54,7 +54,7 @@ def divide(files: Files, pictures: Mapping[str, str], notes: Notes) -> tuple[dic
                 notes.ignored(NOT_LISTED, name)
         _say_joined(known, notes)
         return words, "by the words train and val or test in the names of folders or files, followed"
-    return _by_hash(pictures), f"by a hash of each path, for nothing states one; {HOW}"
+    return _by_hash(pictures), f"by a hash of each path, because nothing states a split; to state one: {HOW}"
 
 
 def share_of(name: str, seed: int = 0) -> float:
@@ -194,21 +194,24 @@ def _above(name: str) -> list[str]:
 
 def _by_lists(files: Files, pictures: Sequence[str], notes: Notes) -> tuple[dict[str, set[str]], str]:
     """ImageSets/Main/train.txt and the like; else train.txt, test.txt ... wherever they lie."""
-    lists = [path for path in files.of(".txt") if path.stem.lower() in PARTS]
-    sets = [path for path in lists if "ImageSets" in path.relative_to(files.folder).parts[:-1]]
+    word = {p: next((w for w in _words(p.stem) if w in PARTS), "") for p in files.of(".txt")}
+    sets = [path for path in word if "ImageSets" in path.relative_to(files.folder).parts[:-1]]
     main = [path for path in sets if path.parent.name == "Main"] or sets
-    for chosen in (main, [path for path in lists if path not in sets]):
+    main = [
+        path for path in main if path.stem.lower() in PARTS
+    ]  # cat_train.txt says in which pictures cats are
+    for chosen in (main, [path for path in word if word[path] and path not in sets]):
         held = {path: found for path in chosen if (found := _listed(files, path, pictures, notes))}
-        words = {path.stem.lower() for path in held}
+        words = {word[path] for path in held}
         if {"trainval", "test"} <= words:  # as in VOC: train and val are the two halves of trainval
-            held = {path: found for path, found in held.items() if path.stem.lower() in ("trainval", "test")}
+            held = {path: found for path, found in held.items() if word[path] in ("trainval", "test")}
         elif "train" in words:
-            held = {path: found for path, found in held.items() if path.stem.lower() != "trainval"}
+            held = {path: found for path, found in held.items() if word[path] != "trainval"}
         said: dict[str, set[str]] = {TRAIN: set(), TEST: set()}
         for path, found in held.items():
-            said[PARTS[path.stem.lower()]] |= found
+            said[PARTS[word[path]]] |= found
         if held and (said[TRAIN] != set(pictures) or said[TEST]):
-            _say_joined({path.stem.lower() for path in held}, notes)
+            _say_joined({word[path] for path in held}, notes)
             return said, some([files.where(path) for path in held], 4)
     return {}, ""
 

@@ -146,14 +146,14 @@ def test_trainval_and_test_count_where_train_and_val_are_its_halves(tmp_path):
 
 def test_a_picture_that_no_list_names_is_left_out_and_one_in_both_is_in_both(tmp_path):
     annotated(tmp_path, *many(4))
-    text(tmp_path / "train.txt", ["00.jpg", "01.jpg", "gone.jpg"])
+    text(tmp_path / "my_train_list.txt", ["00.jpg", "01.jpg", "gone.jpg"])
     text(tmp_path / "test.txt", ["./01.jpg", "/mnt/me/02.jpg"])
     found = own.read_folder(tmp_path)
     assert parts(found) == {"00.jpg": "train", "01.jpg": "both", "02.jpg": "test"}
     assert [e.image_id for e in found.part("train")] == ["00.jpg", "01.jpg"]
     assert [e.image_id for e in found.part("test")] == ["01.jpg", "02.jpg"]
     assert note(found, "that neither part names") == ("03.jpg",)
-    assert note(found, "that a list names and that aren't there") == ("train.txt: gone.jpg",)
+    assert note(found, "that a list names and that aren't there") == ("my_train_list.txt: gone.jpg",)
     assert "1 pictures are named for both" in found.report.split
 
 
@@ -605,12 +605,17 @@ def test_look_finds_the_float_picture_and_the_broken_body_at_which_a_training_wo
     whole.write_bytes(whole.read_bytes()[:-200])
     assert main(["look", "--data", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "left out: more than 8 bits a colour: 1, first deep.tif" in said
-    assert "1 of 12 pictures can't be decoded" in said and "03.jpg" in said and "--skip-bad 0.09" in said
+    assert "left out: more than 8 bits a colour, convert it to 8: 1, first deep.tif" in said
+    assert "1 of 12 pictures can't be decoded" in said and "03.jpg" in said
+    share = re.search(r"--skip-bad (0\.\d+) leaves", said)[1]
     out = tmp_path.with_name("run")
     assert main(["train", "--data", str(tmp_path), "--out", str(out), "--test-sets", "train"]) == 1
     error = capsys.readouterr().err
     assert "03.jpg" in error and "--skip-bad" in error
+    found = own.read_folder(tmp_path)
+    for part in ("train", "test"):
+        good, _ = own.read_usable(tmp_path, [part], found.classes, found, float(share))
+        assert "03.jpg" not in {e.image_id for e in good}
 
 
 def test_hidden_files_are_never_read_by_any_reader(tmp_path):
@@ -710,6 +715,16 @@ def test_two_formats_in_a_folder_are_told_apart_by_a_flag(tmp_path, capsys):
 
 
 # ---- commands
+
+
+def test_the_report_is_the_same_with_the_classes_of_a_checkpoint_as_without(tmp_path):
+    yolo(tmp_path, "images/a.jpg")
+    text(tmp_path / "classes.txt", ["cat", "dog"])
+    found = own.read_folder(tmp_path)
+    assert own.read_folder(tmp_path, classes=found.classes).report == found.report
+    assert note(found, "classes in the list that no object has, left out") == ("dog",)
+    more = own.read_folder(tmp_path, classes=("cat", "fox"))
+    assert note(more, "classes asked for that no object has") == ("fox",)
 
 
 def test_look_train_and_evaluate_print_the_same_report(tmp_path, capsys):

@@ -174,7 +174,7 @@ def test_what_cannot_be_used_is_left_out_and_counted_with_its_name(tmp_path):
         "its annotation states another size: 1, first pictures/small.jpg (40x30, stated 400x300)",
         "XML that can't be read: 1, first annotations/torn.xml",
         "an object without name or box: 1, first annotations/boxless.xml",
-        "more than 8 bits a colour: 1, first pictures/deep.png",
+        "more than 8 bits a colour, convert it to 8: 1, first pictures/deep.png",
     ):
         assert words in said
 

@@ -341,6 +341,110 @@ def test_without_pyav_the_command_that_helps_is_named(film, monkeypatch):
         list(show.read_frames(film))
 
 
+# ---- what people hand to detect
+
+
+def test_every_file_of_a_folder_is_told_read_or_with_its_reason(network, scenes, tmp_path, monkeypatch):
+    """amdegroot 460, clip-interrogator-ext 50: a folder of everything."""
+    monkeypatch.setattr(show, "BATCH", 3)  # several batches, the last one not full
+    scene, folder = Image.fromarray(scenes[0].numpy()), tmp_path / "all"
+    (folder / "sub dir").mkdir(parents=True)
+    scene.save(folder / "sub dir/phone.JPG")
+    scene.save(folder / "web.jfif", "JPEG")
+    scene.save(folder / f"{'x' * 250}.jpg")
+    scene.save(folder / "ünï 犬.png")
+    scene.convert("RGBA").save(folder / "sticker.png")
+    scene.convert("LA").save(folder / "la.png")
+    Image.new("RGB", (1, 1)).save(folder / "tiny.png")
+    Image.new("RGB", (30, 3000)).save(folder / "tall.png")
+    scene.save(folder / "anim.gif", save_all=True, append_images=[scene.rotate(90), scene.rotate(180)])
+    scene.save(folder / "pages.tif", save_all=True, append_images=[scene])
+    Image.new("F", (20, 20)).save(folder / "float.tif")
+    for name in ("photo.heic", "empty.mp4", "notes.txt", "torn.jpg", "._torn.jpg"):
+        (folder / name).write_bytes(b"" if name == "empty.mp4" else b"nothing of the kind")
+    told = show.show(*network, [str(folder)], tmp_path / "out", score=0.3)
+    names = [one.get("image") or one.get("video") or one.get("file") for one in told]
+    visible = {str(path) for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
+    assert sorted(names) == sorted(visible)
+    errors = {Path(name).name: one.get("error", "") for name, one in zip(names, told, strict=True)}
+    words = {"float.tif": "more than 8 bits", "photo.heic": "convert it to JPEG or PNG"}
+    words |= {"torn.jpg": "cannot identify"} | {
+        "empty.mp4": "wanted a video file",
+        "notes.txt": "neither picture nor video",
+    }
+    assert {name for name, error in errors.items() if error} == set(words)
+    assert all(said in errors[name] for name, said in words.items())
+    notes = {Path(one["image"]).name: one["note"] for one in told if "note" in one}
+    assert {name: note.split(";")[0] for name, note in notes.items()} == {
+        "anim.gif": "the first of 3 frames",
+        "pages.tif": "the first of 2 frames",
+    }
+    drawn = [tmp_path / "out" / one["picture"] for one in told if "picture" in one]
+    assert len(drawn) == 10 and all(path.is_file() for path in drawn)
+    [wanted] = inference.detect_in(network[0], [scenes[0]], network[1])  # the same, alone
+    [mine] = [one for one in told if one.get("image", "").endswith("犬.png")]
+    alone = show.rows(wanted.above(0.3), network[1].classes)
+    assert [d["class"] for d in mine["detections"]] == [d["class"] for d in alone] and len(alone) > 0
+    for ours, theirs in zip(mine["detections"], alone, strict=True):
+        assert ours["box"] == pytest.approx(theirs["box"], abs=0.05)
+
+
+@pytest.mark.parametrize("place", ["found", "."])
+def test_what_detect_drew_before_is_no_input(network, scenes, film, tmp_path, place):
+    """sigal 523: twice into a folder within, or into the folder itself; then moved."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(scenes[0].numpy()).save(folder / "a.jpg")
+    (folder / "b.mp4").write_bytes(film.read_bytes())
+    for _ in range(2):
+        told = show.show(*network, [str(folder)], folder / place)
+        assert [set(one) & {"image", "video", "file"} for one in told] == [{"image"}, {"video"}]
+    (folder / place / "detections.json").unlink()
+    (folder / place / told[1]["picture"]).unlink()
+    (folder / place / told[0]["picture"]).rename(folder / "0007_moved.png")
+    assert len(show.show(*network, [str(folder)], tmp_path / "elsewhere")) == 2
+
+
+def test_one_bad_file_among_several_named_costs_itself_alone(network, scenes, tmp_path):
+    Image.fromarray(scenes[0].numpy()).save(tmp_path / "b.png")
+    names = [str(text(tmp_path / "a.jpg")), str(tmp_path / "b.png"), str(tmp_path / "gone.jpg")]
+    told = show.show(*network, names, tmp_path / "out", draw=False)
+    assert [sorted(one) for one in told] == [["error", "image"], ["detections", "image"], ["error", "image"]]
+
+
+@pytest.mark.parametrize(
+    "word, sentence",
+    [
+        ("0", "0: the number of a camera; wanted .* ffmpeg -i /dev/video0"),
+        ("rtsp://10.0.0.1/live", "an address; wanted a picture, a folder or a video file; record the stream"),
+        ("nowhere/*.jpg", r"nowhere/\*.jpg: no file matches; wanted .* the folder itself"),
+    ],
+)
+def test_cameras_streams_and_patterns_get_a_sentence_of_their_own(network, tmp_path, word, sentence):
+    with pytest.raises(formats.FormatError, match=sentence):
+        show.show(*network, [word], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("score", ["1.5", "-0.1", "50", "nan", "high"])
+def test_a_score_outside_0_to_1_is_wrong_usage(score, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["detect", "--checkpoint", "x", "--out", str(tmp_path), f"--score={score}", "a.jpg"])
+    assert stop.value.code == 2 and "wanted a number from 0 to 1" in capsys.readouterr().err
+
+
+def test_a_video_without_frames_says_so(film, tmp_path):
+    av = pytest.importorskip("av")
+    path = tmp_path / "none.mp4"
+    with av.open(str(path), "w", format="mp4") as out:
+        stream = out.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        out.mux(stream.encode())
+    with pytest.raises(show.VideoError, match="none.mp4: .*; wanted a video file"):
+        list(show.read_frames(path))
+
+
 # ---- export
 
 

@@ -47,7 +47,7 @@ def test_columns_by_name_are_the_same_table():
 
 def test_formats_are_those_asked_for_column_by_column():
     found = table([("a", 0.5, 2012, 1e-3)], form=("", ".0%", "d", ".0e"))
-    assert repr(found) == "a  50%  2012  1e-03"
+    assert repr(found) == "a  50 %  2012  1e-03"
 
 
 def test_nothing_is_below_zero_that_is_written_as_zero():

@@ -153,6 +153,49 @@ def test_the_readme_leads_to_the_tree():
     assert "](docs/library.md)" in (ROOT / "README.md").read_text()
 
 
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def anchors_of(text: str) -> set[str]:
+    """What a link may name behind #: headings in small letters, without punctuation, hyphens for spaces."""
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_the_documentation_leads_to_something_that_is_there(page):
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    targets = [t for t in re.findall(r"\]\(([^)\s]+)\)", prose) if not t.startswith("http")]
+    for target in targets:
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors_of(path.read_text()), target
+
+
+def test_the_readme_leads_to_every_page_of_docs():
+    readme = (ROOT / "README.md").read_text()
+    assert not [page.name for page in PAGES[1:] if f"](docs/{page.name}" not in readme]
+
+
+def test_the_exercises_that_teachers_are_told_of_have_that_name_and_take_that_long():
+    headings = {}
+    for path in (ROOT / "chapters/source").glob("*.py"):
+        for number, title, minutes in re.findall(
+            r"^# ### (\d+\.\d) (.+?) · .*?(\d+) minutes", path.read_text(), re.M
+        ):
+            headings[number] = (title, minutes)
+    named = re.findall(r"(\d+\.\d) ([A-Z][^|·\n]+?), (\d+)", (ROOT / "docs/teaching.md").read_text())
+    assert len(named) > 30
+    assert {number: (title, minutes) for number, title, minutes in named}.items() <= headings.items()
+
+
+def test_the_pictures_of_the_readme_are_small():
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "docs/pictures").iterdir()}
+    assert max(size for name, size in sizes.items() if not name.endswith(".gif")) < 200_000
+    assert sum(sizes.values()) < 2_000_000
+
+
 def test_a_wheel_holds_every_module_and_what_the_course_reads(tmp_path):
     """Built from a copy without git, installed nowhere: imports find that folder first."""
     pytest.importorskip(
