@@ -222,6 +222,7 @@ def test_a_checkpoint_that_is_none_is_said_and_the_curves_stay(tmp_path, board, 
     assert "step 50 of 400" in repr(one)
 
 
+@pytest.mark.slow
 def test_a_dashboard_beside_a_training_changes_no_bit_of_it(tmp_path, board, mini, monkeypatch):
     monkeypatch.setattr(dashboard, "REST", 0.0)
     examples = voc.read_sets(mini, ["2007-test"])[:2]
