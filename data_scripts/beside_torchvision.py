@@ -254,7 +254,7 @@ def main() -> None:
     facts["versions"]["torchvision"] = torchvision.__version__
     facts |= {"seed": config.seed, "start": taken, "scaled": scaled, "photographs": options.note}
     facts |= {"config": dataclasses.asdict(config)}
-    (options.out / "recording.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (options.out / "recording.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

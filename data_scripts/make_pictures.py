@@ -136,6 +136,7 @@ def moving(out: Path) -> None:
     os.environ["COURSE_VOC"] = str(pictures.mini_voc())  # also where the genuine one is on disk
     explorer = live.EXPLORERS["Matcher"][0]()
     look = "body { margin: 8px; font: 15px sans-serif; background: white; --color-background-border: #ccc; }"
+    look += " .course-explorer { padding: 0 8px; border: 0; }"
     look += " .course-explorer button { display: none; }"  # it copies a link, and there is none here
     html = (
         f'<!doctype html><html class="course-live"><meta charset="utf-8"><style>{live.style()}\n{look}</style>'

@@ -320,9 +320,9 @@ def _only(examples: list[Example], path: Path) -> list[Example]:
     return [e for e in examples if e.image_id in ids]
 
 
-def progress(things: Iterable, **words: Any) -> tqdm:
+def progress(things: Iterable, disable: bool = False, **words: Any) -> tqdm:
     """tqdm, drawn by the first of several processes alone."""
-    return tqdm(things, disable=not distributed.is_first(), **words)
+    return tqdm(things, disable=disable or not distributed.is_first(), **words)
 
 
 def _say(text: str) -> None:

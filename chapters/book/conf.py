@@ -32,7 +32,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
 
 # Where scripts run, an explorer stands in the place of its still picture; said before anything is drawn.
-ALIVE = 'document.documentElement.classList.add("course-live");'
+ALIVE = 'document.documentElement.classList.add("course-alive");'
 
 
 def setup(app):

@@ -280,15 +280,16 @@ def test_no_machine_path_and_no_tool_of_ours_is_in_the_project():
             assert not hit, f"{name} names {hit[0]!r}"
 
 
-def test_the_readme_says_without_make_what_make_does():
-    """Each of the three commands is the Makefile's own, with its variables filled in."""
+def test_the_documentation_says_without_make_what_make_does():
+    """Each of the four commands is the Makefile's own, with its variables filled in."""
     makefile = (ROOT / "Makefile").read_text()
     for name, value in re.findall(r"^(PROMPT|MINI|BIN) := (.*)$", makefile, re.MULTILINE):
         makefile = makefile.replace(f"$({name})", value)
-    [block] = re.findall(r"Without `make`.*?```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    install, mini, lab = block.strip().splitlines()
+    [block] = re.findall(r"Without make.*?```\n(.*?)```", (ROOT / "docs/versions.md").read_text(), re.DOTALL)
+    install, mini, copy, lab = block.strip().splitlines()
     assert install == 'python -m pip install -e ".[test]"' and '--editable ".[test]"' in makefile
     assert mini.removeprefix("python ") in makefile
+    assert copy.removeprefix("python ") in makefile
     assert all(word in makefile for word in lab.removeprefix("python -m jupyter ").split())
 
 
