@@ -173,8 +173,8 @@ print(f"AP {devkit_rule.eleven_points(recall, precision):.4f}")
 # %% [markdown]
 # ## In the library
 #
-# The library has no loop over detections, because a run judges 50,000 of them. It forms all pairs of a detection and an
-# object of its picture at once. That is longer to read, and quicker:
+# The library has no loop over detections, because a run judges 50,000 of them. It compares all of them with the first
+# object of their pictures at once, then with the second, and so on. That is longer to read, and quicker:
 
 # %%
 print(inspect.getsource(evaluate.judge))

@@ -10,7 +10,7 @@ from course.evaluation.devkit_rule import IGNORED, TRUE
 from course.evaluation.figures import LINES
 from course.evaluation.judging import NOTHING, Judged, Rule, Subject, judge, recorded, standing
 from course.kit import pictures
-from course.kit.board import Board, as_url, layer
+from course.kit.board import UNSEEN, Board, as_url, layer
 from course.kit.explorer import Explorer, html_text, row
 from ssdlib.evaluate import ONE_BASED
 from ssdlib.plots import BLACK, BLUE, ORANGE, SKY
@@ -29,7 +29,6 @@ THUMB, THUMBS, GAP = 67, 4, 6  # the detections before this one, below the pictu
 HEIGHT = SIDE + THUMB + 2 * GAP
 LEFT, RIGHT, TOP, BOTTOM = 350.0, 748.0, 16.0, 330.0  # of the curve
 VIEW = (-6.0, -16.0, 758.0, HEIGHT + 4.0)
-AWAY = -9000.0  # where the board's pointer waits: unseen, so that only its steps count
 MOST = 500  # points of a curve that are sent to the browser, twice
 GREY = "#707070"
 SHOWN, BEGIN = "chair", 30  # class and place at the beginning
@@ -67,8 +66,7 @@ class CurveExplorer(Explorer):
             "A precision-recall curve. Arrow keys: left and right one detection, up and down ten; n goes to the "
             "next that isn't true, Shift+n back; a click on the curve goes there."
         )
-        keys = dict(pointer_mode="click", pointer=[AWAY] * 2, pointer_limits=[-1e5] * 2 + [1e5] * 2)
-        self.board = Board(label=label, view=list(VIEW), width=860, key_step=1.0, **keys)
+        self.board = Board(label=label, view=list(VIEW), width=860, **UNSEEN)
         self.board.frame = [0.0, 0.0, float(SIDE), float(HEIGHT)]
         names = list(self.subject.results)
         first = SHOWN if SHOWN in names else names[0]
@@ -96,15 +94,12 @@ class CurveExplorer(Explorer):
         self._show()
 
     def _pointed(self, change: dict) -> None:
-        """A step of the unseen pointer is an arrow key; anything else is a click."""
-        (x, y), (old_x, old_y) = self.board.pointer, change["old"]
-        if x > AWAY / 2:
-            if x >= LEFT - 5:
-                recall, precision = (x - LEFT) / (RIGHT - LEFT), (BOTTOM - y) / (BOTTOM - TOP)
-                self.place.value = nearest_point(self.judged, recall, precision)
-            self.board.pointer = [AWAY, AWAY]
-        elif old_x < AWAY / 2:
-            self._go(round(self.place.value + x - old_x + 10 * (y - old_y)))
+        click, (right, down) = self.board.click_and_arrows(change)
+        place = self.place.value + right + 10 * down
+        if click and click[0] >= LEFT - 5:
+            recall, precision = (click[0] - LEFT) / (RIGHT - LEFT), (BOTTOM - click[1]) / (BOTTOM - TOP)
+            place = nearest_point(self.judged, recall, precision)
+        self._go(round(place))
 
     def _next(self, change: dict) -> None:
         """The n key: to the next detection that isn't true; keys pressed quickly may come as one change."""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from course.instability.starts import ARMS, BACKGROUND_ONLY, FOLDER, NO_OPINION, WINDOW, Start, arm
 from course.kit import pictures
-from course.kit.board import Board, as_url, layer
+from course.kit.board import UNSEEN, Board, as_url, layer
 from course.kit.explorer import Explorer, html_text, row
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED
 from ssdlib.records import CLASSES
@@ -29,7 +29,6 @@ PANELS = {
     "confidence": (14.0, 168.0, 4.0, 100.0),
     "gradient": (196.0, 300.0, 0.3, 3000.0),
 }  # top, bottom, values
-AWAY = -9000.0  # where the board's pointer waits: unseen, so that only its steps count
 WATCHED = 30  # of the mini VOC's test scenes: the picture whose detections were written down
 GREY = "#707070"
 
@@ -65,8 +64,7 @@ class Replay(Explorer):
         label = (
             "A recorded start. Arrow keys: left and right one step, up and down ten; a click goes to a step."
         )
-        keys = dict(pointer_mode="click", pointer=[AWAY] * 2, pointer_limits=[-1e5] * 2 + [1e5] * 2)
-        self.board = Board(label=label, view=list(VIEW), width=860, picture_alpha=0.6, key_step=1.0, **keys)
+        self.board = Board(label=label, view=list(VIEW), width=860, picture_alpha=0.6, **UNSEEN)
         self.board.picture = as_url(self.scene.pixels)
         self.arm = ipywidgets.Dropdown(options=[(ARMS[name], name) for name in names], description="way")
         self.which = ipywidgets.IntSlider(0, min=0, max=0, description="start")
@@ -101,17 +99,11 @@ class Replay(Explorer):
         self._show()
 
     def _pointed(self, change: dict) -> None:
-        """A step of the unseen pointer is an arrow key; anything else is a click."""
-        (x, y), (old_x, old_y) = self.board.pointer, change["old"]
-        if x > AWAY / 2:
-            if x >= LEFT - 5:
-                share = (x - LEFT) / (RIGHT - LEFT)
-                self.step.value = min(max(round(share * self._longest()), 0), self.step.max)
-            self.board.pointer = [AWAY, AWAY]
-        elif old_x < AWAY / 2:
-            self.step.value = min(
-                max(round(self.step.value + x - old_x - 10 * (y - old_y)), 0), self.step.max
-            )
+        click, (right, down) = self.board.click_and_arrows(change)
+        step = self.step.value + right - 10 * down
+        if click and click[0] >= LEFT - 5:
+            step = (click[0] - LEFT) / (RIGHT - LEFT) * self._longest()
+        self.step.value = min(max(round(step), 0), self.step.max)
 
     def _guessed(self, change: object = None) -> None:
         said = self.guess.value

@@ -20,6 +20,8 @@ from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+AWAY = -9000.0  # where an unseen pointer waits, so that its steps can be counted
+UNSEEN = dict(pointer_mode="click", pointer=[AWAY] * 2, pointer_limits=[-1e5] * 2 + [1e5] * 2, key_step=1.0)
 KEYS = "Keys: arrows move, with Shift they resize, with Alt by one pixel, n (or Shift+n) takes another box."
 
 
@@ -65,6 +67,15 @@ class Board(anywidget.AnyWidget):
         there = np.array(places)
         if there.shape != np.shape(self.handles) or np.abs(there - self.handles).max() >= near:
             self.handles = there.tolist()
+
+    def click_and_arrows(self, change: dict) -> tuple[list[float] | None, tuple[float, float]]:
+        """For a board made with `UNSEEN`, of a change of its pointer: where the reader clicked, else None; and
+        how many steps arrow keys took to the right and down. Keys pressed quickly may come as one change."""
+        (x, y), (old_x, old_y) = self.pointer, change["old"]
+        if x > AWAY / 2:
+            self.pointer = [AWAY, AWAY]  # which is a change of its own, without click or steps
+            return [x, y], (0.0, 0.0)
+        return None, (x - old_x, y - old_y) if old_x < AWAY / 2 else (0.0, 0.0)
 
     def on(self, ax: Axes) -> None:
         """The same picture in matplotlib, for pages without a kernel."""

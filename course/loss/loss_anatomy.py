@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from course.kit import pictures
-from course.kit.board import Board, as_url, layer
+from course.kit.board import UNSEEN, Board, as_url, layer
 from course.kit.explorer import Explorer, html_text, row
 from course.kit.pictures import Scene
 from course.matching.matcher import show_whole
@@ -28,7 +28,6 @@ from ssdlib.records import CLASSES, Predictions, Targets
 TRAINED, UNTRAINED, EQUAL = "trained on the mini VOC", "random weights", "all classes equally likely"
 VIEW = (-12.0, -18.0, 656.0, 312.0)  # the picture, and the terms as bars on its right
 LEFT, RIGHT, UPPER, LOWER = 332.0, 648.0, 118.0, 292.0  # the bars' edges and the two lines they stand on
-AWAY = -9000.0  # where the board's pointer waits: unseen, so that only its steps count
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,7 @@ class LossAnatomy(Explorer):
         self.targets = targets_of(self.scenes)
         self.predicted = {name: predict(self.scenes, name) for name in (TRAINED, UNTRAINED, EQUAL)}
         label = "Positives and chosen negatives. Arrow keys walk through the terms; a click chooses one."
-        keys = dict(pointer_mode="click", pointer=[AWAY] * 2, pointer_limits=[-1e5] * 2 + [1e5] * 2)
-        self.board = Board(label=label, view=list(VIEW), width=820, picture_alpha=0.6, key_step=1.0, **keys)
+        self.board = Board(label=label, view=list(VIEW), width=820, picture_alpha=0.6, **UNSEEN)
         options = [(f"{i + 1}: {', '.join(s.names) or 'no object'}", i) for i, s in enumerate(self.scenes)]
         self.picture = ipywidgets.Dropdown(options=options, description="picture")
         self.network = ipywidgets.Dropdown(options=list(self.predicted), description="network")
@@ -149,13 +147,9 @@ class LossAnatomy(Explorer):
         self._show()
 
     def _pointed(self, change: dict) -> None:
-        """A step of the unseen pointer is an arrow key; anything else is a click."""
-        (x, y), (old_x, old_y) = self.board.pointer, change["old"]
-        if x > AWAY / 2:
-            self.term.value = self._nearest(x, y)
-            self.board.pointer = [AWAY, AWAY]
-        elif old_x < AWAY / 2:
-            self.term.value = min(max(self.term.value + round(x - old_x + y - old_y), 0), self.term.max)
+        click, (right, down) = self.board.click_and_arrows(change)
+        term = self._nearest(*click) if click else self.term.value + round(right + down)
+        self.term.value = min(max(term, 0), self.term.max)
 
     def _nearest(self, x: float, y: float) -> int:
         """The term whose bar lies under a point, or the one whose anchor's outline is nearest."""

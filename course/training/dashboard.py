@@ -15,7 +15,7 @@ from pathlib import Path
 import ipywidgets
 from matplotlib.figure import Figure
 
-from course.kit.board import Board
+from course.kit.board import UNSEEN, Board
 from course.kit.explorer import Explorer, html_text, row
 from course.training import report, run_curves, run_pictures
 from course.training.log_follower import Follower
@@ -23,7 +23,6 @@ from course.training.run_status import FINISHED, WAITING, View, view
 from ssdlib.records import Example
 from ssdlib.training.runs import CHECKPOINT, RunError
 
-AWAY = -9000.0  # where the board's pointer waits: unseen, so that only its steps count
 WHOLE, TENTH = "whole run", "last tenth"
 REST = 30.0  # seconds between two looks at the pictures, at least: the CPU has other things to do
 BROKEN = (ValueError, LookupError, RuntimeError, OSError)  # what a folder or a checkpoint may have against us
@@ -55,11 +54,8 @@ class Dashboard(Explorer):
         self._lock = threading.RLock()  # the thread, and the reader's keys and buttons
         self._wake, self._thread = threading.Event(), None
         label = "Curves of a run. Left and right: one line of the log, up and down: ten, n: whole run or last tenth."
-        keys = dict(pointer_mode="click", pointer=[AWAY] * 2, pointer_limits=[-1e5] * 2 + [1e5] * 2)
         frame = [0.0, run_curves.LOSS[0], run_curves.WIDE, run_curves.MAP[1]]
-        self.board = Board(
-            label=label, view=list(run_curves.VIEW), frame=frame, width=760, key_step=1.0, heard=0, **keys
-        )
+        self.board = Board(label=label, view=list(run_curves.VIEW), frame=frame, width=760, heard=0, **UNSEEN)
         self.shown = ipywidgets.ToggleButtons(options=[WHOLE, TENTH], tooltips=["key n"] * 2)
         self.follow = ipywidgets.ToggleButton(False, description="follow again")
         self.detect = ipywidgets.Button(description="detect now")
@@ -144,15 +140,13 @@ class Dashboard(Explorer):
     # ---- the reader
 
     def _pointed(self, change: dict) -> None:
-        """A step of the unseen pointer is an arrow key; anything else is a click."""
-        (x, y), (old_x, old_y) = self.board.pointer, change["old"]
         with self._lock:
-            if x > AWAY / 2:
-                self.reading = run_curves.step_at(x, self._window())
-                self.board.pointer = [AWAY, AWAY]
-            elif old_x < AWAY / 2 and len(self.found):
-                steps, at = self.found["step"], self._line()
-                at = min(max(round(at + x - old_x - 10 * (y - old_y)), 0), len(steps) - 1)
+            click, (right, down) = self.board.click_and_arrows(change)
+            if click:
+                self.reading = run_curves.step_at(click[0], self._window())
+            elif (right or down) and len(self.found):
+                steps = self.found["step"]
+                at = min(max(round(self._line() + right - 10 * down), 0), len(steps) - 1)
                 self.reading = None if at == len(steps) - 1 else float(steps[at])
             self._show()
 

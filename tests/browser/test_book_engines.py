@@ -20,6 +20,7 @@ from browsing import ROOT, chromium_page
 from course.detection import stages
 from course.evaluation import curve_explorer, judging
 from course.kit import pictures
+from course.kit.board import AWAY
 from ssdlib import evaluate
 from ssdlib.records import LABELS
 
@@ -262,7 +263,7 @@ def test_a_curve_its_verdicts_and_its_average_precision_are_computed_as_in_pytho
 
     def choose(chance: random.Random) -> Step:
         name = chance.choice(("name", "rule", "rule", "place", "pointer", "pointer", "steps"))
-        away = [curve_explorer.AWAY + chance.choice((-1, 0, 1)) for _ in range(2)]
+        away = [AWAY + chance.choice((-1, 0, 1)) for _ in range(2)]
         last = explorer.place.max
         value = {
             "pointer": lambda: chance.choice((away, [chance.uniform(200, 760), chance.uniform(0, 340)])),

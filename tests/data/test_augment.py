@@ -324,6 +324,7 @@ def test_every_whole_pixel_patch_keeps_its_bound_and_touches_an_object(steps):
         assert window[2] <= plane[2] and window[3] <= plane[3]
 
 
+@pytest.mark.slow
 def test_by_the_rule_of_ssd_keras_the_photograph_may_lie_at_every_edge_of_its_plane():
     plane = draw_many(60000, seed=2, size=(4, 3), steps=("expand",), rule="ssd_keras").window
     assert bool(((plane[:, :2] <= 0) & (plane[:, 2:] >= torch.tensor([4, 3]))).all())

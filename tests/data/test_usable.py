@@ -63,6 +63,7 @@ def test_pictures_of_ones_own_that_were_left_out_count_as_well(world):
     assert own.bad_of(found) == ["images/000002.jpg: its text can't be read"]
 
 
+@pytest.mark.slow
 def test_train_says_before_it_starts_what_it_leaves_out_and_stops_if_it_is_too_much(world, capsys):
     settings = (
         "--recipe mini --width 0.015625 --no-batch-norm --warmup 0 --drops --train-sets 2007-test --steps 1"

@@ -113,6 +113,7 @@ def test_no_notebook_holds_a_mark_of_its_source(path):
 # ---- the reading edition
 
 
+@pytest.mark.slow
 def test_every_chapter_is_a_page_of_the_reading_edition_and_can_be_searched(site):
     index = (site / "searchindex.js").read_text()
     for path in (ROOT / "chapters").glob("[0-9]*.ipynb"):

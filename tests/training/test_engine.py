@@ -126,6 +126,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(data, tmp_path):
     assert logs[0] == logs[1]
 
 
+@pytest.mark.slow
 def test_a_run_from_before_there_were_rules_goes_on_as_one_of_caffes(data, tmp_path):
     new = ("augment_rule", "new_layers")
     engine.train(TINY, data, data, tmp_path / "whole")
@@ -198,6 +199,7 @@ def test_evaluations_on_the_way_come_every_so_many_steps_and_the_last_step_has_o
         assert rows[-1]["ap"] == {name: None if math.isnan(ap) else ap for name, ap in table.ap.items()}
 
 
+@pytest.mark.slow
 def test_a_run_stopped_after_an_evaluation_on_the_way_goes_on_to_the_same_bits(data, tmp_path):
     config = dataclasses.replace(TINY, map_every=2)
     engine.train(config, data, data, tmp_path / "whole")
@@ -465,6 +467,7 @@ def oracle_canvas(photograph):
     return resized[0] - torch.tensor([123.0, 117.0, 104.0]).view(3, 1, 1)
 
 
+@pytest.mark.slow
 def test_a_whole_vgg16_a_whole_network_and_a_resumed_run_are_not_scaled(data, tmp_path):
     random = engine.build(BARE, CPU)[0].state_dict()
     whole = {n: v for n, v in random.items() if n.startswith("body.") and n < "body.conv6"}
@@ -573,6 +576,7 @@ def test_freezing_random_weights_is_refused_before_a_folder_is_made(data, tmp_pa
         engine.refuse_random_frozen(config, given)
 
 
+@pytest.mark.slow
 def test_a_killed_run_with_a_frozen_part_goes_on_to_the_same_bits_and_with_no_other(data, tmp_path, learned):
     config = dataclasses.replace(TINY, freeze="conv3_3")
     engine.train(config, data, data, tmp_path / "whole", weights=learned)

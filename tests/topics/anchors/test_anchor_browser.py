@@ -143,6 +143,7 @@ def test_each_variant_changes_what_its_name_says():
     assert torch.allclose(turned[:, :2], box_ops.to_cxcywh(default_boxes())[:, :2].flip(1), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_network_loses_nothing_by_clipping_much_by_columns_and_says_more_that_is_wrong_by_order():
     if not (other_anchors.pictures.ROOT / other_anchors.pictures.MINI).exists():
         pytest.skip("the mini VOC isn't there; `make mini` paints it")

@@ -98,6 +98,7 @@ def test_a_shot_is_the_library_s_draw_for_that_seed():
         assert torch.equal(found.patch, wanted.patch) and torch.equal(found.hue, wanted.hue)
 
 
+@pytest.mark.slow
 def test_every_candidate_it_says_was_found_can_be_forced_and_keeps_its_sampler_s_bound():
     seen = set()
     for seed in range(60):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from course.evaluation import curve_explorer, figures, judging
-from course.evaluation.curve_explorer import AWAY, BOTTOM, LEFT, MOST, RIGHT, RULES, TOP, CurveExplorer
+from course.evaluation.curve_explorer import BOTTOM, LEFT, MOST, RIGHT, RULES, TOP, CurveExplorer
 from course.evaluation.devkit_rule import TRUE
+from course.kit.board import AWAY
 from ssdlib.records import CLASSES
 
 GOLDEN = Path(__file__).parents[2] / "vectors" / "voc_golden"  # annotations without photographs

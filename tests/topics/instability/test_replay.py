@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from course.instability import replay, starts
-from course.instability.replay import AWAY, BREAKS, FALLS, LEFT, RIGHT, RISES, STAYS, what_next
+from course.instability.replay import BREAKS, FALLS, LEFT, RIGHT, RISES, STAYS, what_next
+from course.kit.board import AWAY
 
 COLUMNS = ("step", "localisation", "confidence", "positives", "negatives", "rate", "gradient", "update_ratio")
 COLUMNS += ("conv4_3", "fc7", "dead", "background")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oracles
-from course.kit import checking
+from course.kit import board, checking
 from course.loss import check, loss_anatomy
 from course.loss.loss_anatomy import EQUAL, TRAINED, UNTRAINED, LossAnatomy, loss_terms
 from ssdlib import coding, loss
@@ -151,7 +151,7 @@ def test_a_click_takes_the_anchor_under_it_or_the_bar(explorer):
     explorer.board.pointer = [float(anchor[0]), float(anchor[1] + anchor[3]) / 2]
     near = explorer.anchors[explorer.terms[explorer.term.value]]
     assert (near[[0, 2]] - anchor[0]).abs().min() < 1 or (near[1] - anchor[1]).abs() < 1
-    assert explorer.board.pointer == [loss_anatomy.AWAY] * 2
+    assert explorer.board.pointer == [board.AWAY] * 2
     bars = explorer._bars()[0]
     for place in (4, explorer.count + 7):
         explorer.board.pointer = [float(bars[place, 0]) + 0.1, float(bars[place, 3]) - 1]

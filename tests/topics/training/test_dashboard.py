@@ -11,8 +11,9 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
+from course.kit.board import AWAY
 from course.training import dashboard, run_curves, run_pictures
-from course.training.dashboard import AWAY, TENTH, WHOLE, Dashboard
+from course.training.dashboard import TENTH, WHOLE, Dashboard
 from run_logs import CONFIG, folder, judged, line, upto
 from ssdlib.data import store, voc
 from ssdlib.training import engine, inference, runs
@@ -221,6 +222,7 @@ def test_a_checkpoint_that_is_none_is_said_and_the_curves_stay(tmp_path, board, 
     assert "step 50 of 400" in repr(one)
 
 
+@pytest.mark.slow
 def test_a_dashboard_beside_a_training_changes_no_bit_of_it(tmp_path, board, mini, monkeypatch):
     monkeypatch.setattr(dashboard, "REST", 0.0)
     examples = voc.read_sets(mini, ["2007-test"])[:2]
