@@ -1,9 +1,10 @@
 """Keep a finished run as a recording that a chapter can show: `python data_scripts/record_run.py RUN OUT`.
 
 Copies settings, log and table, the weights without the optimiser's state, and writes `recording.json`: device,
-date, commit, versions and seed. Refuses a run that isn't finished, and a working tree with uncommitted changes
-in ssdlib, whose commit would not be the code that ran. `--log-only` keeps no weights, and takes a run that was
-stopped or that broke; `--note` says what the log doesn't.
+date, commit, versions and random seed. Refuses a run that isn't finished, and a working tree with uncommitted changes
+in ssdlib, whose commit would not be the code that ran. `--log-only` keeps no weights, and takes a run that is still
+going, was stopped or broke, before its first checkpoint too; `--code` names the checkout that ran, if it isn't this
+one; `--note` says what the log doesn't.
 """
 
 import argparse
@@ -18,28 +19,28 @@ from pathlib import Path
 import torch
 
 from ssdlib import files
-from ssdlib.training.runlog import LOG
-from ssdlib.training.runs import CHECKPOINT, CONFIG, load_run
+from ssdlib.training.runlog import LOG, read_log
+from ssdlib.training.runs import CHECKPOINT, CONFIG, config_from, load_run
 
 ROOT = Path(__file__).parents[1]
 
 
-def record(run: Path, out: Path, log_only: bool = False, note: str = "") -> dict:
-    """Copy the run into `out` and return what `recording.json` says of it."""
-    _, config, step = load_run(run)
-    if step != config.steps and not log_only:
-        raise SystemExit(f"{run}: at step {step} of {config.steps}; wanted a finished run")
-    if changes := git("status", "--porcelain", "ssdlib"):
+def record(run: Path, out: Path, log_only: bool = False, note: str = "", code: Path = ROOT) -> dict:
+    """Copy the run into `out` and return what `recording.json` says of it. `code` is the checkout that ran it."""
+    config = config_from(json.loads((run / CONFIG).read_text("utf-8")))
+    rows = read_log(run)
+    if not log_only and load_run(run)[2] != config.steps:
+        raise SystemExit(f"{run}: not at step {config.steps} yet; wanted a finished run")
+    if changes := git("status", "--porcelain", "ssdlib", code=code):
         raise SystemExit(f"ssdlib has uncommitted changes; commit them first:\n{changes}")
-    if int(git("log", "-1", "--format=%ct")) > (run / CONFIG).stat().st_mtime:
+    if int(git("log", "-1", "--format=%ct", code=code)) > (run / CONFIG).stat().st_mtime:
         raise SystemExit(f"{run}: began before the latest commit, so it isn't the code that ran; train again")
-    state = files.load_checkpoint(run / CHECKPOINT)
     facts = {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
-        "date": datetime.date.fromtimestamp((run / CHECKPOINT).stat().st_mtime).isoformat(),
-        "commit": git("rev-parse", "HEAD"),
+        "date": datetime.date.fromtimestamp((run / LOG).stat().st_mtime).isoformat(),
+        "commit": git("rev-parse", "HEAD", code=code),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "seconds": round(state["seconds"], 1),
+        "seconds": rows[-1]["seconds"] if rows else 0.0,
         "config": dataclasses.asdict(config),
     }
     facts |= {"note": note} if note else {}
@@ -47,6 +48,7 @@ def record(run: Path, out: Path, log_only: bool = False, note: str = "") -> dict
     for name in (CONFIG, LOG) if log_only else (CONFIG, LOG, "ap.csv"):
         shutil.copyfile(run / name, out / name)
     if not log_only:
+        state = files.load_checkpoint(run / CHECKPOINT)
         state["optimizer"], state["seen"] = {}, ()
         files.save_checkpoint(
             out / CHECKPOINT, {key: value for key, value in state.items() if key != "format"}
@@ -69,9 +71,9 @@ def processor() -> str:
     return f"{names[0] if names else platform.machine()}, {threads}"
 
 
-def git(*arguments: str) -> str:
+def git(*arguments: str, code: Path = ROOT) -> str:
     return subprocess.run(
-        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", *arguments], cwd=code, capture_output=True, text=True, check=True
     ).stdout.strip()
 
 
@@ -83,6 +85,7 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("--log-only", action="store_true", help="no weights; the run needn't be finished")
     parser.add_argument("--note", default="", help="what the log doesn't say, such as that it was killed")
+    parser.add_argument("--code", type=Path, default=ROOT, help="the checkout that ran, if it isn't this one")
     options = parser.parse_args()
-    facts = record(options.run, options.out, options.log_only, options.note)
+    facts = record(options.run, options.out, options.log_only, options.note, options.code)
     print(f"recorded {options.run} of {facts['date']} at commit {facts['commit'][:10]} in {options.out}")
