@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The full network on photographs, on a CPU beside other work: recorded in chapters/recordings/full_width.
+#
+#   data_scripts/long_run.sh DEVKIT INIT RUN      start the run, or go on with it; a kill costs 50 steps at most
+#   data_scripts/long_run.sh status RUN           where it stands
+#
+# DEVKIT has the image sets 2007-fit and 2007-held200 (trained on, and validated on), INIT is what a fresh run starts from.
+# Two processes of one thread each: two threads in one process wait for each other at every operator.
+set -euo pipefail
+if [ "$1" = status ]; then
+  grep '"multibox"' "$2/log.jsonl" | grep -v '"val"' | tail -n 1
+  grep -E '"val"|"map"|"drops"' "$2/log.jsonl" | tail -n 3
+  exit
+fi
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+exec nice -n 19 torchrun --nproc-per-node 2 -m ssdlib train --recipe paper --data "$1" --init "$2" --out "$3" --resume \
+  --train-sets 2007-fit --test-sets 2007-held200 --batch-size 8 --learning-rate 1e-3 --warmup 50 --precision bfloat16 \
+  --seed 0 --steps 7500 --drops 6000 7000 --log-every 10 --checkpoint-every 50 --val-every 200 --map-every 1000
