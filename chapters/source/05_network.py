@@ -661,8 +661,8 @@ check.l2norm(l2norm)
 pool = F.max_pool2d
 
 
-def rounding_down(x, kernel, stride, padding=0, ceil_mode=False):
-    return pool(x, kernel, stride, padding)
+def rounding_down(x, kernel_size, stride, padding=0, ceil_mode=False):
+    return pool(x, kernel_size, stride, padding)
 
 
 with mock.patch("torch.nn.functional.max_pool2d", rounding_down):
