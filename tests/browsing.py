@@ -73,15 +73,33 @@ def served(home: Path, program: str = "jupyterlab"):
         server.wait(30)
 
 
+_started: list = []  # Playwright and how many pages use it
+
+
+@contextmanager
+def _playwright():
+    """Playwright, started once however many fixtures have a page open: it refuses to start beside itself."""
+    from playwright.sync_api import sync_playwright
+
+    if not _started:
+        _started[:] = [sync_playwright().start(), 0]
+    _started[1] += 1
+    try:
+        yield _started[0]
+    finally:
+        _started[1] -= 1
+        if not _started[1]:
+            _started[0].stop()
+            _started.clear()
+
+
 @contextmanager
 def chromium_page():
     """A page of a headless Chromium; skips with a sentence where there is none."""
     path = next((found for found in map(shutil.which, BROWSERS) if found), None)
     if path is None:
         pytest.skip("no Chromium here; on Debian `apt-get install chromium` brings one")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
+    with _playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=QUIET)
         yield browser.new_page(viewport={"width": 1400, "height": 1000})
         browser.close()

@@ -13,7 +13,7 @@
 #
 # At the end of this page you will be able to
 #
-# - make a data set of a folder with Pascal XML, COCO JSON or YOLO text, and say what was left out and why,
+# - make a data set of a folder with Pascal XML, COCO JSON, YOLO text or LabelMe JSON, and say what was left out and why,
 # - say before training which of your objects an anchor can answer for, and what to do about the others,
 # - say what changes for other classes and what doesn't,
 # - train, detect in pictures and videos, and hand the detector to somebody who has no PyTorch.
@@ -86,8 +86,8 @@ figure = plots.examples(few, Jpegs(few), classes=found.classes)
 #
 # ## In the library
 #
-# `own.read_folder` finds out which of the three formats a folder has, and reports. Nobody has to write lists of pictures or of
-# classes.
+# `own.read_folder` finds out which format a folder has: one of these three, LabelMe's JSON or darknet's lists. It reports what it
+# ignored, repaired and guessed. You don't have to write lists of images or of classes.
 
 # %%
 print(found)

@@ -139,9 +139,10 @@ def read_example(
         x1, y1, x2, y2 = corners[0] - 1, corners[1] - 1, corners[2], corners[3]
         if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
             found = ", ".join(f"{c:g}" for c in corners)
+            exchanged = " (its corners are exchanged)" if x1 >= x2 or y1 >= y2 else ""
             raise VOCError(
-                f"{annotation}: {name} at ({found}); wanted 1 <= xmin <= xmax <= {width} "
-                f"and 1 <= ymin <= ymax <= {height}"
+                f"{annotation}: {name} at ({found}){exchanged}; wanted 1 <= xmin <= xmax <= {width} "
+                f"and 1 <= ymin <= ymax <= {height}. Correct the file, or leave such images out (--skip-bad)"
             )
         boxes.append((x1, y1, x2, y2))
         labels.append(label_of[name])

@@ -201,10 +201,13 @@ def test_every_class_has_the_label_of_its_place_in_the_alphabet(read, label):
         (xml(thing((1, 2, 3, 4), "unicorn")), "class 'unicorn'; wanted one of aeroplane, bicycle"),
         (xml(thing((1, 2, 3, 4), "background")), "class 'background'; wanted one of aeroplane"),
         (xml(thing((1, 2, 3, 4)).replace("<name>dog</name>", "")), "class ''; wanted one of"),
-        (xml(thing((300, 20, 200, 40))), "dog at (300, 20, 200, 40); wanted 1 <= xmin <= xmax <= 500"),
-        (xml(thing((200, 40, 300, 20))), "dog at (200, 40, 300, 20); wanted 1 <= xmin"),
+        (xml(thing((300, 20, 200, 40))), "(300, 20, 200, 40) (its corners are exchanged); wanted 1 <= xmin"),
+        (xml(thing((200, 40, 300, 20))), "(200, 40, 300, 20) (its corners are exchanged); wanted 1 <= xmin"),
         (xml(thing((301, 20, 300, 40))), "dog at (301, 20, 300, 40)"),  # no area: minima lose one
-        (xml(thing((1, 20, 501, 40))), "wanted 1 <= xmin <= xmax <= 500 and 1 <= ymin <= ymax <= 375"),
+        (
+            xml(thing((1, 20, 501, 40))),
+            "wanted 1 <= xmin <= xmax <= 500 and 1 <= ymin <= ymax <= 375. Correct the file, or",
+        ),
         (xml(thing((1, 20, 30, 376))), "dog at (1, 20, 30, 376)"),
         (xml(thing((0, 20, 30, 40))), "dog at (0, 20, 30, 40)"),
         (xml(thing((1, 0, 30, 40))), "dog at (1, 0, 30, 40)"),
