@@ -41,12 +41,12 @@ faq
 """
 # what a chapter says of explorers that need a kernel
 STANDS_STILL = re.compile(r"^\(Run the cells of this page to move things;[^)]*\)\n*", re.MULTILINE)
-STAND_IN = "course-stand-in-picture"  # the line under a still that one can't move
 RECORDED = (
     "Here you choose among recorded states. The notebook computes every other one: "
     '<a href="index.html#run-the-notebooks">how to get there</a>.'
 )
-STILL = "course-stand-in-picture"  # as course/kit/stills.py marks that line
+# The line under a still, as course/kit/stills.py marks it; the class alone stands in every style sheet, too
+STILL = "<p class='course-stand-in course-stand-in-picture'>"
 NEEDS_PYTHON = "*This exercise needs Python: [how to get there](index.md#run-the-notebooks).*"
 
 
@@ -101,7 +101,6 @@ def _bring_to_life(cell: nbformat.NotebookNode) -> bool:
             data["text/html"] = f'<div class="course-self-test">{data["text/html"]}</div>'
         elif "image/png" in data and (explorer := as_page(kind, said)):
             cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["classes"] = "course-still"
-            cell.outputs = [o for o in cell.outputs if STAND_IN not in o.get("data", {}).get("text/html", "")]
             cell.outputs.append(new_output("display_data", data={"text/html": explorer}))
             return True
     return False
