@@ -723,7 +723,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
     if not re.search(r"^\s*['\"]?(names|train|val)['\"]?\s*:", text, re.MULTILINE):
         return {}
     try:
-        whole = yaml.load(text, _Strings)
+        whole = _Strings(
+            text
+        ).get_single_data()  # a BaseLoader: it makes nothing but strings, lists and mappings
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         said = " ".join(str(getattr(error, "problem", "") or type(error).__name__).split())
         line = getattr(getattr(error, "problem_mark", None), "line", None)
