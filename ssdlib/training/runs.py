@@ -51,7 +51,9 @@ def refuse_folder(out: Path) -> None:
     """Raise RunError if `out` is no place for a run; asked before anything long begins."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: a file; wanted a folder for the run")
-    names = {path.name for path in out.iterdir()} - {LOCK, HOLDER} if out.exists() else set()
+    there = {path.name for path in out.iterdir()} if out.exists() else set()
+    # what another process of the same run is just writing is no stranger
+    names = {name for name in there - {LOCK, HOLDER} if ".part-" not in name}
     if names and not names & {CONFIG, CHECKPOINT}:
         raise RunError(f"{out}: holds files that aren't a run; name another folder")
 
