@@ -8,7 +8,7 @@ folders and of COCO's files, below what all pictures share. What is for validati
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,28 +91,32 @@ def _followed(pictures: Iterable[str], said: Said, source: str, notes: Notes) ->
 # ---- data.yaml and obj.data
 
 
-def _by_yaml(files: Files, pictures: Sequence[str], notes: Notes) -> tuple[dict[str, set[str]], str]:
-    said: dict[str, set[str]] = {TRAIN: set(), TEST: set()}
-    sources = []
-    for file in files.of(".yaml", ".yml"):
-        settings = read_yaml(file)
-        if not any(isinstance(settings.get(key), str | list) for key in PARTS):
-            continue
-        found = _settings(files, file, settings, pictures, notes)
-        if found[TRAIN] or found[TEST]:
-            sources.append(files.where(file))
-            for part in said:
-                said[part] |= found[part]
-    return said, some(sources)
+def _by_yaml(files: Files, pictures: Sequence[str], notes: Notes) -> tuple[Said, str]:
+    return _by_settings(files, (".yaml", ".yml"), read_yaml, pictures, notes)
 
 
-def _by_darknet(files: Files, pictures: Sequence[str], notes: Notes) -> tuple[dict[str, set[str]], str]:
+def _by_darknet(files: Files, pictures: Sequence[str], notes: Notes) -> tuple[Said, str]:
+    return _by_settings(files, (".data",), _assignments, pictures, notes)
+
+
+def _assignments(file: Path) -> dict[str, str]:
+    """Lines such as `train = train.txt`."""
+    rows = (line.split("=", 1) for line in _lines(file) if "=" in line)
+    return {key.strip(): value.strip() for key, value in rows}
+
+
+def _by_settings(
+    files: Files,
+    suffixes: Sequence[str],
+    read: Callable[[Path], Mapping[str, Any]],
+    pictures: Sequence[str],
+    notes: Notes,
+) -> tuple[Said, str]:
+    """What the files with these suffixes say between them, and which they are."""
     said: dict[str, set[str]] = {TRAIN: set(), TEST: set()}
     sources = []
-    for file in files.of(".data"):
-        rows = (line.split("=", 1) for line in _lines(file) if "=" in line)
-        settings = {key.strip(): value.strip() for key, value in rows}
-        found = _settings(files, file, settings, pictures, notes)
+    for file in files.of(*suffixes):
+        found = _settings(files, file, read(file), pictures, notes)
         if found[TRAIN] or found[TEST]:
             sources.append(files.where(file))
             for part in said:
