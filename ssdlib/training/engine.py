@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ssdlib import evaluate
 from ssdlib.anchors import default_boxes
+from ssdlib.data.ahead import ahead
 from ssdlib.data.batches import BatchMaker, fingerprint, make_batch
 from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, multibox_loss
 from ssdlib.matching import make_targets
@@ -72,7 +73,7 @@ def train(
     network = distributed.wrap(model)
     maker = batch_maker(config, train_data, device)
     # beside a GPU the CPU makes the next batch; alone, it would only take the cores from itself
-    batches = map(maker, range(first, last)) if device.type == "cpu" else maker.ahead(first, last)
+    batches = map(maker, range(first, last)) if device.type == "cpu" else ahead(maker, first, last)
     progress = bar(total=config.steps, initial=first, desc="training", unit="step") if bar else None
 
     for done, batch in enumerate(batches, start=first + 1):
@@ -118,7 +119,7 @@ def update(
     `batch` holds images (B, 3, 300, 300) and boxes (B, R, 4) px of the input, `anchors` is (K, 4), `rate` that of the
     kernels. -> the four scalars of `Losses` for the share, detached; those of all processes add up to the batch's.
     """
-    targets = make_targets(batch.boxes, batch.labels, anchors)
+    targets = batch.targets or make_targets(batch.boxes, batch.labels, anchors)
     parts = []
     optimizer.zero_grad(set_to_none=True)
     matched, mined = _of_the_whole_batch(network, batch.images, targets, config)
@@ -262,6 +263,7 @@ def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMak
         device=device,
         share=(distributed.rank(), distributed.processes()),
         rule=config.augment_rule,
+        anchors=default_boxes(),
     )
 
 
