@@ -1,6 +1,6 @@
 """What a training step asks of the host beside a GPU: how many operations it starts, and how often it waits.
 
-    python benchmarks/operations.py [--batch 32] [--objects 11]
+    python benchmarks/operations.py [--batch 32] [--data DEVKIT --sets 2007-trainval]
 
 A GPU that computes faster than its host can ask is idle, so what counts is the number of operations, not their size.
 No GPU is needed to count them. Views and detached tensors don't count, since they start nothing. Batches are made for
@@ -11,10 +11,13 @@ wants a device that exists.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import inputs
+import timing
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -25,7 +28,8 @@ from ssdlib.data.batches import BatchMaker
 from ssdlib.loss import multibox_loss
 from ssdlib.model import SSD300
 from ssdlib.records import Example, Predictions, Targets
-from ssdlib.training import inference
+from ssdlib.training import engine, faster, inference
+from ssdlib.training.recipes import RunConfig
 
 GOALS = {"making a batch": "at most 120", "forward, loss and backward": "at most 350"}
 GPU = torch.device("cuda", 0)
@@ -77,9 +81,13 @@ def making(examples: Sequence[Example], size: int, rule: str = "caffe") -> Opera
     return counted
 
 
-def learning(precision: str = "bfloat16", width: float = 1.0) -> dict[str, int]:
-    """Operations of forward, loss and backward, as on a GPU, but on the CPU."""
+def learning(
+    precision: str = "bfloat16", width: float = 1.0, wrap: Callable[[SSD300], nn.Module] | None = None
+) -> dict[str, int]:
+    """Operations of forward, loss and backward, as on a GPU, but on the CPU. `wrap` may put something around the
+    network."""
     model = SSD300(width=width).to(memory_format=torch.channels_last)
+    model = wrap(model) if wrap else model
     images = torch.rand(2, 3, 300, 300).contiguous(memory_format=torch.channels_last)
     labels = torch.ones(2, 8732, dtype=torch.int64)
     goal = Targets(*(x.as_subclass(AsOnGPU) for x in (torch.rand(2, 8732, 4), labels, labels)))
@@ -98,3 +106,49 @@ class AsOnGPU(Tensor):
     """On the CPU, but says it is on a GPU, and so is treated as there."""
 
     is_cuda = True
+
+
+def updating(fused: bool = False) -> int:
+    """Operations of an update by SGD, after the first one."""
+    config = RunConfig(width=1 / 16, faster=("fused",) if fused else ())
+    model, optimizer, _ = engine.build(config, torch.device("cpu"))
+    for group in optimizer.param_groups:
+        group["foreach"] = None if fused else True  # PyTorch's choice on a GPU
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    with Operations() as counted:
+        optimizer.step()
+    return counted.started.total()
+
+
+def main() -> None:
+    given = timing.arguments(
+        __doc__,
+        1,
+        batch=dict(type=int, default=32),
+        data=dict(type=Path, default=timing.MINI),
+        sets=dict(nargs="+", default=["2007-trainval"]),
+    )
+    examples = inputs.painted(given.data, given.sets, 4 * given.batch)
+    goal_making, goal_learning = GOALS.values()
+    cells = []
+    for rule in augment.RULES:
+        counted = making(examples, given.batch, rule)
+        each = counted.started.total() / ahead.TOGETHER
+        goal = goal_making if rule == "caffe" else ""
+        cells.append([f"making a batch, {rule}'s rule", f"{each:.0f}", str(counted.waits.total()), goal])
+    for name, wrap in (("", None), (", kernels cast together", faster.CastOnce)):
+        counts = learning(wrap=wrap, width=1 / 16)
+        parts = " + ".join(map(str, counts.values()))
+        goal = "" if wrap else goal_learning
+        cells.append([f"forward + loss + backward{name}", f"{parts} = {sum(counts.values())}", "0", goal])
+    cells.append(["update", str(updating()), "0", ""])
+    cells.append(["update, fused", str(updating(fused=True)), "0", ""])
+    cells.append(["the step as one CUDA graph", "8, by its source", "0", ""])
+    title = f"Operations that the host of a GPU starts for a step, batch {given.batch}, bfloat16"
+    timing.say(timing.grid(title, ["what", "operations", "waits", "goal"], cells))
+
+
+if __name__ == "__main__":
+    main()
