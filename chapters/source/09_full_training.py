@@ -68,17 +68,19 @@ dashboard.Dashboard(places.recording("mini"))
 # ## The recipes
 #
 # Every choice of a run is a field of `RunConfig`, but for two: the pictures and the weights to begin with are given beside
-# it. (A run remembers its pictures by a fingerprint, and isn't resumed with others.) There are three recipes: `paper`, the article's and its
-# released program's; `ssd_keras`, the published run that this course retraces; `mini`, for laptops. Only what they don't share:
+# it. (A run remembers its pictures by a fingerprint, and isn't resumed with others.) There are four recipes: `paper`, the article's and its
+# released program's; `ssd_keras`, the published run that this course retraces; `voc-short`, the full network on photographs
+# for a night instead of weeks; `mini`, for laptops. Only what they don't share:
 
 # %%
-paper, published, mini = (runs.RECIPES[name] for name in ("paper", "ssd_keras", "mini"))
+recipes = [runs.RECIPES[name] for name in ("paper", "ssd_keras", "voc-short", "mini")]
+paper, published, short, mini = recipes
 fields = [field.name for field in dataclasses.fields(paper)]
-rows = [(name, *(str(getattr(recipe, name)) for recipe in (paper, published, mini))) for name in fields]
-table([row for row in rows if len(set(row[1:])) > 1], head=("field", "paper", "ssd_keras", "mini"))
+rows = [(name, *(str(getattr(recipe, name)) for recipe in recipes)) for name in fields]
+table([row for row in rows if len(set(row[1:])) > 1], head=("field", "paper", "ssd_keras", "voc-short", "mini"))
 
 # %% [markdown]
-# Some things in the middle column look small, but each makes another training of it. The author of the published run calls
+# Some things in the column of `ssd_keras` look small, but each makes another training of it. The author of the published run calls
 # its configuration that of Caffe's model; read line by line, the two differ in these:
 #
 # - `drops` and `steps`: chapter 08.
@@ -112,12 +114,12 @@ table([row for row in rows if len(set(row[1:])) > 1], head=("field", "paper", "s
 # 16,551 has at least one, and so has each of the 4,952 test pictures when the difficult ones are left out. A picture that a
 # crop has emptied stays in the batch, and negatives are mined in it.
 #
-# The small recipe trains a narrow network from random weights, where the other two start from VGG16's. That is why it
+# The small recipe trains a narrow network from random weights, where the other three start from VGG16's. That is why it
 # normalises (`batch_norm`) and why its rate is so much higher. Its anchors and its loss are the paper's, to the last
 # number.
 
-# %% alt="Three staircases: the learning rate of paper, ssd_keras and mini recipe against the step, on a logarithmic axis; ssd_keras drops at 56,000 and 76,000, paper at 80,000 and 100,000"
-figure, axes = plt.subplots(1, 3, figsize=(9, 2.4), layout="constrained")
+# %% alt="Four staircases: the learning rate of each recipe against the step, on a logarithmic axis; ssd_keras drops at 56,000 and 76,000, paper at 80,000 and 100,000, voc-short at 4,800 and 5,600"
+figure, axes = plt.subplots(1, len(runs.RECIPES), figsize=(10, 2.4), layout="constrained")
 for ax, (name, recipe) in zip(axes, runs.RECIPES.items()):
     steps = range(0, recipe.steps, recipe.steps // 300)
     ax.semilogy(steps, [engine.learning_rate(recipe, s) for s in steps], color=plots.BLUE)
