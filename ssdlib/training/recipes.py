@@ -131,7 +131,7 @@ RECIPES = {
         batch_size=8,
         drops=(4800, 5600),
         warmup=50,
-        val_every=1000,
+        val_every=3000,
         map_every=0,
         checkpoint_every=100,
     ),
