@@ -82,7 +82,7 @@ FULL_WIDTH = (
         ("full_width/trial_scaled/log.jsonl",),
         dict(color=ORANGE, linestyle="-."),
     ),
-    FullWidth("fc6 scaled, rate .0005, warm-up", ("full_width/first_200_steps.jsonl",), dict(color=BLUE)),
+    FullWidth("fc6 scaled, rate .0005, warm-up", ("full_width/first_200_steps/log.jsonl",), dict(color=BLUE)),
 )
 
 
