@@ -226,7 +226,7 @@ print("                 ", *("   +" if p else "    " for p in positive[0].tolist
 #
 # ### The sort of a sort
 #
-# Many programs sort twice, and many readers ask why
+# Programs like ssd.pytorch sort twice, and their readers ask why
 # ([ssd.pytorch 43](https://github.com/amdegroot/ssd.pytorch/issues/43),
 # [torchcv 46](https://github.com/kuangliu/torchcv/issues/46)). The first sort gives the *order*: which anchor comes
 # first, second, third. What we need is the *rank*: at which place anchor 0 comes, at which anchor 1. The rank is the
@@ -430,7 +430,7 @@ explorer
 #
 # ## Which loss to expect
 #
-# *My loss is stuck at 2 or 3* is among the questions asked most
+# *My loss is stuck at 2 or 3*: is the network any good? So ask two threads
 # ([caffe 589](https://github.com/weiliu89/caffe/issues/589),
 # [ssd.pytorch 96](https://github.com/amdegroot/ssd.pytorch/issues/96)). In the second of these threads the same reader
 # then reports 76.9 mAP on VOC07 test, with a localisation loss of about 1 and a confidence loss of about 2. That is a
@@ -675,7 +675,7 @@ check.start(first_loss)
 # ## What would go wrong if
 #
 # ... we took the logarithm of a sum with *one* maximum? exp(100) is too large for float32, so every program takes a
-# maximum off before `exp`. A well-known port takes the largest logit of the *whole batch*
+# maximum off before `exp`. amdegroot's port takes the largest logit of the *whole batch*
 # ([ssd.pytorch 483](https://github.com/amdegroot/ssd.pytorch/issues/483),
 # [85](https://github.com/amdegroot/ssd.pytorch/issues/85)). All goes well until one anchor of one picture is far
 # above the others: then their exp is 0, and log 0 is -inf.

@@ -492,7 +492,7 @@ for size in (1, 4, 8, 31, 32):
 # %% [markdown]
 # Between 32 and 31 there is no difference one could notice: N is three percent smaller, and so is the sum above it.
 # Small batches are another matter. One picture may have three positives or 85, and each of the three then pulls 28
-# times as hard. A popular explanation of trouble says just that: a batch with few positives has a large 1/N and so a
+# times as hard. One explanation of trouble says just that: a batch with few positives has a large 1/N and so a
 # long gradient. Is it so, in our recordings of batches of 8? The length of each gradient is compared with the steps
 # around it, from step 20 on:
 

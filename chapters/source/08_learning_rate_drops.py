@@ -750,7 +750,7 @@ for patience, least in ((3, 0.0), (5, 0.0), (5, 0.05), (10, 0.0), (10, 0.05)):
 #
 # ## What would go wrong if
 #
-# ... a program counted the drops instead of looking at the step? The best-known PyTorch SSD ([its
+# ... a program counted the drops instead of looking at the step? amdegroot's PyTorch SSD ([its
 # train.py](https://github.com/amdegroot/ssd.pytorch/blob/master/train.py)) keeps a counter, `step_index`. When the
 # loop comes to a step that is in the list, the counter goes up and the rate is set. It takes `--start_iter` for
 # resuming, but the counter starts at 0 in each session. A reader of a program with the same loop found out

@@ -695,8 +695,8 @@ table(rows, head=("after step", "seconds guessed", "it took"), form=("", ".0f", 
 # %% [markdown]
 # ## What would go wrong if ...
 #
-# ... the learning rate were a hundred times too high? *"My loss is NaN"* is the sentence most often written about
-# SSD. This library doesn't go on with weights that are no numbers; it stops and says where. (Without batch norm, which
+# ... the learning rate were a hundred times too high? *"My loss is NaN"*, users write then (chapter 07 names
+# their threads). This library doesn't go on with weights that are no numbers; it stops and says where. (Without batch norm, which
 # would hide the explosion for a while.)
 
 # %% tags=["nbval-ignore-output"]
@@ -716,7 +716,7 @@ work.cleanup()
 # The sentence names the step, the rate, the last loss that was finite and the checkpoint that is kept. What makes
 # SGD blow up, and what it looks like shortly before, is chapter 07.
 #
-# ... the parts of a batch were averaged? That is what most programs with "gradient accumulation" do, and exercise 9.4
+# ... the parts of a batch were averaged? That is what `loss / parts` in "gradient accumulation" does, and exercise 9.4
 # is about it.
 #
 # ## Self-test
