@@ -117,8 +117,8 @@ print(inspect.getsource(matching.match))
 # that do what the pencil did.
 
 # %%
-tables = [torch.rand(4, 9).mul(10).floor() / 10 for _ in range(2000)]
-assert all(check.library_agrees(t) for t in tables)
+drawn = [torch.rand(4, 9).mul(10).floor() / 10 for _ in range(2000)]
+assert all(check.library_agrees(t) for t in drawn)
 print("2,000 tables, full of ties: equal")
 
 # %% [markdown]

@@ -37,6 +37,7 @@ from course.evaluation import (
 )
 from course.kit import pictures
 from course.kit.self_test import SelfTest
+from course.kit.tables import table
 from ssdlib import evaluate
 from ssdlib.records import LABELS
 
@@ -220,7 +221,7 @@ print("largest difference of a class:", max(abs(ours[name] - official[name]) for
 
 # %%
 here = rule_variants.prices(subject)
-print(rule_variants.price_list(here, real["prices"]))
+rule_variants.price_list(here, real["prices"])
 
 # %% [markdown]
 # Read it slowly. It answers the threads named here.
@@ -251,8 +252,8 @@ print(rule_variants.price_list(here, real["prices"]))
 found, total, last = real["ends"]["horse"]
 print(f"recall with {found} horses of {total}: {found / total:.4f}; with {found + 1}: {(found + 1) / total:.4f}")
 print(f"precision at the last one: {last:.2f}")
-print(f"one of eleven points is worth {100 * last / 11:.1f} of AP, {100 * last / 11 / 20:.2f} of mAP")
-print(f"by area one horse is worth    {100 * last / total:.1f} of AP, {100 * last / total / 20:.2f} of mAP")
+worth = {"one of eleven points": 100 * last / 11, "by area, one horse": 100 * last / total}
+table([(name, ap, ap / 20) for name, ap in worth.items()], head=("is worth", "of AP", "of mAP"), form=("", ".1f"))
 
 # %% [markdown]
 # Of 348 horses the detector finds 313 before it gives up: a recall of .899. One more would be .902, and then the
@@ -287,10 +288,11 @@ print([int(n / 10 >= n * 0.1) for n in range(11)], "<- recall n / 10 reaches poi
 
 # %%
 flags = {"found all 3 of 3": ([1, 1, 1], 3), "1 1 0 1 0, of 4": ([1, 1, 0, 1, 0], 4), "0 1 1 1, of 5": ([0, 1, 1, 1], 5)}
+metrics, rows = ("11point", "area", "integrate"), []
 for name, (hits, count) in flags.items():
     r, p = np.cumsum(hits) / count, np.cumsum(hits) / np.arange(1, len(hits) + 1)
-    line = [f"{metric} {judging.average_precision(r, p, metric):.4f}" for metric in ("11point", "area", "integrate")]
-    print(f"{name:<18}", "   ".join(line))
+    rows.append((name, *(judging.average_precision(r, p, metric) for metric in metrics)))
+table(rows, head=("hits", *metrics), form=("", *[".4f"] * 3))
 
 # %% [markdown]
 # Its author's published table was made with the official Matlab program, so 77.1 is a number of the devkit's kind (boxes
@@ -327,8 +329,9 @@ points = {kind: rule_variants.mean(by_class) / 100 for kind, by_class in gains.i
 real_points = {kind: rule_variants.mean(by_class) / 100 for kind, by_class in real["gains"].items()}
 counting = sum(a.judged.total for a in anatomy.values())
 right = sum(int(a.judged.found[-1]) for a in anatomy.values())
-print(f"here {right} of {counting} objects are found under their right name\n")
-print(errors.table(("here", errors.counts(anatomy), points, counting), ("VOC2007", real["errors"], real_points, real["objects"])))
+print(f"here {right} of {counting} objects are found under their right name")
+there = ("VOC2007", real["errors"], real_points, real["objects"])
+errors.error_table(("here", errors.counts(anatomy), points, counting), there)
 
 # %% [markdown]
 # Two detectors whose mAPs lie six points apart, and two entirely different patients. The small network finds 503 of
@@ -344,10 +347,9 @@ print(errors.table(("here", errors.counts(anatomy), points, counting), ("VOC2007
 figure = errors.draw_gains(gains, subject.name)
 
 # %%
-print(f"{'a score of .5 or more, and the wrong name, here':<52}VOC2007")
-for mine, theirs in zip(errors.confused(subject, anatomy)[:5], real["confused"]):
-    line = [f"{times:3} x {right} called {wrong}" for times, wrong, right in (mine, theirs)]
-    print(f"{line[0]:<52}{line[1]}")
+pairs = zip(errors.confused(subject, anatomy)[:5], real["confused"])
+rows = [[f"{n} x {right} called {wrong}" for n, wrong, right in both] for both in pairs]
+table(rows, head=("here", "VOC2007"), caption="A score of 0.5 or more, and the wrong name")
 
 # %% [markdown]
 # ## Small objects, large objects
@@ -402,7 +404,7 @@ explorer
 # What others have published for SSD300 on VOC2007 test, all in 11 points:
 
 # %%
-print(results_table.published_lines())
+results_table.published_table()
 
 # %% [markdown]
 # A question mark: the number wasn't read, or not as a whole, in the place that is named. Those of the list who train
@@ -421,7 +423,7 @@ print(results_table.published_lines())
 run = results_table.run_of(pictures.ROOT / "chapters/recordings/mini", pictures.mini_voc())
 # run = results_table.run_of("runs/voc0712", "data/VOCdevkit")  # your own run
 other = results_table.run_from(ours, real["images"], "unnamed detector")
-print(results_table.table(run, other))
+results_table.class_table(run, other)
 
 # %% alt="For each class marks for the paper, amdegroot and ssd_keras close together, crosses of the unnamed detector with thick grey lines where they differ clearly, and green diamonds of this run far off, on other pictures"
 figure = results_table.draw_classes(run, other)

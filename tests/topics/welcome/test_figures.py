@@ -12,7 +12,7 @@ def example(boxes, labels):
 
 
 def found(*rows):
-    boxes, scores, labels = [list(column) for column in zip(*rows)] or [[], [], []]
+    boxes, scores, labels = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
     boxes = torch.tensor(boxes).float().reshape(-1, 4)
     return Detections(boxes, torch.tensor(scores), torch.tensor(labels, dtype=torch.int64))
 
