@@ -156,7 +156,7 @@ work = tempfile.TemporaryDirectory()
 with interruptible(Path(work.name) / "by_heart", recorded) as mine:
     mine.table = engine.train(heart, eight, eight, out=mine.out, resume=True, bar=mine.bar)
 
-# %% alt="Four of the eight scenes twice: before the training no box is found, afterwards a blue box with class and score lies on every object"
+# %% alt="Four of the eight scenes twice: before the training hundreds of boxes that all say aeroplane, afterwards one blue box with class and score on every object"
 untrained, *_ = engine.build(heart, torch.device("cpu"))
 before = inference.detect_in(untrained.eval(), pixels, heart)
 learned = runs.load_run(mine.or_recorded(eight).folder)[0]
@@ -164,7 +164,8 @@ after = inference.detect_in(learned, pixels, heart)
 figure = figures.before_and_after(eight[0][:4], pixels[:4], before[:4], after[:4])
 
 # %% [markdown]
-# That is a trained SSD, and you trained it. How many of the objects has it learned, and how many does it find in the eight
+# Before, random weights shout *aeroplane* hundreds of times, and four of these boxes are drawn. Afterwards there is one box
+# on each object. That is a trained SSD, and you trained it. How many of the objects has it learned, and how many does it find in the eight
 # scenes from above, which it has never seen?
 
 # %%
@@ -207,10 +208,10 @@ figure = plots.loss_curve(log)
 # the picture shows everything above 0.2 instead of 0.5. In a minute it learns that most anchors see background, but to
 # tell a sheep from a sofa takes longer.
 
-# %% alt="The scenes with what your network found after a minute: few boxes with low scores, or none"
+# %% alt="Four of the scenes with what your network found after a minute: few boxes with low scores, or none"
 yours, settings, _ = runs.load_run(done.folder)
-found = inference.detect_in(yours, photographs, settings)
-figure = plots.detections(few, photographs, found, score=0.2)
+found = inference.detect_in(yours, photographs[:4], settings)
+figure = plots.detections(few[:4], photographs[:4], found, score=0.2)
 
 # %%
 work.cleanup()
