@@ -18,7 +18,7 @@ def bound(code: str) -> set[str]:
 
 
 class StoppedCells:
-    """Listens to the cells that an IPython shell runs. `stopped`: names whose latest cell failed to bind them, and the
+    """Listens to the cells that an IPython shell runs. `stopped` holds the names that a cell failed to bind, with its
     error."""
 
     def __init__(self, shell: Any):
