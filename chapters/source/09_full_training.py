@@ -305,7 +305,8 @@ print(inspect.getsource(engine.update).split('"""')[2])
 # First a window to watch from. It looks into the folder every two seconds, so it doesn't matter who trains: the cell
 # below, a terminal, or another machine that writes to the same disk. It says how far, how fast, how long still, and it
 # watches for NaN. When there is a new checkpoint it detects in the same four pictures again; the full network, which
-# takes seconds for that, waits for the button.
+# takes seconds for that, waits for the button. In its first few hundred steps a network is sure of nothing. Then the
+# pictures show its best guess, dotted and with a question mark, and you see it get better long before a score of 0.5.
 
 # %% tags=["nbval-ignore-output"]
 window = dashboard.Dashboard(out)
