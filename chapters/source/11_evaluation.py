@@ -457,7 +457,7 @@ figure = results_table.steps_drawn(results_table.by_step(), "AP by class and ste
 # | 8 lower or more | only boxes above .5 (chapter 10) |
 # | 9 lower | trained on VOC2007 alone: 68.0 in the paper, without zoom-out, half of the steps |
 # | 9 to 12 lower | a small batch, or few GPUs, with an unchanged rate: 65 to 68 ([lufficc 144](https://github.com/lufficc/SSD/issues/144), [Caffe 695](https://github.com/weiliu89/caffe/issues/695)) |
-# | 9 lower | the picture and its mirror alone, no sampled crops: 65.5 beside 74.3 (the paper's table 2) |
+# | 9 lower | the picture and its mirror alone, no sampled crops: 65.5 beside 74.3 (the paper's table 2, where nothing else differs; amdegroot's README has 58.1 without augmentation, and doesn't say what else differed) |
 # | 26 lower | an overlap of .75 wanted |
 # | near 0 | classes shifted, boxes not scaled back, another order of pictures; the evaluator of ssd_keras with `verbose=False`, or after a class without a detection: draw ten pictures |
 #
