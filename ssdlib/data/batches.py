@@ -96,7 +96,7 @@ def make_batch(
     rule: str = "caffe",
 ) -> Batch:
     """B examples and their photographs (H, W, 3) uint8 on the canvas; only resized unless augmentation `steps` are
-    named, which need `chance` (B, n) from `augment.uniforms`.
+    named, which need `random_numbers` (B, n) from `augment.uniforms`.
 
     -> images (B, 3, 300, 300) float32 on `device`, boxes (B, R, 4) px of them and labels (B, R), R that of the
     fullest image, empty slots 0.
