@@ -78,8 +78,8 @@ class LiveDetector(Explorer):
     """Drag an object (orange). Blue: what the network finds. The light blue anchors are those it says it with."""
 
     alt = (
-        "A painted scene with a car, a dog and a person in orange boxes; the blue boxes of the network lie on them with "
-        "class and score, and the anchors that found the car shine through"
+        "A painted scene with a car, a dog and a person in orange boxes; on them lie the blue boxes of the network, "
+        "with class and score, and around the car the anchors that found it"
     )
 
     def __init__(self, network: SSD300 | None = None):
