@@ -44,7 +44,7 @@ from ssdlib.training import engine, inference, runlog, runs
 #
 # - Drag the car across the scene. Where does the score fall? Where does it become a bus?
 # - Make it larger and smaller at a corner. Why do other anchors light up?
-# - Put it behind the dog or in front of the person. Which of the two is still found?
+# - Hide it behind the person. Which of the two is still found?
 
 # %%
 explorer = LiveDetector()

@@ -18,7 +18,7 @@ from ssdlib.plots import BLUE, ORANGE, SKY
 from ssdlib.records import CLASSES, Detections, Predictions
 
 SHOWN = 0.5  # score from which a detection is drawn, as in the figures of the chapter
-HEARD = 0.2  # score from which an anchor counts among those that say a class
+HEARD = 0.3  # score from which an anchor counts among those that say a class
 GLOWING = 5  # anchors drawn; the others are counted in words
 ON_IT = 0.5  # IoU from which a detection lies on an object
 VIEW = (-14.0, -14.0, 314.0, 314.0)
@@ -101,7 +101,9 @@ class LiveDetector(Explorer):
         self.board.observe(self._update, ["boxes", "active"])
         self.glow.observe(self._update, "value")
         self.reset.on_click(self._reset)
-        super().__init__([row(self.board, ipywidgets.VBox([row(self.glow, self.reset), self.words]))])
+        beside = ipywidgets.VBox([row(self.glow, self.reset), self.words])
+        beside.layout.margin = "0 0 0 12px"
+        super().__init__([row(self.board, beside)])
         self._painted: list[list[float]] = []
         self._update()
 
@@ -153,25 +155,25 @@ class LiveDetector(Explorer):
             return [say]
         right = "" if CLASSES[mine.label] == self.name else ", which is wrong"
         drawn = f", {GLOWING} drawn" if len(mine.anchors) > GLOWING else ""
-        anchors = "1 anchor says" if len(mine.anchors) == 1 else f"{len(mine.anchors)} anchors say"
+        many = f"{len(mine.anchors)} of {len(self.anchors):,} anchors say so{drawn}; suppression keeps one box"
         return [
             f"{self.name}: found as {_called(mine.label, mine.score)}{right}; IoU with its box {mine.iou:.2f}",
-            f"{anchors} so{drawn}; suppression keeps one box of theirs",
+            f"1 of {len(self.anchors):,} anchors says so" if len(mine.anchors) == 1 else many,
+            "The surest of them:",
             *(f"   {CLASSES[label]} {score:.2f}" for label, score in mine.ranking),
-            f"   as the surest of {len(self.anchors):,} anchors sees it",
         ]
 
     def _words(self) -> str:
-        said, *more = self.summary()
         if self.answer is None:
-            return f"<b>{said}</b>"
+            return f"<b>{self.summary()[0]}</b>"
+        said, many, surest, *_ = self.summary()
         bars = "".join(
             f"<div style='display:flex;gap:8px;align-items:center'><span style='width:90px'>{CLASSES[label]}</span>"
             f"<span style='width:{180 * score:.0f}px;height:12px;background:{BLUE};flex:none'></span>"
             f"<span>{score:.2f}</span></div>"
             for label, score in self.answer.ranking
         )
-        return f"<div style='line-height:1.6'><b>{said}</b><br>{more[0]}<br>{bars}{more[-1].strip()}</div>"
+        return f"<div style='line-height:1.6'><b>{said}</b><br>{many}<br>{surest}{bars}</div>"
 
     def state(self) -> str:
         places = ", ".join(

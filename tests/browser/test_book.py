@@ -15,6 +15,7 @@ import recorded
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CHAPTER = {
+    "LiveDetector": "00_start_here",
     "Overlaps": "01_boxes_and_voc",
     "AnchorBrowser": "02_anchors",
     "Matcher": "03_matching",

@@ -116,7 +116,7 @@ def test_it_states_its_state_and_reset_brings_it_back(explorer):
 
 def test_an_object_dragged_out_of_the_picture_is_said_to_be_found_by_nobody(explorer):
     explorer.board.boxes = [[600.0, 600, 680, 680], *explorer.board.boxes[1:]]
-    assert explorer.board.status == "car: nothing found on it with a score above 0.2"
+    assert explorer.board.status == "car: nothing found on it with a score above 0.3"
     assert "car found as nothing" in repr(explorer)
     explorer.reset.click()
 
