@@ -52,7 +52,7 @@ explorer
 
 # %% [markdown]
 # Every later chapter answers one part of *how did it do that?* The row under the title shows the parts, and which of them
-# a chapter is about. You will meet this scene again in chapters 02 to 05.
+# a chapter is about. You will meet this scene again in chapters 02, 03 and 05.
 #
 # > Note: the network was trained for five minutes on 800 painted scenes, of which this isn't one. It is far from
 # > perfect, which is why dragging is worth your while. The glyphs are [OpenMoji](https://openmoji.org), CC BY-SA 4.0.

@@ -36,7 +36,7 @@ from ssdlib.training import runlog
 # %% [markdown]
 # ## The picture
 #
-# The scene of chapter 00, one step of training. A network has answered 8,732 times. These anchors decide its loss. All the
+# One picture, one step of training. A network has answered 8,732 times. These anchors decide its loss. All the
 # others count for nothing in this step.
 
 # %% alt="A scene with objects in orange, the anchors that match them in blue, and dashed red anchors that were chosen as hard negatives"
@@ -49,7 +49,7 @@ figure = loss_anatomy.draw_negatives(scene, found.positive[0], {f"loss {found.mu
 # %% [markdown]
 # Blue: **positives**. They answer for an object. Red and dashed: **hard negatives**, the background anchors that this
 # network is least sure are background. It is the narrow network that was trained for five minutes on the mini VOC and
-# recorded; it hasn't seen this scene before. At the end of
+# recorded; genuine photographs, if you have them, are new to it, and its loss on them is high. At the end of
 # this page you can check the number in the title with a calculator.
 #
 # ## The loss in one line

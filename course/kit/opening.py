@@ -1,4 +1,4 @@
-"""The scene that goes through the course, "the scene of chapter 00": a car, a dog and a person, each of which can be
+"""The scene of chapter 00, which comes back in later ones: a car, a dog and a person, each of which can be
 put somewhere else.
 
 It is painted like the mini VOC but isn't part of it, so the recorded network hasn't seen it. Its pictures are made by

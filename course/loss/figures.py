@@ -74,6 +74,7 @@ def mining_drawn(scene: Scene, terms: LossTerms, image: int = 0) -> Figure:
     for ax, mask, title in zip(axes, (~positive, chosen), ("before mining", "after mining"), strict=True):
         cost = float(loss[mask].sum(dtype=torch.float64))
         photograph_on(ax, scene.pixels)
+        ax.images[0].set_alpha(0.45)  # paler than the dots
         boxes_on(ax, scene.boxes, scene.names)
         ax.scatter(*centres[mask].T, s=SPECK + PER_NAT * loss[mask], color=RED, alpha=0.6, linewidths=0)
         share = f", {cost / everything:.0%}" if mask is chosen else ""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from course.kit import opening, pictures
+from course.kit import pictures
 from course.kit.board import UNSEEN, Board, as_url, layer
 from course.kit.explorer import Explorer, html_text, row
 from course.kit.pictures import Scene
@@ -76,13 +76,12 @@ def loss_terms(
 
 
 def some_scenes() -> list[Scene]:
-    """The scene of chapter 00 with its 3 objects, pictures with 1 and 4, and a plain one without any."""
+    """Pictures with 3, 1 and 4 objects, and a plain one without any."""
     colour = torch.tensor(MEAN).expand(300, 300, 3)
     nothing = torch.zeros(0, dtype=torch.int64)
     empty = Example("empty", pictures.ROOT, (300, 300), torch.zeros(0, 4), nothing, nothing.bool())
     plain = Scene(empty, colour.to(torch.uint8), torch.zeros(1, 3, 300, 300), torch.zeros(0, 4), nothing)
-    others = (pictures.scene(pictures.pick(objects)) for objects in (1, 4))
-    return [opening.scene(), *others, plain]
+    return [*(pictures.scene(pictures.pick(objects)) for objects in (3, 1, 4)), plain]
 
 
 def targets_of(scenes: Sequence[Scene]) -> Targets:
