@@ -21,6 +21,9 @@ def mathml(latex: str, block: bool) -> str:
     except Exception as error:
         raise ValueError(f"the formula {latex.strip()!r} isn't understood: {error}") from error
     found = BEGIN.sub(r'<mrow style="color: #\1">', found)
+    found = found.replace(
+        "<mtable", '<mtable displaystyle="true"'
+    )  # fractions in full size, as MathJax sets them
     return found.replace(END, "</mrow>")
 
 
@@ -51,9 +54,8 @@ def _inline(translator: Any, node: nodes.math) -> None:
 
 
 def _block(translator: Any, node: nodes.math_block) -> None:
-    translator.body.append(
-        f'<div class="math" tabindex="0" style="overflow-x:auto">{mathml(node.astext(), block=True)}</div>'
-    )
+    frame = 'class="math" tabindex="0" style="overflow-x:auto;font-size:115%;padding:0.4em 0"'  # scrolls where narrow
+    translator.body.append(f"<div {frame}>{mathml(node.astext(), block=True)}</div>")
     raise nodes.SkipNode
 
 

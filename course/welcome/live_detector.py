@@ -155,7 +155,9 @@ class LiveDetector(Explorer):
             return [say]
         right = "" if CLASSES[mine.label] == self.name else ", which is wrong"
         drawn = f", {GLOWING} drawn" if len(mine.anchors) > GLOWING else ""
-        many = f"{len(mine.anchors)} of {len(self.anchors):,} anchors say so{drawn}; suppression keeps one box"
+        many = (
+            f"{len(mine.anchors)} of {len(self.anchors):,} anchors say so{drawn}; suppression keeps one box"
+        )
         return [
             f"{self.name}: found as {_called(mine.label, mine.score)}{right}; IoU with its box {mine.iou:.2f}",
             f"1 of {len(self.anchors):,} anchors says so" if len(mine.anchors) == 1 else many,

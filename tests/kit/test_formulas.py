@@ -10,7 +10,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "chapters/book"))
-mathml = pytest.importorskip("formulas", reason="needs docutils, which Sphinx brings for the reading edition").mathml
+mathml = pytest.importorskip(
+    "formulas", reason="needs docutils, which Sphinx brings for the reading edition"
+).mathml
 
 SPACE = "{http://www.w3.org/1998/Math/MathML}"
 
