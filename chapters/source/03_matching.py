@@ -24,7 +24,7 @@ import inspect
 import torch
 
 from course.boxes import voc_facts
-from course.kit import free_photographs, pictures, tables
+from course.kit import free_photographs, opening, pictures, tables
 from course.kit.self_test import SelfTest
 from course.matching import check, matcher
 from ssdlib import anchors, matching
@@ -33,11 +33,11 @@ from ssdlib import anchors, matching
 # ## The picture
 #
 # The network answers 8,732 times about every picture, once for each anchor. To teach it we must say what each answer
-# should have been. Here is a scene. Drawn are the anchors that have to answer for an object. All the others, more than
+# should have been. Here is the scene of chapter 00. Drawn are the anchors that have to answer for an object. All the others, more than
 # 8,600, should say *background*.
 
 # %% alt="A scene with three objects in orange and, around each, one thick blue anchor and, as many as fit, thin dashed green ones"
-scene = pictures.scene(pictures.pick(objects=3))
+scene = pictures.scene(opening.example())
 grid = anchors.default_boxes()
 found = matcher.match_with(scene.boxes, grid)
 figure = matcher.draw_matching(scene, found)

@@ -260,8 +260,15 @@ print(memory.advice(images=32, fits=8, device=torch.device("cpu")))
 #
 # A large GPU would rather have 128 images at a time. That isn't `microbatch` the other way round: a larger *batch* is
 # another training, with fewer updates for the same pictures. *Linear scaling* ([Goyal et al.](https://arxiv.org/abs/1706.02677))
-# says: k times the batch, k times the rate, and a k-th of the steps, with a warm-up. `--scale-to 128` does that to any
-# recipe. *Say before you look:* how far does it carry the mini recipe, whose batch is 8? Recorded, one seed each:
+# says: k times the batch, k times the rate, and a k-th of the steps, with a warm-up:
+#
+# $$
+# \textcolor{#0072B2}{B' = k \, B} \qquad \textcolor{#D55E00}{\eta' = k \, \eta} \qquad
+# \textcolor{#009E73}{\text{steps}' = \frac{\text{steps}}{k}}
+# $$
+#
+# with the batch $B$ and the learning rate $\eta$. The images seen, $B$ times the steps, stay the same.
+# `--scale-to 128` does that to any recipe. *Say before you look:* how far does it carry the mini recipe, whose batch is 8? Recorded, one seed each:
 
 # %%
 rows = []
