@@ -4,8 +4,7 @@
 
 RUN is the run's folder; interrupted, the same command goes on in it. OUT gets `growth.json` (some 100 kB): for each
 look the detections in each scene, what the anchor of each object says, and mAP on the first test scenes; and
-`recording.json` with device, date, commit, versions, random seed. Takes the mini run's five minutes on two threads and
-a few more for the looks.
+`recording.json` with device, date, commit, versions, random seed. On one thread it takes some twenty minutes.
 """
 
 import argparse
@@ -17,12 +16,12 @@ import time
 from pathlib import Path
 
 import torch
+from record_run import git, processor
 from torch import Tensor
 
 from course.kit import pictures
 from course.matching.matcher import match_with
 from course.training import run_pictures
-from record_run import ROOT, git, processor
 from ssdlib import coding, evaluate
 from ssdlib.anchors import default_boxes
 from ssdlib.data import voc
@@ -43,15 +42,13 @@ def watched() -> list[Example]:
     """The four scenes, by their places in the mini VOC's test set."""
     scenes = pictures.mini_test_set()
     plain = [e for e in scenes if not e.difficult.any()]
-    chosen = [
-        min((e for e in plain if len(e.labels) == count), key=pictures._crowding) for count in OBJECTS
-    ]
+    chosen = [min((e for e in plain if len(e.labels) == count), key=pictures._crowding) for count in OBJECTS]
     return [*chosen, scenes[30]]
 
 
 def look(model: torch.nn.Module, config: RunConfig, scenes: list, own: list[Tensor]) -> list[dict]:
-    """For each scene its best detections (label, score, corners in px of the 300 x 300 input) and, for the anchor that
-    step one of matching gives each object, p(its class) and the box that it says."""
+    """For each scene its best detections (label, score, corners in px of the 300 x 300 input) and, for the anchor
+    that step one of matching gives each object, p(its class) and the box that it says."""
     looks, anchors = [], default_boxes()
     for scene, mine in zip(scenes, own, strict=True):
         with torch.inference_mode(), inference.autocast(torch.device("cpu"), config.precision):
@@ -94,7 +91,9 @@ def main(run: Path, out: Path) -> None:
 
     def keep(step: int, model: torch.nn.Module) -> None:
         found = inference.detect_all(model, (judged, Jpegs(judged)), default_boxes(), config)
-        table = evaluate.evaluate(evaluate.collect([e.image_id for e in judged], found, config.classes), judged)
+        table = evaluate.evaluate(
+            evaluate.collect([e.image_id for e in judged], found, config.classes), judged
+        )
         value = evaluate.number_or_null(table.mean)
         kept["looks"] = [one for one in kept["looks"] if one["step"] < step]
         kept["looks"].append(

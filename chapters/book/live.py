@@ -23,7 +23,7 @@ from course.boxes.voc_facts import shapes as voc_shapes
 from course.detection import nms_bench, stages
 from course.evaluation import curve_explorer
 from course.kit import pictures
-from course.kit.board import AWAY, Board, as_url
+from course.kit.board import Board, as_url
 from course.kit.explorer import Explorer
 from course.matching import matcher
 from ssdlib import coding, matching, plots
@@ -269,7 +269,6 @@ def curve_facts(explorer: curve_explorer.CurveExplorer) -> dict[str, Any]:
             thumb=curve_explorer.THUMB,
             thumbs=curve_explorer.THUMBS,
             gap=curve_explorer.GAP,
-            away=AWAY,
             most=curve_explorer.MOST,
             grey=curve_explorer.GREY,
         ),

@@ -1,6 +1,6 @@
 """Explorer of chapter 02: walk over the cells of six maps, see their anchors, turn the numbers they are made from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 import ipywidgets
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course.anchors.coverage import BANDS, by_size, covered
+from course.anchors.places import Place, index_of, place_of  # noqa: F401 - chapter 02 asks here
 from course.boxes.voc_facts import shapes as voc_shapes
 from course.kit.board import Board, as_url, layer
 from course.kit.explorer import Explorer, html_text, row
@@ -29,34 +30,6 @@ STYLES = (  # of the shapes of a cell in their order: colour, line in screen px,
     *((GREEN, 2.5, ()), (RED, 2.5, ())),
     *((GREEN, 1.5, (3, 3)), (RED, 1.5, (3, 3))),
 )
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an anchor stands in the list."""
-
-    map: int  # 0..5
-    row: int
-    column: int
-    shape: int  # 0 = small square, 1 = large square, 2 = first ratio lying, 3 = standing ...
-
-
-def place_of(index: int, spec: AnchorSpec = SSD300_ANCHORS) -> Place:
-    """Anchor number 0..8731 -> its place: maps one after the other, rows from the top, cells from the left."""
-    if not 0 <= index < sum(spec.per_map):
-        raise IndexError(f"there is no anchor {index}; they go from 0 to {sum(spec.per_map) - 1}")
-    level = 0
-    while index >= spec.per_map[level]:
-        index -= spec.per_map[level]
-        level += 1
-    cell, shape = divmod(index, spec.boxes_per_cell[level])
-    return Place(level, *divmod(cell, spec.feature_maps[level]), shape)
-
-
-def index_of(place: Place, spec: AnchorSpec = SSD300_ANCHORS) -> int:
-    """The way back: place -> anchor number."""
-    cell = place.row * spec.feature_maps[place.map] + place.column
-    return sum(spec.per_map[: place.map]) + cell * spec.boxes_per_cell[place.map] + place.shape
 
 
 def crossing(boxes: Tensor, canvas: float = SSD300_ANCHORS.canvas) -> Tensor:
@@ -88,7 +61,8 @@ class AnchorBrowser(Explorer):
     def __init__(self, picture: Tensor | None = None, level: int = 2):
         """`picture` (300, 300, 3) uint8 lies under the anchors; `level` 0..5 is the map to begin with."""
         self.board = Board(
-            label="The anchors of a cell. Keys: the arrows go to the next cell.",
+            label="The anchors of a cell",
+            hint="Keys: arrows go to the next cell. A click goes to a cell.",
             width=500,
             picture="" if picture is None else as_url(picture),
             picture_alpha=0.5,
@@ -105,7 +79,7 @@ class AnchorBrowser(Explorer):
             value=(20, 90), min=10, max=110, description="lowest, highest", **slow
         )
         self.ratios = ipywidgets.Dropdown(options=list(RATIOS), description="ratios")
-        self.reset = ipywidgets.Button(description="as released")
+        self.reset = ipywidgets.Button(description="reset")
         self.table = html_text(width="360px")
         self.level.observe(self._change_map, "value")
         self.reset.on_click(self._reset)

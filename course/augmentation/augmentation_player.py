@@ -18,7 +18,7 @@ from ssdlib.data.augment import STEPS
 from ssdlib.plots import BLACK, BLUE, ORANGE, PURPLE
 from ssdlib.records import Example
 
-KEYS = "Keys: arrows move the window, with Shift they resize it, with Alt by one pixel."
+KEYS = "Keys: arrows move the window, Shift+arrows resize it, Alt+arrows by one pixel, n or Shift+n: another draw."
 AS_DRAWN = -1  # in the list of samplers
 
 
@@ -36,7 +36,8 @@ class Player(Explorer):
         self.names = [f"{i} {voc.CLASSES[label]}" for i, label in enumerate(example.labels.tolist())]
         frame = [0.0, 0.0, *map(float, example.size)]
         self.board = Board(
-            label="The photograph on its plane, and the window. " + KEYS,
+            label="The photograph on its plane, and the window",
+            hint=KEYS,
             width=460,
             frame=frame,
             picture=as_url(photograph),

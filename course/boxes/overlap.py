@@ -99,7 +99,8 @@ class Overlaps(Explorer):
         """`picture` (H, W, 3) uint8 lies behind the boxes; without it the frame has VOC's commonest size."""
         self.size = SIZE if picture is None else (picture.shape[1], picture.shape[0])
         self.board = Board(
-            label="Two boxes and what they share. " + KEYS,
+            label="Two boxes and what they share",
+            hint=KEYS,
             picture="" if picture is None else as_url(picture),
             picture_alpha=0.35,
             box_colors=[RED, BLUE],
@@ -112,7 +113,7 @@ class Overlaps(Explorer):
         self.notation = ipywidgets.ToggleButtons(
             options=list(NOTATIONS), style=ipywidgets.ToggleButtonsStyle(button_width="110px")
         )
-        self.again = ipywidgets.Button(description="start again")
+        self.again = ipywidgets.Button(description="reset")
         self.table = html_text(width="340px")
         self.preset.observe(self._load, "value")
         self.again.on_click(self._load)

@@ -6,7 +6,7 @@ import torch
 from course.detection.stages import HANDS, STAYS, captions, rank, recorded
 from course.kit import pictures
 from course.kit.board import Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, html_text, once, row
 from ssdlib import box_ops, coding
 from ssdlib.data import voc
 from ssdlib.detect import KEEP, NMS_IOU, SCORE, TOP_K
@@ -36,8 +36,7 @@ class NmsBench(Explorer):
         """`case` is the place of a test scene, or the name of a case by hand."""
         self.recorded = recorded()
         self.board = Board(
-            label="Boxes and their suppression. Keys: n takes the next candidate, Shift+n the one before. "
-            "By hand the arrows move a box, with Shift they resize it; in a scene they move the cross.",
+            label="Boxes and their suppression",
             view=list(VIEW),
             width=520,
         )
@@ -72,31 +71,27 @@ class NmsBench(Explorer):
 
     def _load(self, change: object = None) -> None:
         """Another case: its boxes, its picture, its classes."""
-        self._busy = True
-        board, case = self.board, self.case.value
-        board.pointer_mode, board.active = "none" if self.by_hand else "click", 0
-        if self.by_hand:
-            board.picture, board.boxes = "", [list(corners) for _, _, corners in HANDS[case]]
-            present = {LABELS[name] for name, _, _ in HANDS[case]}
-        else:
-            board.boxes, board.box_names = [], []
-            said = self.recorded.of(case)
-            self.probabilities = said.logits[0].softmax(dim=-1)
-            self.decoded = coding.decode(said.offsets[0], self.recorded.anchors)
-            board.picture = as_url(pictures.scene(self.recorded.examples[case]).pixels)
-            present = set((self.probabilities[:, 1:].amax(dim=0) > SCORE).nonzero()[:, 0].add(1).tolist())
-        self.shown.options = [ALL] + [voc.CLASSES[label] for label in sorted(present)]
-        self.shown.value, self.place.max, self.place.value = ALL, 1, int(not self.by_hand)
-        self._busy = False
+        with self.setting():
+            board, case = self.board, self.case.value
+            board.pointer_mode, board.active = "none" if self.by_hand else "click", 0
+            if self.by_hand:
+                board.picture, board.boxes = "", [list(corners) for _, _, corners in HANDS[case]]
+                present = {LABELS[name] for name, _, _ in HANDS[case]}
+            else:
+                board.boxes, board.box_names = [], []
+                said = self.recorded.of(case)
+                self.probabilities = said.logits[0].softmax(dim=-1)
+                self.decoded = coding.decode(said.offsets[0], self.recorded.anchors)
+                board.picture = as_url(pictures.scene(self.recorded.examples[case]).pixels)
+                present = set((self.probabilities[:, 1:].amax(dim=0) > SCORE).nonzero()[:, 0].add(1).tolist())
+            self.shown.options = [ALL] + [voc.CLASSES[label] for label in sorted(present)]
+            self.shown.value, self.place.max, self.place.value = ALL, 1, int(not self.by_hand)
         self._update()
 
+    @once
     def _update(self, change: object = None) -> None:
-        if self._busy:
-            return
-        self._busy = True  # what is set below doesn't call back
         with self.board.hold_sync():  # one message, so that picture and words change together
             self._redraw()
-        self._busy = False
 
     def _redraw(self) -> None:
         if self.by_hand:
@@ -172,26 +167,24 @@ class NmsBench(Explorer):
 
     def _take(self, change: object = None) -> None:
         """The slider: by hand, the box goes with it."""
-        if self._busy:
+        if self.busy:
             return
         if self.by_hand and len(self.visible):
-            self._busy = True
-            self.board.active = int(self.ranking.anchors[self.chosen()])
-            self._busy = False
+            with self.setting():
+                self.board.active = int(self.ranking.anchors[self.chosen()])
         self._update()
 
     def _next(self, change: dict) -> None:
         """The n key in a scene: down the ranking, and from its end to its beginning."""
-        if not self._busy and not self.by_hand and len(self.visible):
+        if not self.busy and not self.by_hand and len(self.visible):
             self.place.value = (self.place.value + change["new"] - change["old"]) % len(self.visible)
 
     def _hold(self, change: object = None) -> None:
         """By hand: the n key, or a box taken in hand."""
-        if self._busy or not self.by_hand:
+        if self.busy or not self.by_hand:
             return
-        self._busy = True
-        self.shown.value = ALL
-        self._busy = False
+        with self.setting():
+            self.shown.value = ALL
         self._update()  # all are visible again
         place = self._place_of(self.board.active)
         if place is not None and place != self.place.value:
@@ -199,7 +192,7 @@ class NmsBench(Explorer):
 
     def _click(self, change: object = None) -> None:
         """Take the candidate whose edge is nearest to where one clicked."""
-        if self._busy or self.by_hand or not len(self.visible):
+        if self.busy or self.by_hand or not len(self.visible):
             return
         x, y = self.board.pointer
         x1, y1, x2, y2 = self.ranking.boxes[self.visible].unbind(dim=1)

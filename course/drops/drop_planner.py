@@ -15,6 +15,7 @@ from course.drops.figures import joined
 from course.drops.schedules import Published, Schedule, SchedulePlan, nearest, published, recorded
 from course.kit.board import Board, layer
 from course.kit.explorer import Explorer, html_text, row
+from course.kit.panel import GREY, PALE, Panel
 from ssdlib.plots import BLUE, GREEN, ORANGE, PURPLE, RED
 
 VIEW = (-52.0, -26.0, 690.0, 470.0)  # the two diagrams and their numbers
@@ -23,7 +24,6 @@ HANDLE = 223.0  # the height of the two handles, between the diagrams
 KEY = WIDE / 200  # an arrow key: half a percent of the run
 NEAR = 0.5  # px; shares are rounded, and a handle is where the hand put it
 SHOWN = (3.6, 6.6)  # losses of the published run that the upper diagram shows
-GREY, PALE = "#5a5a5a", "#e8e8e8"
 
 # first drop, second drop, length in steps; images a step
 PRESETS = {
@@ -44,10 +44,11 @@ class DropPlanner(Explorer):
 
     def __init__(self, found: Mapping[str, Schedule] | None = None, curve: Published | None = None):
         self.found, self.curve = dict(found or recorded()), curve or published()
-        label = "Two drops of the learning rate over a run. Arrow keys move a drop, n takes the other one."
+        label = "Two drops of the learning rate over a run, and the losses of runs with such drops"
         limits = [0.0, HANDLE, WIDE, HANDLE]
         self.board = Board(
             label=label,
+            hint="Keys: arrows move a drop, n takes the other one. A press takes the nearest.",
             view=list(VIEW),
             frame=[0.0, UPPER[0], WIDE, LOWER[1]],
             width=760,
@@ -69,7 +70,8 @@ class DropPlanner(Explorer):
             widget.observe(self._show, "value")
         self.preset.observe(self._load, "value")
         self.board.observe(self._dragged, ("handles", "active"))
-        self._low, self._high = self._range()
+        self.upper = Panel(0.0, UPPER[0], WIDE, UPPER[1], y=SHOWN)
+        self.lower = Panel(0.0, LOWER[0], WIDE, LOWER[1], y=self._range())
         super().__init__([row(self.preset, self.steps, self.batch), row(*self.drops), self.board, self.card])
         self.shares = [1.0, 1.0]
         self.preset.value = list(PRESETS)[2]
@@ -163,26 +165,24 @@ class DropPlanner(Explorer):
         ]
         return math.floor(5 * min(seen)) / 5 - 0.2, math.ceil(5 * max(seen)) / 5
 
-    def _line(self, shares: Sequence[float], values: Sequence[float], lower: bool) -> list[float]:
+    @staticmethod
+    def _line(panel: Panel, shares: Sequence[float], values: Sequence[float]) -> list[float]:
         """x, y, x, y ... of a curve in px of the board, what lies above its diagram left out."""
-        (top, bottom), (low, high) = (LOWER, (self._low, self._high)) if lower else (UPPER, SHOWN)
-        flat = []
-        for share, value in zip(shares, values, strict=True):
-            if low <= value <= high and share <= 1:
-                flat += [WIDE * share, bottom - (value - low) / (high - low) * (bottom - top)]
-        return flat
+        low, high = panel.y
+        inside = [(s, v) for s, v in zip(shares, values, strict=True) if low <= v <= high and s <= 1]
+        return panel.curve(*zip(*inside, strict=True)) if inside else []
 
     def _recorded(self, one: Schedule) -> list[float]:
         """A branch from the trunk's last validation before it, or a run of its own."""
         steps, values = joined(self.found["never"], one)
-        return self._line([step / one.steps for step in steps], values, lower=True)
+        return self._line(self.lower, [step / one.steps for step in steps], values)
 
     def _axes(self) -> list[dict]:
         """The ground between the diagrams, their marks and their names."""
         marks = []
-        for (low, high), lower in ((SHOWN, False), ((self._low, self._high), True)):
-            for value in range(math.ceil(low), math.floor(high) + 1):
-                marks.append((-26.0, self._line([0], [value], lower)[1] + 8, str(value)))
+        for panel in (self.upper, self.lower):
+            for value in range(math.ceil(panel.y[0]), math.floor(panel.y[1]) + 1):
+                marks.append((-26.0, panel.up(value) + 8, str(value)))
         marks += [(WIDE * share - 12, LOWER[1] + 20, f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1)]
         between = torch.tensor([0.0, UPPER[1], WIDE, LOWER[0]])
         frames = torch.tensor([[0.0, top, WIDE, bottom] for top, bottom in (UPPER, LOWER)])
@@ -197,13 +197,13 @@ class DropPlanner(Explorer):
         ends = [min(step / curve.length, 1) for step in curve.steps]
         others = [self._recorded(one) for one in self.found.values() if one.name not in (best.name, "cosine")]
         drops = [layer(curves=self._upright(i), **self._pen(i)) for i in range(2)]
-        own = [[WIDE * d / curve.length, UPPER[0], WIDE * d / curve.length, UPPER[1]] for d in curve.drops]
+        own = [self.upper.upright(d / curve.length) for d in curve.drops]
         lines = self.summary()
         layers = [
             *self._axes(),
             layer(curves=own, color=GREY, line=1, dash=(2, 3)),
-            layer(curves=[self._line(ends, curve.train, False)], color=BLUE, line=2),
-            layer(curves=[self._line(ends, curve.val, False)], color=ORANGE, line=2, dash=(5, 3)),
+            layer(curves=[self._line(self.upper, ends, curve.train)], color=BLUE, line=2),
+            layer(curves=[self._line(self.upper, ends, curve.val)], color=ORANGE, line=2, dash=(5, 3)),
             layer(curves=others, color=GREY, line=1, alpha=0.8),
             layer(curves=[self._recorded(best)], color=GREEN, line=4),
             *drops,

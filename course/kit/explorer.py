@@ -2,7 +2,9 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import ipywidgets
@@ -23,10 +25,20 @@ class Explorer(ipywidgets.VBox):
 
     alt = "An explorer; run the page to use it."
     board: Board
+    busy = False  # whether the explorer sets its own widgets just now
 
     def __init__(self, children: Sequence[ipywidgets.Widget]):
         super().__init__([*children, Keys()])
         self.add_class(stills.LIVE)
+
+    @contextmanager
+    def setting(self) -> Iterator[None]:
+        """Around widgets that the explorer sets itself: what is `once` doesn't hear of it."""
+        before, self.busy = self.busy, True
+        try:
+            yield
+        finally:
+            self.busy = before
 
     def state(self) -> str:
         raise NotImplementedError
@@ -69,6 +81,18 @@ class Explorer(ipywidgets.VBox):
 
     def _ipython_display_(self) -> None:
         stills.show(*self._repr_mimebundle_())
+
+
+def once(method: Callable) -> Callable:
+    """A method of an explorer that sets widgets whose observers call it back: those calls do nothing."""
+
+    @wraps(method)
+    def called(self: Explorer, *arguments: Any) -> None:
+        if not self.busy:
+            with self.setting():
+                method(self, *arguments)
+
+    return called
 
 
 def row(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:

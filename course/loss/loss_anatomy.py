@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from course.kit import pictures
-from course.kit.board import UNSEEN, Board, as_url, layer
+from course.kit.board import Board, as_url, layer, steps_taken
 from course.kit.explorer import Explorer, html_text, row
 from course.kit.pictures import Scene
 from course.matching.matcher import show_whole
@@ -115,8 +115,14 @@ class LossAnatomy(Explorer):
         self.scenes, self.anchors = list(scenes), default_boxes()
         self.targets = targets_of(self.scenes)
         self.predicted = {name: predict(self.scenes, name) for name in (TRAINED, UNTRAINED, EQUAL)}
-        label = "Positives and chosen negatives. Arrow keys walk through the terms; a click chooses one."
-        self.board = Board(label=label, view=list(VIEW), width=820, picture_alpha=0.6, **UNSEEN)
+        self.board = Board(
+            label="Positives and chosen negatives, and the terms of the loss as bars",
+            hint="Keys: arrows go to the next term or the one before. A click on a bar or a box chooses it.",
+            view=list(VIEW),
+            width=820,
+            picture_alpha=0.6,
+            pointer_mode="press",
+        )
         options = [(f"{i + 1}: {', '.join(s.names) or 'no object'}", i) for i, s in enumerate(self.scenes)]
         self.picture = ipywidgets.Dropdown(options=options, description="picture")
         self.network = ipywidgets.Dropdown(options=list(self.predicted), description="network")
@@ -128,7 +134,8 @@ class LossAnatomy(Explorer):
             widget.observe(self._compute, "value")
         self.picture.observe(self._load, "value")
         self.term.observe(self._show, "value")
-        self.board.observe(self._pointed, "pointer")
+        self.board.observe(self._pressed, "pressed")
+        self.board.observe(self._stepped, "arrows")
         controls = [row(self.picture, self.network, self.mining), row(self.ratio, self.term)]
         super().__init__([*controls, self.board, row(self.card, self.table)])
         self._load()
@@ -146,9 +153,13 @@ class LossAnatomy(Explorer):
         self.terms = torch.cat([positive, order])[: self.term.max + 1]  # the anchors one can walk through
         self._show()
 
-    def _pointed(self, change: dict) -> None:
-        click, (right, down) = self.board.click_and_arrows(change)
-        term = self._nearest(*click) if click else self.term.value + round(right + down)
+    def _pressed(self, change: dict) -> None:
+        self._go(self._nearest(*self.board.pressed[:2]))
+
+    def _stepped(self, change: dict) -> None:
+        self._go(self.term.value + sum(steps_taken(change)))
+
+    def _go(self, term: int) -> None:
         self.term.value = min(max(term, 0), self.term.max)
 
     def _nearest(self, x: float, y: float) -> int:

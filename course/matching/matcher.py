@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course.anchors.coverage import BANDS, BIN
+from course.anchors.places import describe
 from course.boxes.voc_facts import shapes
 from course.kit.board import KEYS, Board, as_url, layer
 from course.kit.explorer import Explorer, html_text, row
@@ -135,18 +136,6 @@ def counts_drawn(places: int = 36) -> Figure:
     return figure
 
 
-def describe(anchor: int) -> str:
-    """ "38² map, row 12, column 3, 42x21 px"."""
-    i = 0
-    while anchor >= SSD300_ANCHORS.per_map[i]:
-        anchor -= SSD300_ANCHORS.per_map[i]
-        i += 1
-    cell, shape = divmod(anchor, SSD300_ANCHORS.boxes_per_cell[i])
-    line, column = divmod(cell, SSD300_ANCHORS.feature_maps[i])
-    width, height = SSD300_ANCHORS.shapes(i)[shape]
-    return f"{SSD300_ANCHORS.feature_maps[i]}² map, row {line}, column {column}, {width:.0f}x{height:.0f} px"
-
-
 class Matcher(Explorer):
     """Drag the objects; the anchors that answer for them follow. Blue, thick: step one. Green, dashed: step two."""
 
@@ -164,7 +153,8 @@ class Matcher(Explorer):
         )
         self.anchors = default_boxes()
         self.board = Board(
-            label="Objects and their matched anchors. " + KEYS,
+            label="Objects and their matched anchors",
+            hint=KEYS,
             view=list(VIEW),
             width=600,
             picture="" if picture is None else as_url(picture),

@@ -7,8 +7,9 @@ import ipywidgets
 import torch
 from torch import Tensor
 
+from course.anchors.places import place_of
 from course.kit.board import Board, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, html_text, once, row
 from course.own_images import example_datasets
 from ssdlib import box_ops
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
@@ -24,6 +25,7 @@ PHOTOGRAPHS = {
     "aerial, 2299 x 2472": ((2299, 2472), (1010, 1080, 1050, 1121)),
     "panorama, 3000 x 1000": ((3000, 1000), (1300, 300, 1500, 700)),
 }
+KEYS = "Keys: arrows move the object, Shift+arrows resize it, Alt+arrows by one pixel."
 SETS = ("the zoo", "tree crowns")
 CUTS = (1, 2, 3, 4, 5, 6, 8, 10)
 LEGEND = ("orange: your object; blue: its tile", "dashed green: the nearest anchor, as large as it is there")
@@ -55,10 +57,11 @@ def under(box: Tensor, size: tuple[int, int], cut: int = 1) -> Under:
     placed = (part - corner.repeat(2)) * (SSD300_ANCHORS.canvas / tile).repeat(2)
     overlaps = box_ops.iou(placed, default_boxes())
     best = int(overlaps.argmax())
-    which = int((torch.tensor(SSD300_ANCHORS.per_map).cumsum(0) <= best).sum())
     share = float(box_ops.area(part) / box_ops.area(box))
     matched = int((overlaps >= THRESHOLD).sum())
-    return Under(tuple(whole.tolist()), placed, share, best, float(overlaps[best]), which, matched)
+    return Under(
+        tuple(whole.tolist()), placed, share, best, float(overlaps[best]), place_of(best).map, matched
+    )
 
 
 @cache
@@ -78,7 +81,9 @@ class TileBench(Explorer):
     alt = "A photograph's outline with a grid of tiles, an object in one of them, and the nearest anchor, dashed"
 
     def __init__(self, photograph: str = "zoo, 480 x 360", cut: int = 1):
-        self.board = Board(label="A photograph and an object in it", width=480, box_names=["object"])
+        self.board = Board(
+            label="A photograph and an object in it", hint=KEYS, width=480, box_names=["object"]
+        )
         self.photograph = ipywidgets.Dropdown(
             options=list(PHOTOGRAPHS), value=photograph, description="photo"
         )
@@ -87,7 +92,6 @@ class TileBench(Explorer):
         self.photograph.observe(self._load, "value")
         self.cut.observe(self._update, "value")
         self.board.observe(self._update, "boxes")
-        self._busy = False
         beside = ipywidgets.VBox([self.cut, self.table])
         super().__init__([row(self.photograph), row(self.board, beside)])
         self._load()
@@ -100,25 +104,20 @@ class TileBench(Explorer):
         """Another photograph, and its object."""
         (width, height), box = PHOTOGRAPHS[self.photograph.value]
         margin = 0.04 * max(width, height)
-        self._busy = True
-        with self.board.hold_sync():
+        with self.setting(), self.board.hold_sync():
             self.board.view = [-margin, -margin, width + margin, height + margin]
             self.board.frame = [0.0, 0.0, float(width), float(height)]
             self.board.key_step = max(1.0, round(max(width, height) / 100))
             self.board.boxes = [[float(x) for x in box]]
-        self._busy = False
         self._update()
 
+    @once
     def _update(self, change: object = None) -> None:
-        if self._busy:
-            return
-        self._busy = True  # what is set below doesn't call back
         with self.board.hold_sync():  # one message, so that picture and words change together
             self.found = under(torch.tensor(self.board.boxes[0]), self.size, self.cut.value)
             self.board.scene = {"layers": self._layers()}
             self.board.status = self.sentence()
         self.table.value = "<br>".join(self.summary())
-        self._busy = False
 
     def _layers(self) -> list[dict]:
         (width, height), cut = self.size, self.cut.value

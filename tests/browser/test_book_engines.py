@@ -20,7 +20,6 @@ from browsing import ROOT, chromium_page
 from course.detection import stages
 from course.evaluation import curve_explorer, judging
 from course.kit import pictures
-from course.kit.board import AWAY
 from ssdlib import evaluate
 from ssdlib.records import LABELS
 
@@ -262,11 +261,15 @@ def test_a_curve_its_verdicts_and_its_average_precision_are_computed_as_in_pytho
     explorer = curve_explorer.CurveExplorer(subject)
 
     def choose(chance: random.Random) -> Step:
-        name = chance.choice(("name", "rule", "rule", "place", "pointer", "pointer", "steps"))
-        away = [AWAY + chance.choice((-1, 0, 1)) for _ in range(2)]
+        name = chance.choice(("name", "rule", "rule", "place", "pressed", "arrows", "steps"))
         last = explorer.place.max
         value = {
-            "pointer": lambda: chance.choice((away, [chance.uniform(200, 760), chance.uniform(0, 340)])),
+            "pressed": lambda: [
+                chance.uniform(200, 760),
+                chance.uniform(0, 340),
+                explorer.board.pressed[2] + 1,
+            ],
+            "arrows": lambda: [taken + chance.choice((-1, 0, 1)) for taken in explorer.board.arrows],
             "steps": lambda: explorer.board.steps + chance.choice((-2, -1, 1, 3)),
             "place": lambda: min(last, chance.choice((0, 1, 2, last, chance.randint(0, last)))),
         }

@@ -52,16 +52,14 @@ course.engines.Recorded = (shown) => {
     go(walk);
   }
 
-  // A step of an unseen pointer is an arrow key; a click on a recorded picture chooses nothing.
-  function pointed([x, y], [oldX, oldY]) {
-    if (near === "pointer") return go("pointer");
+  // An arrow key is a step; a press on a recorded picture chooses nothing.
+  function arrows([x, y], [oldX, oldY]) {
     const by = Math.sign(x - oldX + y - oldY);
-    if (x > -4500) board.pointer = [-9000, -9000];
-    else if (oldX < -4500 && walk && by) step(by);
+    if (walk && by) step(by);
   }
 
   return {
     ...Object.fromEntries(keys.map((name) => [name, () => go(name)])),
-    ...{ pointer: pointed, next: () => step(1), steps: (now, before) => step(now - before) },
+    ...{ arrows, next: () => step(1), steps: (now, before) => step(now - before) },
   };
 };

@@ -60,7 +60,7 @@ def test_a_plan_that_was_recorded_is_shown_as_such_and_another_says_how_far_it_i
 
 def test_it_draws_points_of_recordings_and_no_others(explorer, found):
     """Whatever is chosen, the thick curve's points are validations of one recorded run."""
-    top, bottom = drop_planner.LOWER
+    (top, bottom), (low, high) = drop_planner.LOWER, explorer.lower.y
     for shares in ((0.2, 1.0), (0.33, 0.71), (0.6, 1.0), (0.05, 0.1), (1.0, 1.0)):
         explorer.shares = list(shares)
         explorer._show()
@@ -70,7 +70,7 @@ def test_it_draws_points_of_recordings_and_no_others(explorer, found):
         }
         line = green(explorer)
         for x, y in zip(line[::2], line[1::2], strict=True):
-            value = explorer._low + (bottom - y) / (bottom - top) * (explorer._high - explorer._low)
+            value = low + (bottom - y) / (bottom - top) * (high - low)
             assert min(abs(x / WIDE - s) + abs(value - v) for s, v in measured) < 1e-3
 
 

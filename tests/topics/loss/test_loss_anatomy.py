@@ -3,11 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hands import arrows, press
 from hypothesis import given
 from hypothesis import strategies as st
 
 import oracles
-from course.kit import board, checking
+from course.kit import checking
 from course.loss import check, loss_anatomy
 from course.loss.loss_anatomy import EQUAL, TRAINED, UNTRAINED, LossAnatomy, loss_terms
 from ssdlib import coding, loss
@@ -135,33 +136,31 @@ def test_the_terms_go_through_positives_and_then_negatives_by_rank(explorer):
     assert explorer.board.status.endswith(", left out")
 
 
-def test_a_step_of_the_pointer_is_a_key_and_stays_within_the_terms(explorer):
-    x, y = explorer.board.pointer
-    explorer.board.pointer = [x + 1, y]
-    explorer.board.pointer = [x + 1, y + 2]
+def test_an_arrow_key_is_a_step_and_stays_within_the_terms(explorer):
+    arrows(explorer.board, 1)
+    arrows(explorer.board, 0, 2)
     assert explorer.term.value == 3
-    explorer.board.pointer = [x - 20, y + 2]
+    arrows(explorer.board, -21)
     assert explorer.term.value == 0
-    explorer.board.pointer = [x + 9000 / 3, y]
+    arrows(explorer.board, 3000)
     assert explorer.term.value == explorer.term.max
 
 
 def test_a_click_takes_the_anchor_under_it_or_the_bar(explorer):
     anchor = explorer.anchors[explorer.terms[5]]
-    explorer.board.pointer = [float(anchor[0]), float(anchor[1] + anchor[3]) / 2]
+    press(explorer.board, float(anchor[0]), float(anchor[1] + anchor[3]) / 2)
     near = explorer.anchors[explorer.terms[explorer.term.value]]
     assert (near[[0, 2]] - anchor[0]).abs().min() < 1 or (near[1] - anchor[1]).abs() < 1
-    assert explorer.board.pointer == [board.AWAY] * 2
     bars = explorer._bars()[0]
     for place in (4, explorer.count + 7):
-        explorer.board.pointer = [float(bars[place, 0]) + 0.1, float(bars[place, 3]) - 1]
+        press(explorer.board, float(bars[place, 0]) + 0.1, float(bars[place, 3]) - 1)
         assert explorer.term.value == place
 
 
 def test_a_picture_without_objects_has_negatives_per_batch_at_most(explorer):
     explorer.picture.value = 3
     assert "this picture: 0 positives, 0 negatives" in explorer.summary()
-    explorer.board.pointer = [100.0, 100.0]  # nothing to choose; nothing breaks
+    press(explorer.board, 100.0, 100.0)  # nothing to choose; nothing breaks
     explorer.mining.value, explorer.ratio.value = "batch", 10
     assert explorer.result.chosen[3].any()
 
