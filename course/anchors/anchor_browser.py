@@ -13,7 +13,7 @@ from course.anchors.coverage import BANDS, by_size, covered
 from course.anchors.places import Place, index_of, place_of  # noqa: F401 - chapter 02 asks here
 from course.boxes.voc_facts import shapes as voc_shapes
 from course.kit.board import Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
 from ssdlib.anchors import SSD300_ANCHORS, AnchorSpec, default_boxes
 from ssdlib.plots import BLUE, GREEN, ORANGE, PURPLE, RED
 
@@ -80,7 +80,7 @@ class AnchorBrowser(Explorer):
         )
         self.ratios = ipywidgets.Dropdown(options=list(RATIOS), description="ratios")
         self.reset = ipywidgets.Button(description="reset")
-        self.table = html_text(width="360px")
+        self.table = html_text()
         self.level.observe(self._change_map, "value")
         self.reset.on_click(self._reset)
         for widget in (self.show, self.first, self.range, self.ratios):
@@ -88,9 +88,8 @@ class AnchorBrowser(Explorer):
         self.board.observe(self._update, ["pointer"])
         super().__init__(
             [
-                row(self.level, self.show, self.ratios),
-                row(self.first, self.range, self.reset),
-                row(self.board, self.table),
+                row(self.level, self.show, self.ratios, self.reset),
+                beside(self.board, ipywidgets.VBox([self.first, self.range, self.table])),
             ]
         )
         self._change_map()

@@ -6,7 +6,7 @@ import torch
 from course.detection.stages import HANDS, STAYS, captions, rank, recorded
 from course.kit import pictures
 from course.kit.board import Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, once, row
+from course.kit.explorer import Explorer, beside, html_text, once, row
 from ssdlib import box_ops, coding
 from ssdlib.data import voc
 from ssdlib.detect import KEEP, NMS_IOU, SCORE, TOP_K
@@ -49,7 +49,7 @@ class NmsBench(Explorer):
         self.top_k = ipywidgets.SelectionSlider(options=TOP_KS, value=TOP_K, description="top-k")
         self.keep = ipywidgets.SelectionSlider(options=KEEPS, value=KEEP, description="keep")
         self.place = ipywidgets.IntSlider(0, min=0, max=1, description="candidate")
-        self.table = html_text(width="340px")
+        self.table = html_text()
         numbers = (self.score, self.top_k, self.nms_iou, self.keep)
         for slider in (*numbers, self.place):
             slider.layout.width = "320px"
@@ -61,8 +61,8 @@ class NmsBench(Explorer):
         self.board.observe(self._hold, "active")
         self.board.observe(self._click, "pointer")
         self.board.observe(self._update, "boxes")
-        beside = ipywidgets.VBox([*numbers, self.place, self.table])
-        super().__init__([row(self.case, self.shown, self.scope), row(self.board, beside)])
+        words = ipywidgets.VBox([*numbers, self.place, self.table])
+        super().__init__([row(self.case, self.shown, self.scope), beside(self.board, words)])
         self._load()
 
     @property

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from course.drops.figures import joined
 from course.drops.schedules import Published, Schedule, SchedulePlan, nearest, published, recorded
 from course.kit.board import Board, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
 from course.kit.panel import GREY, PALE, Panel
 from ssdlib.plots import BLUE, GREEN, ORANGE, PURPLE, RED
 
@@ -72,7 +72,8 @@ class DropPlanner(Explorer):
         self.board.observe(self._dragged, ("handles", "active"))
         self.upper = Panel(0.0, UPPER[0], WIDE, UPPER[1], y=SHOWN)
         self.lower = Panel(0.0, LOWER[0], WIDE, LOWER[1], y=self._range())
-        super().__init__([row(self.preset, self.steps, self.batch), row(*self.drops), self.board, self.card])
+        words = ipywidgets.VBox([*self.drops, self.card])
+        super().__init__([row(self.preset, self.steps, self.batch), beside(self.board, words)])
         self.shares = [1.0, 1.0]
         self.preset.value = list(PRESETS)[2]
 

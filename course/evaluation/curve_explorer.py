@@ -11,7 +11,7 @@ from course.evaluation.figures import LINES
 from course.evaluation.judging import NOTHING, Judged, Rule, Subject, judge, recorded, standing
 from course.kit import pictures
 from course.kit.board import Board, as_url, layer, steps_taken
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
 from course.kit.panel import Panel
 from ssdlib.evaluate import ONE_BASED
 from ssdlib.plots import BLACK, BLUE, ORANGE, SKY
@@ -86,7 +86,7 @@ class CurveExplorer(Explorer):
         self.board.observe(self._pressed, "pressed")
         self.board.observe(self._stepped, "arrows")
         self.board.observe(self._next, "steps")
-        super().__init__([row(self.name, self.rule, self.place), self.board, self.text])
+        super().__init__([row(self.name, self.rule, self.place), beside(self.board, self.text)])
         self._load()
         self._go(BEGIN)
 

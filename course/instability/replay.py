@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from course.instability.starts import ARMS, BACKGROUND_ONLY, FOLDER, NO_OPINION, WINDOW, Start, arm
 from course.kit import pictures
 from course.kit.board import Board, as_url, layer, steps_taken
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
+from course.kit.motion import Motion
 from course.kit.panel import Panel
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED
 from ssdlib.records import CLASSES
@@ -31,6 +32,7 @@ PANELS = {
 }  # top, bottom, values
 WATCHED = 30  # of the mini VOC's test scenes: the picture whose detections were written down
 GREY = "#707070"
+SPEEDS = {"slow": 3.0, "normal": 10.0, "fast": 30.0}  # steps of the start a second
 
 
 def what_next(start: Start, step: int, ahead: int = AHEAD) -> str | None:
@@ -74,10 +76,11 @@ class Replay(Explorer):
         self.which = ipywidgets.IntSlider(0, min=0, max=0, description="start")
         self.step = ipywidgets.IntSlider(0, min=0, max=1, description="step")
         self.future = ipywidgets.Checkbox(False, description="show the future", indent=False)
+        self.play = Motion("Play the start", self._forward, SPEEDS)
         self.guess = ipywidgets.RadioButtons(
             options=[FALLS, STAYS, RISES, BREAKS], value=None, layout=ipywidgets.Layout(width="auto")
         )
-        self.text, self.said = html_text(width="330px"), html_text(width="330px")
+        self.text, self.said = html_text(), html_text()
         self.arm.observe(self._load, "value")
         self.which.observe(self._begin, "value")
         for widget in (self.step, self.future):
@@ -85,9 +88,11 @@ class Replay(Explorer):
         self.guess.observe(self._guessed, "value")
         self.board.observe(self._pressed, "pressed")
         self.board.observe(self._stepped, "arrows")
+        self.board.observe(self.play.toggle, "steps")  # the key n
         heading = html_text(f"<b>The confidence loss in the next {AHEAD} steps</b>")
-        below = row(self.text, ipywidgets.VBox([heading, self.guess, self.said]))
-        super().__init__([row(self.arm, self.which, self.step, self.future), self.board, below])
+        words = ipywidgets.VBox([self.text, heading, self.guess, self.said])
+        controls = row(self.arm, self.which, self.step, self.future, self.play)
+        super().__init__([controls, beside(self.board, words)])
         self._load()
 
     @property
@@ -111,6 +116,10 @@ class Replay(Explorer):
     def _stepped(self, change: dict) -> None:
         right, down = steps_taken(change)
         self._go(self.step.value + right - 10 * down)
+
+    def _forward(self) -> bool:
+        self._go(self.step.value + 1 if self.step.value < self.step.max else 0)
+        return self.step.value < self.step.max
 
     def _go(self, step: int) -> None:
         self.step.value = min(max(step, 0), self.step.max)

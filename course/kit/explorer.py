@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from course.kit import stills
 from course.kit.board import Board
 from course.kit.keys import Keys
+from course.kit.motion import Motion
 
 
 class Explorer(ipywidgets.VBox):
@@ -96,10 +97,31 @@ def once(method: Callable) -> Callable:
 
 
 def row(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:
-    """Widgets side by side, wrapping where the page is narrow."""
-    return ipywidgets.HBox(widgets, layout=ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start"))
+    """Controls in one line. They shrink before they wrap: five fit on a page of 1000 px."""
+    for widget in widgets:
+        if isinstance(widget, ipywidgets.ToggleButtons | ipywidgets.HTML | ipywidgets.Box | Board):
+            continue
+        layout = widget.layout
+        if isinstance(widget, ipywidgets.Checkbox | ipywidgets.Button | ipywidgets.ToggleButton | Motion):
+            layout.width, layout.flex = "auto", "0 0 auto"
+        else:
+            slider = hasattr(widget, "max") or isinstance(widget, ipywidgets.SelectionSlider)
+            widget.style.description_width = "initial"
+            layout.width, layout.min_width, layout.max_width = "auto", "0", layout.width or "320px"
+            layout.flex = "1 1 165px" if slider else "1 1 150px"
+    line = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+    return ipywidgets.HBox(widgets, layout=line)
+
+
+def beside(*parts: ipywidgets.Widget) -> ipywidgets.HBox:
+    """Boards, and what changes with them, side by side: the boards get narrower before the words go below them."""
+    for part in parts:
+        part.layout.min_width = "0"
+        part.layout.flex = "3 1 420px" if isinstance(part, Board) else "1 1 270px"
+    line = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
+    return ipywidgets.HBox(parts, layout=line)
 
 
 def html_text(html: str = "", width: str = "auto") -> ipywidgets.HTML:
     """Text beside a picture."""
-    return ipywidgets.HTML(html, layout=ipywidgets.Layout(width=width, margin="0 0 0 12px"))
+    return ipywidgets.HTML(html, layout=ipywidgets.Layout(width=width, margin="0 0 0 8px"))

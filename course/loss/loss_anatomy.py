@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from course.kit import pictures
 from course.kit.board import Board, as_url, layer, steps_taken
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
 from course.kit.pictures import Scene
 from course.matching.matcher import show_whole
 from ssdlib import coding, matching
@@ -129,15 +129,15 @@ class LossAnatomy(Explorer):
         self.mining = ipywidgets.Dropdown(options=["image", "batch"], description="mining per")
         self.ratio = ipywidgets.FloatSlider(NEGATIVE_RATIO, min=0, max=10, step=1, description="ratio")
         self.term = ipywidgets.IntSlider(0, min=0, max=0, description="term")
-        self.card, self.table = html_text(width="280px"), html_text(width="540px")
+        self.card, self.table = html_text(), html_text()
         for widget in (self.network, self.mining, self.ratio):
             widget.observe(self._compute, "value")
         self.picture.observe(self._load, "value")
         self.term.observe(self._show, "value")
         self.board.observe(self._pressed, "pressed")
         self.board.observe(self._stepped, "arrows")
-        controls = [row(self.picture, self.network, self.mining), row(self.ratio, self.term)]
-        super().__init__([*controls, self.board, row(self.card, self.table)])
+        controls = row(self.picture, self.network, self.mining, self.ratio, self.term)
+        super().__init__([controls, beside(self.board, ipywidgets.VBox([self.card, self.table]))])
         self._load()
 
     def _load(self, change: object = None) -> None:

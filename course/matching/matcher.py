@@ -13,7 +13,7 @@ from course.anchors.coverage import BANDS, BIN
 from course.anchors.places import describe
 from course.boxes.voc_facts import shapes
 from course.kit.board import KEYS, Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
 from course.kit.pictures import Scene
 from ssdlib import matching
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
@@ -165,12 +165,12 @@ class Matcher(Explorer):
         self.preset.value = preset or self.preset.options[0]
         self.threshold = ipywidgets.FloatSlider(0.5, min=0.3, max=0.8, step=0.05, description="threshold")
         self.rule = ipywidgets.Dropdown(options=[GREEDY, OVERWRITE], description="step one")
-        self.table = html_text(width="340px")
+        self.table = html_text()
         self.preset.observe(self._load, "value")
         for widget in (self.threshold, self.rule):
             widget.observe(self._update, "value")
         self.board.observe(self._update, ["boxes", "active"])
-        super().__init__([row(self.preset, self.rule, self.threshold), row(self.board, self.table)])
+        super().__init__([row(self.preset, self.rule, self.threshold), beside(self.board, self.table)])
         self._load()
 
     def _load(self, change: object = None) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from course.anchors.places import anchors_of
 from course.kit import pictures
 from course.kit.board import Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
 from course.kit.pictures import Scene
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
 from ssdlib.model import BODY, POOL_BEFORE, STEM
@@ -143,11 +143,11 @@ class FieldPointer(Explorer):
         )
         self.map = ipywidgets.Dropdown(options=MAPS, value=level, description="map")
         self.heated = ipywidgets.Checkbox(description="which pixels matter", indent=False)
-        self.table = html_text(width="300px")
+        self.table = html_text()
         self.map.observe(self._load, "value")
         self.heated.observe(self._update, "value")
         self.board.observe(self._point, "pointer")
-        super().__init__([row(self.map, self.heated), row(self.board, self.table)])
+        super().__init__([row(self.map, self.heated), beside(self.board, self.table)])
         self.cell = None
         self._load()
 

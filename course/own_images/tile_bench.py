@@ -9,7 +9,7 @@ from torch import Tensor
 
 from course.anchors.places import place_of
 from course.kit.board import Board, layer
-from course.kit.explorer import Explorer, html_text, once, row
+from course.kit.explorer import Explorer, beside, html_text, once, row
 from course.own_images import example_datasets
 from ssdlib import box_ops
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
@@ -88,12 +88,11 @@ class TileBench(Explorer):
             options=list(PHOTOGRAPHS), value=photograph, description="photo"
         )
         self.cut = ipywidgets.SelectionSlider(options=CUTS, value=cut, description="tiles a side")
-        self.table = html_text(width="340px")
+        self.table = html_text()
         self.photograph.observe(self._load, "value")
         self.cut.observe(self._update, "value")
         self.board.observe(self._update, "boxes")
-        beside = ipywidgets.VBox([self.cut, self.table])
-        super().__init__([row(self.photograph), row(self.board, beside)])
+        super().__init__([row(self.photograph, self.cut), beside(self.board, self.table)])
         self._load()
 
     @property

@@ -16,7 +16,7 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 from course.kit.board import Board, steps_taken
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
 from course.training import report, run_curves, run_pictures
 from course.training.log_follower import Follower
 from course.training.run_status import FINISHED, WAITING, View, view
@@ -73,7 +73,7 @@ class Dashboard(Explorer):
         self.follow.observe(self._followed, "value")
         self.detect.on_click(self._detect_now)
         bar = row(self.shown, self.follow, self.detect)
-        super().__init__([bar, self.board, self.text, self.pictures, self.table])
+        super().__init__([bar, beside(self.board, self.text), self.pictures, self.table])
         self.look()
         self.follow.value = self.view.phase != FINISHED
 

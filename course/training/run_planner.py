@@ -12,7 +12,7 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 from course.kit.board import Board
-from course.kit.explorer import Explorer, html_text, once, row
+from course.kit.explorer import Explorer, beside, html_text, once, row
 from course.training import run_plan
 from course.training.plan_drawing import BOTTOM, HANDLE, TOP, VIEW, WIDE, place, scene
 from course.training.run_plan import RunPlan, many
@@ -71,7 +71,7 @@ class Planner(Explorer):
             field: ipywidgets.SelectionSlider(options=TIMES, description=f"{name} every", style=style)
             for field, name in EVERY.items()
         }
-        self.back = ipywidgets.Button(description="as in the recipe")
+        self.back = ipywidgets.Button(description="reset")
         self.card = html_text()
         self.recipe.observe(self._load, "value")
         self.back.on_click(self._load)
@@ -79,9 +79,9 @@ class Planner(Explorer):
         for widget in (self.machine, self.batch, self.scaled, self.processes, *self.every.values()):
             widget.observe(self._show, "value")
         self.board.observe(self._dragged, ("handles", "active"))
-        first = row(self.recipe, self.machine, self.speed)
-        more = row(self.batch, self.scaled, self.processes, self.back), row(*self.every.values())
-        super().__init__([first, *more, self.board, self.card])
+        controls = row(self.recipe, self.machine, self.speed, self.batch, self.processes, self.back)
+        words = ipywidgets.VBox([self.scaled, *self.every.values(), self.card])
+        super().__init__([controls, beside(self.board, words)])
         self._load()
 
     # ---- what moves

@@ -1,0 +1,129 @@
+"""Every explorer on a laptop: JupyterLab as `make lab` starts it, the board and what changes with it seen together."""
+
+import os
+
+import nbformat
+import pytest
+
+import browsing
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+CELLS = {
+    "Overlaps": """
+from course.boxes import overlap
+from course.kit import pictures
+from ssdlib.data import voc
+example = overlap.worth_reading(pictures.test_set())[0]
+explorer = overlap.Overlaps(voc.read_photograph(example.path))""",
+    "AnchorBrowser": """
+from course.anchors import anchor_browser
+explorer = anchor_browser.AnchorBrowser(pictures.scene(pictures.pick(objects=2)).pixels)""",
+    "Matcher": """
+from course.matching import matcher
+scene = pictures.scene(pictures.pick(objects=3))
+explorer = matcher.Matcher(scene.pixels, scene.boxes)""",
+    "LossAnatomy": """
+from course.loss import loss_anatomy
+explorer = loss_anatomy.LossAnatomy(loss_anatomy.some_scenes())""",
+    "FieldPointer": """
+from course.network import figures, receptive_field
+explorer = receptive_field.FieldPointer(figures.scenes(32)[25], level=1)""",
+    "Player": """
+from course.augmentation import augmentation_player, single_draws
+example = single_draws.mixed()
+explorer = augmentation_player.Player(example, voc.read_photograph(example.path), seed=29)""",
+    "Replay": """
+from course.instability import replay
+explorer = replay.Replay()""",
+    "DropPlanner": """
+from course.drops import drop_planner
+explorer = drop_planner.DropPlanner()""",
+    "Dashboard": """
+from course.kit import places
+from course.training import dashboard
+explorer = dashboard.Dashboard(places.recording("mini"))""",
+    "Planner": """
+from course.training import run_planner
+from ssdlib.training.estimate import Pace
+from ssdlib.training.runs import RECIPES
+pace = Pace(making=0.2, update=0.9, validated=0.01, detected=0.02, ahead=True)
+explorer = run_planner.Planner(RECIPES["paper"], pace, test_images=4952, train_images=16551)""",
+    "NmsBench": """
+from course.detection import nms_bench
+explorer = nms_bench.NmsBench()""",
+    "CurveExplorer": """
+from course.evaluation import curve_explorer
+explorer = curve_explorer.CurveExplorer()""",
+    "TileBench": """
+from course.own_images import tile_bench
+explorer = tile_bench.TileBench()""",
+}
+ROOM = """
+() => {
+    const page = document.querySelector('.jp-NotebookPanel-notebook .jp-WindowedPanel-outer, .jp-NotebookPanel-notebook');
+    return page.getBoundingClientRect().height;
+}"""
+# Of each explorer: its height, and what sticks out of it or is cut off at its right
+SIZES = """
+() => [...document.querySelectorAll('.course-live')].filter(e => !e.parentElement.closest('.course-live')).map(root => {
+    const frame = root.getBoundingClientRect();
+    const inside = root.querySelectorAll('.course-board canvas, .course-board-status, .course-board-keys, .widget-html');
+    const seen = [...inside].map(e => e.getBoundingClientRect()).filter(r => r.height);
+    const changing = Math.max(...seen.map(r => r.bottom)) - frame.top;
+    const wide = Math.max(...seen.map(r => r.right)) - frame.right;
+    const first = root.querySelector('.widget-hbox');
+    const line = Math.max(...[...first.children].map(e => e.getBoundingClientRect().height));
+    return {height: frame.height, changing, wide, lines: first.getBoundingClientRect().height / line};
+})"""
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """A page with every explorer in JupyterLab as `make lab` starts it, all cells run."""
+    home = tmp_path_factory.mktemp("fits")
+    cells = [nbformat.v4.new_markdown_cell("# All explorers")]
+    cells += [nbformat.v4.new_code_cell(f"{code.strip()}\nexplorer") for code in CELLS.values()]
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(metadata=python, cells=cells), home / "page.ipynb")
+    with browsing.chromium_page() as page, browsing.served(home, as_made=True) as address:
+        page.set_viewport_size({"width": 1280, "height": 720})
+        reader = browsing.Reader(address, page, pages=".")
+        reader.open("page", afresh=False)
+        reader.run_cells("", timeout=240)
+        page.wait_for_function(f"() => document.querySelectorAll('.course-board canvas').length > {len(CELLS)}")
+        assert reader.errors() == 0
+        yield reader
+
+
+def measured(reader, width: int, height: int) -> dict[str, dict]:
+    """Of each explorer what `SIZES` says; pictures of them for whoever wants to see them: COURSE_SCREENSHOTS."""
+    reader.page.set_viewport_size({"width": width, "height": height})
+    reader.page.wait_for_timeout(1500)
+    sizes = dict(zip(CELLS, reader.page.evaluate(SIZES), strict=True))
+    if folder := os.environ.get("COURSE_SCREENSHOTS"):
+        for nth, name in enumerate(CELLS):
+            root = reader.page.locator(".jp-OutputArea-output > .course-live").nth(nth)
+            root.evaluate("e => e.scrollIntoView({block: 'start'})")
+            reader.page.wait_for_timeout(200)
+            reader.page.screenshot(path=f"{folder}/{name}_{width}.png")
+    return sizes
+
+
+def test_the_side_bar_is_closed_no_news_pops_up_and_only_pages_are_listed(reader):
+    assert reader.page.locator("#jp-left-stack").is_hidden()
+    assert reader.page.get_by_text("Would you like to get notified").count() == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (1366, 768)])
+def test_a_board_and_all_that_changes_with_it_are_seen_at_once_on_a_laptop(reader, width, height):
+    sizes, room = measured(reader, width, height), reader.page.evaluate(ROOM)
+    assert room > 500
+    late = {name: round(size["changing"]) for name, size in sizes.items() if size["changing"] > room}
+    assert late == {"Dashboard": late.get("Dashboard", 0)} or late == {}, (late, room)
+    assert {name: size["wide"] for name, size in sizes.items() if size["wide"] > 1} == {}
+
+
+def test_controls_take_one_line_at_1000_px(reader):
+    sizes = measured(reader, 1000, 720)
+    assert {name: round(size["lines"], 1) for name, size in sizes.items() if size["lines"] > 1.6} == {}
