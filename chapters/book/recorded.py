@@ -44,6 +44,7 @@ class Recording:
     loose: tuple[str, ...] = ()  # keys that need not stay as they are while something else is moved
     near: str = ""
     walk: str = ""
+    hint: str = ""  # what the keys do there
 
 
 def start_of(name: str, explorer: Explorer) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def start_of(name: str, explorer: Explorer) -> dict[str, Any]:
         frames.append(_frame(_state(explorer, how), how, first, layers, pictures))
     controls = {name: c for name, c in first["controls"].items() if name in kept}
     for name_, control in controls.items():
-        if control["kind"] != "Button":
+        if control["kind"] not in ("Button", "Motion"):
             _limit(control, [frame["keys"][name_] for frame in frames])
     words = first["texts"].keys() - set(how.without)
     return {
@@ -97,6 +98,7 @@ class Table:
 def _state(explorer: Explorer, how: Recording) -> dict[str, Any]:
     """What is seen now; what can't be moved here is drawn, and pictures are stored small."""
     found = live.shown(explorer)
+    found["board"]["hint"] = how.hint
     for traits in (found["board"], *found["others"].values()):
         if traits["boxes"]:
             names = [
@@ -213,20 +215,38 @@ RECORDINGS = {
         lambda: loss_anatomy.LossAnatomy(loss_anatomy.some_scenes()),
         _anatomy,
         ("picture", "network", "ratio"),
+        hint="Choose by the menus and the slider.",
     ),
     "FieldPointer": Recording(
         lambda: receptive_field.FieldPointer(network_figures.scenes(32)[25], level=1),
         _fields,
         ("map", "heated", "pointer"),
         near="pointer",
+        hint="Keys: arrows go to the next recorded cell. So does the mouse.",
     ),
-    "Player": Recording(_player, _draws, ("seed",), buttons=("next",), walk="seed"),
-    "Replay": Recording(replay.Replay, _starts, ("arm", "step"), without=("said",), walk="step"),
+    "Player": Recording(
+        _player,
+        _draws,
+        ("seed",),
+        buttons=("next",),
+        walk="seed",
+        hint="Keys: n or Shift+n, or arrows: another draw.",
+    ),
+    "Replay": Recording(
+        replay.Replay,
+        _starts,
+        ("arm", "step"),
+        buttons=("play",),
+        without=("said",),
+        walk="step",
+        hint="Keys: n or Shift+n, or arrows: another step.",
+    ),
     "DropPlanner": Recording(
         drop_planner.DropPlanner,
         _drops,
         ("preset", "active", "handles"),
         loose=("preset",),
         near="handles",
+        hint="Keys: arrows move a drop, n takes the other one. A press takes the nearest.",
     ),
 }

@@ -7,6 +7,7 @@ from course.detection.stages import HANDS, STAYS, captions, rank, recorded
 from course.kit import pictures
 from course.kit.board import Board, as_url, layer
 from course.kit.explorer import Explorer, beside, html_text, once, row
+from course.kit.motion import Motion
 from ssdlib import box_ops, coding
 from ssdlib.data import voc
 from ssdlib.detect import KEEP, NMS_IOU, SCORE, TOP_K
@@ -19,6 +20,12 @@ SCENES = (21, 31, 18, 7, 4)  # of the test set
 SCORES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 TOP_KS, KEEPS = (1, 2, 5, 10, 20, 50, 100, 200, 400), (1, 2, 5, 10, 20, 50, 100, 200)
 VIEW = (-40.0, -40.0, 340.0, 340.0)  # the canvas and what boxes reach of its surroundings
+IN_A_SCENE = (
+    "Keys: n or Shift+n: the next candidate or the one before, arrows move the cross; a click takes a box."
+)
+BY_HAND = (
+    "Keys: arrows move a box, Shift+arrows resize it, Alt+arrows by one pixel, n or Shift+n: another box."
+)
 LEGEND = (
     "blue: stays (thick and named: the six best)",
     "thin dashed red: suppressed",
@@ -49,11 +56,13 @@ class NmsBench(Explorer):
         self.top_k = ipywidgets.SelectionSlider(options=TOP_KS, value=TOP_K, description="top-k")
         self.keep = ipywidgets.SelectionSlider(options=KEEPS, value=KEEP, description="keep")
         self.place = ipywidgets.IntSlider(0, min=0, max=1, description="candidate")
+        self.upto = ipywidgets.Checkbox(True, description="only up to the candidate", indent=False)
+        self.play = Motion("Go through the candidates", self._forward)
         self.table = html_text()
         numbers = (self.score, self.top_k, self.nms_iou, self.keep)
         for slider in (*numbers, self.place):
             slider.layout.width = "320px"
-        for widget in (self.shown, self.scope, *numbers):
+        for widget in (self.shown, self.scope, self.upto, *numbers):
             widget.observe(self._update, "value")
         self.place.observe(self._take, "value")
         self.case.observe(self._load, "value")
@@ -61,8 +70,8 @@ class NmsBench(Explorer):
         self.board.observe(self._hold, "active")
         self.board.observe(self._click, "pointer")
         self.board.observe(self._update, "boxes")
-        words = ipywidgets.VBox([*numbers, self.place, self.table])
-        super().__init__([row(self.case, self.shown, self.scope), beside(self.board, words)])
+        words = ipywidgets.VBox([*numbers, self.place, self.upto, self.table])
+        super().__init__([row(self.case, self.shown, self.scope, self.play), beside(self.board, words)])
         self._load()
 
     @property
@@ -74,6 +83,7 @@ class NmsBench(Explorer):
         with self.setting():
             board, case = self.board, self.case.value
             board.pointer_mode, board.active = "none" if self.by_hand else "click", 0
+            board.hint = BY_HAND if self.by_hand else IN_A_SCENE
             if self.by_hand:
                 board.picture, board.boxes = "", [list(corners) for _, _, corners in HANDS[case]]
                 present = {LABELS[name] for name, _, _ in HANDS[case]}
@@ -119,9 +129,10 @@ class NmsBench(Explorer):
     def _layers(self) -> list[dict]:
         found, left = self.ranking, torch.zeros(len(self.ranking.scores), dtype=torch.bool)
         left[found.kept] = True
-        gone = self.visible[found.suppressor[self.visible] != STAYS]
-        kept = self.visible[left[self.visible]]
-        late = self.visible[(found.suppressor[self.visible] == STAYS) & ~left[self.visible]]
+        decided = self.visible if self.by_hand else self.decided
+        gone = decided[found.suppressor[decided] != STAYS]
+        kept = decided[left[decided]]
+        late = decided[(found.suppressor[decided] == STAYS) & ~left[decided]]
         if self.by_hand:
             return [layer(found.boxes[kept], BLUE, line=0, fill=0.15)]
         six = kept[:6].flip(0)  # the best one is drawn last, on top
@@ -146,6 +157,19 @@ class NmsBench(Explorer):
                 layer(found.boxes[at : at + 1], BLACK, line=2.5, dash=() if by == STAYS else (7, 4))
             )
         return layers
+
+    @property
+    def decided(self) -> torch.Tensor:
+        """Places in the ranking that are drawn: all of those to be seen, or those up to the candidate, since what
+        comes later decides nothing about them."""
+        return self.visible[: self.place.value + 1] if self.upto.value else self.visible
+
+    def _forward(self) -> bool:
+        last = len(self.visible) - 1
+        if last < 1:
+            return False
+        self.place.value = self.place.value + 1 if self.place.value < last else 0
+        return self.place.value < last
 
     def _name_boxes(self) -> None:
         """By hand every box says what becomes of it."""
@@ -239,7 +263,15 @@ class NmsBench(Explorer):
             "",
             *self.sentence().split(": "),
         ]
-        return lines if self.by_hand else [*lines, "", *LEGEND]
+        if self.by_hand:
+            return lines
+        later = len(self.visible) - len(self.decided)
+        return [
+            *lines,
+            f"{later:,} candidates still to come" if later else "no candidate left to come",
+            "",
+            *LEGEND,
+        ]
 
     def state(self) -> str:
         case = self.case.value if self.by_hand else f"scene {self.case.value}"

@@ -158,11 +158,12 @@ def test_matching_gives_the_same_anchors_to_the_same_objects_as_in_python(page):
         return boxes
 
     def choose(chance: random.Random) -> Step:
-        name = chance.choice(("preset", "threshold", "rule", "active", *["boxes"] * 4))
+        name = chance.choice(("preset", "threshold", "rule", "active", *["play"] * 3, *["boxes"] * 4))
         value = {
             "boxes": lambda: on_anchors(chance, some_boxes(chance, chance.choice((0, 1, 1, 2, 2, 3, 5)))),
             "threshold": lambda: round(0.05 * chance.randrange(6, 17), 2),
             "active": lambda: chance.randrange(2),
+            "play": lambda: explorer.play.value + chance.choice((1, 1, 2)),
         }
         return name, value.get(name, lambda: option(chance, vars(explorer)[name]))()
 
@@ -174,7 +175,7 @@ def test_suppression_leaves_the_same_boxes_for_the_same_reasons_as_in_python(pag
 
     def choose(chance: random.Random) -> Step:
         hand = stages.HANDS.get(explorer.case.value)
-        menus = ("case", "shown", "scope", "score", "top_k", "keep")
+        menus = ("case", "shown", "scope", "score", "top_k", "keep", "upto", "play")
         name = chance.choice(
             (*menus, "nms_iou", *(["boxes", "active"] * 3 if hand else ["steps", "pointer"] * 2), "place")
         )
@@ -185,6 +186,8 @@ def test_suppression_leaves_the_same_boxes_for_the_same_reasons_as_in_python(pag
             "steps": lambda: explorer.board.steps + chance.choice((-2, -1, 1, 3)),
             "place": lambda: chance.randint(0, explorer.place.max),
             "nms_iou": lambda: round(0.05 * chance.randrange(21), 2),
+            "upto": lambda: chance.random() < 0.5,
+            "play": lambda: explorer.play.value + chance.choice((1, 1, 3)),
         }
         return name, value.get(name, lambda: option(chance, vars(explorer)[name]))()
 

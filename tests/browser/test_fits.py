@@ -91,7 +91,9 @@ def reader(tmp_path_factory):
         reader = browsing.Reader(address, page, pages=".")
         reader.open("page", afresh=False)
         reader.run_cells("", timeout=240)
-        page.wait_for_function(f"() => document.querySelectorAll('.course-board canvas').length > {len(CELLS)}")
+        page.wait_for_function(
+            f"() => document.querySelectorAll('.course-board canvas').length > {len(CELLS)}"
+        )
         assert reader.errors() == 0
         yield reader
 
