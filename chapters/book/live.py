@@ -7,7 +7,7 @@ starts from what the Python explorer shows (`start_of`), so labels, options and 
 import base64
 import io
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from course.kit import pictures
 from course.kit.board import Board, as_url
 from course.kit.explorer import Explorer
 from course.kit.motion import Motion
+from course.kit.panel import PALE
 from course.matching import matcher
 from ssdlib import coding, matching, plots
 from ssdlib.anchors import SSD300_ANCHORS
@@ -185,6 +186,12 @@ def anchor_facts(explorer: anchor_browser.AnchorBrowser) -> dict[str, Any]:
         also=dict(nothing=anchor_browser.NOTHING, centres=anchor_browser.CENTRES, sizes=anchor_browser.SIZES),
         ratios=anchor_browser.RATIOS,
         styles=anchor_browser.STYLES,
+        chart=dict(
+            heat=astuple(anchor_browser.HEAT)[:4],
+            bars=astuple(anchor_browser.BARS)[:4],
+            line=anchor_browser.LINE,
+            pale=PALE,
+        ),
         voc=dict(
             table=voc_shapes().flatten().int().tolist(),
             bins=coverage.BINS,

@@ -15,14 +15,17 @@ from course.drops.figures import joined
 from course.drops.schedules import Published, Schedule, SchedulePlan, nearest, published, recorded
 from course.kit.board import Board, layer
 from course.kit.explorer import Explorer, beside, html_text, row
+from course.kit.motion import Motion
 from course.kit.panel import GREY, PALE, Panel
-from ssdlib.plots import BLUE, GREEN, ORANGE, PURPLE, RED
+from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
 
 VIEW = (-52.0, -26.0, 690.0, 470.0)  # the two diagrams and their numbers
 WIDE, UPPER, LOWER = 640.0, (0.0, 196.0), (250.0, 446.0)  # both diagrams are WIDE px; their top and bottom
 HANDLE = 223.0  # the height of the two handles, between the diagrams
 KEY = WIDE / 200  # an arrow key: half a percent of the run
 NEAR = 0.5  # px; shares are rounded, and a handle is where the hand put it
+PLAYED = 0.02  # of the run, a step of playing
+SPEEDS = {"slow": 4.0, "normal": 10.0, "fast": 25.0}  # of such steps a second
 SHOWN = (3.6, 6.6)  # losses of the published run that the upper diagram shows
 
 # first drop, second drop, length in steps; images a step
@@ -63,6 +66,8 @@ class DropPlanner(Explorer):
         self.batch = ipywidgets.Dropdown(options=[8, 16, 31, 32, 64], value=31, description="batch")
         self.preset = ipywidgets.Dropdown(options=list(PRESETS), description="plan", value=None)
         self.preset.layout.width = "400px"
+        self.now: float | None = None  # share of the run that is played so far; None: all of it is shown
+        self.play = Motion("Play the run", self._forward, SPEEDS)
         self.card = html_text()
         for i, slider in enumerate(self.drops):
             slider.observe(lambda change, i=i: self._slid(i, change["new"] / 100), "value")
@@ -73,7 +78,7 @@ class DropPlanner(Explorer):
         self.upper = Panel(0.0, UPPER[0], WIDE, UPPER[1], y=SHOWN)
         self.lower = Panel(0.0, LOWER[0], WIDE, LOWER[1], y=self._range())
         words = ipywidgets.VBox([*self.drops, self.card])
-        super().__init__([row(self.preset, self.steps, self.batch), beside(self.board, words)])
+        super().__init__([row(self.preset, self.steps, self.batch, self.play), beside(self.board, words)])
         self.shares = [1.0, 1.0]
         self.preset.value = list(PRESETS)[2]
 
@@ -108,6 +113,13 @@ class DropPlanner(Explorer):
         if moved or change["name"] == "active":
             self._show()
 
+    def _forward(self) -> bool:
+        """A fiftieth of the run further; at its end all is shown, as before it began."""
+        now = 0.0 if self.now is None else self.now + PLAYED
+        self.now = now if now < 1 - 1e-6 else None
+        self._draw()
+        return self.now is not None
+
     # ---- what is known
 
     @property
@@ -117,6 +129,7 @@ class DropPlanner(Explorer):
     def summary(self) -> list[str]:
         plan, (best, away) = self.plan, nearest(self.found, self.shares)
         places = [f"drop {i + 1} {self._place(share)}" for i, share in enumerate(self.shares)]
+        first = f"{', '.join(places)}; drop {self.board.active + 1} is in your hand"
         rates = "; ".join(
             f"{rate}: {steps / 1000:.1f}k steps, {plan.epochs(steps):.0f} epochs"
             for rate, steps in zip(("high rate", "a tenth", "a hundredth"), plan.lengths, strict=True)
@@ -124,11 +137,21 @@ class DropPlanner(Explorer):
         )
         whole = f"{plan.images / 1e6:.2f} million images, {plan.epochs(plan.steps):.0f} epochs"
         return [
-            f"{', '.join(places)}; drop {self.board.active + 1} is in your hand",
+            first if self.now is None else self._there(best),
             f"{rates}. In all {whole}",
             f"published run there: {self._published(self.shares[self.board.active])}",
             f"recorded: {self._nearest(best, away)}",
         ]
+
+    def _there(self, best: Schedule) -> str:
+        """Where the play has come, by the plan and by the recorded run."""
+        rate = ("the high rate", "a tenth of it", "a hundredth")[
+            sum(share <= self.now for share in self.shares)
+        ]
+        steps, losses = joined(self.found["never"], best)
+        seen = [loss for step, loss in zip(steps, losses, strict=True) if step / best.steps <= self.now]
+        said = f"recorded: validation {seen[-1]:.2f}" if seen else "recorded: not validated yet"
+        return f"{self.now:.0%} of the run, step {self.now * self.plan.steps / 1000:.1f}k: {rate}; {said}"
 
     def _place(self, share: float) -> str:
         return "never" if share >= 1 else f"at {share * self.plan.steps / 1000:.1f}k ({share:.1%})"
@@ -166,11 +189,11 @@ class DropPlanner(Explorer):
         ]
         return math.floor(5 * min(seen)) / 5 - 0.2, math.ceil(5 * max(seen)) / 5
 
-    @staticmethod
-    def _line(panel: Panel, shares: Sequence[float], values: Sequence[float]) -> list[float]:
-        """x, y, x, y ... of a curve in px of the board, what lies above its diagram left out."""
-        low, high = panel.y
-        inside = [(s, v) for s, v in zip(shares, values, strict=True) if low <= v <= high and s <= 1]
+    def _line(self, panel: Panel, shares: Sequence[float], values: Sequence[float]) -> list[float]:
+        """x, y, x, y ... of a curve in px of the board, as far as it is played; what lies above its diagram is left
+        out."""
+        (low, high), until = panel.y, 1 if self.now is None else self.now
+        inside = [(s, v) for s, v in zip(shares, values, strict=True) if low <= v <= high and s <= until]
         return panel.curve(*zip(*inside, strict=True)) if inside else []
 
     def _recorded(self, one: Schedule) -> list[float]:
@@ -194,6 +217,11 @@ class DropPlanner(Explorer):
         ]
 
     def _show(self, change: object = None) -> None:
+        """What the reader moved ends the play."""
+        self.now = None
+        self._draw()
+
+    def _draw(self) -> None:
         curve, (best, _) = self.curve, nearest(self.found, self.shares)
         ends = [min(step / curve.length, 1) for step in curve.steps]
         others = [self._recorded(one) for one in self.found.values() if one.name not in (best.name, "cosine")]
@@ -208,6 +236,7 @@ class DropPlanner(Explorer):
             layer(curves=others, color=GREY, line=1, alpha=0.8),
             layer(curves=[self._recorded(best)], color=GREEN, line=4),
             *drops,
+            *([] if self.now is None else [layer(color=BLACK, line=1.5, curves=[self._upto()])]),
             layer(color=BLUE, texts=[(392.0, 22.0, "published run: training")]),
             layer(color=ORANGE, texts=[(392.0, 42.0, "published run: validation (dashed)")]),
             layer(color=GREEN, texts=[(392.0, LOWER[0] + 22, f"recorded, validation: {best.label}")]),
@@ -219,7 +248,10 @@ class DropPlanner(Explorer):
             self.board.put([(WIDE * share, HANDLE) for share in self.shares], NEAR)
         for slider, share in zip(self.drops, self.shares, strict=True):
             slider.value = round(100 * share, 1)
-        self.card.value = f"<div style='line-height:1.7'>{'<br>'.join(lines[1:])}</div>"
+        self.card.value = f"<div style='line-height:1.5'>{'<br>'.join(lines[1:])}</div>"
+
+    def _upto(self) -> list[float]:
+        return [WIDE * self.now, UPPER[0], WIDE * self.now, LOWER[1]]
 
     def _pen(self, i: int) -> dict:
         color, dash = ((RED, ()), (PURPLE, (8, 4)))[i]
@@ -243,4 +275,7 @@ class DropPlanner(Explorer):
     def state(self) -> str:
         plan, (best, away) = self.plan, nearest(self.found, self.shares)
         places = ", ".join(f"{share:.1%}" for share in self.shares)
-        return f"drops {places} of {plan.steps}, batch {plan.batch}, shows {best.name} ({away:.1%} away)"
+        part = "" if self.now is None else f", played to {self.now:.0%}"
+        return (
+            f"drops {places} of {plan.steps}, batch {plan.batch}, shows {best.name} ({away:.1%} away){part}"
+        )

@@ -90,8 +90,8 @@ class Replay(Explorer):
         self.board.observe(self._stepped, "arrows")
         self.board.observe(self.play.toggle, "steps")  # the key n
         heading = html_text(f"<b>The confidence loss in the next {AHEAD} steps</b>")
-        words = ipywidgets.VBox([self.text, heading, self.guess, self.said])
-        controls = row(self.arm, self.which, self.step, self.future, self.play)
+        words = ipywidgets.VBox([self.future, self.text, heading, self.guess, self.said])
+        controls = row(self.arm, self.which, self.step, self.play)
         super().__init__([controls, beside(self.board, words)])
         self._load()
 

@@ -137,7 +137,9 @@ class LossAnatomy(Explorer):
         self.board.observe(self._pressed, "pressed")
         self.board.observe(self._stepped, "arrows")
         controls = row(self.picture, self.network, self.mining, self.ratio, self.term)
-        super().__init__([controls, beside(self.board, ipywidgets.VBox([self.card, self.table]))])
+        words = ipywidgets.VBox([self.card, self.table])
+        super().__init__([controls, beside(self.board, words)])
+        words.layout.flex = "2 1 400px"  # seven terms in a table
         self._load()
 
     def _load(self, change: object = None) -> None:
@@ -243,8 +245,8 @@ class LossAnatomy(Explorer):
 
     def _rows(self, at: int) -> str:
         """The terms around the one that is shown, as a table."""
-        first, cell = max(0, min(at - 3, len(self.terms) - 7)), "style='padding:0 8px;white-space:nowrap'"
-        heads = "term", "should be", "p", "-log p", "smooth L1 of x, y, w, h"
+        first, cell = max(0, min(at - 3, len(self.terms) - 7)), "style='padding:0 5px;white-space:nowrap'"
+        heads = "term", "should be", "p", "-log p", "smooth L1: x, y, w, h"
         rows = "".join(f"<th {cell}>{head}</th>" for head in heads)
         for i in range(first, first + 7):
             columns = "".join(f"<td {cell}>{text}</td>" for text in self._cells(i))

@@ -166,8 +166,8 @@ class Matcher(Explorer):
         preset: str | None = None,
         names: Sequence[str] = (),
     ):
-        """`picture` (300, 300, 3) uint8 lies behind the boxes; its `objects` (R, 4) px, whose classes are `names`, are
-        the first case."""
+        """`picture` (300, 300, 3) uint8 lies behind the boxes; its `objects` (R, 4) px, called `names`, are the first
+        case."""
         self.names = pictures.numbered(list(names))
         self.cases = (
             PRESETS if objects is None else {"the objects of the picture": objects.tolist()} | PRESETS
@@ -260,7 +260,8 @@ class Matcher(Explorer):
         lines = [f"step one, {rule}: {self.round} of {len(self.rounds)} rounds", "no anchor is assigned yet"]
         before: dict[int, int] = {}
         for number, (i, anchor) in enumerate(self.rounds[: self.round], 1):
-            said = f"round {number}: {self.name(i)}, IoU {float(self.result.table[i, anchor]):.2f}, {describe(anchor)}"
+            overlap = float(self.result.table[i, anchor])
+            said = f"round {number}: {self.name(i)}, IoU {overlap:.2f}, {describe(anchor)}"
             lines.append(said + (f"; taken from {self.name(before[anchor])}" if anchor in before else ""))
             before[anchor] = i
         return lines if len(lines) == 2 else [lines[0], *lines[2:]]

@@ -66,6 +66,8 @@ class Dashboard(Explorer):
         self.follow = ipywidgets.ToggleButton(False, description="follow again")
         self.detect = ipywidgets.Button(description="detect now")
         self.text, self.table, self.pictures = html_text(), html_text(), html_text()
+        for later in (self.pictures, self.table):  # they change with a checkpoint and stand below
+            later.add_class("course-later")
         self.board.observe(self._pressed, "pressed")
         self.board.observe(self._stepped, "arrows")
         self.board.observe(self._switched, "steps")

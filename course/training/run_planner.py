@@ -79,8 +79,8 @@ class Planner(Explorer):
         for widget in (self.machine, self.batch, self.scaled, self.processes, *self.every.values()):
             widget.observe(self._show, "value")
         self.board.observe(self._dragged, ("handles", "active"))
-        controls = row(self.recipe, self.machine, self.speed, self.batch, self.processes, self.back)
-        words = ipywidgets.VBox([self.scaled, *self.every.values(), self.card])
+        controls = row(self.recipe, self.machine, self.batch, self.processes, self.back)
+        words = ipywidgets.VBox([self.speed, self.scaled, *self.every.values(), self.card])
         super().__init__([controls, beside(self.board, words)])
         self._load()
 
@@ -225,7 +225,7 @@ class Planner(Explorer):
             self.board.put([(self._x(i), HANDLE) for i in range(len(self.places))])
         if self.machine.value == THIS:
             self.speed.value = self._measured_speed()
-        self.card.value = f"<div style='line-height:1.7'>{'<br>'.join(lines[1:])}</div>"
+        self.card.value = f"<div style='line-height:1.35'>{'<br>'.join(lines[1:])}</div>"
 
     def still(self) -> Figure:
         figure = Figure(figsize=(9, 7.3))
