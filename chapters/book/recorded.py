@@ -25,6 +25,7 @@ from course.kit.explorer import Explorer
 from course.loss import loss_anatomy
 from course.network import figures as network_figures
 from course.network import receptive_field
+from course.training import growth
 from ssdlib.anchors import SSD300_ANCHORS
 from ssdlib.data import voc
 
@@ -192,6 +193,11 @@ def _starts(explorer: replay.Replay) -> Iterator[list[Step]]:
             yield [("arm", name), ("step", step)]
 
 
+def _growth(explorer: growth.Growth) -> Iterator[list[Step]]:
+    for scene, step in itertools.product(range(len(explorer.scenes)), explorer.steps):
+        yield [("scene", scene), ("step", step)]
+
+
 def _drops(explorer: drop_planner.DropPlanner) -> Iterator[list[Step]]:
     every = 0.05
     for preset, active in itertools.product(drop_planner.PRESETS, (0, 1)):
@@ -238,6 +244,14 @@ RECORDINGS = {
         ("arm", "step"),
         buttons=("play",),
         without=("said",),
+        walk="step",
+        hint="Keys: n or Shift+n, or arrows: another step.",
+    ),
+    "Growth": Recording(
+        growth.Growth,
+        _growth,
+        ("scene", "step"),
+        buttons=("play",),
         walk="step",
         hint="Keys: n or Shift+n, or arrows: another step.",
     ),

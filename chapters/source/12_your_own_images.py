@@ -226,7 +226,7 @@ table(rows, head=("folder", "anchors", "pictures", "covered"), form=("", "", "",
 #
 # ## Move it
 #
-# The outline of a photograph, and in it an object: orange. Drag it with the mouse or with the arrow keys;
+# A photograph, and in it an object: orange. Drag it with the mouse or with the arrow keys;
 # <kbd>Shift</kbd> and an arrow resizes it. Dashed green is the nearest anchor, as large as it is on the photograph.
 # *Say before you look*:
 #

@@ -18,7 +18,7 @@ SPEEDS = {"slow": 2.0, "normal": 6.0, "fast": 12.0}  # frames a second
 class Film(Explorer):
     """Play a film with detections, or go through its frames."""
 
-    alt = "A frame of a film with the boxes, classes and scores that the detector found in it; beside it the same as text"
+    alt = "A frame of a film with the boxes, classes and scores that the detector found in it, and the same as text"
 
     def __init__(self, pictures: Sequence[Tensor], frames: Sequence[dict[str, Any]]):
         """`pictures` are (H, W, 3) uint8, with boxes drawn into them; `frames` what `show` says of each."""

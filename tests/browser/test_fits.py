@@ -39,6 +39,9 @@ explorer = replay.Replay()""",
     "DropPlanner": """
 from course.drops import drop_planner
 explorer = drop_planner.DropPlanner()""",
+    "Growth": """
+from course.training import growth
+explorer = growth.Growth()""",
     "Dashboard": """
 from course.kit import places
 from course.training import dashboard
