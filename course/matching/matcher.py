@@ -25,6 +25,7 @@ from ssdlib.plots import BLACK, BLUE, GREEN, PURPLE, RED, boxes_on, photograph_o
 
 GREEDY, OVERWRITE = "greedy bipartite (Caffe)", "argmax, the later object wins"
 SPEEDS = {"slow": 0.5, "normal": 1.0, "fast": 3.0}  # rounds a second
+FADED = 0.22  # opacity of what isn't chosen
 OBJECT_COLORS = (RED, PURPLE, BLACK)
 VIEW = (-60.0, -40.0, 450.0, 340.0)  # the picture and what anchors reach of its surroundings
 
@@ -290,26 +291,22 @@ class Matcher(Explorer):
         return f"objects {boxes}, positives {found}{part}"
 
 
-def draw_matching(scene: Scene, found: Matching) -> Figure:
-    """The objects of a scene in orange with their anchors, step one thick and blue, step two dashed and green."""
-    grid = default_boxes()
-    figure, ax = plt.subplots(figsize=(5.5, 5), layout="constrained")
+def draw_matching(scene: Scene, found: Matching, chosen: int = 0) -> Figure:
+    """The objects of a scene in orange with their anchors, step one thick and blue, step two dashed and green: those
+    of the `chosen` object in full, the others' faded, and all of them counted below."""
+    grid, counts = default_boxes(), []
+    figure, ax = plt.subplots(figsize=(5.5, 5.2), layout="constrained")
     photograph_on(ax, scene.pixels)
-    for i, name in enumerate(scene.names):
-        for anchor in grid[found.by_threshold(i)]:
-            _outline(ax, anchor, GREEN, linewidth=1, linestyle="--")
+    for i, name in enumerate(pictures.numbered(scene.names)):
+        alpha, second = 1.0 if i == chosen else FADED, found.by_threshold(i)
+        for anchor in grid[second]:
+            _outline(ax, anchor, GREEN, linewidth=1, linestyle="--", alpha=alpha)
         if found.own[i] >= 0:
-            _outline(ax, grid[found.own[i]], BLUE, linewidth=3)
+            _outline(ax, grid[found.own[i]], BLUE, linewidth=3, alpha=alpha)
         boxes_on(ax, scene.boxes[i : i + 1], [name])
-    show_whole(ax, grid[found.matched >= 0])
+        counts.append(f"{name}: {int(found.own[i] >= 0)} + {len(second)}")
+    figure.supxlabel(f"anchors of step one + step two: {', '.join(counts)}", fontsize=9)
     return figure
-
-
-def show_whole(ax: Axes, boxes: Tensor) -> None:
-    """Make the axes as large as the picture and all (n, 4) boxes, which may reach beyond it."""
-    shown = torch.cat([boxes, torch.tensor([[0.0, 0, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas]])])
-    (left, top), (right, bottom) = shown[:, :2].amin(dim=0).tolist(), shown[:, 2:].amax(dim=0).tolist()
-    ax.set(xlim=(left - 5, right + 5), ylim=(bottom + 5, top - 5))
 
 
 def _outline(ax: Axes, box: Tensor, color: str, **style: object) -> None:

@@ -121,7 +121,8 @@ def test_the_ratio_decides_how_many_negatives_are_drawn(explorer):
     for ratio in (0, 1, 3, 10):
         explorer.ratio.value = ratio
         [red] = [found for found in explorer.board.scene["layers"] if found["dash"] == [4, 3]]
-        assert len(red["boxes"]) == 4 * ratio * positives
+        dots = explorer.board.scene["layers"][2]
+        assert len(red["boxes"]) // 4 + len(dots["points"]) // 2 == ratio * positives
         assert f"this picture: {positives} positives, {ratio * positives} negatives" in explorer.summary()
 
 
@@ -179,13 +180,23 @@ def test_it_has_a_still_picture_with_its_numbers(explorer):
     assert explorer.summary()[-1] in figure.axes[1].texts[0].get_text()
 
 
-def test_a_drawn_picture_shows_its_anchors_whole(scenes):
+def test_a_drawn_picture_ends_at_its_border_draws_a_dozen_negatives_and_counts_all(scenes):
     found = loss_terms(loss_anatomy.predict(scenes[:1]), loss_anatomy.targets_of(scenes[:1]))
     [ax] = loss_anatomy.draw_negatives(scenes[0], found.positive[0], {"all": found.chosen[0]}).axes
-    shown = loss_anatomy.default_boxes()[found.positive[0] | found.chosen[0]]
-    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    assert left < shown[:, 0].min() and right > shown[:, 2].max()
-    assert top < shown[:, 1].min() and bottom > shown[:, 3].max()
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 300), (300, 0))
+    dashed = [patch for patch in ax.patches if patch.get_linestyle() == "--"]
+    assert 6 <= len(dashed) <= 12 and len(ax.lines[0].get_xdata()) == int(found.chosen[0].sum())
+    assert f"{len(dashed)} of {int(found.chosen[0].sum())} negatives" in ax.get_title()
+
+
+def test_the_hardest_negatives_are_boxes_within_the_picture_and_all_others_dots(explorer):
+    explorer.ratio.value = 7
+    dots, few, faded, mine = explorer.board.scene["layers"][2:6]
+    count = int(explorer.result.chosen[0].sum())
+    assert len(few["boxes"]) == 4 * 12 and len(dots["points"]) == 2 * (count - 12)
+    assert (len(faded["boxes"]) + len(mine["boxes"])) // 4 == explorer.count
+    drawn = [value for part in (few, faded, mine) for value in part["boxes"]]
+    assert 0 <= min(drawn) and max(drawn) <= 300
 
 
 # ---- answers as a learner would type them
