@@ -186,7 +186,7 @@ class AnchorBrowser(Explorer):
         with self.chart.hold_sync():
             self.chart.scene = {"layers": chart_layers(spec)}
             self.chart.status = (
-                f"covered: yours {100 * share:.1f} %, released {100 * measures(SSD300_ANCHORS)[0]:.1f} %"
+                f"covered: {100 * share:.1f} %, released {100 * measures(SSD300_ANCHORS)[0]:.1f} %"
             )
         self.table.value = "<pre style='line-height:1.35'>" + "\n".join(lines) + "</pre>"
 

@@ -141,7 +141,7 @@ class LossAnatomy(Explorer):
         controls = row(self.picture, self.network, self.mining, self.ratio, self.term)
         words = ipywidgets.VBox([self.card, self.table])
         super().__init__([controls, beside(self.board, words)])
-        words.layout.flex = "2 1 400px"  # seven terms in a table
+        words.layout.flex = "3 1 430px"  # seven terms in a table
         self._load()
 
     def _load(self, change: object = None) -> None:
@@ -262,7 +262,7 @@ class LossAnatomy(Explorer):
 
     def _rows(self, at: int) -> str:
         """The terms around the one that is shown, as a table."""
-        first, cell = max(0, min(at - 3, len(self.terms) - 7)), "style='padding:0 5px;white-space:nowrap'"
+        first, cell = max(0, min(at - 3, len(self.terms) - 7)), "style='padding:0 4px;white-space:nowrap'"
         heads = "term", "should be", "p", "-log p", "smooth L1: x, y, w, h"
         rows = "".join(f"<th {cell}>{head}</th>" for head in heads)
         for i in range(first, first + 7):

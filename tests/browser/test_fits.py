@@ -1,5 +1,6 @@
 """Every explorer on a laptop, in JupyterLab as `make lab` starts it: the board and what changes are seen together."""
 
+import itertools
 import os
 
 import nbformat
@@ -22,7 +23,7 @@ explorer = anchor_browser.AnchorBrowser(pictures.scene(pictures.pick(objects=2))
     "Matcher": """
 from course.matching import matcher
 scene = pictures.scene(pictures.pick(objects=3))
-explorer = matcher.Matcher(scene.pixels, scene.boxes)""",
+explorer = matcher.Matcher(scene.pixels, scene.boxes, names=scene.names)""",
     "LossAnatomy": """
 from course.loss import loss_anatomy
 explorer = loss_anatomy.LossAnatomy(loss_anatomy.some_scenes())""",
@@ -118,7 +119,7 @@ def measured(reader, width: int, height: int) -> dict[str, dict]:
     return sizes
 
 
-def test_the_side_bar_is_closed_no_news_pops_up_and_only_pages_are_listed(reader):
+def test_the_side_bar_is_closed_and_no_news_pops_up(reader):
     assert reader.page.locator("#jp-left-stack").is_hidden()
     assert reader.page.get_by_text("Would you like to get notified").count() == 0
 
@@ -131,6 +132,68 @@ def test_a_board_and_all_that_changes_with_it_are_seen_at_once_on_a_laptop(reade
     assert {name: size["wide"] for name, size in sizes.items() if size["wide"] > 1} == {}
 
 
-def test_controls_take_one_line_at_1000_px(reader):
+def test_controls_take_one_line_at_1000_px_and_no_word_on_a_board_covers_another(reader):
     sizes = measured(reader, 1000, 720)
     assert {name: round(size["lines"], 1) for name, size in sizes.items() if size["lines"] > 1.6} == {}
+    canvases = reader.page.locator(".course-board canvas")
+    words = canvases.evaluate_all("found => found.map(e => e.courseWords)")
+    covered = []
+    for board in words:
+        for one, other in itertools.combinations(board, 2):
+            shared = [
+                min(one[i] + one[i + 2], other[i] + other[i + 2]) - max(one[i], other[i]) for i in (0, 1)
+            ]
+            covered += [(one, other)] if min(shared) > 3 else []
+    assert sum(map(len, words)) > 80 and covered == []
+
+
+def test_what_the_keys_do_stands_below_every_board_and_is_read_aloud(reader):
+    seen = reader.page.locator(ROOTS).evaluate_all(
+        """roots => roots.map(root => {
+            const canvas = root.querySelector('.course-board canvas');
+            const said = canvas.getAttribute('aria-describedby').split(' ').map(id => document.getElementById(id));
+            return said[0].offsetHeight > 0 ? said[0].innerText : '';
+        })"""
+    )
+    assert len(seen) == len(CELLS) and all("Keys: " in words for words in seen), seen
+
+
+def test_a_ring_around_what_has_the_focus_is_whole_in_every_explorer(reader):
+    """Boxes around it cut what lies outside of its edge: so the ring lies inside."""
+    cut = reader.page.locator(ROOTS).evaluate_all(
+        """roots => roots.flatMap(root => [...root.querySelectorAll('canvas, button, select, .noUi-handle')].map(e => {
+            e.focus({focusVisible: true, preventScroll: true});
+            const style = getComputedStyle(e);
+            const reach = parseFloat(style.outlineOffset) + parseFloat(style.outlineWidth);
+            return style.outlineStyle === 'solid' && reach <= 2 ? '' : `${e.className} ${style.outline}`;
+        })).filter(Boolean)"""
+    )
+    assert cut == []
+
+
+def test_play_plays_pause_stops_and_less_motion_is_one_step_a_second(reader):
+    page = reader.page
+    root = page.locator(ROOTS).nth(list(CELLS).index("Replay"))
+    status, play = root.locator(".course-board-status"), root.locator(".course-motion button").first
+
+    def step() -> int:
+        return int(status.inner_text().split()[1])
+
+    play.scroll_into_view_if_needed()
+    begin = step()
+    play.click()
+    page.wait_for_timeout(2500)
+    play.click()
+    page.wait_for_timeout(800)
+    stopped = step()
+    assert stopped > begin + 4
+    page.wait_for_timeout(1200)
+    assert step() == stopped
+    page.emulate_media(reduced_motion="reduce")
+    assert "one step a second" in root.locator(".course-motion").inner_text()
+    play.click()
+    page.wait_for_timeout(2500)
+    play.click()
+    page.wait_for_timeout(800)
+    assert 1 <= step() - stopped <= 3
+    page.emulate_media(reduced_motion="no-preference")

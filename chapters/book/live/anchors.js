@@ -141,7 +141,7 @@ course.engines.AnchorBrowser = ({ facts, board, others, controls, texts }) => {
     const lines = summary(spec, map, row, column, crossing.length);
     board.status = `${lines[0]}; ${lines[1]}`;
     others.chart.scene = { layers: diagrams(spec) };
-    others.chart.status = `covered: yours ${fixed(100 * measures(spec).all, 1)} %, released ${fixed(100 * measures(released).all, 1)} %`;
+    others.chart.status = `covered: ${fixed(100 * measures(spec).all, 1)} %, released ${fixed(100 * measures(released).all, 1)} %`;
     texts.table = `<pre style='line-height:1.35'>${lines.join("\n")}</pre>`;
   }
 
