@@ -34,7 +34,7 @@ def import_seconds(modules: str) -> float:
 
 
 def first_figure(notebook: Path) -> tuple[float, float, float] | None:
-    """Seconds from asking for a kernel until it answers, and until a picture arrives, and what the kernel worked for it:
+    """Seconds from asking for a kernel until it answers, until a picture arrives, and what the kernel worked for it:
     None if there is none, infinite if it takes longer than LIMIT."""
     cells = [c.source for c in nbformat.read(notebook, 4).cells if c.cell_type == "code"]
     environment = os.environ | {

@@ -219,7 +219,7 @@ print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor 
 # - Back to *two objects, far apart*: make object 0 a square of 60 px, then move it. How many anchors, at most, at least?
 
 # %%
-explorer = matcher.Matcher(scene.pixels, scene.boxes)
+explorer = matcher.Matcher(scene.pixels, scene.boxes, names=scene.names)
 explorer
 
 # %% [markdown]

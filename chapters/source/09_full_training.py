@@ -34,7 +34,7 @@ from course.kit import pictures, places
 from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
 from course.kit.tables import table
-from course.training import check, dashboard, full_width, job, run_planner
+from course.training import check, dashboard, full_width, growth, job, run_planner
 from ssdlib import plots
 from ssdlib.data import store, voc
 from ssdlib.interop import weights
@@ -55,6 +55,16 @@ dashboard.Dashboard(places.recording("mini"))
 # Where the rate falls to a tenth, the training loss makes a step down: chapter 08. (The validation loss was measured
 # twice only, once before the drops and once after.) *Say before you look it up with the keys:* at which step was the
 # training loss half of what it was at the first line?
+#
+# What do the boxes do meanwhile? The same recipe was trained once more, and every 50 steps it was asked about four
+# scenes. Play it. *Predict first*: does a box appear in its place, or does it wander there? Which comes first, a good
+# place or a high score?
+
+# %%
+growth.Growth()
+
+# %% [markdown]
+# (Run the cells of this page to move things; where no kernel runs you see a still picture.)
 #
 # ## The words
 #

@@ -248,7 +248,7 @@ def test_controls_do_what_they_say(visitor):
     assert visitor.status().startswith("IoU 0.333; intersection 3,456 px²") and "300 x 300" in visitor.words()
     visitor.control("case").select_option("disjoint")
     assert visitor.status().startswith("IoU 0.000")
-    visitor.page.get_by_role("button", name="start again").click()
+    visitor.page.get_by_role("button", name="reset").click()
     assert visitor.status().startswith("IoU 0.000")
 
 
@@ -284,7 +284,7 @@ def test_a_tap_takes_another_cell_and_a_slider_other_anchors(caller):
     assert re.search(r"size 1 +60 +30", caller.words())
     caller.control("highest").fill("110")
     assert caller.link() == "#explorer=AnchorBrowser&first=20&range=20,110&pointer=80,240"
-    caller.page.get_by_role("button", name="as released").click()
+    caller.page.get_by_role("button", name="reset").click()
     assert re.search(r"size 1 +30 +30", caller.words())
 
 
