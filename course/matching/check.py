@@ -101,7 +101,7 @@ step_two = Exercise(
         Case("a tie, and two objects that both reach it", (LATE, 0.5)),
     ],
     mistakes={
-        "an IoU of exactly .5 counts: the rule is >=, yours is >": _strictly,
+        "an IoU of exactly .5 counts ||: the rule is >=, yours is >": _strictly,
         "every anchor got an object; those below the threshold are background, -1": lambda table, threshold: (
             table.argmax(dim=0)
         ),

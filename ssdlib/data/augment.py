@@ -54,7 +54,8 @@ NEEDS = {"distort": 9, "expand": 4, "crop": len(MIN_IOUS) * TRIALS * 4 + 1, "fli
 # By ssd_keras's rule a round shows the whole picture with this probability, and tries for a patch otherwise. It goes
 # on for ever there; here the whole picture is taken after so many rounds, which happens in one draw of 700,000 where
 # only one of the six bounds can be met, and where more can be, more rarely.
-WHOLE, ROUNDS = 0.143, 40
+WHOLE = 0.143
+ROUNDS = 40
 GREY = 127.5  # that ssd_keras's contrast leaves as it is
 NEEDS_BY = {"caffe": NEEDS, "ssd_keras": NEEDS | {"crop": ROUNDS * (2 + TRIALS * 4)}}
 

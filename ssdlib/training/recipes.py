@@ -135,6 +135,19 @@ RECIPES = {
         augment_rule="ssd_keras",
         new_layers="he_normal",
     ),
+    # between the painted scenes and the long run: the paper's loss, anchors and augmentation on VOC2007's photographs
+    # alone, for 48,000 images in place of 3,840,000. VGG16's first seven convolutions stay ImageNet's
+    "voc-short": RunConfig(
+        train_sets=("2007-trainval",),
+        freeze="conv3_3",
+        steps=6000,
+        batch_size=8,
+        drops=(4800, 5600),
+        warmup=50,
+        val_every=3000,
+        map_every=0,
+        checkpoint_every=100,
+    ),
     "mini": RunConfig(
         augment=("flip",),
         width=1 / 8,
