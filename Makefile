@@ -39,6 +39,12 @@ FAST := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 # Small messages at once: without this an explorer answers in 50 ms instead of 20, half of the time.
 PROMPT := --ServerApp.kernel_websocket_connection_class=course.kit.prompt_server.PromptConnection
 
+# The side bar is closed and no news pops up: beside an explorer there is no room for either on a laptop. What a learner
+# sets is kept in .lab of their folder.
+HOME_FOLDER := $(or $(COURSE_HOME),my_course)
+QUIET_LAB := --LabApp.workspaces_dir="$(HOME_FOLDER)/.lab" --ServerApp.root_dir="$(HOME_FOLDER)"
+LAB_SETTINGS := JUPYTER_CONFIG_PATH="$(CURDIR)/course/kit/lab$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}"
+
 .PHONY: setup lab afresh train headless voc check test test-matrix test-nightly chapters mini browser book bench clean
 .DEFAULT_GOAL := setup
 
@@ -56,7 +62,7 @@ mini: setup
 
 lab: mini
 	@$(BIN)/python -m course.kit.working_copy
-	$(FAST) $(BIN)/jupyter lab $(PROMPT) $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) $(if $(COURSE_HOME),--ServerApp.root_dir="$(COURSE_HOME)" "$(COURSE_HOME)/00_start_here.ipynb",my_course/00_start_here.ipynb)
+	$(FAST) $(LAB_SETTINGS) $(BIN)/jupyter lab $(PROMPT) $(QUIET_LAB) $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) "$(HOME_FOLDER)/00_start_here.ipynb"
 
 afresh: setup
 	@$(BIN)/python -m course.kit.working_copy --afresh "$(PAGE)"

@@ -176,7 +176,10 @@ def _describe(output: dict, alt: str | None) -> None:
 def _in_few_colours(png: str) -> str:
     """A third of the bytes. The octree keeps small areas that have a colour of their own, such as the eyes of a cat;
     the median cut would give them the colour of what is around them."""
-    picture = Image.open(io.BytesIO(b64decode(png))).convert("RGB")
+    picture = Image.open(io.BytesIO(b64decode(png)))
+    if picture.mode == "P":
+        return png  # in few colours already, and on a ground that lets the page through
+    picture = picture.convert("RGB")
     picture = picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     out = io.BytesIO()
     picture.save(out, "PNG", optimize=True)

@@ -25,6 +25,7 @@ from course.kit.explorer import Explorer
 from course.loss import loss_anatomy
 from course.network import figures as network_figures
 from course.network import receptive_field
+from course.training import growth
 from course.welcome import live_detector
 from ssdlib.anchors import SSD300_ANCHORS
 from ssdlib.data import voc
@@ -45,6 +46,7 @@ class Recording:
     loose: tuple[str, ...] = ()  # keys that need not stay as they are while something else is moved
     near: str = ""
     walk: str = ""
+    hint: str = ""  # what the keys do there
 
 
 def start_of(name: str, explorer: Explorer) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def start_of(name: str, explorer: Explorer) -> dict[str, Any]:
         frames.append(_frame(_state(explorer, how), how, first, layers, pictures))
     controls = {name: c for name, c in first["controls"].items() if name in kept}
     for name_, control in controls.items():
-        if control["kind"] != "Button":
+        if control["kind"] not in ("Button", "Motion"):
             _limit(control, [frame["keys"][name_] for frame in frames])
     words = first["texts"].keys() - set(how.without)
     return {
@@ -98,6 +100,7 @@ class Table:
 def _state(explorer: Explorer, how: Recording) -> dict[str, Any]:
     """What is seen now; what can't be moved here is drawn, and pictures are stored small."""
     found = live.shown(explorer)
+    found["board"]["hint"] = how.hint
     for traits in (found["board"], *found["others"].values()):
         if how.near == "boxes":  # the first one is dragged
             traits["boxes"], fixed = traits["boxes"][:1], traits["boxes"][1:]
@@ -193,6 +196,11 @@ def _starts(explorer: replay.Replay) -> Iterator[list[Step]]:
             yield [("arm", name), ("step", step)]
 
 
+def _growth(explorer: growth.Growth) -> Iterator[list[Step]]:
+    for scene, step in itertools.product(range(len(explorer.scenes)), explorer.steps):
+        yield [("scene", scene), ("step", step)]
+
+
 def _drops(explorer: drop_planner.DropPlanner) -> Iterator[list[Step]]:
     every = 0.05
     for preset, active in itertools.product(drop_planner.PRESETS, (0, 1)):
@@ -233,20 +241,46 @@ RECORDINGS = {
         lambda: loss_anatomy.LossAnatomy(loss_anatomy.some_scenes()),
         _anatomy,
         ("picture", "network", "ratio"),
+        hint="Choose by the menus and the slider.",
     ),
     "FieldPointer": Recording(
         lambda: receptive_field.FieldPointer(network_figures.scenes(32)[25], level=1),
         _fields,
         ("map", "heated", "pointer"),
         near="pointer",
+        hint="Keys: arrows go to the next recorded cell. So does the mouse.",
     ),
-    "Player": Recording(_player, _draws, ("seed",), buttons=("next",), walk="seed"),
-    "Replay": Recording(replay.Replay, _starts, ("arm", "step"), without=("said",), walk="step"),
+    "Player": Recording(
+        _player,
+        _draws,
+        ("seed",),
+        buttons=("next",),
+        walk="seed",
+        hint="Keys: n or Shift+n, or arrows: another draw.",
+    ),
+    "Replay": Recording(
+        replay.Replay,
+        _starts,
+        ("arm", "step"),
+        buttons=("play",),
+        without=("said",),
+        walk="step",
+        hint="Keys: n or Shift+n, or arrows: another step.",
+    ),
+    "Growth": Recording(
+        growth.Growth,
+        _growth,
+        ("scene", "step"),
+        buttons=("play",),
+        walk="step",
+        hint="Keys: n or Shift+n, or arrows: another step.",
+    ),
     "DropPlanner": Recording(
         drop_planner.DropPlanner,
         _drops,
         ("preset", "active", "handles"),
         loose=("preset",),
         near="handles",
+        hint="Keys: arrows move a drop, n takes the other one. A press takes the nearest.",
     ),
 }

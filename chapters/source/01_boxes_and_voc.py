@@ -628,8 +628,8 @@ check.judged(judged)
 #
 # ### ... a box had no width?
 #
-# The question asked most often about SSD is why the loss became NaN. One of the causes sits in the annotations: a box
-# whose left edge lies on its right edge, or beyond it. (In our numbers. In VOC's, `xmin` equal to `xmax` is still one
+# Why did my loss become NaN? Four answers in `docs/faq.md` are about that. One of the causes sits in the
+# annotations: a box whose left edge lies on its right edge, or beyond it. (In our numbers. In VOC's, `xmin` equal to `xmax` is still one
 # pixel wide; but a program that takes 1 off both makes nothing of it.) In [amdegroot #373](https://github.com/amdegroot/ssd.pytorch/issues/373) somebody has
 # tried many learning rates, momenta and batch sizes, until another says: look for boxes like that. In
 # [lufficc #95](https://github.com/lufficc/SSD/issues/95) it took three days to find them. Here is what they do. A width

@@ -173,8 +173,11 @@ tables.table(rows, head=("cells", "stride", "last centre: code", "paper"), form=
 # %% [markdown]
 # Look at the third line. Ten strides of 32 pixels are 320, more than the picture has, and the last centre lies at 304.
 # On the 5 x 5 map the two formulas differ by 18 pixels. Which is right? Neighbouring cells of conv6_2 do look at places
-# 32 pixels apart, because the picture was halved five times. So the code follows the network. And its centres are those
-# that the weights were trained with.
+# 32 pixels apart, because the picture was halved five times. So on the first four maps the *spacing* of the code's anchors
+# is that of the network. Their position isn't: the first cells of the 19 x 19, 10 x 10, 3 x 3 and 1 x 1 maps look at places
+# around 8, 8, 72 and 136 px (chapter 05 computes that), and their anchors stand at 16, 32, 50 and 150. The network learns
+# such a constant shift with its offsets. What decides is that weights go with the centres they were trained with, and those
+# of the released weights are the code's.
 #
 # ## In the library
 #
@@ -534,7 +537,7 @@ tables.table(rows, head=("read with", "anchors that differ", "found", "wrong", "
 #   and none of these detections came from them. A silent difference can stay silent for years.
 # - **Centres by the paper's formula**: as many objects are found, but every box is a little off, and the mean IoU falls. A
 #   threshold of .5 hides that.
-# - **The order with 3 before 1/2**, as in a [well-known tutorial](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection):
+# - **The order with 3 before 1/2**, as in [sgrvinod's tutorial](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection):
 #   nearly all objects are still found, by their squares. But there are far more wrong boxes, because two kinds of
 #   answers are read with each other's shape.
 # - **Height for width**: the same, and worse.

@@ -238,8 +238,8 @@ limits = ax.set(ylim=(0, 3), xlabel="error d of an offset", ylabel="cost")
 
 # %%
 logits = torch.tensor([2.0, 1, 0])
-print("p    ", [round(p, 3) for p in logits.softmax(dim=0).tolist()])
-print("-ln p", [round(-x, 3) for x in logits.log_softmax(dim=0).tolist()])
+rows = [("p", *logits.softmax(dim=0)), ("-ln p", *-logits.log_softmax(dim=0))]
+table(rows, head=("class", "0", "1", "2"), form=("", *[".3f"] * 3))
 
 # %% [markdown]
 # ## By hand, part four: the hard negatives
@@ -248,9 +248,9 @@ print("-ln p", [round(-x, 3) for x in logits.log_softmax(dim=0).tolist()])
 
 # %%
 losses, positive = check.TOY, check.TOY_POSITIVE
-print("anchor           ", *(f"{k:4}" for k in range(12)))
-print("-ln p(background)", *(f"{x:4.1f}" for x in losses[0].tolist()))
-print("                 ", *("   +" if p else "    " for p in positive[0].tolist()))
+marks = ["+" if p else "" for p in positive[0].tolist()]
+rows = [("-ln p(background)", *losses[0]), ("positive", *marks)]
+table(rows, head=("anchor", *map(str, range(12))), form=("", *[".1f"] * 12))
 
 # %% [markdown]
 # Two positives, three negatives for each: six. Cross out the positives; they answer for objects, whatever their
@@ -267,7 +267,7 @@ print("                 ", *("   +" if p else "    " for p in positive[0].tolist
 #
 # ### The sort of a sort
 #
-# Many programs sort twice, and many readers ask why
+# Programs like ssd.pytorch sort twice, and their readers ask why
 # ([ssd.pytorch 43](https://github.com/amdegroot/ssd.pytorch/issues/43),
 # [torchcv 46](https://github.com/kuangliu/torchcv/issues/46)). The first sort gives the *order*: which anchor comes
 # first, second, third. What we need is the *rank*: at which place anchor 0 comes, at which anchor 1. The rank is the
@@ -385,7 +385,7 @@ assert abs(found.multibox - float(library.multibox)) < 1e-5 * found.multibox
 
 # %%
 none = loss_anatomy.predict(scenes[:1], loss_anatomy.EQUAL)
-print("ratio  negatives  pull at the background bias   share of background in the confidence")
+rows = []
 for ratio in (0, 1, 3, 10, 8732):
     bias = torch.zeros(21, requires_grad=True)
     cost = loss.multibox_loss(
@@ -393,7 +393,9 @@ for ratio in (0, 1, 3, 10, 8732):
     )
     (pull,) = torch.autograd.grad(cost.confidence, bias)
     share = cost.negatives / (cost.negatives + cost.positives)
-    print(f"{ratio:5} {cost.negatives:10} {-pull[0]:+29.2f} {share:25.1%}")
+    rows.append((ratio, cost.negatives, -pull[0], share))
+head = ("ratio", "negatives", "pull at the background bias", "share of background in the confidence")
+table(rows, head, form=("", ",.0f", "+.2f", ".1%"))
 
 # %% [markdown]
 # **Ratio 0**: the only pull is *away* from background. The network may call every anchor an object and pays nothing
@@ -406,9 +408,8 @@ for ratio in (0, 1, 3, 10, 8732):
 
 # %%
 hardest = found.class_loss[0].masked_fill(found.positive[0], 0).sort(descending=True)[0]
-for ratio in (1, 3, 10, 100):
-    part = hardest[: ratio * found.n].sum() / hardest.sum()
-    print(f"ratio {ratio:3}: {ratio * found.n:5} negatives hold {part:4.0%} of the loss of all of them")
+held = [(n, n * found.n, hardest[: n * found.n].sum() / hardest.sum()) for n in (1, 3, 10, 100)]
+table(held, head=("ratio", "negatives", "their share of the loss of all"), form=("", "", ".0%"))
 
 # %% [markdown]
 # The same at a ratio of 3 as a picture. Each background anchor is a dot at its centre, the larger the more it costs:
@@ -477,7 +478,7 @@ explorer
 #
 # ## Which loss to expect
 #
-# *My loss is stuck at 2 or 3* is among the questions asked most
+# *My loss is stuck at 2 or 3*: is the network any good? So ask two threads
 # ([caffe 589](https://github.com/weiliu89/caffe/issues/589),
 # [ssd.pytorch 96](https://github.com/amdegroot/ssd.pytorch/issues/96)). In the second of these threads the same reader
 # then reports 76.9 mAP on VOC07 test, with a localisation loss of about 1 and a confidence loss of about 2. That is a
@@ -500,10 +501,9 @@ table(rows, head=("network", "confidence", "localisation"))
 
 # %%
 log = [row for row in runlog.read_log(places.recording("mini")) if "multibox" in row]
-print("  step   multibox   with the L2 term")
-for row in log:
-    if row["step"] in (10, 100, 500, 1000, 2500):
-        print(f"{row['step']:6} {row['multibox']:10.2f} {row['keras_equivalent']:17.2f}")
+chosen = [row for row in log if row["step"] in (10, 100, 500, 1000, 2500)]
+rows = [(row["step"], row["multibox"], row["keras_equivalent"]) for row in chosen]
+table(rows, head=("step", "multibox", "with the L2 term"))
 
 # %% [markdown]
 # **What others report** for SSD300 on VOC 07+12, without an L2 term:
@@ -722,15 +722,16 @@ check.start(first_loss)
 # ## What would go wrong if
 #
 # ... we took the logarithm of a sum with *one* maximum? exp(100) is too large for float32, so every program takes a
-# maximum off before `exp`. A well-known port takes the largest logit of the *whole batch*
+# maximum off before `exp`. amdegroot's port takes the largest logit of the *whole batch*
 # ([ssd.pytorch 483](https://github.com/amdegroot/ssd.pytorch/issues/483),
 # [85](https://github.com/amdegroot/ssd.pytorch/issues/85)). All goes well until one anchor of one picture is far
 # above the others: then their exp is 0, and log 0 is -inf.
 
 # %%
-for kind, first, second in ((torch.float32, -100.0, -104.0), (torch.float16, -17.0, -18.0)):
-    small = torch.tensor([first, second], dtype=kind).exp().tolist()
-    print(f"{str(kind):<14} exp({first:.0f}) = {small[0]:.1e}   exp({second:.0f}) = {small[1]}")
+rows = []
+for kind, powers in ((torch.float32, (-100.0, -104.0)), (torch.float16, (-17.0, -18.0))):
+    rows += [(str(kind), f"exp({x:.0f})", torch.tensor(x, dtype=kind).exp()) for x in powers]
+table(rows, head=("type", "", "is"), form=("", "", ".1e"))
 
 # %% [markdown]
 # So in float32 a logit has to lie 104 below the largest for its exp to be 0; in float16, 18 are enough. We take the recorded network's logits and raise a single
@@ -768,7 +769,7 @@ print("in both:", int((right_choice & bad_choice).sum()), "(the anchor with the 
 # %%
 empty_box, swapped = torch.tensor([130.0, 105, 130, 213]), torch.tensor([198.0, 105, 126, 213])
 for name, wrong in (("no width", empty_box), ("swapped", swapped)):
-    print(f"{name:<9} growth of the width: {coding.encode(wrong, anchor)[2]}")
+    print(f"{name}: growth of the width {coding.encode(wrong, anchor)[2]}")
 
 # %% [markdown]
 # - **A loss a quarter of everybody's, and slow learning**: N counts the negatives.

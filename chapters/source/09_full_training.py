@@ -34,7 +34,7 @@ from course.kit import pictures, places
 from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
 from course.kit.tables import table
-from course.training import check, dashboard, full_width, job, run_planner
+from course.training import check, dashboard, full_width, growth, job, run_planner
 from ssdlib import plots
 from ssdlib.data import store, voc
 from ssdlib.interop import weights
@@ -55,6 +55,16 @@ dashboard.Dashboard(places.recording("mini"))
 # Where the rate falls to a tenth, the training loss makes a step down: chapter 08. (The validation loss was measured
 # twice only, once before the drops and once after.) *Say before you look it up with the keys:* at which step was the
 # training loss half of what it was at the first line?
+#
+# What do the boxes do meanwhile? The same recipe was trained once more, and every 50 steps it was asked about four
+# scenes. Play it. *Predict first*: does a box appear in its place, or does it wander there? Which comes first, a good
+# place or a high score?
+
+# %%
+growth.Growth()
+
+# %% [markdown]
+# (Run the cells of this page to move things; where no kernel runs you see a still picture.)
 #
 # ## The words
 #
@@ -314,7 +324,8 @@ print(inspect.getsource(engine.update).split('"""')[2])
 # First a window to watch from. It looks into the folder every two seconds, so it doesn't matter who trains: the cell
 # below, a terminal, or another machine that writes to the same disk. It says how far, how fast, how long still, and it
 # watches for NaN. When there is a new checkpoint it detects in the same four pictures again; the full network, which
-# takes seconds for that, waits for the button.
+# takes seconds for that, waits for the button. In its first few hundred steps a network is sure of nothing. Then the
+# pictures show its best guess, dotted and with a question mark, and you see it get better long before a score of 0.5.
 
 # %% tags=["nbval-ignore-output"]
 window = dashboard.Dashboard(out)
@@ -709,8 +720,8 @@ table(rows, head=("after step", "seconds guessed", "it took"), form=("", ".0f", 
 # %% [markdown]
 # ## What would go wrong if ...
 #
-# ... the learning rate were a hundred times too high? *"My loss is NaN"* is the sentence most often written about
-# SSD. This library doesn't go on with weights that are no numbers; it stops and says where. (Without batch norm, which
+# ... the learning rate were a hundred times too high? *"My loss is NaN"*, users write then (chapter 07 names
+# their threads). This library doesn't go on with weights that are no numbers; it stops and says where. (Without batch norm, which
 # would hide the explosion for a while.)
 
 # %% tags=["nbval-ignore-output"]
@@ -730,7 +741,7 @@ work.cleanup()
 # The sentence names the step, the rate, the last loss that was finite and the checkpoint that is kept. What makes
 # SGD blow up, and what it looks like shortly before, is chapter 07.
 #
-# ... the parts of a batch were averaged? That is what most programs with "gradient accumulation" do, and exercise 9.4
+# ... the parts of a batch were averaged? That is what `loss / parts` in "gradient accumulation" does, and exercise 9.4
 # is about it.
 #
 # ## Self-test

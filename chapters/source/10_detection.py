@@ -26,6 +26,7 @@ import torch
 from course.detection import check, nms_bench, stages
 from course.kit import free_photographs, pictures
 from course.kit.self_test import SelfTest
+from course.kit.tables import table
 from ssdlib import box_ops, coding, detect, plots
 from ssdlib.data import voc
 from ssdlib.records import Predictions
@@ -191,8 +192,7 @@ print("torchvision keeps", torchvision.ops.nms(*halves, 0.5).tolist())
 
 # %%
 counts = stages.funnel(seen.of(21), seen.anchors)
-for stage, count in counts.items():
-    print(f"{stage:<32}{count:>9,}")
+table(list(counts.items()), head=("after", "left"))
 
 # %% [markdown]
 # 8,732 anchors with 21 + 4 numbers each, and in the end one box for each object. Two limits did nothing here: no class had 400 candidates, and fewer than 200 boxes were left. They are there for the worst case.
@@ -235,7 +235,7 @@ for across in (False, True):
     print(f"{'over all classes' if across else 'within each class'}: {', '.join(names)}")
 
 # %% [markdown]
-# The horse stays as the third guess. For a picture that one shows, that is ugly, and many people ask how to get rid of
+# The horse stays as the third guess. For a picture that one shows, that is ugly, and users ask how to get rid of
 # it ([pytorch-ssd, issue 149](https://github.com/qfgaohao/pytorch-ssd/issues/149)). For AP the third guess is worth
 # something, because each class is judged for itself.
 #
@@ -263,7 +263,7 @@ print("most boxes left in a scene, of 200 allowed:", max(map(len, everything)))
 # Top-k cuts off the end of each class's ranking, as the score threshold does, so these two may change places. But top-k
 # may not come after NMS. There ssd_keras has it in its TensorFlow layer, which takes the 400 best *survivors* of NMS.
 #
-# **"It is trained, but it detects nothing."** Perhaps the most frequent disappointment
+# **"It is trained, but it detects nothing."** Users of four programs report it
 # ([amdegroot 96](https://github.com/amdegroot/ssd.pytorch/issues/96),
 # [276](https://github.com/amdegroot/ssd.pytorch/issues/276),
 # [298](https://github.com/amdegroot/ssd.pytorch/issues/298),
@@ -272,13 +272,13 @@ print("most boxes left in a scene, of 200 allowed:", max(map(len, everything)))
 # One and the same network, seen through different thresholds:
 
 # %%
-print("score   boxes a scene   scenes with no box    mAP")
-by_score = {}
+by_score, rows = {}, []
 for score in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9):
     shown = [found.above(score) for found in everything]
-    count, none = sum(map(len, shown)) / len(shown), sum(len(s) == 0 for s in shown)
     by_score[score] = seen.mean_ap(shown)
-    print(f"{score:5.2f}{count:16.1f}{none:21}{by_score[score]:7.1f}")
+    rows.append((score, sum(map(len, shown)) / len(shown), sum(len(s) == 0 for s in shown), by_score[score]))
+head = ("score", "boxes a scene", "scenes with no box", "mAP")
+table(rows, head, form=("", ".1f", "", ".1f"), heat=["mAP"])
 
 # %% [markdown]
 # So before you train longer: print the highest score of the picture, and show everything above .1. If the boxes are
@@ -304,8 +304,8 @@ tried = {
     "keep": (1, 5, 20, 200),
 }
 worth = {name: {v: seen.mean_ap(seen.detect(**{name: v})) for v in values} for name, values in tried.items()}
-for name, line in worth.items():
-    print(f"{name:<8}", "   ".join(f"{value:g}: {ap:.1f}" for value, ap in line.items()))
+rows = [(name, f"{value:g}", ap) for name, line in worth.items() for value, ap in line.items()]
+table(rows, head=("setting", "value", "mAP"), form=("", "", ".1f"), heat=["mAP"])
 
 # %% alt="Four small curves of mAP: falling with the score threshold, rising and flat with top-k and keep, a hill with its top near .3 to .45 for the NMS IoU"
 usual = {"score": detect.SCORE, "top_k": detect.TOP_K, "nms_iou": detect.NMS_IOU, "keep": detect.KEEP}
@@ -572,7 +572,8 @@ check.most(most)
 # %%
 rankings = [stages.rank_image(seen.of(i), seen.anchors, across=True) for i in range(len(seen.examples))]
 together = [r.detections(size) for r, size in zip(rankings, seen.sizes)]
-print(f"as it should be {seen.mean_ap(everything):.1f}   over all classes {seen.mean_ap(together):.1f}")
+table([("as it should be", seen.mean_ap(everything)), ("over all classes", seen.mean_ap(together))],
+      head=("NMS", "mAP"), form=("", ".1f"))
 
 # %% [markdown]
 # **Forgotten variances**: the offsets are taken as they are, ten times too far and five times too much growth (in the

@@ -179,7 +179,7 @@ keep = Exercise(
         "an object needn't lie in the window as a whole; its centre is enough": lambda objects, window: (
             _share_in(objects, window) == 1
         ),
-        "a centre on the border itself counts: >= and <=, as in the original": _strictly,
+        "a centre on the border itself counts ||: >= and <=, as in the original": _strictly,
         "every object stays, also those far outside. If you cut the boxes off first: after that every centre "
         "lies in the window; look at the centres before": _clipped_first,
         "the centre has to lie in the window in x and in y": lambda objects, window: _inside(
@@ -364,7 +364,7 @@ accepts = Exercise(
         "without an object no bound is met, so the patch is refused": lambda patch, objects, bound: (
             len(objects) == 0 or _accepts(patch, objects, bound)
         ),
-        "an overlap of exactly the bound counts: >=, not >": lambda patch, objects, bound: bool(
+        "an overlap of exactly the bound counts ||: >=, not >": lambda patch, objects, bound: bool(
             (box_ops.iou(objects, patch) > bound).any()
         ),
         "you asked how much of the object lies in the patch; the bound is on the IoU, intersection over union": _covered,

@@ -116,7 +116,7 @@ class Drill(Exercise):
                 self.title, WRONG, f"there is no {unknown[0]!r}; choose from {', '.join(self.right)}"
             )
         found = super().__call__(names)
-        if found.state != WRONG or found.message in self.mistakes:
+        if found.state != WRONG or any(names == wrong for wrong in self.mistakes.values()):
             return found
         wrong = [letter for letter, a, b in zip(WRITTEN, names, self.right, strict=True) if a != b]
         return Verdict(self.title, WRONG, f"{len(wrong)} of {len(names)} aren't right: {', '.join(wrong)}")

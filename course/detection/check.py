@@ -165,7 +165,7 @@ candidates = Exercise(
         "you took each anchor's best class only; one anchor may be a candidate for several classes": lambda p, score: (
             _best_only(p, score, 1)
         ),
-        "a score of exactly the threshold isn't enough: the rule is >, yours is >=": lambda p, score: (
+        "a score of exactly the threshold isn't enough ||: the rule is >, yours is >=": lambda p, score: (
             (p.T[1:] >= score).nonzero() + torch.tensor([1, 0])
         ),
         "the label comes first, then the anchor": lambda p, score: _candidates(p, score).flip(1),
@@ -273,7 +273,7 @@ suppress = Exercise(
         Case("no boxes", NOTHING),
     ],
     mistakes={
-        "an IoU of exactly the threshold suppresses nobody: it has to exceed it (>, not >=)": lambda b, s, m: (
+        "an IoU of exactly the threshold suppresses nobody ||: it has to exceed it (>, not >=)": lambda b, s, m: (
             _suppress(b, s, m - 1e-6)
         ),
         "a suppressed box has suppressed another one: compare with the boxes that you have kept, not with all "

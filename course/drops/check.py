@@ -40,7 +40,7 @@ rate = Exercise(
         Case("no drops at all", (500, 0.03, [])),
     ],
     mistakes={
-        "the drop comes one step late: after 80,000 updates the next one has the lower rate, so `>=`": lambda step, base, drops: (
+        "the drop comes one step late: after 80,000 updates the next one has the lower rate ||, so `>=`": lambda step, base, drops: (
             base * 0.1 ** sum(step > drop for drop in drops)
         ),
         "the drop comes one step early: `step` counts the updates that are done": lambda step, base, drops: (
@@ -407,7 +407,7 @@ when = Exercise(
         "where the plateau never comes the answer is -1, not the last check": lambda *given: (
             _when(*given) if _when(*given) >= 0 else len(given[0]) - 1
         ),
-        "a gain of exactly `least` isn't *more* than `least`: `<`, not `<=`": lambda losses, patience, least: (
+        "a gain of exactly `least` isn't *more* than `least` ||: `<`, not `<=`": lambda losses, patience, least: (
             _when(losses, patience, least - 1e-9)
         ),
         "that is the loss at that check; its number was asked for": lambda *given: (

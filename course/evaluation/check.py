@@ -256,7 +256,7 @@ verdicts = Exercise(
         ),
         "right, but in the order of the input; the best score comes first": _as_given,
         "the overlap in yours lacks the + 1; see 11.1": lambda d, o: _judged(d, o, extent=0),
-        "an overlap of exactly .5 is enough: the rule is >= .5": lambda d, o: _judged(d, o, strict=True),
+        "an overlap of exactly .5 is enough ||: the rule is >= .5": lambda d, o: _judged(d, o, strict=True),
         "a second hit on an object is false: only the best detection of an object is true": lambda d, o: (
             _judged(d, o, again=T)
         ),
@@ -415,7 +415,7 @@ eleven_points = Exercise(
     cases=CURVES,
     mistakes={
         "that is the precision where the recall is reached first; the best precision from there on was asked for": lambda r, p: _points(r, p, LEVELS, lambda s: s[0] if s else 0.0, 11),
-        "a recall of exactly .2 reaches the point at .2: >=, not >": lambda r, p: sum(
+        "a recall of exactly .2 reaches the point at .2 ||: >=, not >": lambda r, p: sum(
                 max([q for x, q in zip(r, p, strict=True) if x > t], default=0.0) for t in LEVELS
             ) / 11,
         TEN_POINTS: Either((lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 10), lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 11), lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 10), lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 11))),
@@ -498,7 +498,7 @@ kind = Exercise(
             _named(a, b, "cdpb")
         ),
         "localisation is asked before both: the class is right": lambda a, b: _named(a, b, "dcbp"),
-        ".5 itself is a hit, .1 itself is near: >=, not >": lambda a, b: _named(
+        ".5 itself is a hit, .1 itself is near ||: >=, not >": lambda a, b: _named(
             a, b, hit=0.5 + 1e-9, near=0.1 + 1e-9
         ),
         "a box that overlaps nothing by .1 or more lies on background": lambda a, b: (

@@ -111,13 +111,13 @@ mining = Exercise(
         "an image without positives gets no negatives: 3 times 0 is 0": lambda loss, positive, ratio: mined(
             loss, positive, count(positive, ratio).clamp(min=1)
         ),
-        "one too many: ranks begin with 0, so it is rank < count, not <=": lambda loss, positive, ratio: (
+        "one too many ||: ranks begin with 0, so it is rank < count, not <=": lambda loss, positive, ratio: (
             mined(loss, positive, count(positive, ratio) + 1)
         ),
         "the positives are marked True too; only the hard negatives were asked for": lambda loss, positive, ratio: (
             by_loops(loss, positive, ratio) | positive
         ),
-        "the count is that of the whole batch; each image counts its own positives: `sum(dim=1, keepdim=True)`": lambda loss, positive, ratio: (
+        "the count is that of the whole batch; each image counts its own positives ||: `sum(dim=1, keepdim=True)`": lambda loss, positive, ratio: (
             mined(loss, positive, ratio * positive.sum())
         ),
         "`ratio` is given, and it isn't always 3": lambda loss, positive, ratio: mined(
@@ -320,10 +320,10 @@ background_loss = Exercise(
         "that is -log p of the best object class; background, class 0, is what it should have been": lambda z: (
             -z.log_softmax(dim=-1)[..., 1:].max(dim=-1)[0]
         ),
-        "the softmax went over the anchors; an anchor's classes are its line, `dim=-1`": lambda z: (
+        "the softmax went over the anchors ||; an anchor's classes are its line, `dim=-1`": lambda z: (
             -z.log_softmax(dim=0)[..., 0]
         ),
-        "exp(100) is more than float32 can hold: take each line's maximum off first, or use `logsumexp`": _softmax_by_hand,
+        "exp(100) is more than float32 can hold ||: take each line's maximum off first, or use `logsumexp`": _softmax_by_hand,
         "p(background) became 0 in float32, and -log 0 is infinite: take the logarithm before p gets so small, "
         "with `log_softmax` or `logsumexp`": lambda z: -z.softmax(dim=-1)[..., 0].log(),
         "the maximum that you took off is missing after the logarithm: take it off z₀ too, or add it again": lambda z: (
@@ -334,7 +334,7 @@ background_loss = Exercise(
             -z.log_softmax(dim=-1)
         ),
         "the natural logarithm is meant, not the one to base 10": lambda z: _background_loss(z) / log(10),
-        "exp(100) is more than float32 can hold: `log_softmax` or `logsumexp` do the sum without it": lambda z: (
+        "exp(100) is more than float32 can hold ||: `log_softmax` or `logsumexp` do the sum without it": lambda z: (
             z.exp().sum(dim=-1).log() - z[..., 0]
         ),
         "you took off one maximum for all lines: the small lines became 0, and log 0 is -inf. Each line wants "
@@ -416,7 +416,7 @@ multibox = Exercise(
         "only one of the two sums is divided: N divides both, so put them in brackets": lambda *given: (
             _multibox(*given, conf=0.0) + _multibox(*given, weight=0.0, by="1")
         ),
-        "N is at least 1, which isn't one more than the positives: `max(1, count)`": _instead(by="more"),
+        "N is at least 1, which isn't one more than the positives ||: `max(1, count)`": _instead(by="more"),
         "cross-entropy and smooth L1 give a mean without `reduction='sum'`; take the sums, then divide by N": lambda *given: (
             _multibox(*given, reduction="mean", by="1") if (given[3] > 0).any() else torch.tensor(0.0)
         ),

@@ -41,7 +41,7 @@ next_side = Exercise(
     mistakes={
         "with `up` the division is rounded up: 75 becomes 38": _side_with(up=False),
         "without `up` the division is rounded down: 75 becomes 37": _side_with(up=True),
-        "a dilated kernel is wider than its taps: it covers dilation · (kernel - 1) + 1 cells": _side_with(
+        "a dilated kernel is wider than its taps ||: it covers dilation · (kernel - 1) + 1 cells": _side_with(
             dilation=1
         ),
         "padding is added on both sides, so it counts twice": lambda side, kernel, stride, padding, dilation, up: (
@@ -107,7 +107,7 @@ parameters = Exercise(
     ],
     mistakes={
         "each output channel has a bias too": lambda i, o, k: k * k * i * o,
-        "the kernel is a square: kernel · kernel taps": lambda i, o, k: k * i * o + o,
+        "the kernel is a square ||: kernel · kernel taps": lambda i, o, k: k * i * o + o,
         "a kernel has one layer of taps for each input channel: times `inputs`": lambda i, o, k: (
             k * k * o + o
         ),
@@ -167,7 +167,7 @@ seen = Exercise(
         "behind a stride of 2 one cell is 2 pixels wide: keep the product of the strides": lambda layers: (
             1 + sum((kernel - 1) * dilation for kernel, _, dilation in layers)
         ),
-        "a kernel with dilation d has d - 1 gaps between its taps: (kernel - 1) · dilation": lambda layers: (
+        "a kernel with dilation d has d - 1 gaps between its taps ||: (kernel - 1) · dilation": lambda layers: (
             _seen([(kernel, step, 1) for kernel, step, _ in layers])
         ),
         "a layer's own stride counts from the next layer on, not for itself": _seen_early,

@@ -1,5 +1,6 @@
 """How long a run will take and how much memory, from a few of its own steps measured before it starts."""
 
+import math
 import os
 import statistics
 import time
@@ -117,12 +118,28 @@ def faster(config: RunConfig, pace: Pace, time_: Shares, device: torch.device, d
     return found
 
 
-def in_words(seconds: float) -> str:
-    """A duration as one would say it: "40 s", "12 min", "31 h", "9 days"."""
-    for most, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (72 * 3600, 3600, "h")):
-        if seconds < most:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 86_400:.0f} days"
+def in_words(seconds: float, exact: bool = False) -> str:
+    """A duration as one would say it: "40 s", "12 min", "31 h", "9 days"; `exact` says two units, if the second isn't
+    0, and tenths below 10 s: "0.4 s", "4 min 53 s", "2 days 5 h"."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    if not exact:
+        for most, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (72 * 3600, 3600, "h")):
+            if seconds < most:
+                return f"{seconds / unit:.0f} {name}"
+        return f"{seconds / 86_400:.0f} days"
+    if seconds < 10 and seconds != round(seconds):
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for least, unit, name, smaller in (
+        (48 * 3600, 86_400, "days", "h"),
+        (3600, 3600, "h", "min"),
+        (60, 60, "min", "s"),
+    ):
+        if whole >= least:
+            rest = whole % unit // {"h": 3600, "min": 60, "s": 1}[smaller]
+            return f"{whole // unit} {name}" + (f" {rest} {smaller}" if rest else "")
+    return f"{whole} s"
 
 
 def _measure(

@@ -60,7 +60,7 @@ def layout_on(device: torch.device, config: RunConfig) -> torch.memory_format:
 
 
 def validation_loss(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> dict[str, float]:
-    """Mean over batches of the loss without augmentation and, like the seed's, without difficult objects.
+    """Mean over batches of the loss without augmentation and, like ssd_keras's, without difficult objects.
 
     `data` is N examples with their photographs, `anchors` (K, 4) px. -> the figures of `runlog.loss_row`, floats.
     """

@@ -57,7 +57,7 @@ class RunLog:
             )
             row = loss_row(localisation, confidence, model)
             self.write(step=step, rate=rate, **row, positives=positives, negatives=negatives)
-            self.summary = f"loss {row['multibox']:.2f}, rate {rate:.0e}"
+            self.summary = f"loss {row['multibox']:.4g}, rate {rate:.0e}"
             self.seen = []
 
     def look(self) -> None:

@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
+from hands import arrows, press
 
 from course.instability import replay, starts
 from course.instability.replay import BREAKS, FALLS, LEFT, RIGHT, RISES, STAYS, what_next
-from course.kit.board import AWAY
 
 COLUMNS = ("step", "localisation", "confidence", "positives", "negatives", "rate", "gradient", "update_ratio")
 COLUMNS += ("conv4_3", "fc7", "dead", "background")
@@ -116,6 +116,38 @@ def test_a_right_guess_counts_and_the_recording_goes_on(explorer):
     assert explorer.step.value == 110 and explorer.guess.value is None
 
 
+def test_guesses_stay_on_the_curve_in_colour_and_in_words(explorer):
+    def told(color, mark):
+        layers = explorer.board.scene["layers"]
+        texts = [text[2] for part in layers for text in part["texts"] if text[2].startswith(mark)]
+        return [
+            c for part in layers if part["color"] == color and part["line"] == 6 for c in part["curves"]
+        ], texts
+
+    explorer.step.value = 20
+    explorer.guess.value = RISES
+    explorer.step.value = 60
+    explorer.guess.value = FALLS
+    [wrong], words = told(replay.RED, "✗")
+    assert words == ["✗ stays, not rises"]
+    across = (RIGHT - LEFT) / 160
+    assert abs(wrong[0] - (LEFT + 19 * across)) < 0.01 and abs(wrong[-2] - (LEFT + 69 * across)) < 0.01
+    [right], words = told(replay.GREEN, "✓")
+    assert words == ["✓ falls"] and right[1] < right[-1]  # down on the board
+
+
+@pytest.mark.parametrize("change", ["which", "arm"])
+def test_another_start_begins_without_the_verdict_of_the_last_one(explorer, change):
+    explorer.guess.value = FALLS
+    explorer.which.value = 1 if change == "which" else explorer.which.value
+    explorer.arm.value = "beyond" if change == "arm" else explorer.arm.value
+    assert explorer.verdict == replay.ASK and replay.ASK in explorer.said.value
+    assert not [
+        text for part in explorer.board.scene["layers"] for text in part["texts"] if text[2][0] in "✓✗"
+    ]
+    assert (explorer.right, explorer.asked) == (1, 1)  # the score goes on
+
+
 def test_a_wrong_guess_is_told_what_happened(explorer):
     explorer.arm.value = "beyond"
     explorer.step.value = 20
@@ -136,20 +168,18 @@ def test_where_the_recording_ends_a_guess_costs_nothing(explorer):
 def test_arrow_keys_go_one_step_or_ten_and_stop_at_the_ends(explorer):
     explorer.step.value = 50
     for dx, dy, wanted in ((1, 0, 51), (-1, 0, 50), (0, -1, 60), (0, 1, 50)):
-        x, y = explorer.board.pointer
-        explorer.board.pointer = [x + dx, y + dy]
+        arrows(explorer.board, dx, dy)
         assert explorer.step.value == wanted
     explorer.step.value = 0
-    x, y = explorer.board.pointer
-    explorer.board.pointer = [x - 1, y]
+    arrows(explorer.board, -1)
     assert explorer.step.value == 0
 
 
 def test_a_click_on_a_panel_goes_to_its_step_and_one_on_the_picture_does_nothing(explorer):
-    explorer.board.pointer = [(LEFT + RIGHT) / 2, 100.0]
-    assert explorer.step.value == 80 and explorer.board.pointer == [AWAY, AWAY]
-    explorer.board.pointer = [100.0, 100.0]
-    assert explorer.step.value == 80 and explorer.board.pointer == [AWAY, AWAY]
+    press(explorer.board, (LEFT + RIGHT) / 2, 100.0)
+    assert explorer.step.value == 80
+    press(explorer.board, 100.0, 100.0)
+    assert explorer.step.value == 80
 
 
 def test_another_way_with_fewer_starts_shows_a_start_that_is_there(explorer):

@@ -10,8 +10,9 @@ import time
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from hands import arrows, press
+from matplotlib.figure import Figure
 
-from course.kit.board import AWAY
 from course.training import dashboard, run_curves, run_pictures
 from course.training.dashboard import TENTH, WHOLE, Dashboard
 from run_logs import CONFIG, folder, judged, line, upto
@@ -98,25 +99,25 @@ def test_divergence_is_marked_in_the_curves_and_said(tmp_path, board):
 def test_keys_read_along_the_lines_and_the_last_line_follows_the_run_again(tmp_path, board):
     out = folder(tmp_path / "run", *[line(s, 10 - s / 100) for s in range(10, 301, 10)])
     one = board(out)
-    one.board.pointer = [AWAY - 1, AWAY]  # left: one line
+    arrows(one.board, -1)  # left: one line
     assert one.board.status.startswith("step 290: loss 7.1 (localisation 1.77, confidence 5.32), rate 0.03")
-    one.board.pointer = [AWAY - 1, AWAY + 1]  # down: ten lines
+    arrows(one.board, 0, 1)  # down: ten lines
     assert one.board.status.startswith("step 190: loss 8.1 ") and "step 190: loss 8.1" in repr(one)
     with open(out / "log.jsonl", "a") as file:
         file.write(line(310) + "\n")
     one.look()
     assert one.board.status.startswith("step 190:")  # a reader isn't torn away
-    one.board.pointer = [AWAY - 1, AWAY - 50]  # up, far beyond the end
+    arrows(one.board, 0, -51)  # up, far beyond the end
     assert one.reading is None and "78% done" in one.board.status
 
 
 def test_a_click_goes_to_the_line_that_is_nearest_in_either_view(tmp_path, board):
     one = board(folder(tmp_path / "run", *upto(300)))
-    one.board.pointer = [run_curves.WIDE / 2, 100.0]  # the middle of 400 steps
-    assert one.board.status.startswith("step 200:") and one.board.pointer == [AWAY, AWAY]
+    press(one.board, run_curves.WIDE / 2, 100.0)  # the middle of 400 steps
+    assert one.board.status.startswith("step 200:")
     one.board.steps += 1  # the key n
     assert one.shown.value == TENTH and "last tenth" in repr(one)
-    one.board.pointer = [0.0, 100.0]  # the left edge is now step 270
+    press(one.board, 0.0, 100.0)  # the left edge is now step 270
     assert one.board.status.startswith("step 270:")
     one.board.steps += 1
     assert one.shown.value == WHOLE
@@ -125,7 +126,7 @@ def test_a_click_goes_to_the_line_that_is_nearest_in_either_view(tmp_path, board
 def test_a_log_that_shrinks_under_the_reader_does_no_harm(tmp_path, board):
     out = folder(tmp_path / "run", *upto(300))
     one = board(out)
-    one.board.pointer = [run_curves.WIDE * 0.7, 100.0]
+    press(one.board, run_curves.WIDE * 0.7, 100.0)
     folder(out, *upto(50, 2.0))
     one.look()
     assert one.board.status.startswith("step 50: loss 2")
@@ -171,6 +172,26 @@ def test_a_finished_run_shows_what_its_network_finds_in_words_too(finished):
         assert all(name in seen for name in own) and (own or "nothing" in seen)
     assert f'alt="{finished.seen.words()}"' in finished.pictures.value
     assert len(finished.still().axes) == 3 + run_pictures.COUNT
+
+
+def test_a_network_that_is_sure_of_nothing_yet_shows_its_best_guess_of_each_picture(tmp_path):
+    config = runs.RECIPES["mini"]
+    model, optimizer, _ = engine.build(config, torch.device("cpu"))
+    for name, parameter in model.named_parameters():
+        if name.startswith("conf."):
+            torch.nn.init.zeros_(parameter)  # the same score for every class
+    runs.save_run(tmp_path, runs.Progress(200), config, model, optimizer)
+    seen = run_pictures.look(tmp_path)
+    photographs = [voc.read_photograph(e.path) for e in seen.examples]
+    best = [max(one.scores.tolist()) for one in inference.detect_in(model.eval(), photographs, config)]
+    assert not any(map(len, seen.found)) and max(best) < 0.5
+    assert [guess.scores.tolist() for guess in seen.guesses] == [[pytest.approx(score)] for score in best]
+    assert seen.words().count("nothing, best guess") == run_pictures.COUNT
+    figure = Figure()
+    run_pictures.draw_below(seen, figure)
+    assert [sum(patch.get_linestyle() == ":" for patch in ax.patches) for ax in figure.axes] == [1] * 4
+    assert "best guess" in seen.legend()
+    assert "best guess" not in run_pictures.look(RECORDED, seen.examples[:1]).legend()
 
 
 def test_looking_draws_no_chance_and_leaves_no_figure_open():
