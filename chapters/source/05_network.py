@@ -154,7 +154,7 @@ for line in cells.grad[0, 0].tolist():
 figure = figures.dilation_on(opening.scene())
 
 # %% [markdown]
-# The number of weights is the same, and so is the work. The [paper](https://arxiv.org/abs/1512.02325) tried the full VGG16 too (section
+# The number of weights is the same for both, and so is the work. The [paper](https://arxiv.org/abs/1512.02325) tried the full VGG16 too (section
 # 3.2): about the same result, 74.2 mAP instead of 74.3, and about 20 % slower.
 #
 # The module `weights` does this thinning when a training starts from VGG16's weights:
