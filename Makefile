@@ -1,8 +1,8 @@
 # make setup   the environment in .venv (every target below does this by itself)
 # make lab     JupyterLab at chapter 00, in your own copy of the chapters: my_course, or the folder that COURSE_HOME names
 # make afresh PAGE=03   that page of my_course as it came; yours is kept in my_course/aside
-# make train   the training job of chapter 09: genuine VOC if data/VOCdevkit holds it (RECIPE=paper or ssd_keras), else the
-#              mini VOC
+# make train   the training job of chapter 09: genuine VOC if data/VOCdevkit holds it (RECIPE=paper, ssd_keras or
+#              voc-short, which needs VOC2007 alone), else the mini VOC
 # make headless   chapter 09 itself, executed without a browser; the page with its outputs is written to runs
 # make voc     the genuine VOC into data/VOCdevkit: downloads 2.9 GB, verifies, decodes once; 18 GB of disk in all
 # make check   what one runs all the time: ruff, and the fast tests without a browser or a chapter, two minutes on two cores
@@ -27,7 +27,9 @@ ifeq ($(RECIPE),seed)
 override RECIPE := ssd_keras
 endif
 OLD_RUN := $(if $(filter ssd_keras,$(RECIPE)),$(wildcard runs/voc0712_seed))
-GENUINE_RUN := $(or $(OLD_RUN),runs/voc0712$(if $(filter paper,$(RECIPE)),,_$(RECIPE)))
+SHORT := $(filter voc-short,$(RECIPE))
+GENUINE_RUN := $(or $(OLD_RUN),$(if $(SHORT),runs/voc2007_short,runs/voc0712$(if $(filter paper,$(RECIPE)),,_$(RECIPE))))
+NEEDED := $(GENUINE)/VOC2007 $(if $(SHORT),,$(GENUINE)/VOC2012)
 # On few cores one thread a process is faster than threads that wait for each other.
 QUIET := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # Linux's allocator gives large blocks back at once and has to clear them anew for every tensor: a tenth of the time
@@ -36,6 +38,12 @@ FAST := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 
 # Small messages at once: without this an explorer answers in 50 ms instead of 20, half of the time.
 PROMPT := --ServerApp.kernel_websocket_connection_class=course.kit.prompt_server.PromptConnection
+
+# The side bar is closed and no news pops up: beside an explorer there is no room for either on a laptop. What a learner
+# sets is kept in .lab of their folder.
+HOME_FOLDER := $(or $(COURSE_HOME),my_course)
+QUIET_LAB := --LabApp.workspaces_dir="$(HOME_FOLDER)/.lab" --ServerApp.root_dir="$(HOME_FOLDER)"
+LAB_SETTINGS := JUPYTER_CONFIG_PATH="$(CURDIR)/course/kit/lab$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}"
 
 .PHONY: setup lab afresh train headless voc check test test-matrix test-nightly chapters mini browser book bench clean
 .DEFAULT_GOAL := setup
@@ -54,13 +62,13 @@ mini: setup
 
 lab: mini
 	@$(BIN)/python -m course.kit.working_copy
-	$(FAST) $(BIN)/jupyter lab $(PROMPT) $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) $(if $(COURSE_HOME),--ServerApp.root_dir="$(COURSE_HOME)" "$(COURSE_HOME)/00_start_here.ipynb",my_course/00_start_here.ipynb)
+	$(FAST) $(LAB_SETTINGS) $(BIN)/jupyter lab $(PROMPT) $(QUIET_LAB) $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) "$(HOME_FOLDER)/00_start_here.ipynb"
 
 afresh: setup
 	@$(BIN)/python -m course.kit.working_copy --afresh "$(PAGE)"
 
 train: mini
-	@if [ -d $(GENUINE)/VOC2007 ] && [ -d $(GENUINE)/VOC2012 ]; then \
+	@if [ -z "$(filter-out $(wildcard $(NEEDED)),$(NEEDED))" ]; then \
 	  test -f $(VGG16) || { echo "$(VGG16) is missing, and the recipe breaks without it; $(BIN)/python -m ssdlib doctor says how to get it"; exit 1; }; \
 	  $(FAST) $(BIN)/python -m ssdlib train --recipe $(RECIPE) --data $(GENUINE) --out $(GENUINE_RUN) --resume --init $(VGG16); \
 	else \

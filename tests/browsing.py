@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from course.kit import working_copy
+
 ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = (
@@ -41,8 +43,9 @@ def jupyterlab(home: Path, program: str = "jupyterlab"):
 
 
 @contextmanager
-def served(home: Path, program: str = "jupyterlab"):
-    """A server over a folder, which may hold what an earlier one left there. -> its address."""
+def served(home: Path, program: str = "jupyterlab", as_made: bool = False):
+    """A server over a folder, which may hold what an earlier one left there. -> its address. `as_made`: with the
+    settings and the layout of `make lab`."""
     env = os.environ | {name: str(home / name.lower()) for name in FOLDERS}
     env["COURSE_RUNS"] = str(
         home / "runs"
@@ -54,6 +57,10 @@ def served(home: Path, program: str = "jupyterlab"):
     command = [sys.executable, "-m", program, "--no-browser", "--allow-root", "--ip=127.0.0.1"]
     command += [f"--port={port}", "--IdentityProvider.token=", f"--{shown}.expose_app_in_browser=True"]
     command += ["--ServerApp.kernel_websocket_connection_class=course.kit.prompt_server.PromptConnection"]
+    if as_made:
+        working_copy.lay_out(home)
+        env["JUPYTER_CONFIG_PATH"] = str(working_copy.LAB)
+        command.append(f"--LabApp.workspaces_dir={home / '.lab'}")
     log = open(home / "log.txt", "a")
     server = subprocess.Popen(
         [*command, f"--ServerApp.root_dir={home}"], env=env, cwd=home, stdout=log, stderr=log
@@ -111,9 +118,11 @@ class Reader:
     def __init__(self, address: str, page, folder: str = "lab/tree", pages: str = "chapters"):
         self.address, self.page, self.folder, self.pages = address, page, folder, pages
 
-    def open(self, chapter: str) -> None:
-        """Open chapters/<chapter>.ipynb, or that of other `pages`, and wait for its kernel."""
-        self.page.goto(f"{self.address}/{self.folder}/{self.pages}/{chapter}.ipynb?reset")
+    def open(self, chapter: str, afresh: bool = True) -> None:
+        """Open chapters/<chapter>.ipynb, or that of other `pages`, and wait for its kernel; `afresh` forgets
+        JupyterLab's layout."""
+        address = f"{self.address}/{self.folder}/{self.pages}/{chapter}.ipynb"
+        self.page.goto(address + ("?reset" if afresh else ""))
         self.page.wait_for_selector(".jp-Notebook h1", timeout=60_000)
         self._until_idle()
 

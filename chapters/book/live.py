@@ -7,7 +7,7 @@ starts from what the Python explorer shows (`start_of`), so labels, options and 
 import base64
 import io
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from course.boxes import overlap
 from course.boxes.voc_facts import shapes as voc_shapes
 from course.detection import nms_bench, stages
 from course.evaluation import curve_explorer
-from course.kit import pictures
-from course.kit.board import AWAY, Board, as_url
+from course.kit import opening, pictures
+from course.kit.board import Board, as_url
 from course.kit.explorer import Explorer
+from course.kit.motion import Motion
+from course.kit.panel import PALE
 from course.matching import matcher
 from ssdlib import coding, matching, plots
 from ssdlib.anchors import SSD300_ANCHORS
@@ -35,6 +37,7 @@ from ssdlib.records import CLASSES, LABELS
 
 LIVE = Path(__file__).parent / "live"
 BOARD = Path(course.kit.board.__file__).with_name("board.js")
+MOTION = BOARD.with_name("motion.js")
 # in the order in which they use each other
 SCRIPTS = (
     *("course.js", "numbers.js", "boxes.js", "overlap.js", "anchors.js", "matcher.js", "nms_bench.js"),
@@ -49,17 +52,22 @@ COLORS = {
 
 def script() -> str:
     """All of it as one classic script, which also runs where a page is opened from disk."""
-    board = BOARD.read_text(encoding="utf-8")
-    if board.count(EXPORT) != 1:
-        raise ValueError(f"{BOARD}: found no line {EXPORT!r}; the reading edition puts its own in that place")
     course_, *others = ((LIVE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    parts = [course_, "{\n" + board.replace(EXPORT, "course.render = render;") + "}", *others]
+    parts = [course_, _block(BOARD, "course.render"), _block(MOTION, "course.renderMotion"), *others]
     return '"use strict";\n{\n' + "\n".join(parts) + "\nglobalThis.course = course;\n}\n"
+
+
+def _block(path: Path, name: str) -> str:
+    """A widget's script whose `render` is called `name` on the page."""
+    code = path.read_text(encoding="utf-8")
+    if code.count(EXPORT) != 1:
+        raise ValueError(f"{path}: found no line {EXPORT!r}; the reading edition puts its own in that place")
+    return "{\n" + code.replace(EXPORT, f"{name} = render;") + "}"
 
 
 def style() -> str:
     """The style sheet of boards, controls and questions."""
-    files = (BOARD.with_suffix(".css"), LIVE / "live.css")
+    files = (BOARD.with_suffix(".css"), MOTION.with_suffix(".css"), LIVE / "live.css")
     return "\n".join(path.read_text(encoding="utf-8") for path in files)
 
 
@@ -94,6 +102,9 @@ def _traits() -> list[str]:
 
 def control(widget: ipywidgets.Widget) -> dict[str, Any]:
     """A menu, slider, button as JSON: its kind, label, value, and what it can stand at."""
+    if isinstance(widget, Motion):
+        found = {name: getattr(widget, name) for name in ("label", "value", "speeds", "speed", "playing")}
+        return {"kind": "Motion"} | found
     found = {
         "kind": type(widget).__name__,
         "label": widget.description,
@@ -155,7 +166,7 @@ def overlap_facts(explorer: overlap.Overlaps) -> dict[str, Any]:
 
 
 def anchors() -> anchor_browser.AnchorBrowser:
-    return anchor_browser.AnchorBrowser(pictures.scene(pictures.pick(objects=2)).pixels)
+    return anchor_browser.AnchorBrowser(opening.scene().pixels)
 
 
 SPEC = dict(
@@ -175,6 +186,12 @@ def anchor_facts(explorer: anchor_browser.AnchorBrowser) -> dict[str, Any]:
         also=dict(nothing=anchor_browser.NOTHING, centres=anchor_browser.CENTRES, sizes=anchor_browser.SIZES),
         ratios=anchor_browser.RATIOS,
         styles=anchor_browser.STYLES,
+        chart=dict(
+            heat=astuple(anchor_browser.HEAT)[:4],
+            bars=astuple(anchor_browser.BARS)[:4],
+            line=anchor_browser.LINE,
+            pale=PALE,
+        ),
         voc=dict(
             table=voc_shapes().flatten().int().tolist(),
             bins=coverage.BINS,
@@ -187,12 +204,19 @@ def anchor_facts(explorer: anchor_browser.AnchorBrowser) -> dict[str, Any]:
 
 
 def objects() -> matcher.Matcher:
-    scene = pictures.scene(pictures.pick(objects=3))
-    return matcher.Matcher(scene.pixels, scene.boxes)
+    scene = opening.scene()
+    return matcher.Matcher(scene.pixels, scene.boxes, names=scene.names)
 
 
 def matcher_facts(explorer: matcher.Matcher) -> dict[str, Any]:
-    return dict(spec=SPEC, cases=explorer.cases, rules=dict(greedy=matcher.GREEDY), touches=matching.TOUCHES)
+    return dict(
+        spec=SPEC,
+        cases=explorer.cases,
+        names=explorer.names,
+        presets=list(matcher.PRESETS),
+        rules=dict(greedy=matcher.GREEDY),
+        touches=matching.TOUCHES,
+    )
 
 
 def bench() -> nms_bench.NmsBench:
@@ -207,6 +231,7 @@ def bench_facts(explorer: nms_bench.NmsBench) -> dict[str, Any]:
         scopes=dict(within=nms_bench.WITHIN, across=nms_bench.ACROSS),
         all=nms_bench.ALL,
         legend=nms_bench.LEGEND,
+        hints=dict(hand=nms_bench.BY_HAND, scene=nms_bench.IN_A_SCENE),
     )
 
 
@@ -269,7 +294,6 @@ def curve_facts(explorer: curve_explorer.CurveExplorer) -> dict[str, Any]:
             thumb=curve_explorer.THUMB,
             thumbs=curve_explorer.THUMBS,
             gap=curve_explorer.GAP,
-            away=AWAY,
             most=curve_explorer.MOST,
             grey=curve_explorer.GREY,
         ),

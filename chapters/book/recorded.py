@@ -25,6 +25,8 @@ from course.kit.explorer import Explorer
 from course.loss import loss_anatomy
 from course.network import figures as network_figures
 from course.network import receptive_field
+from course.training import growth
+from course.welcome import live_detector
 from ssdlib.anchors import SSD300_ANCHORS
 from ssdlib.data import voc
 
@@ -44,6 +46,7 @@ class Recording:
     loose: tuple[str, ...] = ()  # keys that need not stay as they are while something else is moved
     near: str = ""
     walk: str = ""
+    hint: str = ""  # what the keys do there
 
 
 def start_of(name: str, explorer: Explorer) -> dict[str, Any]:
@@ -58,7 +61,7 @@ def start_of(name: str, explorer: Explorer) -> dict[str, Any]:
         frames.append(_frame(_state(explorer, how), how, first, layers, pictures))
     controls = {name: c for name, c in first["controls"].items() if name in kept}
     for name_, control in controls.items():
-        if control["kind"] != "Button":
+        if control["kind"] not in ("Button", "Motion"):
             _limit(control, [frame["keys"][name_] for frame in frames])
     words = first["texts"].keys() - set(how.without)
     return {
@@ -97,14 +100,17 @@ class Table:
 def _state(explorer: Explorer, how: Recording) -> dict[str, Any]:
     """What is seen now; what can't be moved here is drawn, and pictures are stored small."""
     found = live.shown(explorer)
+    found["board"]["hint"] = how.hint
     for traits in (found["board"], *found["others"].values()):
-        if traits["boxes"]:
-            names = [
-                (a, b, name) for (a, b, *_), name in zip(traits["boxes"], traits["box_names"], strict=True)
-            ]
-            fixed = layer(torch.tensor(traits["boxes"]), traits["box_colors"][0], line=3, texts=names)
-            traits["scene"] = {"layers": [*traits["scene"]["layers"], fixed]}
-            traits["boxes"] = []
+        if how.near == "boxes":  # the first one is dragged
+            traits["boxes"], fixed = traits["boxes"][:1], traits["boxes"][1:]
+        else:
+            traits["boxes"], fixed = [], traits["boxes"]
+        if fixed:
+            named = zip(fixed, traits["box_names"], strict=bool(traits["box_names"]))
+            names = [(a, b, name) for (a, b, *_), name in named]
+            drawn = layer(torch.tensor(fixed), traits["box_colors"][0], line=3, texts=names)
+            traits["scene"] = {"layers": [*traits["scene"]["layers"], drawn]}
         traits["scene"] = {"layers": [_short(drawn) for drawn in traits["scene"].get("layers", ())]}
         traits["picture"] = _smaller(traits["picture"])
     return found
@@ -190,6 +196,11 @@ def _starts(explorer: replay.Replay) -> Iterator[list[Step]]:
             yield [("arm", name), ("step", step)]
 
 
+def _growth(explorer: growth.Growth) -> Iterator[list[Step]]:
+    for scene, step in itertools.product(range(len(explorer.scenes)), explorer.steps):
+        yield [("scene", scene), ("step", step)]
+
+
 def _drops(explorer: drop_planner.DropPlanner) -> Iterator[list[Step]]:
     every = 0.05
     for preset, active in itertools.product(drop_planner.PRESETS, (0, 1)):
@@ -208,25 +219,68 @@ def _player() -> augmentation_player.Player:
     return augmentation_player.Player(example, voc.read_photograph(example.path), seed=29)
 
 
+CAR_STEP = 32.0  # px from one recorded place of the car to the next
+
+
+def _detector(explorer: live_detector.LiveDetector) -> Iterator[list[Step]]:
+    car, *others = explorer.places
+    for down, right in itertools.product(range(-1, 7), repeat=2):
+        moved = car + CAR_STEP * torch.tensor([right, down, right, down])
+        yield [("boxes", torch.stack([moved, *others]).tolist())]
+
+
+def _live_detector() -> live_detector.LiveDetector:
+    explorer = live_detector.LiveDetector()
+    explorer.board.key_step = CAR_STEP  # an arrow key has to reach the next place that is recorded
+    return explorer
+
+
 RECORDINGS = {
+    "LiveDetector": Recording(_live_detector, _detector, ("boxes",), near="boxes"),
     "LossAnatomy": Recording(
         lambda: loss_anatomy.LossAnatomy(loss_anatomy.some_scenes()),
         _anatomy,
         ("picture", "network", "ratio"),
+        hint="Choose by the menus and the slider.",
     ),
     "FieldPointer": Recording(
         lambda: receptive_field.FieldPointer(network_figures.scenes(32)[25], level=1),
         _fields,
         ("map", "heated", "pointer"),
         near="pointer",
+        hint="Keys: arrows go to the next recorded cell. So does the mouse.",
     ),
-    "Player": Recording(_player, _draws, ("seed",), buttons=("next",), walk="seed"),
-    "Replay": Recording(replay.Replay, _starts, ("arm", "step"), without=("said",), walk="step"),
+    "Player": Recording(
+        _player,
+        _draws,
+        ("seed",),
+        buttons=("next",),
+        walk="seed",
+        hint="Keys: n or Shift+n, or arrows: another draw.",
+    ),
+    "Replay": Recording(
+        replay.Replay,
+        _starts,
+        ("arm", "step"),
+        buttons=("play",),
+        without=("said",),
+        walk="step",
+        hint="Keys: n or Shift+n, or arrows: another step.",
+    ),
+    "Growth": Recording(
+        growth.Growth,
+        _growth,
+        ("scene", "step"),
+        buttons=("play",),
+        walk="step",
+        hint="Keys: n or Shift+n, or arrows: another step.",
+    ),
     "DropPlanner": Recording(
         drop_planner.DropPlanner,
         _drops,
         ("preset", "active", "handles"),
         loose=("preset",),
         near="handles",
+        hint="Keys: arrows move a drop, n takes the other one. A press takes the nearest.",
     ),
 }

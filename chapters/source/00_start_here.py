@@ -30,11 +30,58 @@ from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
 from course.kit.tables import table
 from course.welcome import check, figures
+from course.welcome.live_detector import LiveDetector
 from ssdlib import anchors, plots
 from ssdlib.data import store, voc
 from ssdlib.training import engine, inference, runlog, runs
 
 # %% [markdown]
+# ## Drag the car
+#
+# Run the cell above and the one below, then drag the car. A trained network looks at the scene after every move. Orange
+# is where an object is. Blue is what the network finds, with the class and the *score* that it gives it. The light blue
+# boxes are the *anchors* that speak for the object in your hand.
+#
+# - Drag the car across the scene. Where does the score fall? Where does it become a bus?
+# - Make it larger and smaller at a corner. Why do other anchors light up?
+# - Hide it behind the person. Which of the two is still found?
+
+# %%
+explorer = LiveDetector()
+explorer
+
+# %% [markdown]
+# Every later chapter answers one part of *how did it do that?* The row under the title shows the parts, and which of them
+# a chapter is about. You will meet this scene again in chapters 02, 03 and 05.
+#
+# > Note: the network was trained for five minutes on 800 painted scenes, of which this isn't one. It is far from
+# > perfect, which is why dragging is worth your while. The glyphs are [OpenMoji](https://openmoji.org), CC BY-SA 4.0.
+#
+# ## Detection, and where SSD stands
+#
+# A detector is made for photographs: it says what is in them and where, one box for each object.
+
+# %% alt="Four photographs: a cat's face and two persons, each in an orange box with its class, and a rocket without a box"
+figure = free_photographs.draw_photographs()
+
+# %% [markdown]
+# (Four photographs that come with the package scikit-image. We drew the boxes by hand, as VOC's annotators would; the
+# rocket has none, because VOC has no class for it.)
+#
+# Until 2013 a detector *slid a window* over the picture and classified the content of tens of thousands of windows, one
+# after the other. *Two-stage* detectors (R-CNN in 2013, Faster R-CNN in 2015) first propose some hundreds or thousands of
+# regions that may hold an object, and then classify and correct each of them. YOLO and SSD, both first published in 2015,
+# left the proposals out: one pass of one network answers for all places at once, in SSD on six maps for objects of
+# different sizes, which made it as accurate as Faster R-CNN on VOC and several times as fast. RetinaNet (2017) kept the
+# dense anchors and replaced SSD's mining of hard negatives by a loss that weighs easy ones down; DETR (2020) gave up
+# anchors and non-maximum suppression, and has a transformer say a set of boxes instead. Today you would use SSD on a
+# phone or a small board, where a light version of it is still a common choice, or to understand detectors, because
+# matching, offsets, mining and suppression live on in most of them; for the highest accuracy take a recent member of the
+# YOLO or the DETR family.
+#
+# > Note: where scikit-image isn't installed, painted scenes take the photographs' places, here and in later chapters.
+# > `pip install scikit-image` brings them.
+#
 # ## The pictures
 #
 # SSD300 was made for *Pascal VOC*: photographs in which every object of twenty classes, from *aeroplane* to
@@ -61,16 +108,6 @@ figure = plots.examples(few, photographs)
 
 # %% [markdown]
 # *Glyphs: [OpenMoji](https://openmoji.org), CC BY-SA 4.0.*
-#
-# A detector is made for photographs, and four of them come with the package scikit-image. We drew the boxes by hand, as
-# VOC's annotators would. The rocket has none, because VOC has no class for it.
-
-# %% alt="Four photographs: a cat's face and two persons, each in an orange box with its class, and a rocket without a box"
-figure = free_photographs.draw_photographs()
-
-# %% [markdown]
-# > Note: where scikit-image isn't installed, painted scenes take the photographs' places, here and in later chapters.
-# > `pip install scikit-image` brings them.
 #
 # One annotation, in numbers. A box is `xmin, ymin, xmax, ymax` in pixels, with y pointing down, here and everywhere
 # in this course.
@@ -237,29 +274,21 @@ figure = plots.loss_curve(runlog.read_log(recorded))
 #
 # ## The map
 #
-# Everything above was done by `ssdlib`, a library of small modules, one idea each. What the paper
-# describes lies in `ssdlib` itself; the folders `data`, `training`, `interop` and `cli` are built on it, in this order.
+# Everything above was done by `ssdlib`, a library of small modules, one idea each. These are the ones on the way of a
+# picture, in the order of the row under the title:
 #
-# | modules | what they know | chapter |
+# | module | what it knows | chapter |
 # |---|---|---|
-# | `records` `box_ops` | the words: what an example, a batch, a prediction is; geometry of boxes | 01 |
+# | `data.voc` | a picture and its annotation | 01 |
 # | `anchors` | where the 8,732 boxes come from | 02 |
-# | `coding` `matching` | what each anchor should have answered | 03, 04 |
-# | `loss` | how wrong an answer is, in one number | 04 |
+# | `matching` `coding` | what each anchor should have answered | 03, 04 |
 # | `model` | the network | 05 |
+# | `loss` | how wrong an answer is, in one number | 04 |
+# | `training.engine` | updating the weights, again and again | 07, 08, 09 |
 # | `detect` | from answers to boxes | 10 |
 # | `evaluate` | average precision, by the official rules | 11 |
-# | `plots` `files` | pictures from records and logs; how files are written | everywhere |
-# | `data`: `voc` `store` | the data set on disk, decoded once | 01 |
-# | `data`: `augment` `batches` | pictures distorted on purpose, and which come next | 06 |
-# | `data`: `formats` `own` `survey` | pictures of your own, and what is broken in them | 12 |
-# | `data`: `results` | the development kit's result files | 11 |
-# | `training`: `recipes` `runs` `runlog` `engine` `inference` `distributed` `memory` `estimate` | training that can be stopped, resumed and trusted | 07, 08, 09 |
-# | `interop`: `weights` `published` | weights and detectors of others, and starting from them | 05, 12 |
-# | `interop`: `onnx` `exported` | a detector handed on | 12 |
-# | `cli`: `show` | a detector at work on your files | 12 |
-# | `cli`: `doctor` `options`; `__main__` | a look at your machine, the commands | everywhere |
 #
+# The others have smaller tasks; `docs/library.md` says of each of them what it knows.
 # No module is longer than a few screens. This is the heart of the one that the loss of this page came from:
 
 # %%
@@ -345,7 +374,7 @@ check.shown(shown)
 #
 # ### 0.3 Which module? · easy · 2 minutes
 #
-# Which module of the map answers each of these questions?
+# Which module of the table *The map* answers each of these questions?
 #
 # | | |
 # |---|---|
@@ -366,7 +395,7 @@ check.modules(modules)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# The table above has all of them, with what they know. For A: the same module as in the first cells of this page.
+# The table of *The map* has all of them, with what they know. Write `voc` for `data.voc`.
 # </details>
 # <!-- solution -->
 #

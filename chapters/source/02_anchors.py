@@ -29,7 +29,7 @@ import torch
 
 from course.anchors import anchor_browser, check, coverage, figures, other_anchors
 from course.boxes import voc_facts
-from course.kit import free_photographs, pictures, tables
+from course.kit import free_photographs, opening, pictures, tables
 from course.kit.self_test import SelfTest
 from ssdlib import anchors
 from ssdlib.anchors import SSD300_ANCHORS
@@ -38,10 +38,10 @@ from ssdlib.data import voc
 # %% [markdown]
 # ## The picture
 #
-# Three cells, and the anchors of each. Every dot is a centre that carries such a set. The cross marks the cell.
+# The scene of chapter 00, three cells, and the anchors of each. Every dot is a centre that carries such a set. The cross marks the cell.
 
 # %% alt="The same scene three times with a grid of dots: a cell of the fine map with four small anchors, a cell of the 10 x 10 map with six large ones, and its last cell, whose centre lies outside the picture"
-scene = pictures.scene(pictures.pick(objects=2))
+scene = pictures.scene(opening.example())
 figure = figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
 
 # %% [markdown]

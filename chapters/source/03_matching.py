@@ -24,7 +24,7 @@ import inspect
 import torch
 
 from course.boxes import voc_facts
-from course.kit import free_photographs, pictures, tables
+from course.kit import free_photographs, opening, pictures, tables
 from course.kit.self_test import SelfTest
 from course.matching import check, matcher
 from ssdlib import anchors, matching
@@ -33,11 +33,11 @@ from ssdlib import anchors, matching
 # ## The picture
 #
 # The network answers 8,732 times about every picture, once for each anchor. To teach it we must say what each answer
-# should have been. Here is a scene. Drawn are the anchors that have to answer for an object. All the others, more than
+# should have been. Here is the scene of chapter 00. Drawn are the anchors that have to answer for an object. All the others, more than
 # 8,600, should say *background*.
 
 # %% alt="A scene with three objects in orange and, around each, one thick blue anchor and, as many as fit, thin dashed green ones"
-scene = pictures.scene(pictures.pick(objects=3))
+scene = pictures.scene(opening.example())
 grid = anchors.default_boxes()
 found = matcher.match_with(scene.boxes, grid)
 figure = matcher.draw_matching(scene, found)
@@ -87,27 +87,27 @@ figure = free_photographs.add_credit(figure, ["astronaut"])
 
 # %%
 table = torch.tensor([[0.9, 0.8, 0.1, 0.0], [0.6, 0.7, 0.2, 0.5]])
-own = matching.bipartite(table[None])[0]
+own = matching.bipartite(table)
 print("step one:", own.tolist())
 
 # %% [markdown]
 # ## In the library
 #
-# `bipartite` is step one for a whole batch at once. It doesn't make one pair at a time. In each round it *marries* (the
-# code's word) every pair that nobody contests: the anchor is the best one left for the object, and no other object
-# left overlaps that anchor more. Such pairs don't disturb each other, so the result is that of the pencil.
+# `bipartite` does the same. It lists the pairs, best first, and goes down that list: a pair is accepted if neither its
+# object nor its anchor has been assigned before. It takes the objects of a whole batch at once, and `image` says which
+# image each of them is in, because only objects of the same image compete.
 
 # %%
 print(inspect.getsource(matching.bipartite))
 
 # %% [markdown]
-# (The table gets one column more than there are anchors. It is worth nothing: those who marry nobody in a round point
-# there, and the table can be written without asking who they are. `match` does the same, and cuts it off again.)
+# Nearly all of the 8,732 anchors are far from an object, so the list holds only each object's best few: with three
+# objects in an image, an object always gets one of its three best anchors, since the others can take only two.
 #
 # Two of its rules you will meet again. **Ties** go to the lower anchor, then to the lower object. And an object that
 # touches no anchor stays without one (-1).
 #
-# `match` is both steps.
+# `match` is both steps. It writes the pairs of step two first, because step one overrules them.
 
 # %%
 print(inspect.getsource(matching.match))
@@ -127,7 +127,7 @@ print("2,000 tables, full of ties: equal")
 # `overlaps` makes the table, three lines of 8,732 numbers here.
 
 # %%
-table = matching.overlaps(scene.boxes[None], scene.labels[None], grid)[0]
+table = matching.overlaps(scene.boxes, grid)
 matched = matching.match(scene.boxes[None], scene.labels[None], grid)[0]
 sizes = (scene.boxes[:, 2:] - scene.boxes[:, :2]).tolist()
 rows = [(name, *sizes[i], table[i].max(), (matched == i).sum()) for i, name in enumerate(scene.names)]
@@ -219,7 +219,7 @@ print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor 
 # - Back to *two objects, far apart*: make object 0 a square of 60 px, then move it. How many anchors, at most, at least?
 
 # %%
-explorer = matcher.Matcher(scene.pixels, scene.boxes)
+explorer = matcher.Matcher(scene.pixels, scene.boxes, names=scene.names)
 explorer
 
 # %% [markdown]

@@ -27,7 +27,7 @@ import torch
 from course.kit import pictures, places
 from course.kit.self_test import SelfTest
 from course.kit.tables import table
-from course.loss import check, loss_anatomy
+from course.loss import check, figures, loss_anatomy
 from course.matching import matcher
 from ssdlib import anchors, box_ops, coding, loss, matching, plots, records
 from ssdlib.data import voc
@@ -51,6 +51,22 @@ figure = loss_anatomy.draw_negatives(scene, found.positive[0], {f"loss {found.mu
 # network is least sure are background. It is the narrow network that was trained for five minutes on the mini VOC and
 # recorded; genuine photographs, if you have them, are new to it, and its loss on them is high. At the end of
 # this page you can check the number in the title with a calculator.
+#
+# ## The loss in one line
+#
+# Everything on this page is one equation, of which each part gets a section. $N$ is the number of positives, $t$ are
+# the offsets that an anchor should give and $\hat t$ those that it gives, $p$ are its class probabilities:
+#
+# $$
+# L = \frac{1}{N} \Bigl(
+# \textcolor{#009E73}{\sum_{\text{positives}} \; \sum_{x, y, w, h} \text{smooth L1}(\hat t - t)}
+# \; \textcolor{#0072B2}{- \sum_{\text{positives}} \ln p(\text{class})}
+# \; \textcolor{#D55E00}{- \sum_{\text{hard negatives}} \ln p(\text{background})}
+# \Bigr)
+# $$
+#
+# The colours are those of the explorer at the end: green is the localisation, blue and red together are the
+# confidence.
 #
 # ## The words
 #
@@ -81,6 +97,19 @@ print(inspect.getsource(records.Targets))
 # | width | 72 against 60 | ln(72 / 60) = .182 | .2 | **.912** |
 # | height | 108 against 120 | ln(108 / 120) = -.105 | .2 | **-.527** |
 #
+# In general, with the object $g$ and the anchor $a$ as centre, width and height:
+#
+# $$
+# \begin{aligned}
+# \textcolor{#0072B2}{t_x} &= \textcolor{#0072B2}{\frac{g_x - a_x}{a_w}} \cdot \frac{1}{0.1} &
+# \textcolor{#0072B2}{t_y} &= \textcolor{#0072B2}{\frac{g_y - a_y}{a_h}} \cdot \frac{1}{0.1} \\
+# \textcolor{#D55E00}{t_w} &= \textcolor{#D55E00}{\ln \frac{g_w}{a_w}} \cdot \frac{1}{0.2} &
+# \textcolor{#D55E00}{t_h} &= \textcolor{#D55E00}{\ln \frac{g_h}{a_h}} \cdot \frac{1}{0.2}
+# \end{aligned}
+# $$
+#
+# Blue is the *shift*, red the *growth*, here and in the picture below.
+#
 # The shift is measured in widths and heights of the *anchor*. So the same four numbers mean the same for a small and a
 # large anchor: move by a tenth of your width. With the logarithm, twice as wide and half as wide are equally far
 # away, +.69 and -.69, and no offset can give a box of negative width.
@@ -90,6 +119,9 @@ anchor, box = torch.tensor([120.0, 90, 180, 210]), torch.tensor([126.0, 105, 198
 offsets = coding.encode(box, anchor)
 print("offsets", [round(x, 4) for x in offsets.tolist()])
 print("and back", coding.decode(offsets, anchor).tolist())
+
+# %% alt="An anchor, dashed, and its object in orange, twice: blue arrows from centre to centre with the offsets 2 and 0.75, and double arrows along the sides with the offsets 0.91 and -0.53"
+figure = figures.offsets_drawn(anchor, box)
 
 # %%
 print(inspect.getsource(coding.encode))
@@ -178,6 +210,15 @@ ax.legend(["smooth L1", ".5 d²", "|d|"], frameon=False)
 limits = ax.set(ylim=(0, 3), xlabel="error d of an offset", ylabel="cost")
 
 # %% [markdown]
+# As one equation, with the parabola in orange as in the figure:
+#
+# $$
+# \text{smooth L1}(d) = \begin{cases}
+# \textcolor{#9C6600}{\frac{1}{2} d^2} & \text{if } |d| < 1 \\
+# |d| - \frac{1}{2} & \text{otherwise}
+# \end{cases}
+# $$
+#
 # With the divisors d = 1 has a meaning: the centre is off by a tenth of the anchor's width, or the box is too wide by
 # a factor of e^.2 = 1.22.
 #
@@ -369,6 +410,12 @@ table(rows, head, form=("", ",.0f", "+.2f", ".1%"))
 hardest = found.class_loss[0].masked_fill(found.positive[0], 0).sort(descending=True)[0]
 held = [(n, n * found.n, hardest[: n * found.n].sum() / hardest.sum()) for n in (1, 3, 10, 100)]
 table(held, head=("ratio", "negatives", "their share of the loss of all"), form=("", "", ".0%"))
+
+# %% [markdown]
+# The same at a ratio of 3 as a picture. Each background anchor is a dot at its centre, the larger the more it costs:
+
+# %% alt="The scene twice with a dot for each background anchor, larger where it costs more: dots all over the picture before mining, and after it a few, nearly all on the objects"
+figure = figures.mining_drawn(scene, found)
 
 # %% [markdown]
 # A few hold much of it. The rest is spread over thousands of anchors that are nearly right already, and when

@@ -173,6 +173,30 @@ assert max(s.left for s in starts.arm("prior")) < min(s.left for s in starts.arm
 # rest there to the end of the recording, some 170 steps: from here on one has to look at pictures, and that takes
 # longer.
 #
+# ### The same at full width, on photographs
+#
+# Is the plateau a fault of a narrow network that starts from random weights? The full network was started four times on
+# genuine photographs: once from random weights, three times from the 13 convolutions that VGG16 learned on ImageNet. Its
+# fc6 and fc7 aren't among those. They begin random, by He's rule or with smaller weights.
+
+# %% alt="Confidence loss of four starts of the full network: from random weights NaN in step 6, with fc6 and fc7 by He's rule NaN in step 18, with both scaled at rate .001 near 13 and rising at step 60, at rate .0005 with a warm-up resting at 12 from step 30 to 80, then falling, and resting at 5.5 from step 160"
+figure = figures.full_width()
+
+# %% [markdown]
+# - Random weights at the paper's rate: NaN in step 6.
+# - ImageNet's convolutions, fc6 and fc7 by He's rule: NaN in step 18. ImageNet's features at conv5_3 have a deviation of
+#   6.6, which He's rule hands on, so the heads begin with logits in the tens.
+# - fc6 and fc7 scaled to outputs of unit deviation, the same rate: it lives, but at step 60, where it was stopped, it
+#   climbs.
+# - fc6 smaller by a factor of ten, half the rate, a warm-up of 60 steps: the loss falls to the level of **no opinion** within 30
+#   steps, rests there for 50, leaves it between steps 80 and 110, and comes to the second level, **background only**.
+#
+# Both plateaus of the last start have the heights that you computed by hand. So they come with the loss and its mining,
+# not with the narrow network. One run each and points ten steps apart: they say *that* it happens, not how often.
+# (Recorded on an AMD EPYC, random seed 0: the first on 2026-11-27 with batch 32 on 700
+# photographs, the others on 2026-11-29 with batch 8 on 3,752 or 3,952 of a split of our own;
+# `chapters/recordings/photographs_broken` and `full_width`.)
+#
 # ## By hand, part two: the edge
 #
 # Why does a larger rate break what a smaller one learns? One weight w, and a loss that is a parabola with curvature

@@ -123,6 +123,15 @@ figure = figures.ten_drawn()
 # |---|---|---|---|---|
 # | best precision | 1.00 | .67 | .60 | .57 |
 #
+# As an equation, with $p(\tilde r)$ for the precision where the recall is $\tilde r$:
+#
+# $$
+# \text{AP} = \textcolor{#D55E00}{\frac{1}{11} \sum_{r \in \{0, 0.1, \ldots, 1\}}} \;
+# \textcolor{#0072B2}{\max_{\tilde r \ge r} \, p(\tilde r)}
+# $$
+#
+# Blue is the second row of the table, and the height of the eleven blue bars in the figure below. Red is their mean.
+#
 # The sum is 3 · 1 + 3 · .667 + 2 · .6 + 3 · .571 = 7.914. Divided by 11: **AP = .7195**.
 #
 # Since 2010 VOC takes the **area** under the same curve, after it has been made to fall: .25 · (1 + .667 + .6 + .571) =

@@ -30,7 +30,7 @@ from course.kit import places
 from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
 from course.kit.tables import table
-from course.own_images import check, example_datasets, figures, tile_bench
+from course.own_images import check, example_datasets, figures, film_player, tile_bench
 from ssdlib import box_ops, loss, model, plots
 from ssdlib.cli.show import Writer, show
 from ssdlib.data import own, survey
@@ -226,7 +226,7 @@ table(rows, head=("folder", "anchors", "pictures", "covered"), form=("", "", "",
 #
 # ## Move it
 #
-# The outline of a photograph, and in it an object: orange. Drag it with the mouse or with the arrow keys;
+# A photograph, and in it an object: orange. Drag it with the mouse or with the arrow keys;
 # <kbd>Shift</kbd> and an arrow resizes it. Dashed green is the nearest anchor, as large as it is on the photograph.
 # *Say before you look*:
 #
@@ -387,6 +387,10 @@ film.close()
 told = show(network, settings, [str(work / "walk.mp4")], work / "found", score=0.4)
 print(sorted(p.name for p in (work / "found").iterdir()), len(told[0]["frames"]), "frames")
 print("seconds:", [frame["seconds"] for frame in told[0]["frames"]][:4], "...")
+
+# %%
+explorer = film_player.Film.of(work / "found/walk.mp4", told[0]["frames"])
+explorer
 
 # %% [markdown]
 # The JSON holds class, score and box of every frame; the MP4 shows them. Frames are read and written by

@@ -1,6 +1,6 @@
 """Explorer of chapter 02: walk over the cells of six maps, see their anchors, turn the numbers they are made from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 import ipywidgets
@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course.anchors.coverage import BANDS, by_size, covered
+from course.anchors.places import Place, index_of, place_of  # noqa: F401 - chapter 02 asks here
 from course.boxes.voc_facts import shapes as voc_shapes
 from course.kit.board import Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
+from course.kit.panel import PALE, Panel
 from ssdlib.anchors import SSD300_ANCHORS, AnchorSpec, default_boxes
 from ssdlib.plots import BLUE, GREEN, ORANGE, PURPLE, RED
 
@@ -24,39 +26,14 @@ RATIOS = {
     "2 and 1/2 on every map": ((2,),) * 6,
     "2, 1/2, 3, 1/3 on every map": ((2, 3),) * 6,
 }
+CHART = (230.0, 392.0)  # width and height of the diagrams, px
+HEAT = Panel(36.0, 16.0, 216.0, 196.0, x=(0.0, 300.0), y=(0.0, 300.0))  # sizes of objects, px of the input
+BARS, LINE = Panel(58.0, 232.0, 190.0, 388.0), 26.0  # shares; how high the pair of bars of one size is
 STYLES = (  # of the shapes of a cell in their order: colour, line in screen px, dash
     *((BLUE, 3.0, ()), (BLUE, 2.0, (6, 4))),
     *((GREEN, 2.5, ()), (RED, 2.5, ())),
     *((GREEN, 1.5, (3, 3)), (RED, 1.5, (3, 3))),
 )
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an anchor stands in the list."""
-
-    map: int  # 0..5
-    row: int
-    column: int
-    shape: int  # 0 = small square, 1 = large square, 2 = first ratio lying, 3 = standing ...
-
-
-def place_of(index: int, spec: AnchorSpec = SSD300_ANCHORS) -> Place:
-    """Anchor number 0..8731 -> its place: maps one after the other, rows from the top, cells from the left."""
-    if not 0 <= index < sum(spec.per_map):
-        raise IndexError(f"there is no anchor {index}; they go from 0 to {sum(spec.per_map) - 1}")
-    level = 0
-    while index >= spec.per_map[level]:
-        index -= spec.per_map[level]
-        level += 1
-    cell, shape = divmod(index, spec.boxes_per_cell[level])
-    return Place(level, *divmod(cell, spec.feature_maps[level]), shape)
-
-
-def index_of(place: Place, spec: AnchorSpec = SSD300_ANCHORS) -> int:
-    """The way back: place -> anchor number."""
-    cell = place.row * spec.feature_maps[place.map] + place.column
-    return sum(spec.per_map[: place.map]) + cell * spec.boxes_per_cell[place.map] + place.shape
 
 
 def crossing(boxes: Tensor, canvas: float = SSD300_ANCHORS.canvas) -> Tensor:
@@ -68,6 +45,15 @@ def names(spec: AnchorSpec, level: int) -> list[str]:
     """What the shapes of a cell are called, in order: 1, 1', 2, 1/2, 3, 1/3."""
     ratios = [name for ratio in spec.aspect_ratios[level] for name in (f"{ratio}", f"1/{ratio}")]
     return ["1", "1'", *ratios]
+
+
+def heat() -> Tensor:
+    """(300, 300, 3) uint8: how many objects of VOC 07+12 have which width (to the right) and height (upwards), the
+    darker the more, on a logarithmic scale."""
+    share = (voc_shapes() + 1).log()
+    dark = (share / share.max()).flip(0)[..., None]
+    pixels = 255 - dark * (255 - torch.tensor([20.0, 40.0, 70.0]))
+    return pixels.to(torch.uint8).repeat_interleave(5, dim=0).repeat_interleave(5, dim=1)
 
 
 @lru_cache(maxsize=32)
@@ -88,7 +74,8 @@ class AnchorBrowser(Explorer):
     def __init__(self, picture: Tensor | None = None, level: int = 2):
         """`picture` (300, 300, 3) uint8 lies under the anchors; `level` 0..5 is the map to begin with."""
         self.board = Board(
-            label="The anchors of a cell. Keys: the arrows go to the next cell.",
+            label="The anchors of a cell",
+            hint="Keys: arrows go to the next cell. A click goes to a cell.",
             width=500,
             picture="" if picture is None else as_url(picture),
             picture_alpha=0.5,
@@ -98,25 +85,34 @@ class AnchorBrowser(Explorer):
         sides = [(f"{f}² {name}", i) for i, (f, name) in maps]
         self.level = ipywidgets.Dropdown(options=sides, value=level, description="map")
         self.show = ipywidgets.Dropdown(options=[NOTHING, BORDER, CENTRES, SIZES], description="show also")
-        slow = dict(continuous_update=True, layout=ipywidgets.Layout(width="340px"))
-        slow["style"] = {"description_width": "110px"}
+        slow = dict(layout=ipywidgets.Layout(width="auto"), style={"description_width": "104px"})
         self.first = ipywidgets.IntSlider(10, min=3, max=30, description="first percent", **slow)
         self.range = ipywidgets.IntRangeSlider(
             value=(20, 90), min=10, max=110, description="lowest, highest", **slow
         )
         self.ratios = ipywidgets.Dropdown(options=list(RATIOS), description="ratios")
-        self.reset = ipywidgets.Button(description="as released")
-        self.table = html_text(width="360px")
+        self.reset = ipywidgets.Button(description="reset")
+        self.chart = Board(
+            label="Above, VOC's objects by width and height, your anchors as dots, the released ones as squares. "
+            "Below, which share of VOC's objects is covered, by size: your anchors blue, the released orange",
+            view=[0.0, 0.0, *CHART],
+            frame=[HEAT.left, HEAT.top, HEAT.right, HEAT.bottom],
+            width=int(CHART[0]),
+            picture=as_url(heat()),
+        )
+        self.table = html_text()
         self.level.observe(self._change_map, "value")
         self.reset.on_click(self._reset)
         for widget in (self.show, self.first, self.range, self.ratios):
             widget.observe(self._update, "value")
         self.board.observe(self._update, ["pointer"])
+        parts = beside(self.board, ipywidgets.VBox([self.first, self.range, self.chart]), self.table)
+        for part, flex in zip(parts.children, ("3 1 330px", "1 1 240px", "1 1 320px"), strict=True):
+            part.layout.flex = flex
         super().__init__(
             [
-                row(self.level, self.show, self.ratios),
-                row(self.first, self.range, self.reset),
-                row(self.board, self.table),
+                row(self.level, self.show, self.ratios, self.reset),
+                parts,
             ]
         )
         self._change_map()
@@ -186,6 +182,12 @@ class AnchorBrowser(Explorer):
             self.board.view = [min(-20.0, low - 12)] * 2 + [max(320.0, high + 12)] * 2
             self.board.scene = {"layers": layers}
             self.board.status = f"{lines[0]}; {lines[1]}"
+        share, _ = measures(spec)
+        with self.chart.hold_sync():
+            self.chart.scene = {"layers": chart_layers(spec)}
+            self.chart.status = (
+                f"covered: {100 * share:.1f} %, released {100 * measures(SSD300_ANCHORS)[0]:.1f} %"
+            )
         self.table.value = "<pre style='line-height:1.35'>" + "\n".join(lines) + "</pre>"
 
     def _also(self, spec: AnchorSpec, level: int) -> list[dict]:
@@ -236,14 +238,40 @@ class AnchorBrowser(Explorer):
         )
 
     def still(self) -> Figure:
-        figure, (left, right) = plt.subplots(
-            1, 2, figsize=(10, 4.8), width_ratios=(1, 1), layout="constrained"
+        figure, (left, middle, right) = plt.subplots(
+            1, 3, figsize=(11, 4.8), width_ratios=(1, 0.6, 0.9), layout="constrained"
         )
         plt.close(figure)
         self.board.on(left)
+        self.chart.on(middle)
         right.set_axis_off()
         right.text(0, 1, "\n".join(self.summary()), va="top", fontsize=8.5, family="monospace")
         return figure
+
+
+def chart_layers(spec: AnchorSpec) -> list[dict]:
+    """Shapes on the heat map and bars of coverage below it: `spec` in blue, the released numbers in orange."""
+    (share, bands), (was, parts) = measures(spec), measures(SSD300_ANCHORS)
+    dots, squares = (
+        [(HEAT.across(w), HEAT.up(h)) for i in range(len(one.feature_maps)) for w, h in one.shapes(i)]
+        for one in (spec, SSD300_ANCHORS)
+    )
+    squares = torch.tensor([[x - 3, y - 3, x + 3, y + 3] for x, y in squares], dtype=torch.float32)
+    mine, theirs, words = [], [], []
+    names = [*(f"{low}-{high}" for low, high in zip(BANDS, BANDS[1:], strict=False)), "all"]
+    for i, (name, now, before) in enumerate(zip(names, (*bands, share), (*parts, was), strict=True)):
+        top = BARS.top + LINE * i
+        mine.append([BARS.left, top + 3, BARS.across(now), top + 11])
+        theirs.append([BARS.left, top + 13, BARS.across(before), top + 21])
+        words += [(2.0, top + 20, name), (BARS.right + 4, top + 20, f"{100 * now:.1f}")]
+    heads = [(HEAT.left, HEAT.top - 1, "height"), (HEAT.right - 34, HEAT.bottom + 17, "width")]
+    return [
+        layer(squares, ORANGE, line=1.5),
+        layer(color=BLUE, points=[at for dot in dots for at in dot], radius=2.5),
+        layer(torch.tensor(mine), BLUE, line=0.5, fill=0.8),
+        layer(torch.tensor(theirs), ORANGE, line=1.5, dash=(3, 2), fill=0.3),
+        layer(color=PALE, texts=[*words, *heads, (2.0, BARS.top, "covered, % (px)")]),
+    ]
 
 
 def _anchor(i: int, box: Tensor) -> dict:

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from course.anchors.anchor_browser import crossing as _crossing_boxes
-from course.anchors.anchor_browser import place_of
+from course.anchors.places import place_of
 from course.kit.checking import Case, Exercise
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
 from ssdlib.plots import ORANGE, RED

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from course.augmentation.single_draws import FILL, SAMPLERS, around, judge, pixels, single_draw
 from course.kit.board import Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
 from ssdlib import box_ops
 from ssdlib.anchors import SSD300_ANCHORS
 from ssdlib.data import voc
@@ -18,7 +18,7 @@ from ssdlib.data.augment import STEPS
 from ssdlib.plots import BLACK, BLUE, ORANGE, PURPLE
 from ssdlib.records import Example
 
-KEYS = "Keys: arrows move the window, with Shift they resize it, with Alt by one pixel."
+KEYS = "Keys: arrows move the window, Shift+arrows resize it, Alt+arrows by one pixel, n or Shift+n: another draw."
 AS_DRAWN = -1  # in the list of samplers
 
 
@@ -36,7 +36,8 @@ class Player(Explorer):
         self.names = [f"{i} {voc.CLASSES[label]}" for i, label in enumerate(example.labels.tolist())]
         frame = [0.0, 0.0, *map(float, example.size)]
         self.board = Board(
-            label="The photograph on its plane, and the window. " + KEYS,
+            label="The photograph on its plane, and the window",
+            hint=KEYS,
             width=460,
             frame=frame,
             picture=as_url(photograph),
@@ -47,18 +48,19 @@ class Player(Explorer):
         self.seed = ipywidgets.IntSlider(seed, min=0, max=199, description="seed")
         self.next = ipywidgets.Button(description="next draw", tooltip="seed + 1")
         self.steps = [ipywidgets.Checkbox(True, description=s, indent=False) for s in STEPS]
-        for box in self.steps:
-            box.layout.width = "90px"
         options = [("as drawn", AS_DRAWN), *((name, i) for i, name in enumerate(SAMPLERS))]
         self.sampler = ipywidgets.Dropdown(options=options, description="sampler")
-        self.numbers, self.fates = html_text(width="400px"), html_text(width="360px")
+        self.numbers, self.fates = html_text(), html_text()
         self.next.on_click(self._next)
         for widget in (self.seed, self.sampler, *self.steps):
             widget.observe(self._load, "value")
         self.board.observe(self._update, "boxes")
         self.board.observe(self._step, "steps")  # the keys n and Shift+n
-        controls = [row(self.seed, self.next, self.sampler), row(*self.steps)]
-        super().__init__([*controls, row(self.board, self.canvas), row(self.numbers, self.fates)])
+        controls = row(self.seed, self.next, self.sampler, *self.steps)
+        boards = beside(self.board, self.canvas, ipywidgets.VBox([self.numbers, self.fates]))
+        for part, flex in zip(boards.children, ("3 1 300px", "2 1 200px", "1 1 230px"), strict=True):
+            part.layout.flex = flex
+        super().__init__([controls, boards])
         self._load()
 
     def _next(self, button: object) -> None:

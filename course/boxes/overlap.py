@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course.kit.board import KEYS, Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
 from ssdlib import box_ops
 from ssdlib.plots import BLACK, BLUE, GREEN, RED, SKY
 from ssdlib.records import Example
@@ -99,7 +99,8 @@ class Overlaps(Explorer):
         """`picture` (H, W, 3) uint8 lies behind the boxes; without it the frame has VOC's commonest size."""
         self.size = SIZE if picture is None else (picture.shape[1], picture.shape[0])
         self.board = Board(
-            label="Two boxes and what they share. " + KEYS,
+            label="Two boxes and what they share",
+            hint=KEYS,
             picture="" if picture is None else as_url(picture),
             picture_alpha=0.35,
             box_colors=[RED, BLUE],
@@ -112,15 +113,18 @@ class Overlaps(Explorer):
         self.notation = ipywidgets.ToggleButtons(
             options=list(NOTATIONS), style=ipywidgets.ToggleButtonsStyle(button_width="110px")
         )
-        self.again = ipywidgets.Button(description="start again")
-        self.table = html_text(width="340px")
+        self.again = ipywidgets.Button(description="reset")
+        self.table = html_text()
         self.preset.observe(self._load, "value")
         self.again.on_click(self._load)
         self.squeeze.observe(self._squeeze, "value")
         self.notation.observe(self._update, "value")
         self.board.observe(self._update, ["boxes", "active"])
         super().__init__(
-            [row(self.preset, self.squeeze, self.again), self.notation, row(self.board, self.table)]
+            [
+                row(self.preset, self.squeeze, self.again),
+                beside(self.board, ipywidgets.VBox([self.notation, self.table])),
+            ]
         )
         self._load()
 

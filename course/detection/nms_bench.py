@@ -6,7 +6,8 @@ import torch
 from course.detection.stages import HANDS, STAYS, captions, rank, recorded
 from course.kit import pictures
 from course.kit.board import Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, once, row
+from course.kit.motion import Motion
 from ssdlib import box_ops, coding
 from ssdlib.data import voc
 from ssdlib.detect import KEEP, NMS_IOU, SCORE, TOP_K
@@ -19,6 +20,12 @@ SCENES = (21, 31, 18, 7, 4)  # of the test set
 SCORES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 TOP_KS, KEEPS = (1, 2, 5, 10, 20, 50, 100, 200, 400), (1, 2, 5, 10, 20, 50, 100, 200)
 VIEW = (-40.0, -40.0, 340.0, 340.0)  # the canvas and what boxes reach of its surroundings
+IN_A_SCENE = (
+    "Keys: n or Shift+n: the next candidate or the one before, arrows move the cross; a click takes a box."
+)
+BY_HAND = (
+    "Keys: arrows move a box, Shift+arrows resize it, Alt+arrows by one pixel, n or Shift+n: another box."
+)
 LEGEND = (
     "blue: stays (thick and named: the six best)",
     "thin dashed red: suppressed",
@@ -36,8 +43,7 @@ class NmsBench(Explorer):
         """`case` is the place of a test scene, or the name of a case by hand."""
         self.recorded = recorded()
         self.board = Board(
-            label="Boxes and their suppression. Keys: n takes the next candidate, Shift+n the one before. "
-            "By hand the arrows move a box, with Shift they resize it; in a scene they move the cross.",
+            label="Boxes and their suppression",
             view=list(VIEW),
             width=520,
         )
@@ -50,11 +56,13 @@ class NmsBench(Explorer):
         self.top_k = ipywidgets.SelectionSlider(options=TOP_KS, value=TOP_K, description="top-k")
         self.keep = ipywidgets.SelectionSlider(options=KEEPS, value=KEEP, description="keep")
         self.place = ipywidgets.IntSlider(0, min=0, max=1, description="candidate")
-        self.table = html_text(width="340px")
+        self.upto = ipywidgets.Checkbox(True, description="only up to the candidate", indent=False)
+        self.play = Motion("Go through the candidates", self._forward)
+        self.table = html_text()
         numbers = (self.score, self.top_k, self.nms_iou, self.keep)
         for slider in (*numbers, self.place):
             slider.layout.width = "320px"
-        for widget in (self.shown, self.scope, *numbers):
+        for widget in (self.shown, self.scope, self.upto, *numbers):
             widget.observe(self._update, "value")
         self.place.observe(self._take, "value")
         self.case.observe(self._load, "value")
@@ -62,8 +70,8 @@ class NmsBench(Explorer):
         self.board.observe(self._hold, "active")
         self.board.observe(self._click, "pointer")
         self.board.observe(self._update, "boxes")
-        beside = ipywidgets.VBox([*numbers, self.place, self.table])
-        super().__init__([row(self.case, self.shown, self.scope), row(self.board, beside)])
+        words = ipywidgets.VBox([*numbers, self.place, self.upto, self.table])
+        super().__init__([row(self.case, self.shown, self.scope, self.play), beside(self.board, words)])
         self._load()
 
     @property
@@ -72,31 +80,28 @@ class NmsBench(Explorer):
 
     def _load(self, change: object = None) -> None:
         """Another case: its boxes, its picture, its classes."""
-        self._busy = True
-        board, case = self.board, self.case.value
-        board.pointer_mode, board.active = "none" if self.by_hand else "click", 0
-        if self.by_hand:
-            board.picture, board.boxes = "", [list(corners) for _, _, corners in HANDS[case]]
-            present = {LABELS[name] for name, _, _ in HANDS[case]}
-        else:
-            board.boxes, board.box_names = [], []
-            said = self.recorded.of(case)
-            self.probabilities = said.logits[0].softmax(dim=-1)
-            self.decoded = coding.decode(said.offsets[0], self.recorded.anchors)
-            board.picture = as_url(pictures.scene(self.recorded.examples[case]).pixels)
-            present = set((self.probabilities[:, 1:].amax(dim=0) > SCORE).nonzero()[:, 0].add(1).tolist())
-        self.shown.options = [ALL] + [voc.CLASSES[label] for label in sorted(present)]
-        self.shown.value, self.place.max, self.place.value = ALL, 1, int(not self.by_hand)
-        self._busy = False
+        with self.setting():
+            board, case = self.board, self.case.value
+            board.pointer_mode, board.active = "none" if self.by_hand else "click", 0
+            board.hint = BY_HAND if self.by_hand else IN_A_SCENE
+            if self.by_hand:
+                board.picture, board.boxes = "", [list(corners) for _, _, corners in HANDS[case]]
+                present = {LABELS[name] for name, _, _ in HANDS[case]}
+            else:
+                board.boxes, board.box_names = [], []
+                said = self.recorded.of(case)
+                self.probabilities = said.logits[0].softmax(dim=-1)
+                self.decoded = coding.decode(said.offsets[0], self.recorded.anchors)
+                board.picture = as_url(pictures.scene(self.recorded.examples[case]).pixels)
+                present = set((self.probabilities[:, 1:].amax(dim=0) > SCORE).nonzero()[:, 0].add(1).tolist())
+            self.shown.options = [ALL] + [voc.CLASSES[label] for label in sorted(present)]
+            self.shown.value, self.place.max, self.place.value = ALL, 1, int(not self.by_hand)
         self._update()
 
+    @once
     def _update(self, change: object = None) -> None:
-        if self._busy:
-            return
-        self._busy = True  # what is set below doesn't call back
         with self.board.hold_sync():  # one message, so that picture and words change together
             self._redraw()
-        self._busy = False
 
     def _redraw(self) -> None:
         if self.by_hand:
@@ -124,9 +129,10 @@ class NmsBench(Explorer):
     def _layers(self) -> list[dict]:
         found, left = self.ranking, torch.zeros(len(self.ranking.scores), dtype=torch.bool)
         left[found.kept] = True
-        gone = self.visible[found.suppressor[self.visible] != STAYS]
-        kept = self.visible[left[self.visible]]
-        late = self.visible[(found.suppressor[self.visible] == STAYS) & ~left[self.visible]]
+        decided = self.visible if self.by_hand else self.decided
+        gone = decided[found.suppressor[decided] != STAYS]
+        kept = decided[left[decided]]
+        late = decided[(found.suppressor[decided] == STAYS) & ~left[decided]]
         if self.by_hand:
             return [layer(found.boxes[kept], BLUE, line=0, fill=0.15)]
         six = kept[:6].flip(0)  # the best one is drawn last, on top
@@ -152,6 +158,19 @@ class NmsBench(Explorer):
             )
         return layers
 
+    @property
+    def decided(self) -> torch.Tensor:
+        """Places in the ranking that are drawn: all of those to be seen, or those up to the candidate, since what
+        comes later decides nothing about them."""
+        return self.visible[: self.place.value + 1] if self.upto.value else self.visible
+
+    def _forward(self) -> bool:
+        last = len(self.visible) - 1
+        if last < 1:
+            return False
+        self.place.value = self.place.value + 1 if self.place.value < last else 0
+        return self.place.value < last
+
     def _name_boxes(self) -> None:
         """By hand every box says what becomes of it."""
         colors, names = [], []
@@ -172,26 +191,24 @@ class NmsBench(Explorer):
 
     def _take(self, change: object = None) -> None:
         """The slider: by hand, the box goes with it."""
-        if self._busy:
+        if self.busy:
             return
         if self.by_hand and len(self.visible):
-            self._busy = True
-            self.board.active = int(self.ranking.anchors[self.chosen()])
-            self._busy = False
+            with self.setting():
+                self.board.active = int(self.ranking.anchors[self.chosen()])
         self._update()
 
     def _next(self, change: dict) -> None:
         """The n key in a scene: down the ranking, and from its end to its beginning."""
-        if not self._busy and not self.by_hand and len(self.visible):
+        if not self.busy and not self.by_hand and len(self.visible):
             self.place.value = (self.place.value + change["new"] - change["old"]) % len(self.visible)
 
     def _hold(self, change: object = None) -> None:
         """By hand: the n key, or a box taken in hand."""
-        if self._busy or not self.by_hand:
+        if self.busy or not self.by_hand:
             return
-        self._busy = True
-        self.shown.value = ALL
-        self._busy = False
+        with self.setting():
+            self.shown.value = ALL
         self._update()  # all are visible again
         place = self._place_of(self.board.active)
         if place is not None and place != self.place.value:
@@ -199,7 +216,7 @@ class NmsBench(Explorer):
 
     def _click(self, change: object = None) -> None:
         """Take the candidate whose edge is nearest to where one clicked."""
-        if self._busy or self.by_hand or not len(self.visible):
+        if self.busy or self.by_hand or not len(self.visible):
             return
         x, y = self.board.pointer
         x1, y1, x2, y2 = self.ranking.boxes[self.visible].unbind(dim=1)
@@ -246,7 +263,15 @@ class NmsBench(Explorer):
             "",
             *self.sentence().split(": "),
         ]
-        return lines if self.by_hand else [*lines, "", *LEGEND]
+        if self.by_hand:
+            return lines
+        later = len(self.visible) - len(self.decided)
+        return [
+            *lines,
+            f"{later:,} candidates still to come" if later else "no candidate left to come",
+            "",
+            *LEGEND,
+        ]
 
     def state(self) -> str:
         case = self.case.value if self.by_hand else f"scene {self.case.value}"

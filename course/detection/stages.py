@@ -185,7 +185,9 @@ def funnel(predictions: Predictions, anchors: Tensor, **limits: float) -> dict[s
 
 
 def stages_drawn(pixels: Tensor, ranking: Ranking, score: float = 0.5) -> Figure:
-    """One scene three times: all candidates, what NMS leaves of them, and what one would show."""
+    """One scene three times: all candidates, what NMS leaves of them, and what one would show. Of the first two the
+    boxes around one object are drawn in full, the others faded; the titles count them."""
+    best = ranking.boxes[ranking.kept[:1]]
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.9), layout="constrained")
     left, shown = ranking.kept, ranking.kept[ranking.scores[ranking.kept] >= score]
     for ax, places, title, width in zip(
@@ -196,9 +198,16 @@ def stages_drawn(pixels: Tensor, ranking: Ranking, score: float = 0.5) -> Figure
         strict=True,
     ):
         photograph_on(ax, pixels)
-        for x1, y1, x2, y2 in ranking.boxes[places].tolist():
-            ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, color=BLUE, linewidth=width))
-        ax.set(xlim=(-30, 330), ylim=(330, -30))
+        near = torch.zeros(len(places), dtype=torch.bool)
+        if len(best):
+            around = box_ops.iou(best, ranking.boxes[places])
+            near[around.argsort(descending=True)[:12]] = True
+            near &= around >= 0.3
+        for (x1, y1, x2, y2), full in zip(ranking.boxes[places].tolist(), near.tolist(), strict=True):
+            alpha = 1.0 if full or places is shown else 0.07
+            drawn = dict(fill=False, color=BLUE, linewidth=width, alpha=alpha)
+            ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, **drawn))
+        ax.set(xlim=(0, 300), ylim=(300, 0))
         ax.set_title(title.format(len(places)), fontsize=10)
     boxes_on(axes[2], ranking.boxes[shown], captions(ranking, shown), color=BLUE)
     part_captions([axes[2]])

@@ -14,16 +14,19 @@ from matplotlib.figure import Figure
 from course.drops.figures import joined
 from course.drops.schedules import Published, Schedule, SchedulePlan, nearest, published, recorded
 from course.kit.board import Board, layer
-from course.kit.explorer import Explorer, html_text, row
-from ssdlib.plots import BLUE, GREEN, ORANGE, PURPLE, RED
+from course.kit.explorer import Explorer, beside, html_text, row
+from course.kit.motion import Motion
+from course.kit.panel import GREY, PALE, Panel
+from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
 
 VIEW = (-52.0, -26.0, 690.0, 470.0)  # the two diagrams and their numbers
 WIDE, UPPER, LOWER = 640.0, (0.0, 196.0), (250.0, 446.0)  # both diagrams are WIDE px; their top and bottom
 HANDLE = 223.0  # the height of the two handles, between the diagrams
 KEY = WIDE / 200  # an arrow key: half a percent of the run
 NEAR = 0.5  # px; shares are rounded, and a handle is where the hand put it
+PLAYED = 0.02  # of the run, a step of playing
+SPEEDS = {"slow": 4.0, "normal": 10.0, "fast": 25.0}  # of such steps a second
 SHOWN = (3.6, 6.6)  # losses of the published run that the upper diagram shows
-GREY, PALE = "#5a5a5a", "#e8e8e8"
 
 # first drop, second drop, length in steps; images a step
 PRESETS = {
@@ -44,10 +47,11 @@ class DropPlanner(Explorer):
 
     def __init__(self, found: Mapping[str, Schedule] | None = None, curve: Published | None = None):
         self.found, self.curve = dict(found or recorded()), curve or published()
-        label = "Two drops of the learning rate over a run. Arrow keys move a drop, n takes the other one."
+        label = "Two drops of the learning rate over a run, and the losses of runs with such drops"
         limits = [0.0, HANDLE, WIDE, HANDLE]
         self.board = Board(
             label=label,
+            hint="Keys: arrows move a drop, n takes the other one. A press takes the nearest.",
             view=list(VIEW),
             frame=[0.0, UPPER[0], WIDE, LOWER[1]],
             width=760,
@@ -62,6 +66,8 @@ class DropPlanner(Explorer):
         self.batch = ipywidgets.Dropdown(options=[8, 16, 31, 32, 64], value=31, description="batch")
         self.preset = ipywidgets.Dropdown(options=list(PRESETS), description="plan", value=None)
         self.preset.layout.width = "400px"
+        self.now: float | None = None  # share of the run that is played so far; None: all of it is shown
+        self.play = Motion("Play the run", self._forward, SPEEDS)
         self.card = html_text()
         for i, slider in enumerate(self.drops):
             slider.observe(lambda change, i=i: self._slid(i, change["new"] / 100), "value")
@@ -69,8 +75,10 @@ class DropPlanner(Explorer):
             widget.observe(self._show, "value")
         self.preset.observe(self._load, "value")
         self.board.observe(self._dragged, ("handles", "active"))
-        self._low, self._high = self._range()
-        super().__init__([row(self.preset, self.steps, self.batch), row(*self.drops), self.board, self.card])
+        self.upper = Panel(0.0, UPPER[0], WIDE, UPPER[1], y=SHOWN)
+        self.lower = Panel(0.0, LOWER[0], WIDE, LOWER[1], y=self._range())
+        words = ipywidgets.VBox([*self.drops, self.card])
+        super().__init__([row(self.preset, self.steps, self.batch, self.play), beside(self.board, words)])
         self.shares = [1.0, 1.0]
         self.preset.value = list(PRESETS)[2]
 
@@ -105,6 +113,13 @@ class DropPlanner(Explorer):
         if moved or change["name"] == "active":
             self._show()
 
+    def _forward(self) -> bool:
+        """A fiftieth of the run further; at its end all is shown, as before it began."""
+        now = 0.0 if self.now is None else self.now + PLAYED
+        self.now = now if now < 1 - 1e-6 else None
+        self._draw()
+        return self.now is not None
+
     # ---- what is known
 
     @property
@@ -114,6 +129,7 @@ class DropPlanner(Explorer):
     def summary(self) -> list[str]:
         plan, (best, away) = self.plan, nearest(self.found, self.shares)
         places = [f"drop {i + 1} {self._place(share)}" for i, share in enumerate(self.shares)]
+        first = f"{', '.join(places)}; drop {self.board.active + 1} is in your hand"
         rates = "; ".join(
             f"{rate}: {steps / 1000:.1f}k steps, {plan.epochs(steps):.0f} epochs"
             for rate, steps in zip(("high rate", "a tenth", "a hundredth"), plan.lengths, strict=True)
@@ -121,11 +137,21 @@ class DropPlanner(Explorer):
         )
         whole = f"{plan.images / 1e6:.2f} million images, {plan.epochs(plan.steps):.0f} epochs"
         return [
-            f"{', '.join(places)}; drop {self.board.active + 1} is in your hand",
+            first if self.now is None else self._there(best),
             f"{rates}. In all {whole}",
             f"published run there: {self._published(self.shares[self.board.active])}",
             f"recorded: {self._nearest(best, away)}",
         ]
+
+    def _there(self, best: Schedule) -> str:
+        """Where the play has come, by the plan and by the recorded run."""
+        rate = ("the high rate", "a tenth of it", "a hundredth")[
+            sum(share <= self.now for share in self.shares)
+        ]
+        steps, losses = joined(self.found["never"], best)
+        seen = [loss for step, loss in zip(steps, losses, strict=True) if step / best.steps <= self.now]
+        said = f"recorded: validation {seen[-1]:.2f}" if seen else "recorded: not validated yet"
+        return f"{self.now:.0%} of the run, step {self.now * self.plan.steps / 1000:.1f}k: {rate}; {said}"
 
     def _place(self, share: float) -> str:
         return "never" if share >= 1 else f"at {share * self.plan.steps / 1000:.1f}k ({share:.1%})"
@@ -163,26 +189,24 @@ class DropPlanner(Explorer):
         ]
         return math.floor(5 * min(seen)) / 5 - 0.2, math.ceil(5 * max(seen)) / 5
 
-    def _line(self, shares: Sequence[float], values: Sequence[float], lower: bool) -> list[float]:
-        """x, y, x, y ... of a curve in px of the board, what lies above its diagram left out."""
-        (top, bottom), (low, high) = (LOWER, (self._low, self._high)) if lower else (UPPER, SHOWN)
-        flat = []
-        for share, value in zip(shares, values, strict=True):
-            if low <= value <= high and share <= 1:
-                flat += [WIDE * share, bottom - (value - low) / (high - low) * (bottom - top)]
-        return flat
+    def _line(self, panel: Panel, shares: Sequence[float], values: Sequence[float]) -> list[float]:
+        """x, y, x, y ... of a curve in px of the board, as far as it is played; what lies above its diagram is left
+        out."""
+        (low, high), until = panel.y, 1 if self.now is None else self.now
+        inside = [(s, v) for s, v in zip(shares, values, strict=True) if low <= v <= high and s <= until]
+        return panel.curve(*zip(*inside, strict=True)) if inside else []
 
     def _recorded(self, one: Schedule) -> list[float]:
         """A branch from the trunk's last validation before it, or a run of its own."""
         steps, values = joined(self.found["never"], one)
-        return self._line([step / one.steps for step in steps], values, lower=True)
+        return self._line(self.lower, [step / one.steps for step in steps], values)
 
     def _axes(self) -> list[dict]:
         """The ground between the diagrams, their marks and their names."""
         marks = []
-        for (low, high), lower in ((SHOWN, False), ((self._low, self._high), True)):
-            for value in range(math.ceil(low), math.floor(high) + 1):
-                marks.append((-26.0, self._line([0], [value], lower)[1] + 8, str(value)))
+        for panel in (self.upper, self.lower):
+            for value in range(math.ceil(panel.y[0]), math.floor(panel.y[1]) + 1):
+                marks.append((-26.0, panel.up(value) + 8, str(value)))
         marks += [(WIDE * share - 12, LOWER[1] + 20, f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1)]
         between = torch.tensor([0.0, UPPER[1], WIDE, LOWER[0]])
         frames = torch.tensor([[0.0, top, WIDE, bottom] for top, bottom in (UPPER, LOWER)])
@@ -193,20 +217,26 @@ class DropPlanner(Explorer):
         ]
 
     def _show(self, change: object = None) -> None:
+        """What the reader moved ends the play."""
+        self.now = None
+        self._draw()
+
+    def _draw(self) -> None:
         curve, (best, _) = self.curve, nearest(self.found, self.shares)
         ends = [min(step / curve.length, 1) for step in curve.steps]
         others = [self._recorded(one) for one in self.found.values() if one.name not in (best.name, "cosine")]
         drops = [layer(curves=self._upright(i), **self._pen(i)) for i in range(2)]
-        own = [[WIDE * d / curve.length, UPPER[0], WIDE * d / curve.length, UPPER[1]] for d in curve.drops]
+        own = [self.upper.upright(d / curve.length) for d in curve.drops]
         lines = self.summary()
         layers = [
             *self._axes(),
             layer(curves=own, color=GREY, line=1, dash=(2, 3)),
-            layer(curves=[self._line(ends, curve.train, False)], color=BLUE, line=2),
-            layer(curves=[self._line(ends, curve.val, False)], color=ORANGE, line=2, dash=(5, 3)),
+            layer(curves=[self._line(self.upper, ends, curve.train)], color=BLUE, line=2),
+            layer(curves=[self._line(self.upper, ends, curve.val)], color=ORANGE, line=2, dash=(5, 3)),
             layer(curves=others, color=GREY, line=1, alpha=0.8),
             layer(curves=[self._recorded(best)], color=GREEN, line=4),
             *drops,
+            *([] if self.now is None else [layer(color=BLACK, line=1.5, curves=[self._upto()])]),
             layer(color=BLUE, texts=[(392.0, 22.0, "published run: training")]),
             layer(color=ORANGE, texts=[(392.0, 42.0, "published run: validation (dashed)")]),
             layer(color=GREEN, texts=[(392.0, LOWER[0] + 22, f"recorded, validation: {best.label}")]),
@@ -218,7 +248,10 @@ class DropPlanner(Explorer):
             self.board.put([(WIDE * share, HANDLE) for share in self.shares], NEAR)
         for slider, share in zip(self.drops, self.shares, strict=True):
             slider.value = round(100 * share, 1)
-        self.card.value = f"<div style='line-height:1.7'>{'<br>'.join(lines[1:])}</div>"
+        self.card.value = f"<div style='line-height:1.5'>{'<br>'.join(lines[1:])}</div>"
+
+    def _upto(self) -> list[float]:
+        return [WIDE * self.now, UPPER[0], WIDE * self.now, LOWER[1]]
 
     def _pen(self, i: int) -> dict:
         color, dash = ((RED, ()), (PURPLE, (8, 4)))[i]
@@ -242,4 +275,7 @@ class DropPlanner(Explorer):
     def state(self) -> str:
         plan, (best, away) = self.plan, nearest(self.found, self.shares)
         places = ", ".join(f"{share:.1%}" for share in self.shares)
-        return f"drops {places} of {plan.steps}, batch {plan.batch}, shows {best.name} ({away:.1%} away)"
+        part = "" if self.now is None else f", played to {self.now:.0%}"
+        return (
+            f"drops {places} of {plan.steps}, batch {plan.batch}, shows {best.name} ({away:.1%} away){part}"
+        )

@@ -10,8 +10,9 @@ from course.evaluation.devkit_rule import IGNORED, TRUE
 from course.evaluation.figures import LINES
 from course.evaluation.judging import NOTHING, Judged, Rule, Subject, judge, recorded, standing
 from course.kit import pictures
-from course.kit.board import UNSEEN, Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.board import Board, as_url, layer, steps_taken
+from course.kit.explorer import Explorer, beside, html_text, row
+from course.kit.panel import Panel
 from ssdlib.evaluate import ONE_BASED
 from ssdlib.plots import BLACK, BLUE, ORANGE, SKY
 from ssdlib.records import LABELS, Example
@@ -28,6 +29,7 @@ SIDE = 300  # of the picture
 THUMB, THUMBS, GAP = 67, 4, 6  # the detections before this one, below the picture
 HEIGHT = SIDE + THUMB + 2 * GAP
 LEFT, RIGHT, TOP, BOTTOM = 350.0, 748.0, 16.0, 330.0  # of the curve
+PANEL = Panel(LEFT, TOP, RIGHT, BOTTOM)
 VIEW = (-6.0, -16.0, 758.0, HEIGHT + 4.0)
 MOST = 500  # points of a curve that are sent to the browser, twice
 GREY = "#707070"
@@ -62,11 +64,14 @@ class CurveExplorer(Explorer):
         self.subject = subject or recorded()
         self.by_id = {example.image_id: example for example in self.subject.examples}
         self.seen: dict[str, torch.Tensor] = {}
-        label = (
-            "A precision-recall curve. Arrow keys: left and right one detection, up and down ten; n goes to the "
-            "next that isn't true, Shift+n back; a click on the curve goes there."
+        self.board = Board(
+            label="A precision-recall curve and the picture of a detection",
+            hint="Keys: left, right: one detection, up, down: ten, n or Shift+n: the next or last that isn't true. "
+            "A click on the curve goes there.",
+            view=list(VIEW),
+            width=860,
+            pointer_mode="press",
         )
-        self.board = Board(label=label, view=list(VIEW), width=860, **UNSEEN)
         self.board.frame = [0.0, 0.0, float(SIDE), float(HEIGHT)]
         names = list(self.subject.results)
         first = SHOWN if SHOWN in names else names[0]
@@ -78,9 +83,10 @@ class CurveExplorer(Explorer):
         for widget in (self.name, self.rule):
             widget.observe(self._load, "value")
         self.place.observe(self._show, "value")
-        self.board.observe(self._pointed, "pointer")
+        self.board.observe(self._pressed, "pressed")
+        self.board.observe(self._stepped, "arrows")
         self.board.observe(self._next, "steps")
-        super().__init__([row(self.name, self.rule, self.place), self.board, self.text])
+        super().__init__([row(self.name, self.rule, self.place), beside(self.board, self.text)])
         self._load()
         self._go(BEGIN)
 
@@ -93,13 +99,15 @@ class CurveExplorer(Explorer):
         self.place.max = len(self.judged.scores)
         self._show()
 
-    def _pointed(self, change: dict) -> None:
-        click, (right, down) = self.board.click_and_arrows(change)
-        place = self.place.value + right + 10 * down
-        if click and click[0] >= LEFT - 5:
-            recall, precision = (click[0] - LEFT) / (RIGHT - LEFT), (BOTTOM - click[1]) / (BOTTOM - TOP)
-            place = nearest_point(self.judged, recall, precision)
-        self._go(round(place))
+    def _pressed(self, change: dict) -> None:
+        x, y, _ = self.board.pressed
+        if x >= LEFT - 5:
+            recall, precision = (x - LEFT) / (RIGHT - LEFT), (BOTTOM - y) / (BOTTOM - TOP)
+            self._go(nearest_point(self.judged, recall, precision))
+
+    def _stepped(self, change: dict) -> None:
+        right, down = steps_taken(change)
+        self._go(self.place.value + right + 10 * down)
 
     def _next(self, change: dict) -> None:
         """The n key: to the next detection that isn't true; keys pressed quickly may come as one change."""
@@ -124,27 +132,27 @@ class CurveExplorer(Explorer):
 
     def _curve(self) -> list[dict]:
         judged, n = self.judged, self.place.value
-        panel = torch.tensor([LEFT, TOP, RIGHT, BOTTOM])
-        marks = [(LEFT - 26, _y(v) + 7, f"{v:g}") for v in (0.5, 1.0)]
-        marks += [(_x(v) - 8, BOTTOM + 17, f"{v:g}") for v in (0.0, 0.5, 1.0)]
+        marks = [(LEFT - 26, PANEL.up(v) + 7, f"{v:g}") for v in (0.5, 1.0)]
+        marks += [(PANEL.across(v) - 8, BOTTOM + 17, f"{v:g}") for v in (0.0, 0.5, 1.0)]
         titles = [(LEFT, TOP - 6, "precision"), (RIGHT - 44, BOTTOM + 34, "recall")]
         layers = [
-            layer(panel, "#ffffff", line=0, fill=1),
-            layer(panel, GREY, line=1),
+            *PANEL.ground(frame=1, color=GREY),
             layer(color="#e8e8e8", texts=[*marks, *titles]),
         ]
         points = np.arange(11) * 0.1
         heights = [np.nan_to_num(judged.precision)[judged.recall >= t].max(initial=0.0) for t in points]
-        bars = [[_x(t), _y(0), _x(t), _y(h)] for t, h in zip(points, heights, strict=True)]
-        tops = [v for t, h in zip(points, heights, strict=True) for v in (_x(t), _y(h))]
+        bars = [
+            [PANEL.across(t), BOTTOM, PANEL.across(t), PANEL.up(h)]
+            for t, h in zip(points, heights, strict=True)
+        ]
+        tops = [v for t, h in zip(points, heights, strict=True) for v in (PANEL.across(t), PANEL.up(h))]
         layers.append(layer(color=SKY, line=3, alpha=0.7, curves=bars, points=tops, radius=5))
         for until, color, line in ((len(judged.scores), GREY, 1.2), (n, BLUE, 2.8)):
-            recall, precision = thinned(judged.recall[:until], judged.precision[:until])
-            path = np.stack([_x(recall), _y(precision)], axis=1).ravel().tolist()
+            path = PANEL.curve(*thinned(judged.recall[:until], judged.precision[:until]))
             layers.append(layer(color=color, line=line, curves=[path]))
         at = standing(judged, n)
         if not np.isnan([at.recall, at.precision]).any():
-            x, y = _x(at.recall), _y(at.precision)
+            x, y = PANEL.across(at.recall), PANEL.up(at.precision)
             layers.append(
                 layer(color=BLACK, line=1, dash=(3, 3), curves=[[LEFT, y, x, y], [x, BOTTOM, x, y]])
             )
@@ -224,14 +232,6 @@ class CurveExplorer(Explorer):
     def state(self) -> str:
         first, counts, _, ap = self.summary()
         return f"{self.name.value}, {self.rule.value}; {first}; {counts}; {ap}"
-
-
-def _x(recall: float) -> float:
-    return LEFT + (RIGHT - LEFT) * recall
-
-
-def _y(precision: float) -> float:
-    return BOTTOM - (BOTTOM - TOP) * precision
 
 
 def _style(verdict: str) -> tuple[str, tuple[int, ...]]:

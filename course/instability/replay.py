@@ -1,6 +1,5 @@
 """Explorer of chapter 07: replay a recorded start, pause it, say what it will do next, and see."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +9,10 @@ from matplotlib.figure import Figure
 
 from course.instability.starts import ARMS, BACKGROUND_ONLY, FOLDER, NO_OPINION, WINDOW, Start, arm
 from course.kit import pictures
-from course.kit.board import UNSEEN, Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.board import Board, as_url, layer, steps_taken
+from course.kit.explorer import Explorer, beside, html_text, row
+from course.kit.motion import Motion
+from course.kit.panel import Panel
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED
 from ssdlib.records import CLASSES
 
@@ -33,6 +34,7 @@ PANELS = {
 }  # top, bottom, values
 WATCHED = 30  # of the mini VOC's test scenes: the picture whose detections were written down
 GREY = "#707070"
+SPEEDS = {"slow": 3.0, "normal": 10.0, "fast": 30.0}  # steps of the start a second
 
 
 def what_next(start: Start, step: int, ahead: int = AHEAD) -> str | None:
@@ -63,28 +65,36 @@ class Replay(Explorer):
         self.scene = pictures.scene(pictures.mini_test_set()[WATCHED])
         self.asked = self.right = 0
         self.verdict = "pause somewhere and say what comes next"
-        label = (
-            "A recorded start. Arrow keys: left and right one step, up and down ten; a click goes to a step."
+        self.board = Board(
+            label="A recorded start: what the network shows, its loss and its gradient",
+            hint="Keys: left, right: one step, up, down: ten, n: play or stop. A click on a curve goes to that step.",
+            view=list(VIEW),
+            width=860,
+            picture_alpha=0.6,
+            pointer_mode="press",
         )
-        self.board = Board(label=label, view=list(VIEW), width=860, picture_alpha=0.6, **UNSEEN)
         self.board.picture = as_url(self.scene.pixels)
         self.arm = ipywidgets.Dropdown(options=[(ARMS[name], name) for name in names], description="way")
         self.which = ipywidgets.IntSlider(0, min=0, max=0, description="start")
         self.step = ipywidgets.IntSlider(0, min=0, max=1, description="step")
         self.future = ipywidgets.Checkbox(False, description="show the future", indent=False)
+        self.play = Motion("Play the start", self._forward, SPEEDS)
         self.guess = ipywidgets.RadioButtons(
             options=[FALLS, STAYS, RISES, BREAKS], value=None, layout=ipywidgets.Layout(width="auto")
         )
-        self.text, self.said = html_text(width="330px"), html_text(width="330px")
+        self.text, self.said = html_text(), html_text()
         self.arm.observe(self._load, "value")
         self.which.observe(self._begin, "value")
         for widget in (self.step, self.future):
             widget.observe(self._show, "value")
         self.guess.observe(self._guessed, "value")
-        self.board.observe(self._pointed, "pointer")
+        self.board.observe(self._pressed, "pressed")
+        self.board.observe(self._stepped, "arrows")
+        self.board.observe(self.play.toggle, "steps")  # the key n
         heading = html_text(f"<b>The confidence loss in the next {AHEAD} steps</b>")
-        below = row(self.text, ipywidgets.VBox([heading, self.guess, self.said]))
-        super().__init__([row(self.arm, self.which, self.step, self.future), self.board, below])
+        words = ipywidgets.VBox([self.future, self.text, heading, self.guess, self.said])
+        controls = row(self.arm, self.which, self.step, self.play)
+        super().__init__([controls, beside(self.board, words)])
         self._load()
 
     @property
@@ -101,12 +111,21 @@ class Replay(Explorer):
         self.step.value = min(BEGIN, len(self.start) - 1)
         self._show()
 
-    def _pointed(self, change: dict) -> None:
-        click, (right, down) = self.board.click_and_arrows(change)
-        step = self.step.value + right - 10 * down
-        if click and click[0] >= LEFT - 5:
-            step = (click[0] - LEFT) / (RIGHT - LEFT) * self._longest()
-        self.step.value = min(max(round(step), 0), self.step.max)
+    def _pressed(self, change: dict) -> None:
+        x = self.board.pressed[0]
+        if x >= LEFT - 5:
+            self._go(round(self._panel("confidence").x_at(x)))
+
+    def _stepped(self, change: dict) -> None:
+        right, down = steps_taken(change)
+        self._go(self.step.value + right - 10 * down)
+
+    def _forward(self) -> bool:
+        self._go(self.step.value + 1 if self.step.value < self.step.max else 0)
+        return self.step.value < self.step.max
+
+    def _go(self, step: int) -> None:
+        self.step.value = min(max(step, 0), self.step.max)
 
     def _guessed(self, change: object = None) -> None:
         said = self.guess.value
@@ -128,36 +147,37 @@ class Replay(Explorer):
     def _longest(self) -> int:
         return max(len(s) for s in self.starts[self.arm.value])
 
-    def _curve(self, start: Start, column: str, until: int) -> list[float]:
+    def _panel(self, column: str) -> Panel:
         top, bottom, low, high = PANELS[column]
-        values = start[column][:until].clamp(low, high)
-        x = LEFT + (RIGHT - LEFT) * torch.arange(len(values)) / self._longest()
-        y = bottom - (bottom - top) * (values / low).log() / math.log(high / low)
-        return torch.stack([x, y], dim=1).flatten().tolist()
+        return Panel(LEFT, top, RIGHT, bottom, x=(0, self._longest()), y=(low, high), log=True)
+
+    def _curve(self, start: Start, column: str, until: int) -> list[float]:
+        panel = self._panel(column)
+        return panel.curve(torch.arange(len(start[column][:until])), start[column][:until].clamp(*panel.y))
 
     def _marks(self) -> list[tuple[int, float]]:
         """Steps to write under the lower panel, and where."""
         longest = self._longest()
         every = next(e for e in (5, 10, 50, 100) if longest / e <= 10 or e == 100)
-        return [(step, LEFT + (RIGHT - LEFT) * step / longest) for step in range(0, longest, every)]
+        return [(step, self._panel("gradient").across(step)) for step in range(0, longest, every)]
 
     def _panels(self) -> list[dict]:
         layers = []
         for column, (top, bottom, low, high) in PANELS.items():
-            box = torch.tensor([LEFT, top, RIGHT, bottom])
-            layers.append(layer(box, "#ffffff", line=0, fill=1))
+            panel = self._panel(column)
             marks = [value for value in (1, 10, 100, 1000) if low <= value <= high]
-            lines = [[LEFT, y, RIGHT, y] for y in (_height(column, value) for value in marks)]
-            layers.append(layer(color=GREY, line=0.5, curves=lines))
-            texts = [(LEFT - 30, _height(column, value) + 6, f"{value}") for value in marks]
+            layers += [*panel.ground(), panel.levels(marks)]
+            texts = [(LEFT - 30, panel.up(value) + 6, f"{value}") for value in marks]
             name = "confidence loss" if column == "confidence" else "length of the gradient, by step"
             if column == "gradient":
                 texts += [(x - 8, bottom + 12, f"{step}") for step, x in self._marks()]
             layers.append(layer(color="#e8e8e8", texts=[*texts, (LEFT, top, name)]))
         for value, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
-            y = _height("confidence", value)
-            layers.append(layer(color=GREEN, line=1.3, dash=(6, 4), curves=[[LEFT, y, RIGHT, y]]))
-            layers.append(layer(color="#ffffff", texts=[(RIGHT - 110, y - 1, f"{name} {value:.1f}")]))
+            panel = self._panel("confidence")
+            layers.append(layer(color=GREEN, line=1.3, dash=(6, 4), curves=[panel.level(value)]))
+            layers.append(
+                layer(color="#ffffff", texts=[(RIGHT - 110, panel.up(value) - 1, f"{name} {value:.1f}")])
+            )
         return layers
 
     def _show(self, change: object = None) -> None:
@@ -170,12 +190,12 @@ class Replay(Explorer):
             ]
             layers.append(layer(color=GREY, line=1, alpha=0.5, curves=others))
             layers.append(layer(color=BLUE, line=2.6, curves=[self._curve(start, column, until)]))
-        x = LEFT + (RIGHT - LEFT) * step / self._longest()
+        x = self._panel("gradient").across(step)
         layers.append(
             layer(color=BLACK, line=1.5, curves=[[x, PANELS["confidence"][0], x, PANELS["gradient"][1]]])
         )
         if start.broke and until == len(start):
-            end = LEFT + (RIGHT - LEFT) * len(start) / self._longest()
+            end = self._panel("gradient").across(len(start))
             layers.append(layer(color=RED, texts=[(end - 30, PANELS["confidence"][0] + 22, "NaN")]))
         layers += self._told() + self._picture(start.seen_at(step))
         lines = self.summary()
@@ -240,8 +260,3 @@ class Replay(Explorer):
         fate = f"{len(self.start)} steps" + (", NaN" if self.start.broke else "")
         guesses = f"{self.right} of {self.asked} right"
         return f"{self.arm.value} {self.start.seed}, {fate}, step {self.step.value}, {guesses}"
-
-
-def _height(column: str, value: float) -> float:
-    top, bottom, low, high = PANELS[column]
-    return bottom - (bottom - top) * math.log(value / low) / math.log(high / low)

@@ -18,6 +18,7 @@ function render({ model, el }) {
   const root = document.createElement("div");
   const canvas = document.createElement("canvas");
   const status = document.createElement("div");
+  const keys = document.createElement("div");
   root.className = "course-board";
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application");
@@ -26,8 +27,10 @@ function render({ model, el }) {
   status.setAttribute("role", "status");
   status.setAttribute("aria-live", "polite");
   status.id = `course-board-status-${Math.random().toString(36).slice(2)}`;
-  canvas.setAttribute("aria-describedby", status.id); // read when the board gets the focus
-  root.append(canvas, status);
+  keys.className = "course-board-keys";
+  keys.id = `${status.id}-keys`;
+  canvas.setAttribute("aria-describedby", `${keys.id} ${status.id}`); // read when the board gets the focus
+  root.append(canvas, status, keys);
   el.append(root);
   for (const ms of [200, 1000, 4000]) setTimeout(nameSliders, ms); // they may come after the board
 
@@ -36,6 +39,7 @@ function render({ model, el }) {
   let pointer = model.get("pointer").slice();
   let held = null; // {finger, box, corner: -1 for the whole box, dx, dy}
   let picture = null;
+  let written = []; // left, top, width, height of the words drawn so far, screen px
 
   // ---- screen <-> picture
 
@@ -51,8 +55,11 @@ function render({ model, el }) {
 
   function draw() {
     const [x0, y0, x1, y1] = view();
-    canvas.style.width = `${model.get("width")}px`; // the style sheet makes it narrower where the page is
-    canvas.style.aspectRatio = `${x1 - x0} / ${y1 - y0}`;
+    const ratio = (x1 - x0) / (y1 - y0);
+    // as wide as it may be, but narrower where the page is, or so low that controls and words go beside it
+    el.style.maxWidth = `min(100%, ${model.get("width")}px, max(260px, 100vh - var(--course-room, 264px)) * ${ratio})`;
+    canvas.style.aspectRatio = `${ratio}`;
+    written = [];
     const width = canvas.clientWidth || model.get("width");
     const height = (width * (y1 - y0)) / (x1 - x0);
     const dense = window.devicePixelRatio || 1;
@@ -79,7 +86,8 @@ function render({ model, el }) {
     pen.strokeRect((fx0 - x0) * k, (fy0 - y0) * k, (fx1 - fx0) * k, (fy1 - fy0) * k);
     for (const layer of model.get("scene").layers || []) drawLayer(pen, layer, x0, y0, k);
     boxes.forEach((box, i) => drawBox(pen, box, i, x0, y0, k));
-    if (model.get("pointer_mode") !== "none") drawPointer(pen, x0, y0, k);
+    if (["move", "click"].includes(model.get("pointer_mode"))) drawPointer(pen, x0, y0, k);
+    canvas.courseWords = written;
   }
 
   function drawLayer(pen, layer, x0, y0, k) {
@@ -121,11 +129,21 @@ function render({ model, el }) {
     pen.font = `${size}px sans-serif`;
     const wide = pen.measureText(text).width + 6;
     const left = Math.max(0, Math.min(x, canvas.clientWidth - wide));
-    const top = Math.max(0, y - size - 4);
+    const top = freeTop(left, Math.max(0, y - size - 4), wide, size + 4);
+    written.push([left, top, wide, size + 4]);
     pen.fillStyle = color || "#000000";
     pen.fillRect(left, top, wide, size + 4);
     pen.fillStyle = ink(color || "#000000");
     pen.fillText(text, left + 3, top + size);
+  }
+
+  // Where words would cover others they move down, else up, by up to three lines.
+  function freeTop(left, top, wide, high) {
+    const covers = (at) => written.some(([x, y, w, h]) =>
+      Math.min(left + wide, x + w) - Math.max(left, x) > 3 && Math.min(at + high, y + h) - Math.max(at, y) > 3);
+    const tries = [0, 1, 2, 3, -1, -2, -3].map((lines) => top + lines * (high + 1));
+    const free = tries.find((at) => at >= 0 && at + high <= canvas.clientHeight && !covers(at));
+    return free ?? top;
   }
 
   function drawBox(pen, [a, b, c, d], i, x0, y0, k) {
@@ -189,6 +207,11 @@ function render({ model, el }) {
     draw();
   }
 
+  function sendPress(x, y) {
+    model.set("pressed", [x, y, model.get("pressed")[2] + 1]);
+    model.save_changes();
+  }
+
   // A press takes the nearest handle; of those in one place the last if it goes right, else the first.
   function takeHandle(x, y) {
     const [px, py] = within(x, y);
@@ -247,6 +270,7 @@ function render({ model, el }) {
       takeHandle(x, y);
       sendPointer(x, y);
     }
+    if (model.get("pointer_mode") === "press") sendPress(x, y);
     const corner = cornerAt(x, y, event.pointerType === "touch" ? FINGER : GRAB);
     const i = corner ? corner[0] : boxAt(x, y);
     if (i < 0) return;
@@ -269,7 +293,9 @@ function render({ model, el }) {
     let [x, y] = fromEvent(event);
     if (!held) {
       canvas.style.cursor = cornerAt(x, y) ? "crosshair" : boxAt(x, y) >= 0 ? "move" : "default";
-      if (model.get("pointer_mode") === "move" || (model.get("pointer_mode") === "click" && event.buttons)) sendPointer(x, y);
+      const mode = model.get("pointer_mode");
+      if (mode === "move" || (mode === "click" && event.buttons)) sendPointer(x, y);
+      if (mode === "press" && event.buttons) sendPress(x, y);
       return;
     }
     const box = boxes[held.box];
@@ -309,6 +335,9 @@ function render({ model, el }) {
         ? [a, b, Math.max(a + 2, c + dx), Math.max(b + 2, d + dy)].map(round)
         : moved(boxes[i], dx, dy);
       sendBoxes();
+    } else if (way && model.get("pointer_mode") === "press") {
+      model.set("arrows", model.get("arrows").map((taken, i) => taken + way[i]));
+      model.save_changes();
     } else if (way && model.get("pointer_mode") !== "none") {
       sendPointer(point()[0] + way[0] * step, point()[1] + way[1] * step);
     } else if (event.key.toLowerCase() === "n" && !event.altKey) {
@@ -345,6 +374,7 @@ function render({ model, el }) {
 
   function name() {
     canvas.setAttribute("aria-label", model.get("label"));
+    keys.textContent = model.get("hint");
   }
 
   const redraw = ["scene", "view", "frame", "width", "box_colors", "box_names", "active", "picture_alpha", "pointer_mode"];
@@ -363,7 +393,7 @@ function render({ model, el }) {
   model.on("change:pointer change:handles", onPointer);
   model.on("change:picture", load);
   model.on("change:status", say);
-  model.on("change:label", name);
+  model.on("change:label change:hint", name);
   window.addEventListener("resize", draw);
   resized.observe(canvas);
   name();
@@ -380,7 +410,7 @@ function render({ model, el }) {
     model.off("change:pointer change:handles", onPointer);
     model.off("change:picture", load);
     model.off("change:status", say);
-    model.off("change:label", name);
+    model.off("change:label change:hint", name);
     window.removeEventListener("resize", draw);
     resized.disconnect();
   };

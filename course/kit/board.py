@@ -20,9 +20,7 @@ from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-AWAY = -9000.0  # where an unseen pointer waits, so that its steps can be counted
-UNSEEN = dict(pointer_mode="click", pointer=[AWAY] * 2, pointer_limits=[-1e5] * 2 + [1e5] * 2, key_step=1.0)
-KEYS = "Keys: arrows move, with Shift they resize, with Alt by one pixel, n (or Shift+n) takes another box."
+KEYS = "Keys: arrows move a box, Shift+arrows resize it, Alt+arrows by one pixel, n or Shift+n: another box."
 
 
 class Board(anywidget.AnyWidget):
@@ -32,6 +30,7 @@ class Board(anywidget.AnyWidget):
     _css = Path(__file__).parent / "board.css"
 
     label = traitlets.Unicode("A picture with boxes").tag(sync=True)  # what a screen reader says first
+    hint = traitlets.Unicode("").tag(sync=True)  # what the keys do: a line below the board, read aloud, too
     width = traitlets.Int(480).tag(sync=True)
     view = traitlets.List(traitlets.Float(), [0.0, 0.0, 300.0, 300.0]).tag(sync=True)
     frame = traitlets.List(traitlets.Float(), [0.0, 0.0, 300.0, 300.0]).tag(
@@ -46,10 +45,14 @@ class Board(anywidget.AnyWidget):
     box_names = traitlets.List(traitlets.Unicode(), []).tag(sync=True)
     box_colors = traitlets.List(traitlets.Unicode(), ["#E69F00"]).tag(sync=True)
     active = traitlets.Int(0).tag(sync=True)
-    # a point the reader moves: "none", "move" (follows the mouse), "click"
-    pointer_mode = traitlets.Enum(("none", "move", "click"), "none").tag(sync=True)
+    # a point the reader moves: "none", "move" (follows the mouse), "click"; "press" shows no point: a press and an
+    # arrow key are told in `pressed` and `arrows`
+    pointer_mode = traitlets.Enum(("none", "move", "click", "press"), "none").tag(sync=True)
     pointer = traitlets.List(traitlets.Float(), [150.0, 150.0]).tag(sync=True)
     pointer_limits = traitlets.List(traitlets.Float(), []).tag(sync=True)
+    # x, y of the last press and how many there were; the steps right and down that arrow keys took, counted
+    pressed = traitlets.List(traitlets.Float(), [0.0, 0.0, 0.0]).tag(sync=True)
+    arrows = traitlets.List(traitlets.Int(), [0, 0]).tag(sync=True)
     # or several such points, of which `active` is in the hand: a press takes the nearest, n the next
     handles = traitlets.List(traitlets.List(traitlets.Float()), []).tag(sync=True)
     # with less than two of either, n has nothing to choose from: it raises this counter, Shift+n lowers it
@@ -67,15 +70,6 @@ class Board(anywidget.AnyWidget):
         there = np.array(places)
         if there.shape != np.shape(self.handles) or np.abs(there - self.handles).max() >= near:
             self.handles = there.tolist()
-
-    def click_and_arrows(self, change: dict) -> tuple[list[float] | None, tuple[float, float]]:
-        """For a board made with `UNSEEN`, of a change of its pointer: where the reader clicked, else None; and
-        how many steps arrow keys took to the right and down. Keys pressed quickly may come as one change."""
-        (x, y), (old_x, old_y) = self.pointer, change["old"]
-        if x > AWAY / 2:
-            self.pointer = [AWAY, AWAY]  # which is a change of its own, without click or steps
-            return [x, y], (0.0, 0.0)
-        return None, (x - old_x, y - old_y) if old_x < AWAY / 2 else (0.0, 0.0)
 
     def on(self, ax: Axes) -> None:
         """The same picture in matplotlib, for pages without a kernel."""
@@ -97,10 +91,15 @@ class Board(anywidget.AnyWidget):
             ax.add_patch(Rectangle((a, b), c - a, d - b, fill=False, edgecolor=color, linewidth=2.2))
             if i < len(self.box_names):
                 _caption_on(ax, a, b, self.box_names[i], color)
-        if self.pointer_mode != "none":
+        if self.pointer_mode in ("move", "click"):
             point = self.handles[self.active] if self.handles else self.pointer
             ax.plot(*point, "+", color="white", markersize=13, markeredgewidth=4)
             ax.plot(*point, "+", color="black", markersize=12, markeredgewidth=1.5)
+
+
+def steps_taken(change: dict) -> tuple[int, int]:
+    """Of a change of `arrows`: how many steps right and down. Keys pressed quickly may come as one change."""
+    return tuple(new - old for new, old in zip(change["new"], change["old"], strict=True))
 
 
 def layer(

@@ -2,16 +2,22 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import ipywidgets
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image
 
 from course.kit import stills
 from course.kit.board import Board
 from course.kit.keys import Keys
+from course.kit.motion import Motion
+
+WORDS = "#767676"  # 4.5 to 1 on white, and on the dark page of JupyterLab
 
 
 class Explorer(ipywidgets.VBox):
@@ -23,10 +29,20 @@ class Explorer(ipywidgets.VBox):
 
     alt = "An explorer; run the page to use it."
     board: Board
+    busy = False  # whether the explorer sets its own widgets just now
 
     def __init__(self, children: Sequence[ipywidgets.Widget]):
         super().__init__([*children, Keys()])
         self.add_class(stills.LIVE)
+
+    @contextmanager
+    def setting(self) -> Iterator[None]:
+        """Around widgets that the explorer sets itself: what is `once` doesn't hear of it."""
+        before, self.busy = self.busy, True
+        try:
+            yield
+        finally:
+            self.busy = before
 
     def state(self) -> str:
         raise NotImplementedError
@@ -61,21 +77,72 @@ class Explorer(ipywidgets.VBox):
         found = super()._repr_mimebundle_(**kwargs)
         data = dict(found[0] if isinstance(found, tuple) else found or {})
         data["text/plain"] = repr(self)
-        figure = self.still()
-        out = io.BytesIO()
-        figure.savefig(out, format="png", dpi=80)
-        data["image/png"] = base64.b64encode(out.getvalue()).decode()
-        return data, {"image/png": {"alt": self.alt}}
+        data["image/png"], width = still_png(self.still())
+        return data, {"image/png": {"alt": self.alt, "width": width}}
 
     def _ipython_display_(self) -> None:
         stills.show(*self._repr_mimebundle_())
 
 
+def still_png(figure: Figure, dpi: int = 160, most: int = 120_000) -> tuple[str, int]:
+    """A figure as PNG in base64 and the width in px at which it is shown, half of its own.
+
+    Its ground lets the page through, its words can be read on a light page and on a dark one, and it has as many
+    colours as fit into `most` bytes, 64 at least."""
+    figure.patch.set_alpha(0)
+    for words in (*figure.texts, *(text for ax in figure.axes if not ax.axison for text in ax.texts)):
+        if words.get_bbox_patch() is None:
+            words.set_color(WORDS)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=dpi, facecolor="none")
+    picture, content = Image.open(out).convert("RGBA"), b""
+    for colors in (256, 128, 64):
+        few, out = picture.quantize(colors, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE), io.BytesIO()
+        few.save(out, "PNG", optimize=True)
+        content = out.getvalue()
+        if len(content) <= most:
+            break
+    return base64.b64encode(content).decode(), round(picture.width / 2)
+
+
+def once(method: Callable) -> Callable:
+    """A method of an explorer that sets widgets whose observers call it back: those calls do nothing."""
+
+    @wraps(method)
+    def called(self: Explorer, *arguments: Any) -> None:
+        if not self.busy:
+            with self.setting():
+                method(self, *arguments)
+
+    return called
+
+
 def row(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:
-    """Widgets side by side, wrapping where the page is narrow."""
-    return ipywidgets.HBox(widgets, layout=ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start"))
+    """Controls in one line. They shrink before they wrap: five fit on a page of 1000 px."""
+    for widget in widgets:
+        if isinstance(widget, ipywidgets.ToggleButtons | ipywidgets.HTML | ipywidgets.Box | Board):
+            continue
+        layout = widget.layout
+        if isinstance(widget, ipywidgets.Checkbox | ipywidgets.Button | ipywidgets.ToggleButton | Motion):
+            layout.width, layout.flex = "auto", "0 0 auto"
+        else:
+            slider = hasattr(widget, "max") or isinstance(widget, ipywidgets.SelectionSlider)
+            widget.style.description_width = "initial"
+            layout.width, layout.min_width, layout.max_width = "auto", "0", layout.width or "320px"
+            layout.flex = "1 1 165px" if slider else "1 1 150px"
+    line = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+    return ipywidgets.HBox(widgets, layout=line)
+
+
+def beside(*parts: ipywidgets.Widget) -> ipywidgets.HBox:
+    """Boards, and what changes with them, side by side: the boards get narrower before the words go below them."""
+    for part in parts:
+        part.layout.min_width = "0"
+        part.layout.flex = "3 1 420px" if isinstance(part, Board) else "1 1 270px"
+    line = ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start")
+    return ipywidgets.HBox(parts, layout=line)
 
 
 def html_text(html: str = "", width: str = "auto") -> ipywidgets.HTML:
     """Text beside a picture."""
-    return ipywidgets.HTML(html, layout=ipywidgets.Layout(width=width, margin="0 0 0 12px"))
+    return ipywidgets.HTML(html, layout=ipywidgets.Layout(width=width, margin="0 0 0 8px"))

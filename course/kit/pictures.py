@@ -34,6 +34,16 @@ class Scene:
         return [voc.CLASSES[label] for label in self.labels.tolist()]
 
 
+def numbered(names: list[str]) -> list[str]:
+    """Names of objects, told apart where they are the same: "dog", "cow 1", "cow 2"."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(f"{name} {seen[name]}" if names.count(name) > 1 else name)
+    return found
+
+
 def devkit() -> Path:
     """A VOCdevkit folder: what COURSE_VOC names, else genuine VOC under data/, else the mini VOC."""
     if "COURSE_VOC" in os.environ:

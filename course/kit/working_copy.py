@@ -27,6 +27,8 @@ from course.kit import places
 from course.kit.places import SHIPPED
 
 ASIDE = "aside"
+LAB = Path(__file__).parent / "lab"  # JupyterLab's settings and its first layout, as `make lab` starts it
+LAYOUT = ".lab/default-37a8.jupyterlab-workspace"  # where JupyterLab keeps its layout in a learner's folder
 ALIKE = 0.6  # two cells in the same place are one cell in two versions if so much of their text is the same
 
 
@@ -63,6 +65,13 @@ def bring(pages: Path, home: Path) -> list[str]:
     if made:
         told.insert(0, f"{made} pages laid into {home}; they are yours, and `git pull` doesn't touch them.")
     return told
+
+
+def lay_out(home: Path) -> None:
+    """Let JupyterLab begin without its side bar; what a learner has made of its layout stays."""
+    if not (home / LAYOUT).exists():
+        (home / LAYOUT).parent.mkdir(parents=True, exist_ok=True)
+        _write(home / LAYOUT, (LAB / "workspace.json").read_bytes())
 
 
 def afresh(name: str, home: Path | None = None, pages: Path = places.CHAPTERS) -> Path | None:
@@ -230,6 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             for sentence in bring(places.CHAPTERS, home):
                 print(sentence)
+            lay_out(home)
     except (LookupError, OSError) as error:
         print(error.args[0] if isinstance(error, LookupError) else error, file=sys.stderr)
         return 1

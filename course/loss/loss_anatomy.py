@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from course.kit import pictures
-from course.kit.board import UNSEEN, Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.board import Board, as_url, layer, steps_taken
+from course.kit.explorer import Explorer, beside, html_text, row
 from course.kit.pictures import Scene
-from course.matching.matcher import show_whole
-from ssdlib import coding, matching
+from course.matching.matcher import FADED
+from ssdlib import box_ops, coding, matching
 from ssdlib.anchors import default_boxes
 from ssdlib.data.voc import Example
 from ssdlib.loss import NEGATIVE_RATIO
@@ -26,6 +26,7 @@ from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, boxes_on, phot
 from ssdlib.records import CLASSES, Predictions, Targets
 
 TRAINED, UNTRAINED, EQUAL = "trained on the mini VOC", "random weights", "all classes equally likely"
+DRAWN = 12  # negatives that are drawn as boxes
 VIEW = (-12.0, -18.0, 656.0, 312.0)  # the picture, and the terms as bars on its right
 LEFT, RIGHT, UPPER, LOWER = 332.0, 648.0, 118.0, 292.0  # the bars' edges and the two lines they stand on
 
@@ -115,22 +116,32 @@ class LossAnatomy(Explorer):
         self.scenes, self.anchors = list(scenes), default_boxes()
         self.targets = targets_of(self.scenes)
         self.predicted = {name: predict(self.scenes, name) for name in (TRAINED, UNTRAINED, EQUAL)}
-        label = "Positives and chosen negatives. Arrow keys walk through the terms; a click chooses one."
-        self.board = Board(label=label, view=list(VIEW), width=820, picture_alpha=0.6, **UNSEEN)
+        self.board = Board(
+            label="Positives and chosen negatives, and the terms of the loss as bars",
+            hint="Keys: arrows go to the next term or the one before. A click on a bar or a box chooses it. "
+            f"Of the negatives the {DRAWN} hardest are boxes, the others dots.",
+            view=list(VIEW),
+            width=820,
+            picture_alpha=0.6,
+            pointer_mode="press",
+        )
         options = [(f"{i + 1}: {', '.join(s.names) or 'no object'}", i) for i, s in enumerate(self.scenes)]
         self.picture = ipywidgets.Dropdown(options=options, description="picture")
         self.network = ipywidgets.Dropdown(options=list(self.predicted), description="network")
         self.mining = ipywidgets.Dropdown(options=["image", "batch"], description="mining per")
         self.ratio = ipywidgets.FloatSlider(NEGATIVE_RATIO, min=0, max=10, step=1, description="ratio")
         self.term = ipywidgets.IntSlider(0, min=0, max=0, description="term")
-        self.card, self.table = html_text(width="280px"), html_text(width="540px")
+        self.card, self.table = html_text(), html_text()
         for widget in (self.network, self.mining, self.ratio):
             widget.observe(self._compute, "value")
         self.picture.observe(self._load, "value")
         self.term.observe(self._show, "value")
-        self.board.observe(self._pointed, "pointer")
-        controls = [row(self.picture, self.network, self.mining), row(self.ratio, self.term)]
-        super().__init__([*controls, self.board, row(self.card, self.table)])
+        self.board.observe(self._pressed, "pressed")
+        self.board.observe(self._stepped, "arrows")
+        controls = row(self.picture, self.network, self.mining, self.ratio, self.term)
+        words = ipywidgets.VBox([self.card, self.table])
+        super().__init__([controls, beside(self.board, words)])
+        words.layout.flex = "3 1 430px"  # seven terms in a table
         self._load()
 
     def _load(self, change: object = None) -> None:
@@ -146,9 +157,13 @@ class LossAnatomy(Explorer):
         self.terms = torch.cat([positive, order])[: self.term.max + 1]  # the anchors one can walk through
         self._show()
 
-    def _pointed(self, change: dict) -> None:
-        click, (right, down) = self.board.click_and_arrows(change)
-        term = self._nearest(*click) if click else self.term.value + round(right + down)
+    def _pressed(self, change: dict) -> None:
+        self._go(self._nearest(*self.board.pressed[:2]))
+
+    def _stepped(self, change: dict) -> None:
+        self._go(self.term.value + sum(steps_taken(change)))
+
+    def _go(self, term: int) -> None:
         self.term.value = min(max(term, 0), self.term.max)
 
     def _nearest(self, x: float, y: float) -> int:
@@ -182,14 +197,14 @@ class LossAnatomy(Explorer):
         b, r, count = self.picture.value, self.result, self.count
         at, scene, anchor = self.term.value, self.scenes[b], int(self.terms[self.term.value])
         (bars, upper), used = self._bars(), r.chosen[b, self.terms]
-        named = [(x, y, name) for (x, y, _, _), name in zip(scene.boxes.tolist(), scene.names, strict=True)]
+        names = pictures.numbered(scene.names)
+        named = [(x, y, name) for (x, y, _, _), name in zip(scene.boxes.tolist(), names, strict=True)]
         few = f"{count} positives: -log p(class), offsets on top (green)"
         many = f"negatives by rank: {int(r.chosen[b].sum())} chosen (full), others hollow"
         layers = [
             layer(scene.boxes, ORANGE, line=3),
             layer(color=BLACK, texts=[*named, (LEFT, 10, few), (LEFT, LOWER - 112, many)]),
-            layer(self.anchors[r.chosen[b]], RED, line=1.1, alpha=0.75, dash=(4, 3)),
-            layer(self.anchors[r.positive[b]], BLUE, line=1.5, alpha=0.85),
+            *self._anchors(b, anchor),
             layer(self.anchors[anchor], BLACK, line=3.5),
             layer(bars[:count], BLUE, line=0, fill=1),
             layer(upper[:count], GREEN, line=0.7, fill=0.5),
@@ -204,8 +219,23 @@ class LossAnatomy(Explorer):
         with self.board.hold_sync():
             self.board.scene = {"layers": layers}
             self.board.status = lines[0]
-        self.card.value = f"<div style='line-height:1.7'>{'<br>'.join(lines[1:])}</div>"
+        self.card.value = f"<div style='line-height:1.4'>{'<br>'.join(lines[1:])}</div>"
         self.table.value = self._rows(at)
+
+    def _anchors(self, b: int, anchor: int) -> list[dict]:
+        """What is chosen, few in full: the positives of the object in question and the hardest negatives; other
+        positives are faded, other negatives dots. Boxes end at the picture's border."""
+        r, inside = self.result, self.anchors.clamp(0, 300)
+        negative = r.chosen[b].nonzero()[:, 0]
+        negative = negative[r.rank[b, negative].argsort()]
+        middles = (self.anchors[negative[DRAWN:], :2] + self.anchors[negative[DRAWN:], 2:]) / 2
+        mine = r.positive[b] & (self.targets.matched[b] == self.targets.matched[b, anchor])
+        return [
+            layer(color=RED, alpha=0.6, points=middles.flatten().tolist(), radius=1.8),
+            layer(inside[negative[:DRAWN]], RED, line=1.1, alpha=0.75, dash=(4, 3)),
+            layer(inside[r.positive[b] & ~mine], BLUE, line=1, alpha=FADED),
+            layer(inside[mine], BLUE, line=1.5, alpha=0.85),
+        ]
 
     def summary(self) -> list[str]:
         b, r, at = self.picture.value, self.result, self.term.value
@@ -232,8 +262,8 @@ class LossAnatomy(Explorer):
 
     def _rows(self, at: int) -> str:
         """The terms around the one that is shown, as a table."""
-        first, cell = max(0, min(at - 3, len(self.terms) - 7)), "style='padding:0 8px;white-space:nowrap'"
-        heads = "term", "should be", "p", "-log p", "smooth L1 of x, y, w, h"
+        first, cell = max(0, min(at - 3, len(self.terms) - 7)), "style='padding:0 4px;white-space:nowrap'"
+        heads = "term", "should be", "p", "-log p", "smooth L1: x, y, w, h"
         rows = "".join(f"<th {cell}>{head}</th>" for head in heads)
         for i in range(first, first + 7):
             columns = "".join(f"<td {cell}>{text}</td>" for text in self._cells(i))
@@ -250,15 +280,26 @@ class LossAnatomy(Explorer):
 
 
 def draw_negatives(scene: Scene, positive: Tensor, chosen: dict[str, Tensor]) -> Figure:
-    """A picture with its positives in blue and, a panel each, some choice of negatives in dashed red; (K,) bool."""
+    """A picture with its positives in blue, those of one object in full, and, a panel each, some choice of negatives
+    in dashed red; (K,) bool. A dozen of these are drawn as boxes, all others as dots in their middle."""
+    grid, names = default_boxes(), pictures.numbered(scene.names)
+    nearest = box_ops.iou(scene.boxes[:, None], grid).argmax(dim=0) if len(scene.boxes) else positive.long()
+    first = positive & (nearest == 0)
     figure = plt.figure(figsize=(4.8 * len(chosen), 4.9), layout="constrained")
     for i, (title, mask) in enumerate(chosen.items(), 1):
         ax = figure.add_subplot(1, len(chosen), i)
         photograph_on(ax, scene.pixels)
-        for those, color in ((mask, RED), (positive, BLUE)):
-            boxes_on(ax, default_boxes()[those], color=color, dashed=color == RED)
-        plt.setp(ax.patches, linewidth=1)
-        boxes_on(ax, scene.boxes, scene.names)
-        show_whole(ax, default_boxes()[mask | positive])
-        ax.set_title(title)
+        those = mask.nonzero()[:, 0]
+        few = those[:: max(1, -(-len(those) // DRAWN))]
+        boxes_on(ax, grid[few], color=RED, dashed=True)
+        boxes_on(ax, grid[first], color=BLUE)
+        plt.setp(ax.patches, linewidth=1.2)
+        boxes_on(ax, grid[positive & ~first], color=BLUE)
+        plt.setp(ax.patches[len(few) + int(first.sum()) :], linewidth=0.8, alpha=FADED)
+        middles = (grid[those, :2] + grid[those, 2:]) / 2
+        ax.plot(*middles.T.numpy(), ".", color=RED, markersize=3)
+        boxes_on(ax, scene.boxes, names)
+        ax.set(xlim=(0, 300), ylim=(300, 0))
+        said = f"{int(positive.sum())} positives; {len(few)} of {len(those)} negatives as boxes, all as dots"
+        ax.set_title(f"{title}\n{said}", fontsize=10)
     return figure

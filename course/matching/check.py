@@ -222,7 +222,7 @@ greedy = Exercise(
             _until(table, 0, always=True)
         ),
     },
-    praise="Best pair first, both leave the pool, nobody is forced: `matching.bipartite`, one image at a time.",
+    praise="Best pair first, both leave the pool, nobody is forced: that is `matching.bipartite`.",
     draw=_table_on(by_object=True),
 )
 
@@ -377,4 +377,4 @@ lost = Exercise(
 
 def library_agrees(table: Tensor) -> bool:
     """Whether the naive loop above and `matching.bipartite` give the same, for the chapter's own comparison."""
-    return torch.equal(_greedy(table), matching.bipartite(table[None])[0])
+    return torch.equal(_greedy(table), matching.bipartite(table))

@@ -1,5 +1,6 @@
 """Explorer of chapter 03: drag objects, see which anchors answer for them, by which step of matching."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ipywidgets
@@ -10,9 +11,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course.anchors.coverage import BANDS, BIN
+from course.anchors.places import describe
 from course.boxes.voc_facts import shapes
+from course.kit import pictures
 from course.kit.board import KEYS, Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
+from course.kit.motion import Motion
 from course.kit.pictures import Scene
 from ssdlib import matching
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
@@ -20,6 +24,8 @@ from ssdlib.box_ops import iou
 from ssdlib.plots import BLACK, BLUE, GREEN, PURPLE, RED, boxes_on, photograph_on
 
 GREEDY, OVERWRITE = "greedy bipartite (Caffe)", "argmax, the later object wins"
+SPEEDS = {"slow": 0.5, "normal": 1.0, "fast": 3.0}  # rounds a second
+FADED = 0.22  # opacity of what isn't chosen
 OBJECT_COLORS = (RED, PURPLE, BLACK)
 VIEW = (-60.0, -40.0, 450.0, 340.0)  # the picture and what anchors reach of its surroundings
 
@@ -62,19 +68,18 @@ def match_with(boxes: Tensor, anchors: Tensor, threshold: float = 0.5, rule: str
         return Matching(
             torch.zeros(0, len(anchors)), torch.zeros(0, dtype=torch.int64), torch.full((len(anchors),), -1)
         )
-    labels = torch.ones(1, len(boxes), dtype=torch.int64)
-    table = matching.overlaps(boxes[None], labels, anchors)
-    best, matched = table[0].max(dim=0)
+    table = matching.overlaps(boxes, anchors)
+    best, matched = table.max(dim=0)
     matched = torch.where(best >= threshold, matched, -1)
     if rule == GREEDY:
-        own = matching.bipartite(table)[0]
+        own = matching.bipartite(table)
         matched[own[own >= 0]] = torch.arange(len(boxes))[own >= 0]
     else:
-        own = table[0].argmax(dim=1)
+        own = table.argmax(dim=1)
         for i, anchor in enumerate(own.tolist()):
             matched[anchor] = i
         own = torch.where(matched[own] == torch.arange(len(boxes)), own, -1)
-    return Matching(table[0], own, matched)
+    return Matching(table, own, matched)
 
 
 def anchors_each(boxes: Tensor, anchors: Tensor) -> Tensor:
@@ -135,16 +140,15 @@ def counts_drawn(places: int = 36) -> Figure:
     return figure
 
 
-def describe(anchor: int) -> str:
-    """ "38² map, row 12, column 3, 42x21 px"."""
-    i = 0
-    while anchor >= SSD300_ANCHORS.per_map[i]:
-        anchor -= SSD300_ANCHORS.per_map[i]
-        i += 1
-    cell, shape = divmod(anchor, SSD300_ANCHORS.boxes_per_cell[i])
-    line, column = divmod(cell, SSD300_ANCHORS.feature_maps[i])
-    width, height = SSD300_ANCHORS.shapes(i)[shape]
-    return f"{SSD300_ANCHORS.feature_maps[i]}² map, row {line}, column {column}, {width:.0f}x{height:.0f} px"
+def rounds(found: Matching, rule: str) -> list[tuple[int, int]]:
+    """Step one in its order: (object, anchor) pairs. The rule of Caffe takes the best pair that is left, again and
+    again, of equals the lowest anchor; the shortcut goes through the objects as they come."""
+    if rule != GREEDY:
+        return (
+            [(i, int(anchor)) for i, anchor in enumerate(found.table.argmax(dim=1))] if len(found.own) else []
+        )
+    pairs = [(i, anchor) for i, anchor in enumerate(found.own.tolist()) if anchor >= 0]
+    return sorted(pairs, key=lambda pair: (-float(found.table[pair]), pair[1], pair[0]))
 
 
 class Matcher(Explorer):
@@ -156,15 +160,22 @@ class Matcher(Explorer):
     )
 
     def __init__(
-        self, picture: Tensor | None = None, objects: Tensor | None = None, preset: str | None = None
+        self,
+        picture: Tensor | None = None,
+        objects: Tensor | None = None,
+        preset: str | None = None,
+        names: Sequence[str] = (),
     ):
-        """`picture` (300, 300, 3) uint8 lies behind the boxes; its `objects` (R, 4) px are the first case."""
+        """`picture` (300, 300, 3) uint8 lies behind the boxes; its `objects` (R, 4) px, called `names`, are the first
+        case."""
+        self.names = pictures.numbered(list(names))
         self.cases = (
             PRESETS if objects is None else {"the objects of the picture": objects.tolist()} | PRESETS
         )
         self.anchors = default_boxes()
         self.board = Board(
-            label="Objects and their matched anchors. " + KEYS,
+            label="Objects and their matched anchors",
+            hint=KEYS,
             view=list(VIEW),
             width=600,
             picture="" if picture is None else as_url(picture),
@@ -175,40 +186,89 @@ class Matcher(Explorer):
         self.preset.value = preset or self.preset.options[0]
         self.threshold = ipywidgets.FloatSlider(0.5, min=0.3, max=0.8, step=0.05, description="threshold")
         self.rule = ipywidgets.Dropdown(options=[GREEDY, OVERWRITE], description="step one")
-        self.table = html_text(width="340px")
+        self.play = Motion("Go through step one, then step two", self._forward, SPEEDS)
+        self.table = html_text()
         self.preset.observe(self._load, "value")
         for widget in (self.threshold, self.rule):
             widget.observe(self._update, "value")
         self.board.observe(self._update, ["boxes", "active"])
-        super().__init__([row(self.preset, self.rule, self.threshold), row(self.board, self.table)])
+        super().__init__(
+            [row(self.preset, self.rule, self.threshold, self.play), beside(self.board, self.table)]
+        )
         self._load()
 
     def _load(self, change: object = None) -> None:
         boxes = [[float(x) for x in box] for box in self.cases[self.preset.value]]
         with self.board.hold_trait_notifications():
-            self.board.box_names = [f"object {i}" for i in range(len(boxes))]
+            own = self.names if self.preset.value not in PRESETS else ()
+            self.board.box_names = list(own) or [f"object {i}" for i in range(len(boxes))]
             self.board.active = 0
             self.board.boxes = boxes
         self._update()
 
     def _update(self, change: object = None) -> None:
+        """Another case or rule, or a box was moved: both steps, done."""
         boxes = torch.tensor(self.board.boxes).reshape(-1, 4)
         self.result = match_with(boxes, self.anchors, self.threshold.value, self.rule.value)
+        self.rounds = rounds(self.result, self.rule.value)
+        self.round = None
+        self._show()
+
+    def _forward(self) -> bool:
+        """From both steps done back to the beginning, then round by round, then step two."""
+        done = 0 if self.round is None else self.round + 1
+        self.round = done if done <= len(self.rounds) else None
+        self._show()
+        return self.round is not None
+
+    @property
+    def taken(self) -> dict[int, int]:
+        """Anchor: object, as far as step one has come."""
+        return {anchor: i for i, anchor in self.rounds[: self.round]}
+
+    def _show(self) -> None:
         layers = []
-        for i in range(len(boxes)):
+        if self.round is not None:
+            last = self.rounds[self.round - 1][1] if self.round else None
+            for anchor in self.taken:
+                layers.append(
+                    layer(self.anchors[anchor], BLUE, line=3.5, alpha=1.0 if anchor == last else 0.3)
+                )
+        for i in range(len(self.board.boxes) if self.round is None else 0):
             shown = 1.0 if i == self.board.active else 0.3
             second = self.anchors[self.result.by_threshold(i)]
             layers.append(layer(second, GREEN, line=1.3, alpha=shown, dash=(5, 3)))
             if self.result.own[i] >= 0:
                 layers.append(layer(self.anchors[self.result.own[i]], BLUE, line=3.5, alpha=shown))
-        lines = self.summary()
-        shown = 1 + min(self.board.active, len(boxes) - 1) * 3 if len(boxes) else 0
+        lines, count = self.summary(), len(self.board.boxes)
+        shown = -1 if self.round is not None else 1 + min(self.board.active, count - 1) * 3 if count else 0
         with self.board.hold_sync():  # one message, so that picture and words change together
             self.board.scene = {"layers": layers}
             self.board.status = lines[shown].strip()
         self.table.value = "<br>".join(line.replace("   ", "&emsp;") for line in lines)
 
+    def name(self, i: int) -> str:
+        return self.board.box_names[i] if i < len(self.board.box_names) else f"object {i}"
+
+    def _so_far(self) -> list[str]:
+        """What step one has done up to this round, a line each."""
+        rule = (
+            "the best pair that is left"
+            if self.rule.value == GREEDY
+            else "each object in turn, its best anchor"
+        )
+        lines = [f"step one, {rule}: {self.round} of {len(self.rounds)} rounds", "no anchor is assigned yet"]
+        before: dict[int, int] = {}
+        for number, (i, anchor) in enumerate(self.rounds[: self.round], 1):
+            overlap = float(self.result.table[i, anchor])
+            said = f"round {number}: {self.name(i)}, IoU {overlap:.2f}, {describe(anchor)}"
+            lines.append(said + (f"; taken from {self.name(before[anchor])}" if anchor in before else ""))
+            before[anchor] = i
+        return lines if len(lines) == 2 else [lines[0], *lines[2:]]
+
     def summary(self) -> list[str]:
+        if self.round is not None:
+            return self._so_far()
         total = int((self.result.matched >= 0).sum())
         lines = [f"{total} of {len(self.anchors):,} anchors are positive"]
         for i, own in enumerate(self.result.own.tolist()):
@@ -217,7 +277,7 @@ class Matcher(Explorer):
             first = f"step one: {describe(own)}" if own >= 0 else "step one: none"
             counts = " ".join(map(str, self.result.per_map(i)))
             lines += [
-                f"object {i}: best IoU {best}, {len(self.result.by_threshold(i))} more from step two",
+                f"{self.name(i)}: best IoU {best}, {len(self.result.by_threshold(i))} more from step two",
                 f"   {first}",
                 f"   by map 38² 19² 10² 5² 3² 1²: {counts}",
             ]
@@ -226,29 +286,26 @@ class Matcher(Explorer):
     def state(self) -> str:
         boxes = [[round(x) for x in box] for box in self.board.boxes]
         found = [sum(self.result.per_map(i)) for i in range(len(boxes))]
-        return f"objects {boxes}, positives {found}"
+        part = "" if self.round is None else f", after {self.round} rounds of step one"
+        return f"objects {boxes}, positives {found}{part}"
 
 
-def draw_matching(scene: Scene, found: Matching) -> Figure:
-    """The objects of a scene in orange with their anchors, step one thick and blue, step two dashed and green."""
-    grid = default_boxes()
-    figure, ax = plt.subplots(figsize=(5.5, 5), layout="constrained")
+def draw_matching(scene: Scene, found: Matching, chosen: int = 0) -> Figure:
+    """The objects of a scene in orange with their anchors, step one thick and blue, step two dashed and green: those
+    of the `chosen` object in full, the others' faded, and all of them counted below."""
+    grid, counts = default_boxes(), []
+    figure, ax = plt.subplots(figsize=(5.5, 5.2), layout="constrained")
     photograph_on(ax, scene.pixels)
-    for i, name in enumerate(scene.names):
-        for anchor in grid[found.by_threshold(i)]:
-            _outline(ax, anchor, GREEN, linewidth=1, linestyle="--")
+    for i, name in enumerate(pictures.numbered(scene.names)):
+        alpha, second = 1.0 if i == chosen else FADED, found.by_threshold(i)
+        for anchor in grid[second]:
+            _outline(ax, anchor, GREEN, linewidth=1, linestyle="--", alpha=alpha)
         if found.own[i] >= 0:
-            _outline(ax, grid[found.own[i]], BLUE, linewidth=3)
+            _outline(ax, grid[found.own[i]], BLUE, linewidth=3, alpha=alpha)
         boxes_on(ax, scene.boxes[i : i + 1], [name])
-    show_whole(ax, grid[found.matched >= 0])
+        counts.append(f"{name}: {int(found.own[i] >= 0)} + {len(second)}")
+    figure.supxlabel(f"anchors of step one + step two: {', '.join(counts)}", fontsize=9)
     return figure
-
-
-def show_whole(ax: Axes, boxes: Tensor) -> None:
-    """Make the axes as large as the picture and all (n, 4) boxes, which may reach beyond it."""
-    shown = torch.cat([boxes, torch.tensor([[0.0, 0, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas]])])
-    (left, top), (right, bottom) = shown[:, :2].amin(dim=0).tolist(), shown[:, 2:].amax(dim=0).tolist()
-    ax.set(xlim=(left - 5, right + 5), ylim=(bottom + 5, top - 5))
 
 
 def _outline(ax: Axes, box: Tensor, color: str, **style: object) -> None:

@@ -7,16 +7,17 @@ import ipywidgets
 import torch
 from torch import Tensor
 
+from course.anchors.places import anchors_of
 from course.kit import pictures
 from course.kit.board import Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
 from course.kit.pictures import Scene
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
 from ssdlib.model import BODY, POOL_BEFORE, STEM
 from ssdlib.plots import BLACK, BLUE, GREEN, RED
 from ssdlib.records import CLASSES
 
-KEYS = "Move the mouse, or press the arrow keys: each press is one cell."
+KEYS = "Keys: arrows go to the next cell. So does the mouse."
 MAPS = {
     f"{side}² map, {name}": i
     for i, (side, name) in enumerate(zip(SSD300_ANCHORS.feature_maps, SSD300_ANCHORS.sources, strict=True))
@@ -73,13 +74,6 @@ def cell_at(level: int, x: float, y: float) -> tuple[int, int]:
     """Line and column of the cell of map `level` whose anchors' centre is nearest to the point, px of the canvas."""
     side, stride = SSD300_ANCHORS.feature_maps[level], SSD300_ANCHORS.strides[level]
     return tuple(min(max(floor(value / stride), 0), side - 1) for value in (y, x))
-
-
-def anchors_of(level: int, line: int, column: int) -> slice:
-    """Where the anchors of a cell stand among the 8,732, and so the rows of what the network says about them."""
-    count = SSD300_ANCHORS.boxes_per_cell[level]
-    start = sum(SSD300_ANCHORS.per_map[:level]) + (line * SSD300_ANCHORS.feature_maps[level] + column) * count
-    return slice(start, start + count)
 
 
 def middle(heat: Tensor, field: Tensor, share: float = 0.5) -> int:
@@ -139,7 +133,8 @@ class FieldPointer(Explorer):
         )
         start = self.anchors[before + int(sure)]
         self.board = Board(
-            label="What one cell of a feature map sees. " + KEYS,
+            label="What one cell of a feature map sees",
+            hint=KEYS,
             width=500,
             picture=self.plain,
             pointer_mode="move",
@@ -148,11 +143,11 @@ class FieldPointer(Explorer):
         )
         self.map = ipywidgets.Dropdown(options=MAPS, value=level, description="map")
         self.heated = ipywidgets.Checkbox(description="which pixels matter", indent=False)
-        self.table = html_text(width="300px")
+        self.table = html_text()
         self.map.observe(self._load, "value")
         self.heated.observe(self._update, "value")
         self.board.observe(self._point, "pointer")
-        super().__init__([row(self.map, self.heated), row(self.board, self.table)])
+        super().__init__([row(self.map, self.heated), beside(self.board, self.table)])
         self.cell = None
         self._load()
 

@@ -4,15 +4,19 @@ from dataclasses import dataclass
 from functools import cache
 
 import ipywidgets
+import numpy as np
 import torch
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
-from course.kit.board import Board, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.anchors.places import place_of
+from course.kit import free_photographs
+from course.kit.board import Board, as_url, layer
+from course.kit.explorer import Explorer, beside, html_text, once, row
 from course.own_images import example_datasets
 from ssdlib import box_ops
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
-from ssdlib.data import own, survey
+from ssdlib.data import own, survey, voc
 from ssdlib.matching import THRESHOLD
 from ssdlib.plots import BLACK, BLUE, GREEN
 
@@ -21,12 +25,54 @@ PHOTOGRAPHS = {
     "zoo, 480 x 360": ((480, 360), (210, 150, 234, 170)),
     "VOC, 500 x 375": ((500, 375), (150, 90, 330, 300)),
     "phone, 4000 x 3000": ((4000, 3000), (1800, 1400, 1920, 1510)),
-    "aerial, 2299 x 2472": ((2299, 2472), (1010, 1080, 1050, 1121)),
+    "aerial, 2299 x 2472": ((2299, 2472), (992, 1087, 1032, 1126)),
     "panorama, 3000 x 1000": ((3000, 1000), (1300, 300, 1500, 700)),
 }
+KEYS = "Keys: arrows move the object, Shift+arrows resize it, Alt+arrows by one pixel."
 SETS = ("the zoo", "tree crowns")
 CUTS = (1, 2, 3, 4, 5, 6, 8, 10)
 LEGEND = ("orange: your object; blue: its tile", "dashed green: the nearest anchor, as large as it is there")
+
+
+# What lies behind an object: a free photograph cut to that shape, called as in `free_photographs`
+BEHIND = {"VOC, 500 x 375": "chelsea", "phone, 4000 x 3000": "camera", "panorama, 3000 x 1000": "rocket"}
+WIDE = 480  # px of the picture that is sent to the browser
+
+
+@cache
+def picture(name: str) -> tuple[Tensor, str]:
+    """(H, W, 3) uint8 in the shape of a photograph, and what it is."""
+    size, box = PHOTOGRAPHS[name]
+    if name.startswith("zoo"):
+        return _zoo(size, box), "a picture of the zoo"
+    if name.startswith("aerial"):
+        return _crowns(
+            size
+        ), "tree crowns, drawn from their 574 boxes; the photograph isn't part of this course"
+    stand_in = BEHIND[name]
+    pixels = Image.fromarray(voc.read_photograph(free_photographs.example(stand_in).path).numpy())
+    cut = ImageOps.fit(pixels, (WIDE, round(WIDE * size[1] / size[0])))
+    return torch.from_numpy(np.array(cut)), f"cut to this shape: {free_photographs.credit(stand_in)}"
+
+
+def _zoo(size: tuple[int, int], box: tuple[int, ...]) -> Tensor:
+    """The zoo's picture of this size that has an animal most like the object at the beginning, in size and place."""
+    wanted, best = torch.tensor(box).float(), None
+    for example in own.read_folder(example_datasets.folder()).examples:
+        if example.size == size and len(example.boxes):
+            away = float((example.boxes - wanted).abs().sum(dim=1).min())
+            best = min(best or (away, example.path), (away, example.path))
+    return voc.read_photograph(best[1])
+
+
+def _crowns(size: tuple[int, int]) -> Tensor:
+    """Ellipses in place of the crowns of the first aerial photograph."""
+    scale = WIDE / size[0]
+    drawn = Image.new("RGB", (2 * WIDE, round(2 * WIDE * size[1] / size[0])), (186, 176, 150))
+    pen = ImageDraw.Draw(drawn)
+    for box in example_datasets.crowns()[0].boxes.tolist():
+        pen.ellipse([2 * scale * v for v in box], fill=(96, 128, 84), outline=(60, 88, 56))
+    return torch.from_numpy(np.array(drawn.resize((WIDE, drawn.height // 2), Image.Resampling.LANCZOS)))
 
 
 @dataclass(frozen=True)
@@ -55,10 +101,11 @@ def under(box: Tensor, size: tuple[int, int], cut: int = 1) -> Under:
     placed = (part - corner.repeat(2)) * (SSD300_ANCHORS.canvas / tile).repeat(2)
     overlaps = box_ops.iou(placed, default_boxes())
     best = int(overlaps.argmax())
-    which = int((torch.tensor(SSD300_ANCHORS.per_map).cumsum(0) <= best).sum())
     share = float(box_ops.area(part) / box_ops.area(box))
     matched = int((overlaps >= THRESHOLD).sum())
-    return Under(tuple(whole.tolist()), placed, share, best, float(overlaps[best]), which, matched)
+    return Under(
+        tuple(whole.tolist()), placed, share, best, float(overlaps[best]), place_of(best).map, matched
+    )
 
 
 @cache
@@ -75,21 +122,25 @@ def shares(name: str) -> dict[int, float]:
 class TileBench(Explorer):
     """Orange: the object, to be dragged. Blue: its tile. Dashed green: the nearest anchor, on the photograph."""
 
-    alt = "A photograph's outline with a grid of tiles, an object in one of them, and the nearest anchor, dashed"
+    alt = "A photograph with a grid of tiles, an object in one of them, and the nearest anchor, dashed"
 
     def __init__(self, photograph: str = "zoo, 480 x 360", cut: int = 1):
-        self.board = Board(label="A photograph and an object in it", width=480, box_names=["object"])
+        self.board = Board(
+            label="A photograph and an object in it",
+            hint=KEYS,
+            width=480,
+            box_names=["object"],
+            picture_alpha=0.7,
+        )
         self.photograph = ipywidgets.Dropdown(
             options=list(PHOTOGRAPHS), value=photograph, description="photo"
         )
         self.cut = ipywidgets.SelectionSlider(options=CUTS, value=cut, description="tiles a side")
-        self.table = html_text(width="340px")
+        self.table = html_text()
         self.photograph.observe(self._load, "value")
         self.cut.observe(self._update, "value")
         self.board.observe(self._update, "boxes")
-        self._busy = False
-        beside = ipywidgets.VBox([self.cut, self.table])
-        super().__init__([row(self.photograph), row(self.board, beside)])
+        super().__init__([row(self.photograph, self.cut), beside(self.board, self.table)])
         self._load()
 
     @property
@@ -100,25 +151,22 @@ class TileBench(Explorer):
         """Another photograph, and its object."""
         (width, height), box = PHOTOGRAPHS[self.photograph.value]
         margin = 0.04 * max(width, height)
-        self._busy = True
-        with self.board.hold_sync():
+        with self.setting(), self.board.hold_sync():
             self.board.view = [-margin, -margin, width + margin, height + margin]
             self.board.frame = [0.0, 0.0, float(width), float(height)]
+            pixels, self.shows = picture(self.photograph.value)
+            self.board.picture = as_url(pixels)
             self.board.key_step = max(1.0, round(max(width, height) / 100))
             self.board.boxes = [[float(x) for x in box]]
-        self._busy = False
         self._update()
 
+    @once
     def _update(self, change: object = None) -> None:
-        if self._busy:
-            return
-        self._busy = True  # what is set below doesn't call back
         with self.board.hold_sync():  # one message, so that picture and words change together
             self.found = under(torch.tensor(self.board.boxes[0]), self.size, self.cut.value)
             self.board.scene = {"layers": self._layers()}
             self.board.status = self.sentence()
         self.table.value = "<br>".join(self.summary())
-        self._busy = False
 
     def _layers(self) -> list[dict]:
         (width, height), cut = self.size, self.cut.value
@@ -163,6 +211,7 @@ class TileBench(Explorer):
             *(f"{name}: {shares(name)[self.cut.value]:.0%} of the objects" for name in SETS),
             "",
             *LEGEND,
+            f"behind: {self.shows}",
         ]
         return lines
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import ipywidgets
 from matplotlib.figure import Figure
 
-from course.kit.board import UNSEEN, Board
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.board import Board, steps_taken
+from course.kit.explorer import Explorer, beside, html_text, row
 from course.training import report, run_curves, run_pictures
 from course.training.log_follower import Follower
 from course.training.run_status import FINISHED, WAITING, View, view
@@ -53,20 +53,29 @@ class Dashboard(Explorer):
         self._asked = False
         self._lock = threading.RLock()  # the thread, and the reader's keys and buttons
         self._wake, self._thread = threading.Event(), None
-        label = "Curves of a run. Left and right: one line of the log, up and down: ten, n: whole run or last tenth."
-        frame = [0.0, run_curves.LOSS[0], run_curves.WIDE, run_curves.MAP[1]]
-        self.board = Board(label=label, view=list(run_curves.VIEW), frame=frame, width=760, heard=0, **UNSEEN)
+        self.board = Board(
+            label="Curves of a run: loss, learning rate, mAP",
+            hint="Keys: left, right: one line of the log, up, down: ten, n: whole run or last tenth.",
+            view=list(run_curves.VIEW),
+            frame=[0.0, run_curves.LOSS[0], run_curves.WIDE, run_curves.MAP[1]],
+            width=760,
+            heard=0,
+            pointer_mode="press",
+        )
         self.shown = ipywidgets.ToggleButtons(options=[WHOLE, TENTH], tooltips=["key n"] * 2)
         self.follow = ipywidgets.ToggleButton(False, description="follow again")
         self.detect = ipywidgets.Button(description="detect now")
         self.text, self.table, self.pictures = html_text(), html_text(), html_text()
-        self.board.observe(self._pointed, "pointer")
+        for later in (self.pictures, self.table):  # they change with a checkpoint and stand below
+            later.add_class("course-later")
+        self.board.observe(self._pressed, "pressed")
+        self.board.observe(self._stepped, "arrows")
         self.board.observe(self._switched, "steps")
         self.shown.observe(self._reshown, "value")
         self.follow.observe(self._followed, "value")
         self.detect.on_click(self._detect_now)
         bar = row(self.shown, self.follow, self.detect)
-        super().__init__([bar, self.board, self.text, self.pictures, self.table])
+        super().__init__([bar, beside(self.board, self.text), self.pictures, self.table])
         self.look()
         self.follow.value = self.view.phase != FINISHED
 
@@ -139,14 +148,17 @@ class Dashboard(Explorer):
 
     # ---- the reader
 
-    def _pointed(self, change: dict) -> None:
+    def _pressed(self, change: dict) -> None:
         with self._lock:
-            click, (right, down) = self.board.click_and_arrows(change)
-            if click:
-                self.reading = run_curves.step_at(click[0], self._window())
-            elif (right or down) and len(self.found):
+            self.reading = run_curves.step_at(self.board.pressed[0], self._window())
+            self._show()
+
+    def _stepped(self, change: dict) -> None:
+        with self._lock:
+            right, down = steps_taken(change)
+            if (right or down) and len(self.found):
                 steps = self.found["step"]
-                at = min(max(round(self._line() + right - 10 * down), 0), len(steps) - 1)
+                at = min(max(self._line() + right - 10 * down, 0), len(steps) - 1)
                 self.reading = None if at == len(steps) - 1 else float(steps[at])
             self._show()
 

@@ -1,11 +1,11 @@
 """What the planner of chapter 09 shows: the staircase of the learning rate, and two bars of time over a clock."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 
 from course.kit.board import layer
+from course.kit.panel import GREY, PALE, Panel
 from course.training import run_plan
 from course.training.run_plan import RunPlan
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
@@ -17,13 +17,13 @@ WIDE, TOP, BOTTOM = 640.0, 0.0, 178.0  # px of the staircase
 HANDLE = 196.0  # the height of the handles, below it
 BARS = ((268.0, 286.0), (298.0, 330.0))  # top and bottom of the recipe's and the plan's
 RATES = (1e-7, 1.0)  # that the staircase shows
+STAIRS = Panel(0.0, TOP, WIDE, BOTTOM, y=RATES, log=True)
 PENS = ((RED, ()), (PURPLE, (8, 4)), (BLACK, (2, 3)))  # of the first drop, the second, the end
 PARTS = (
     ("training", BLUE, ""),
     ("validation", ORANGE, "/"),
     ("evaluation", GREEN, "x"),
 )  # and their hatching
-GREY, PALE = "#5a5a5a", "#e8e8e8"
 ROUND = tuple(n * 10**power for power in range(8) for n in (1, 2, 5))  # distances between marks of the axis
 
 
@@ -34,9 +34,7 @@ def place(step: float, most: float) -> float:
 
 def height(rate: float) -> float:
     """Where a rate is, px: a logarithmic scale."""
-    low, high = (math.log(r) for r in RATES)
-    share = (math.log(min(max(rate, RATES[0]), RATES[1])) - low) / (high - low)
-    return BOTTOM - share * (BOTTOM - TOP)
+    return float(STAIRS.up(min(max(rate, RATES[0]), RATES[1])))
 
 
 def scene(recipe: RunPlan, plan: RunPlan, active: int, most: float, times: float) -> list[dict]:
@@ -47,7 +45,7 @@ def scene(recipe: RunPlan, plan: RunPlan, active: int, most: float, times: float
 def _axes(most: float, times: float) -> list[dict]:
     ground = torch.tensor([[VIEW[0], VIEW[1], 0.0, VIEW[3]], [0.0, BOTTOM, VIEW[2], VIEW[3]]])
     rates = [10.0**power for power in range(-6, 0, 2)]
-    lines = [[0.0, height(rate), WIDE, height(rate)] for rate in rates]
+    lines = [STAIRS.level(rate) for rate in rates]
     marks = [(VIEW[0] + 4, height(rate) + 8, f"{rate:.0e}") for rate in rates]
     steps = [0, *run_plan.marks(most * times, ROUND)]
     marks += [(place(step / times, most) - 4, BOTTOM + 66, _thousands(step)) for step in steps]

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from course.kit.board import layer
+from course.kit.panel import GREY, PALE, Panel
 from course.training.log_follower import Check, Follower
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
 
@@ -14,7 +15,6 @@ VIEW = (-50.0, -24.0, 726.0, 468.0)  # the three panels and their numbers
 WIDE = 700.0
 LOSS, RATE, MAP = (8.0, 248.0), (276.0, 346.0), (374.0, 444.0)  # top and bottom
 BUCKETS = 350  # a curve has at most so many points: means over neighbouring lines
-GREY, PALE = "#5a5a5a", "#e8e8e8"
 PARTS = (  # name, colour, thickness, dashes: of training
     ("multibox", BLUE, 2.4, ()),
     ("confidence", ORANGE, 1.4, (7, 3)),
@@ -40,12 +40,12 @@ def layers(found: Follower, shown: tuple[float, float], reading: float) -> list[
     checks = [(c.step, c.value) for c in found.validations if shown[0] <= c.step <= shown[1]]
     values = [v for name, *_ in PARTS for v in curves[name][1]]
     low, high = _range([*values, *(v for _, v in checks)])
+    loss = _panel(LOSS, shown, low, high)
     drawn = _ground(shown)
-    drawn += _marks(LOSS, [(v, f"{v:g}") for v in _ticks(low, high)], low, high)
+    drawn += _marks(loss, [(v, f"{v:g}") for v in _ticks(low, high)])
     for name, color, line, dash in PARTS:
-        curve = _line(*curves[name], shown, LOSS, low, high)
-        drawn.append(layer(color=color, line=line, dash=dash, curves=[curve]))
-    drawn += _points(checks, shown, LOSS, low, high, PURPLE)
+        drawn.append(layer(color=color, line=line, dash=dash, curves=[loss.curve(*curves[name])]))
+    drawn += _points(checks, loss)
     drawn += _rate(*curves["rate"], shown) + _map(found, shown) + _drops(found, shown)
     drawn += _names(bool(checks), found)
     if found.diverged:
@@ -58,13 +58,19 @@ def layers(found: Follower, shown: tuple[float, float], reading: float) -> list[
     return drawn
 
 
+def _panel(
+    edges: tuple[float, float], shown: tuple[float, float], low: float, high: float, log: bool = True
+) -> Panel:
+    return Panel(0.0, edges[0], WIDE, edges[1], x=shown, y=(low, high), log=log)
+
+
 def _x(step: float, shown: tuple[float, float]) -> float:
-    return WIDE * (step - shown[0]) / (shown[1] - shown[0])
+    return _panel(MAP, shown, 0, 1).across(step)
 
 
 def step_at(x: float, shown: tuple[float, float]) -> float:
     """The step that stands at x px of the board."""
-    return shown[0] + (shown[1] - shown[0]) * min(max(x / WIDE, 0.0), 1.0)
+    return _panel(MAP, shown, 0, 1).x_at(x)
 
 
 def _curves(found: Follower, shown: tuple[float, float]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -104,33 +110,10 @@ def _ticks(low: float, high: float) -> list[float]:
     return fine if len(fine) <= 7 else [10.0**t for t in tens if low <= 10.0**t <= high]
 
 
-def _height(value: float, panel: tuple[float, float], low: float, high: float) -> float:
-    return panel[1] - (panel[1] - panel[0]) * math.log(value / low) / math.log(high / low)
-
-
-def _line(
-    steps: np.ndarray,
-    values: np.ndarray,
-    shown: tuple[float, float],
-    panel: tuple[float, float],
-    low: float,
-    high: float,
-) -> list[float]:
-    x = WIDE * (steps - shown[0]) / (shown[1] - shown[0])
-    y = panel[1] - (panel[1] - panel[0]) * np.log(values / low) / math.log(high / low)
-    return np.stack([x, y], axis=1).flatten().tolist()
-
-
-def _points(
-    checks: Sequence[tuple[int, float]],
-    shown: tuple[float, float],
-    panel: tuple[float, float],
-    low: float,
-    high: float,
-    color: str,
-) -> list[dict]:
-    flat = [p for s, v in checks if v > 0 for p in (_x(s, shown), _height(v, panel, low, high))]
-    return [layer(color=color, line=1.4, dash=(1, 2), curves=[flat], points=flat, radius=4)]
+def _points(checks: Sequence[tuple[int, float]], panel: Panel) -> list[dict]:
+    good = [(s, v) for s, v in checks if v > 0]
+    flat = panel.curve(*zip(*good, strict=True)) if good else []
+    return [layer(color=PURPLE, line=1.4, dash=(1, 2), curves=[flat], points=flat, radius=4)]
 
 
 def _ground(shown: tuple[float, float]) -> list[dict]:
@@ -142,35 +125,29 @@ def _ground(shown: tuple[float, float]) -> list[dict]:
     return [layer(between, PALE, line=0, fill=1), layer(frames, GREY, line=1), layer(color=PALE, texts=texts)]
 
 
-def _marks(
-    panel: tuple[float, float], values: Sequence[tuple[float, str]], low: float, high: float
-) -> list[dict]:
-    heights = [_height(value, panel, low, high) for value, _ in values]
-    lines = layer(color=GREY, line=0.5, alpha=0.5, curves=[[0.0, y, WIDE, y] for y in heights])
-    texts = [(-44.0, y + 8, text) for y, (_, text) in zip(heights, values, strict=True)]
-    return [lines, layer(color=PALE, texts=texts)]
+def _marks(panel: Panel, values: Sequence[tuple[float, str]]) -> list[dict]:
+    texts = [(-44.0, panel.up(value) + 8, text) for value, text in values]
+    return [panel.levels([value for value, _ in values], alpha=0.5), layer(color=PALE, texts=texts)]
 
 
 def _rate(steps: np.ndarray, rates: np.ndarray, shown: tuple[float, float]) -> list[dict]:
     low, high = _range(rates.tolist())
-    low, high = low / 1.5, high * 1.5
+    panel = _panel(RATE, shown, low / 1.5, high * 1.5)
     ends = sorted({float(rates.min()), float(rates.max())}) if len(rates) else []
     marks = [(v, f"{v:.2g}") for v in ends if v in ends[-1:] or math.log(ends[-1] / v) > 0.5]
-    curve = layer(color=BLACK, line=2, curves=[_line(steps, rates, shown, RATE, low, high)])
-    return [*_marks(RATE, marks, low, high), curve]
+    return [*_marks(panel, marks), layer(color=BLACK, line=2, curves=[panel.curve(steps, rates)])]
 
 
 def _map(found: Follower, shown: tuple[float, float]) -> list[dict]:
     inside = [c for c in found.evaluations if shown[0] <= c.step <= shown[1] and math.isfinite(c.value)]
-    tall = MAP[1] - MAP[0]
-    flat = [p for c in inside for p in (_x(c.step, shown), MAP[1] - tall * c.value)]
-    lines = [[0.0, MAP[1] - tall * v, WIDE, MAP[1] - tall * v] for v in (0.25, 0.5, 0.75)]
-    texts = [(-44.0, MAP[1] - tall * v + 8, f"{v:.0%}") for v in (0, 0.5, 1)]
-    drawn = [layer(color=GREY, line=0.5, alpha=0.5, curves=lines), layer(color=PALE, texts=texts)]
+    panel = _panel(MAP, shown, 0.0, 1.0, log=False)
+    flat = panel.curve([c.step for c in inside], [c.value for c in inside])
+    texts = [(-44.0, panel.up(v) + 8, f"{v:.0%}") for v in (0, 0.5, 1)]
+    drawn = [panel.levels((0.25, 0.5, 0.75), alpha=0.5), layer(color=PALE, texts=texts)]
     drawn.append(layer(color=RED, line=1.6, curves=[flat], points=flat, radius=4.5))
     last: Check | None = inside[-1] if inside else None
     if last:
-        at = (min(_x(last.step, shown), WIDE) - 40, MAP[1] - tall * last.value - 5)
+        at = (min(panel.across(last.step), WIDE) - 40, panel.up(last.value) - 5)
         drawn.append(layer(color=RED, texts=[(*at, f"{100 * last.value:.1f}")]))
     return drawn
 

@@ -12,7 +12,7 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 from course.kit.board import Board
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, once, row
 from course.training import run_plan
 from course.training.plan_drawing import BOTTOM, HANDLE, TOP, VIEW, WIDE, place, scene
 from course.training.run_plan import RunPlan, many
@@ -23,7 +23,7 @@ from ssdlib.training.runs import RECIPES, RunConfig
 ROOM = 1.5  # how much longer than the recipe's a run can be made
 THIS, OTHER = "as measured", "another, steps a second:"
 OWN = "of your own"  # the name of settings that are no recipe's
-TITLES = {"paper": "paper", "ssd_keras": "ssd_keras (the published run)", "mini": "mini"}
+TITLES = {"ssd_keras": "ssd_keras (the published run)"}  # of the others the name
 BATCHES, PROCESSES = (8, 16, 32, 64, 128, 256), (1, 2, 4, 8)
 NONE = {"val_every": [("never", 0)], "map_every": [("at the end", 0)], "checkpoint_every": []}
 TIMES = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
@@ -45,9 +45,9 @@ class Planner(Explorer):
         self.given, self.measured = config, pace
         self.data = dict(test_images=test_images, train_images=train_images)
         self.recipes = RECIPES if config in RECIPES.values() else {OWN: config} | RECIPES
-        self._busy = True
         self.board = Board(
-            label="Drops of the learning rate and the end of a run. Arrow keys move one, n takes the next one.",
+            label="Drops of the learning rate and the end of a run",
+            hint="Keys: arrows move a drop or the end, n takes the next one. A press takes the nearest.",
             view=list(VIEW),
             frame=[0.0, TOP, WIDE, BOTTOM],
             width=760,
@@ -71,7 +71,7 @@ class Planner(Explorer):
             field: ipywidgets.SelectionSlider(options=TIMES, description=f"{name} every", style=style)
             for field, name in EVERY.items()
         }
-        self.back = ipywidgets.Button(description="as in the recipe")
+        self.back = ipywidgets.Button(description="reset")
         self.card = html_text()
         self.recipe.observe(self._load, "value")
         self.back.on_click(self._load)
@@ -79,43 +79,42 @@ class Planner(Explorer):
         for widget in (self.machine, self.batch, self.scaled, self.processes, *self.every.values()):
             widget.observe(self._show, "value")
         self.board.observe(self._dragged, ("handles", "active"))
-        first = row(self.recipe, self.machine, self.speed)
-        more = row(self.batch, self.scaled, self.processes, self.back), row(*self.every.values())
-        super().__init__([first, *more, self.board, self.card])
+        controls = row(self.recipe, self.machine, self.batch, self.processes, self.back)
+        words = ipywidgets.VBox([self.speed, self.scaled, *self.every.values(), self.card])
+        super().__init__([controls, beside(self.board, words)])
         self._load()
 
     # ---- what moves
 
     def _load(self, change: object = None) -> None:
         """A recipe as it is. Drops, end and intervals are kept in its own steps, whatever the batch."""
-        self._busy = True
-        base = self.base
-        self.places = [*base.drops, base.steps]
-        self.most = ROOM * base.steps
-        self.snap = 1000 if base.steps >= 20_000 else 50 if base.steps >= 1000 else 1
-        self.board.key_step = self.snap * WIDE / self.most
-        self.board.active = 0
-        self.batch.options = sorted({*BATCHES, base.batch_size})
-        self.batch.value, self.scaled.value = base.batch_size, True
-        fits = tuple(n for n in PROCESSES if not any(batch % n for batch in self.batch.options))
-        if self.processes.options != fits:
-            self.processes.options = fits
-        for field, slider in self.every.items():
-            value = getattr(base, field)
-            slider.options = [(f"{n:,}", n) for n in sorted({*TIMES, value} - {0})] + NONE[field]
-            slider.value = value
-        machines = (THIS, OTHER) if self.known else (OTHER,)
-        if self.machine.options != machines:  # else the choice stays
-            self.machine.options = machines
-        self._busy = False
+        with self.setting():
+            base = self.base
+            self.places = [*base.drops, base.steps]
+            self.most = ROOM * base.steps
+            self.snap = 1000 if base.steps >= 20_000 else 50 if base.steps >= 1000 else 1
+            self.board.key_step = self.snap * WIDE / self.most
+            self.board.active = 0
+            self.batch.options = sorted({*BATCHES, base.batch_size})
+            self.batch.value, self.scaled.value = base.batch_size, True
+            fits = tuple(n for n in PROCESSES if not any(batch % n for batch in self.batch.options))
+            if self.processes.options != fits:
+                self.processes.options = fits
+            for field, slider in self.every.items():
+                value = getattr(base, field)
+                slider.options = [(f"{n:,}", n) for n in sorted({*TIMES, value} - {0})] + NONE[field]
+                slider.value = value
+            machines = (THIS, OTHER) if self.known else (OTHER,)
+            if self.machine.options != machines:  # else the choice stays
+                self.machine.options = machines
         self._show()
 
     def _sped(self, change: object = None) -> None:
         """Whoever moves the slider means another machine; its own rounding of what it was told means nothing."""
         told = self._measured_speed() if self.machine.value == THIS else 0.0
-        if not self._busy and abs(self.speed.value - told) > 1e-3 * told:
-            self._busy, self.machine.value = True, OTHER
-            self._busy = False
+        if not self.busy and abs(self.speed.value - told) > 1e-3 * told:
+            with self.setting():
+                self.machine.value = OTHER
             self._show()
 
     def _measured_speed(self) -> float:
@@ -132,7 +131,7 @@ class Planner(Explorer):
         places[i] = int(min(max(self.snap * round(step / self.snap), low), high))
 
     def _dragged(self, change: object = None) -> None:
-        if self._busy:
+        if self.busy:
             return  # Python put them there
         for i, (x, _) in enumerate(self.board.handles):
             if abs(x - self._x(i)) > 1e-6:
@@ -216,10 +215,8 @@ class Planner(Explorer):
     def _x(self, i: int) -> float:
         return place(self.places[i], self.most)
 
+    @once
     def _show(self, change: object = None) -> None:
-        if self._busy:
-            return
-        self._busy = True  # what is set below doesn't call back
         recipe, plan = self.plans()
         lines = self._said(plan)
         with self.board.hold_sync():  # one message, so that picture and words change together
@@ -228,8 +225,7 @@ class Planner(Explorer):
             self.board.put([(self._x(i), HANDLE) for i in range(len(self.places))])
         if self.machine.value == THIS:
             self.speed.value = self._measured_speed()
-        self.card.value = f"<div style='line-height:1.7'>{'<br>'.join(lines[1:])}</div>"
-        self._busy = False
+        self.card.value = f"<div style='line-height:1.35'>{'<br>'.join(lines[1:])}</div>"
 
     def still(self) -> Figure:
         figure = Figure(figsize=(9, 7.3))

@@ -139,7 +139,7 @@ def _add_config(group: argparse._ArgumentGroup) -> None:
             kwargs["action"] = argparse.BooleanOptionalAction
         elif isinstance(field.default, tuple):
             some = "+" if field.name.endswith("sets") else "*"
-            kwargs |= {"nargs": some, "type": type(field.default[0])}
+            kwargs |= {"nargs": some, "type": type((*field.default, "")[0])}
         else:
             kwargs["type"] = type(field.default)
         if field.name == "freeze":

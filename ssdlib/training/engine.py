@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from ssdlib import evaluate
 from ssdlib.anchors import default_boxes
+from ssdlib.data.ahead import ahead
 from ssdlib.data.batches import BatchMaker, fingerprint, make_batch
 from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.model import PRETRAINED, SSD300, unit_outputs
 from ssdlib.records import Batch, Losses, Targets
-from ssdlib.training import distributed, memory
+from ssdlib.training import distributed, faster, memory
 from ssdlib.training.inference import Data, autocast, evaluate_on, layout_on, validation_loss
 from ssdlib.training.runlog import RunLog, read_log
 from ssdlib.training.runs import (
@@ -55,6 +56,7 @@ def train(
     used or another process trains there.
     """
     device = distributed.start()
+    faster.prepare(config, device)
     if not (Path(out) / CHECKPOINT).exists():
         refuse_random_frozen(config, weights)
     model, optimizer, anchors = build(config, device, weights)
@@ -69,15 +71,16 @@ def train(
     if first == 0 and weights is not None and (factors := fit_scale(model, weights, train_data)):
         log.note(step=0, scaled=factors)
     best = min((row["val"]["multibox"] for row in read_log(out) if "val" in row), default=math.inf)
-    network = distributed.wrap(model)
+    network = distributed.wrap(faster.CastOnce(model) if "cast" in config.faster else model)
+    advance = faster.Graphed(update_or_advise) if "graph" in config.faster else update_or_advise
     maker = batch_maker(config, train_data, device)
     # beside a GPU the CPU makes the next batch; alone, it would only take the cores from itself
-    batches = map(maker, range(first, last)) if device.type == "cpu" else maker.ahead(first, last)
+    batches = ahead(maker, first, last) if device.type == "cuda" else map(maker, range(first, last))
     progress = bar(total=config.steps, initial=first, desc="training", unit="step") if bar else None
 
     for done, batch in enumerate(batches, start=first + 1):
         rate = learning_rate(config, done - 1)
-        losses = update_or_advise(network, optimizer, batch, anchors, rate, config)
+        losses = advance(network, optimizer, batch, anchors, rate, config)
         log.add(done, rate, losses, model)
         if progress is not None:
             progress.set_postfix_str(log.summary, refresh=False)
@@ -118,7 +121,7 @@ def update(
     `batch` holds images (B, 3, 300, 300) and boxes (B, R, 4) px of the input, `anchors` is (K, 4), `rate` that of the
     kernels. -> the four scalars of `Losses` for the share, detached; those of all processes add up to the batch's.
     """
-    targets = make_targets(batch.boxes, batch.labels, anchors)
+    targets = batch.targets or make_targets(batch.boxes, batch.labels, anchors)
     parts = []
     optimizer.zero_grad(set_to_none=True)
     matched, mined = _of_the_whole_batch(network, batch.images, targets, config)
@@ -211,6 +214,7 @@ def build(
         ],
         lr=config.learning_rate,
         momentum=config.momentum,
+        fused=True if {"fused", "graph"} & set(config.faster) else None,
     )
     return model, optimizer, default_boxes().to(device)
 
@@ -253,8 +257,10 @@ def fit_scale(model: SSD300, weights: dict[str, Tensor], data: Data) -> dict[str
 def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMaker:
     """The training batches of a run, or this process's share of them."""
     refuse_shares(config, device)
+    examples, photographs = data
     return BatchMaker(
-        *data,
+        examples,
+        faster.resident(photographs, device) if "resident" in config.faster else photographs,
         batch_size=config.batch_size,
         seed=config.seed,
         steps=config.augment,
@@ -262,6 +268,7 @@ def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMak
         device=device,
         share=(distributed.rank(), distributed.processes()),
         rule=config.augment_rule,
+        anchors=default_boxes(),
     )
 
 

@@ -35,7 +35,7 @@ def test_a_slider_moved_by_keys_changes_sizes_and_coverage(chapter):
         chapter.page.keyboard.press("ArrowLeft")
     chapter.page.wait_for_timeout(800)
     assert "sizes [21, 60, 111, 162, 213, 264], 8732 anchors, 88.9 % covered" in chapter.ask("explorer")
-    chapter.page.locator("button", has_text="as released").first.click()
+    chapter.page.locator("button", has_text="reset").first.click()
     chapter.page.wait_for_timeout(500)
     assert "sizes [30, 60, 111, 162, 213, 264]" in chapter.ask("explorer")
 

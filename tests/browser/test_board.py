@@ -76,7 +76,7 @@ def test_two_views_of_one_board_move_together_and_another_board_stays(chapter):
     )
     chapter.board(2)
     names = chapter.page.locator(".course-board canvas").evaluate_all(
-        "found => found.map(e => document.getElementById(e.getAttribute('aria-describedby')).innerText)"
+        "found => found.map(e => document.getElementById(e.getAttribute('aria-describedby').split(' ')[1]).innerText)"
     )
     assert len(names) == 3 and all(names)
     chapter.press("n", nth=1)

@@ -17,6 +17,7 @@ import recorded
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CHAPTER = {
+    "LiveDetector": "00_start_here",
     "Overlaps": "01_boxes_and_voc",
     "AnchorBrowser": "02_anchors",
     "Matcher": "03_matching",
@@ -171,6 +172,43 @@ def test_without_scripts_the_still_picture_and_folded_answers_are_there(browser,
     visitor.page.context.close()
 
 
+# ---- formulas, and the strip under the title
+
+
+def test_formulas_are_typeset_in_colour_without_a_script_from_elsewhere(visitor):
+    """The fraction of the loss stands with its 1 above its N; terms have the colours of the figures."""
+    visitor.open("LossAnatomy")
+    loss = visitor.page.locator("div.math math").first
+    above, below = (loss.locator("mfrac > *").nth(i).bounding_box() for i in (0, 1))
+    assert above["y"] + above["height"] <= below["y"] + 1
+    colours = loss.locator("mrow[style]").evaluate_all("e => e.map(e => getComputedStyle(e).color)")
+    assert colours == ["rgb(0, 158, 115)", "rgb(0, 114, 178)", "rgb(213, 94, 0)"]
+    assert "$" not in visitor.page.locator("article").inner_text()
+    assert {url.partition(":")[0] for url in visitor.asked} <= {"file", "data"}
+
+
+def test_the_strip_leads_to_the_pages_of_the_parts_and_fits_a_phone(caller):
+    caller.open("LossAnatomy")
+    assert caller.page.evaluate("document.documentElement.scrollWidth") <= 390
+    here = caller.page.locator("span", has_text="you are here").first
+    assert here.inner_text() == "loss 04 (you are here)"
+    caller.page.get_by_role("link", name="matching 03").click()
+    caller.page.wait_for_selector("h1:has-text('03')")
+
+
+# ---- chapter 00
+
+
+def test_the_car_is_dragged_to_the_nearest_recorded_place_and_the_network_has_looked_there(visitor):
+    visitor.open("LiveDetector")
+    before = visitor.status()
+    visitor.drag((62, 72), (155, 140))  # 93 px right, 68 down; recorded places lie 32 px apart
+    assert visitor.page.evaluate("course.shown[0].board.boxes") == [[120, 96, 198, 176]]
+    assert visitor.status().startswith("car: found as") and visitor.status() != before
+    visitor.press("ArrowLeft")
+    assert visitor.page.evaluate("course.shown[0].board.boxes") == [[88, 96, 166, 176]]
+
+
 # ---- chapter 01
 
 
@@ -210,7 +248,7 @@ def test_controls_do_what_they_say(visitor):
     assert visitor.status().startswith("IoU 0.333; intersection 3,456 px²") and "300 x 300" in visitor.words()
     visitor.control("case").select_option("disjoint")
     assert visitor.status().startswith("IoU 0.000")
-    visitor.page.get_by_role("button", name="start again").click()
+    visitor.page.get_by_role("button", name="reset").click()
     assert visitor.status().startswith("IoU 0.000")
 
 
@@ -246,7 +284,7 @@ def test_a_tap_takes_another_cell_and_a_slider_other_anchors(caller):
     assert re.search(r"size 1 +60 +30", caller.words())
     caller.control("highest").fill("110")
     assert caller.link() == "#explorer=AnchorBrowser&first=20&range=20,110&pointer=80,240"
-    caller.page.get_by_role("button", name="as released").click()
+    caller.page.get_by_role("button", name="reset").click()
     assert re.search(r"size 1 +30 +30", caller.words())
 
 

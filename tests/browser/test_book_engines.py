@@ -20,7 +20,6 @@ from browsing import ROOT, chromium_page
 from course.detection import stages
 from course.evaluation import curve_explorer, judging
 from course.kit import pictures
-from course.kit.board import AWAY
 from ssdlib import evaluate
 from ssdlib.records import LABELS
 
@@ -159,11 +158,12 @@ def test_matching_gives_the_same_anchors_to_the_same_objects_as_in_python(page):
         return boxes
 
     def choose(chance: random.Random) -> Step:
-        name = chance.choice(("preset", "threshold", "rule", "active", *["boxes"] * 4))
+        name = chance.choice(("preset", "threshold", "rule", "active", *["play"] * 3, *["boxes"] * 4))
         value = {
             "boxes": lambda: on_anchors(chance, some_boxes(chance, chance.choice((0, 1, 1, 2, 2, 3, 5)))),
             "threshold": lambda: round(0.05 * chance.randrange(6, 17), 2),
             "active": lambda: chance.randrange(2),
+            "play": lambda: explorer.play.value + chance.choice((1, 1, 2)),
         }
         return name, value.get(name, lambda: option(chance, vars(explorer)[name]))()
 
@@ -175,7 +175,7 @@ def test_suppression_leaves_the_same_boxes_for_the_same_reasons_as_in_python(pag
 
     def choose(chance: random.Random) -> Step:
         hand = stages.HANDS.get(explorer.case.value)
-        menus = ("case", "shown", "scope", "score", "top_k", "keep")
+        menus = ("case", "shown", "scope", "score", "top_k", "keep", "upto", "play")
         name = chance.choice(
             (*menus, "nms_iou", *(["boxes", "active"] * 3 if hand else ["steps", "pointer"] * 2), "place")
         )
@@ -186,6 +186,8 @@ def test_suppression_leaves_the_same_boxes_for_the_same_reasons_as_in_python(pag
             "steps": lambda: explorer.board.steps + chance.choice((-2, -1, 1, 3)),
             "place": lambda: chance.randint(0, explorer.place.max),
             "nms_iou": lambda: round(0.05 * chance.randrange(21), 2),
+            "upto": lambda: chance.random() < 0.5,
+            "play": lambda: explorer.play.value + chance.choice((1, 1, 3)),
         }
         return name, value.get(name, lambda: option(chance, vars(explorer)[name]))()
 
@@ -262,11 +264,15 @@ def test_a_curve_its_verdicts_and_its_average_precision_are_computed_as_in_pytho
     explorer = curve_explorer.CurveExplorer(subject)
 
     def choose(chance: random.Random) -> Step:
-        name = chance.choice(("name", "rule", "rule", "place", "pointer", "pointer", "steps"))
-        away = [AWAY + chance.choice((-1, 0, 1)) for _ in range(2)]
+        name = chance.choice(("name", "rule", "rule", "place", "pressed", "arrows", "steps"))
         last = explorer.place.max
         value = {
-            "pointer": lambda: chance.choice((away, [chance.uniform(200, 760), chance.uniform(0, 340)])),
+            "pressed": lambda: [
+                chance.uniform(200, 760),
+                chance.uniform(0, 340),
+                explorer.board.pressed[2] + 1,
+            ],
+            "arrows": lambda: [taken + chance.choice((-1, 0, 1)) for taken in explorer.board.arrows],
             "steps": lambda: explorer.board.steps + chance.choice((-2, -1, 1, 3)),
             "place": lambda: min(last, chance.choice((0, 1, 2, last, chance.randint(0, last)))),
         }

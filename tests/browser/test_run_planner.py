@@ -117,7 +117,7 @@ def test_batch_and_machine_change_the_words_beside_the_board_without_an_error(pa
     page.page.wait_for_function(says, arg="8 processes at their best, none waits")
     page.page.get_by_label("recipe", exact=True).select_option(label="mini")
     page.page.wait_for_function(says, arg="measured was another network")
-    page.page.get_by_role("button", name="as in the recipe").click()
+    page.page.get_by_role("button", name="reset").click()
     page.page.get_by_label("recipe", exact=True).select_option(label="paper")
     page.until_status("drop 1 at step 80,000")
     page.page.get_by_label("processes", exact=True).select_option(label="1")

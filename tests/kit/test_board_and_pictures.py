@@ -1,5 +1,7 @@
 """Tests of what the chapters share: boards, stubs from solutions, the reading edition, the counted facts' reader."""
 
+import base64
+import io
 import re
 import sys
 from pathlib import Path
@@ -7,8 +9,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from PIL import Image
 
-from course.kit import pictures
+from course.kit import explorer, pictures
 from course.kit.board import Board, as_url, layer
 from ssdlib.records import Example
 
@@ -140,3 +143,17 @@ def test_the_reading_edition_fetches_nothing_and_its_links_and_pictures_are_ther
             assert target.startswith("http") or (site / target).exists(), f"{page.name} links to {target}"
         for picture in re.findall(r"<img[^>]+>", text):
             assert re.search(r"alt=.{20}", picture), f"{page.name}: a picture without words"
+
+
+def test_a_still_has_twice_the_pixels_few_colours_and_a_ground_that_lets_the_page_through():
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 3))
+    ax = figure.add_axes((0.1, 0.1, 0.4, 0.8))
+    ax.set(facecolor="#e8e8e8", xticks=(), yticks=())
+    figure.text(0.6, 0.5, "words")
+    png, width = explorer.still_png(figure)
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    assert picture.size == (640, 480) and width == 320 and picture.mode == "P"
+    seen = picture.convert("RGBA")
+    assert seen.getpixel((2, 2))[3] == 0 and seen.getpixel((160, 240)) == (232, 232, 232, 255)

@@ -313,3 +313,22 @@ def test_the_command_makes_the_folder_that_course_home_names_and_says_so_once(mo
     assert working_copy.main(["--afresh", "77"]) == 1
     assert "77" in capsys.readouterr().err
     assert Path(tmp_path / "learner/glossary.md").is_file()
+
+
+def test_jupyterlab_begins_without_its_side_bar_and_a_layout_of_the_learner_stays(tmp_path):
+    working_copy.lay_out(tmp_path)
+    [path] = (tmp_path / ".lab").iterdir()
+    layout = json.loads(path.read_text("utf-8"))["data"]["layout-restorer:data"]
+    assert layout["left"]["collapsed"] and layout["right"]["collapsed"]
+    path.write_text("mine")
+    working_copy.lay_out(tmp_path)
+    assert path.read_text() == "mine"
+
+
+def test_make_lab_starts_with_the_courses_settings_in_the_learners_folder():
+    makefile = (places.ROOT / "Makefile").read_text("utf-8")
+    assert 'JUPYTER_CONFIG_PATH="$(CURDIR)/course/kit/lab' in makefile
+    assert '--LabApp.workspaces_dir="$(HOME_FOLDER)/.lab"' in makefile  # nothing but pages is listed there
+    assert '--ServerApp.root_dir="$(HOME_FOLDER)"' in makefile
+    settings = json.loads((working_copy.LAB / "labconfig/default_setting_overrides.json").read_text("utf-8"))
+    assert settings["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"

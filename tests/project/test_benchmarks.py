@@ -10,6 +10,7 @@ import growth
 import heads
 import inputs
 import numpy as np
+import operations
 import pytest
 import roofline
 import timing
@@ -17,6 +18,7 @@ import torch
 
 from ssdlib import coding, evaluate, matching
 from ssdlib.anchors import default_boxes
+from ssdlib.data import store
 from ssdlib.model import SSD300
 from ssdlib.training.runs import RunConfig
 
@@ -176,9 +178,21 @@ def test_a_benchmark_prints_a_table_and_what_was_checked(printed):
     )
 
 
+def test_the_operations_of_a_step_are_told_beside_their_goals(printed, mini):
+    out = printed(operations.main, "--data", str(mini), "--batch", "2")
+    rows = {line.split("|")[1].strip(): line for line in out.splitlines() if line.startswith("|")}
+    assert "at most 120" in rows["making a batch, caffe's rule"]
+    assert "at most 350" in rows["forward + loss + backward"]
+
+
 def test_exponents_are_told_for_matching_and_evaluation(printed, monkeypatch, mini):
     monkeypatch.setattr(timing, "MINI", mini)
-    assert printed(growth.main).count(": exponent ") == 3
+    table = [line for line in printed(growth.main).splitlines() if line.startswith("| ")]
+    assert "exponent" in table[0] and [row.split()[1] for row in table[2:]] == [
+        "matching",
+        "evaluation",
+        "building",
+    ]
 
 
 def test_the_data_path_resizes_like_torchvision(printed, mini):
@@ -191,10 +205,11 @@ def test_result_files_and_annotations_belong_together(printed, tmp_path):
         printed(evaluation.main, "--detections", str(tmp_path))
 
 
-def test_the_sections_for_a_gpu_run_on_a_processor(mini, capsys, monkeypatch):
+def test_the_sections_for_a_gpu_run_on_a_processor(mini, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("BENCH_STOPS", "1")
+    monkeypatch.setattr(gpu, "WAYS", ((), ("fused",), ("graph",)))
     examples = inputs.painted(mini, most=2)
-    photographs = [torch.zeros(e.size[1], e.size[0], 3, dtype=torch.uint8) for e in examples]
+    photographs = store.open_store(tmp_path / "store", examples)
     config = RunConfig(width=1 / 16, strided_stem=True)
     bench = gpu.Bench(torch.device("cpu"), 1, 1, 1, config, examples, photographs)
     full = {
@@ -204,7 +219,11 @@ def test_the_sections_for_a_gpu_run_on_a_processor(mini, capsys, monkeypatch):
     }  # these take longest; the others are the same kind
     gpu.run(bench, 10, [section for section in gpu.SECTIONS if section not in full])
     out = capsys.readouterr().out
-    assert "The real loop" in out and "broke" not in out and "least, ms" in out
+    assert "The loop of `train`" in out and "least, ms" in out and "the device's memory" in out
+    for size in (1, 4):  # a way that needs a GPU breaks, says why, and the next one is measured
+        assert f"training, batch {size}, fused " in out
+        [row] = [line for line in out.splitlines() if f"batch {size}, graph" in line]
+        assert "broke" in row and "faster names graph, but this run computes on cpu" in row
 
 
 def test_a_section_that_breaks_or_comes_too_late_says_so(capsys):

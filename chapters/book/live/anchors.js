@@ -90,8 +90,8 @@ function coverage(spec, { table, bins, bin, places, bands, threshold }) {
   return { all: share(() => true), bands: bands.slice(0, -1).map((low, i) => share((size) => size >= low && size < bands[i + 1])) };
 }
 
-course.engines.AnchorBrowser = ({ facts, board, controls, texts }) => {
-  const { spec: numbers, also, ratios, styles, colors, voc } = facts;
+course.engines.AnchorBrowser = ({ facts, board, others, controls, texts }) => {
+  const { spec: numbers, also, ratios, styles, colors, voc, chart } = facts;
   const { level, show, first, range: ends } = controls;
   const released = specified(numbers);
   const known = new Map(); // what a spec covers, by its numbers
@@ -140,7 +140,28 @@ course.engines.AnchorBrowser = ({ facts, board, controls, texts }) => {
     board.scene = { layers };
     const lines = summary(spec, map, row, column, crossing.length);
     board.status = `${lines[0]}; ${lines[1]}`;
+    others.chart.scene = { layers: diagrams(spec) };
+    others.chart.status = `covered: ${fixed(100 * measures(spec).all, 1)} %, released ${fixed(100 * measures(released).all, 1)} %`;
     texts.table = `<pre style='line-height:1.35'>${lines.join("\n")}</pre>`;
+  }
+
+  // Shapes on the heat map and bars of coverage below it: the reader's in blue, the released in orange.
+  function diagrams(spec) {
+    const { heat, bars, line, pale } = chart;
+    const across = ([left, , right], x) => left + (right - left) * x;
+    const places = (one) => one.shapes.flat().map(([w, h]) => [across(heat, w / 300), heat[3] - (heat[3] - heat[1]) * (h / 300)]);
+    const [now, was] = [measures(spec), measures(released)];
+    const names = [...now.bands.map((_, i) => `${voc.bands[i]}-${voc.bands[i + 1]}`), "all"];
+    const rows = names.map((name, i) => [name, [...now.bands, now.all][i], [...was.bands, was.all][i], bars[1] + line * i]);
+    const words = rows.flatMap(([name, mine, , top]) => [[2, top + 20, name], [bars[2] + 4, top + 20, fixed(100 * mine, 1)]]);
+    const heads = [[heat[0], heat[1] - 1, "height"], [heat[2] - 34, heat[3] + 17, "width"], [2, bars[1], "covered, % (px)"]];
+    return [
+      layer({ boxes: places(released).map(([x, y]) => [x - 3, y - 3, x + 3, y + 3]), color: colors.orange, line: 1.5 }),
+      layer({ color: colors.blue, points: places(spec).flat(), radius: 2.5 }),
+      layer({ boxes: rows.map(([, mine, , top]) => [bars[0], top + 3, across(bars, mine), top + 11]), color: colors.blue, line: 0.5, fill: 0.8 }),
+      layer({ boxes: rows.map(([, , theirs, top]) => [bars[0], top + 13, across(bars, theirs), top + 21]), color: colors.orange, line: 1.5, dash: [3, 2], fill: 0.3 }),
+      layer({ color: pale, texts: [...words, ...heads] }),
+    ];
   }
 
   // A cell's i-th anchor, its number at a side where no other's is.

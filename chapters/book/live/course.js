@@ -51,6 +51,15 @@ course.Model = class {
   }
 };
 
+// The handler of a `Motion`: so many steps more, until there is none left; as Motion in Python.
+course.playing = (control, forward) => (now, before) => {
+  for (let i = before; i < now; i++) {
+    if (forward()) continue;
+    control.playing = false;
+    break;
+  }
+};
+
 // An explorer without a page: what it shows, and `change`, by which a reader changes it.
 course.begin = (start) => {
   const shown = structuredClone(start);

@@ -67,7 +67,7 @@ function areaUnder({ recall, precision }) {
 course.engines.CurveExplorer = ({ facts, board, controls, texts }) => {
   const { detections, objects, sizes, rules, colors, styles, plot } = facts;
   const { name, rule, place } = controls;
-  const { left, right, top, bottom, side, thumb, thumbs, gap, away, most, grey } = plot;
+  const { left, right, top, bottom, side, thumb, thumbs, gap, most, grey } = plot;
   const ready = {}; // class -> its detections and objects as judge wants them
   let judged;
 
@@ -222,15 +222,11 @@ course.engines.CurveExplorer = ({ facts, board, controls, texts }) => {
     return known.length ? known.indexOf(known.reduce(lowest)) + 1 : 0;
   }
 
-  // A step of the unseen pointer is an arrow key; anything else is a click.
-  function pointed([px, py], [oldX, oldY]) {
-    if (px > away / 2) {
-      if (px >= left - 5) go(nearest((px - left) / (right - left), (bottom - py) / (bottom - top)));
-      board.pointer = [away, away];
-    } else if (oldX < away / 2) {
-      go(rounded(place.value + px - oldX + 10 * (py - oldY)));
-    }
+  function pressed([px, py]) {
+    if (px >= left - 5) go(nearest((px - left) / (right - left), (bottom - py) / (bottom - top)));
   }
+
+  const arrows = ([right_, down], [oldRight, oldDown]) => go(place.value + right_ - oldRight + 10 * (down - oldDown));
 
   // The n key: to the next detection that isn't true; keys pressed quickly may come as one change.
   function next(now, before) {
@@ -241,5 +237,5 @@ course.engines.CurveExplorer = ({ facts, board, controls, texts }) => {
   }
 
   load();
-  return { name: load, rule: load, place: show, pointer: pointed, steps: next, reset: load };
+  return { name: load, rule: load, place: show, pressed, arrows, steps: next, reset: load };
 };

@@ -19,6 +19,14 @@ function matchWith(boxes, anchors, threshold, touches, greedy) {
   return { table, own: own.map((anchor, i) => (anchor >= 0 && matched[anchor] === i ? anchor : -1)), matched };
 }
 
+// Step one in its order, [object, anchor] pairs: the best pair that is left, again and again, of equals the lowest anchor;
+// or the objects as they come.
+function roundsOf({ table, own }, greedy) {
+  if (!greedy) return table.map((row, i) => [i, row.reduce((best, v, k) => (v > row[best] ? k : best), 0)]);
+  const pairs = own.flatMap((anchor, i) => (anchor >= 0 ? [[i, anchor]] : []));
+  return pairs.sort(([i, k], [j, l]) => table[j][l] - table[i][k] || k - l || i - j);
+}
+
 // Step one: of all free pairs the best, again and again; of equals the lowest anchor, then the lowest object.
 function bipartite(table) {
   const own = table.map(() => -1);
@@ -36,31 +44,74 @@ function bipartite(table) {
 }
 
 course.engines.Matcher = ({ facts, board, controls, texts }) => {
-  const { cases, rules, colors, touches } = facts;
+  const { cases, names, presets, rules, colors, touches } = facts;
   const { preset, threshold, rule } = controls;
   const spec = specified(facts.spec);
   const anchors = defaultBoxes(spec);
 
   function load() {
     board.boxes = cases[preset.value].map((box) => box.slice());
-    board.box_names = board.boxes.map((_, i) => `object ${i}`);
+    const own = presets.includes(preset.value) ? [] : names;
+    board.box_names = own.length ? own.slice() : board.boxes.map((_, i) => `object ${i}`);
     board.active = 0;
     update();
   }
 
+  const greedy = () => rule.value === rules.greedy;
+  let [found, rounds, round] = [null, [], null]; // `round`: how many rounds of step one are shown; null: both steps
+
+  // Another case or rule, or a box was moved: both steps, done.
   function update() {
-    const boxes = board.boxes.map(f32s);
-    const found = matchWith(boxes, anchors, threshold.value, touches, rule.value === rules.greedy);
-    const layers = boxes.flatMap((_, i) => {
+    found = matchWith(board.boxes.map(f32s), anchors, threshold.value, touches, greedy());
+    rounds = roundsOf(found, greedy());
+    round = null;
+    show();
+  }
+
+  // From both steps done back to the beginning, then round by round, then step two.
+  function forward() {
+    const done = round === null ? 0 : round + 1;
+    round = done <= rounds.length ? done : null;
+    show();
+    return round !== null;
+  }
+
+  function show() {
+    if (round !== null) {
+      const last = round ? rounds[round - 1][1] : -1;
+      const taken = [...new Set(rounds.slice(0, round).map(([, anchor]) => anchor))];
+      const drawn = taken.map((k) => layer({ boxes: [anchors[k]], color: colors.blue, line: 3.5, alpha: k === last ? 1 : 0.3 }));
+      return tell(drawn, soFar(), -1);
+    }
+    const layers = board.boxes.flatMap((_, i) => {
       const alpha = i === board.active ? 1 : 0.3;
       const second = layer({ boxes: byThreshold(found, i).map((k) => anchors[k]), color: colors.green, line: 1.3, alpha, dash: [5, 3] });
       const own = found.own[i] >= 0 ? [layer({ boxes: [anchors[found.own[i]]], color: colors.blue, line: 3.5, alpha })] : [];
       return [second, ...own];
     });
-    const lines = summary(found);
+    const count = board.boxes.length;
+    tell(layers, summary(found), count ? 1 + Math.min(board.active, count - 1) * 3 : 0);
+  }
+
+  function tell(layers, lines, at) {
     board.scene = { layers };
-    board.status = lines[boxes.length ? 1 + Math.min(board.active, boxes.length - 1) * 3 : 0].trim();
+    board.status = lines.at(at).trim();
     texts.table = lines.map((line) => line.replaceAll("   ", "&emsp;")).join("<br>");
+  }
+
+  const nameOf = (i) => board.box_names[i] ?? `object ${i}`;
+
+  // What step one has done up to this round, a line each.
+  function soFar() {
+    const way = greedy() ? "the best pair that is left" : "each object in turn, its best anchor";
+    const before = new Map();
+    const lines = rounds.slice(0, round).map(([i, anchor], at) => {
+      const said = `round ${at + 1}: ${nameOf(i)}, IoU ${fixed(found.table[i][anchor], 2)}, ${describe(anchor)}`;
+      const from = before.has(anchor) ? `; taken from ${nameOf(before.get(anchor))}` : "";
+      before.set(anchor, i);
+      return said + from;
+    });
+    return [`step one, ${way}: ${round} of ${rounds.length} rounds`, ...(lines.length ? lines : ["no anchor is assigned yet"])];
   }
 
   function byThreshold(found, i) {
@@ -75,7 +126,7 @@ course.engines.Matcher = ({ facts, board, controls, texts }) => {
       let at = 0;
       const counts = spec.perMap.map((many) => found.matched.slice(at, (at += many)).filter((j) => j === i).length);
       lines.push(
-        `object ${i}: best IoU ${said}, ${byThreshold(found, i).length} more from step two`,
+        `${nameOf(i)}: best IoU ${said}, ${byThreshold(found, i).length} more from step two`,
         `   step one: ${own >= 0 ? describe(own) : "none"}`,
         `   by map ${spec.maps.map((cells) => `${cells}²`).join(" ")}: ${counts.join(" ")}`,
       );
@@ -92,5 +143,7 @@ course.engines.Matcher = ({ facts, board, controls, texts }) => {
     return `${cells}² map, row ${Math.floor(cell / cells)}, column ${cell % cells}, ${fixed(width, 0)}x${fixed(height, 0)} px`;
   }
 
-  return { preset: load, threshold: update, rule: update, boxes: update, active: update };
+  update();
+  const handlers = { preset: load, threshold: update, rule: update, boxes: update, active: update, reset: update };
+  return { ...handlers, play: course.playing(controls.play, forward) };
 };

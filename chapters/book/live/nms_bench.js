@@ -28,7 +28,7 @@ function rank({ labels, anchors, scores, boxes }, { score, topK, nmsIou, keep, a
 course.rank = rank; // for its test
 
 course.engines.NmsBench = ({ facts, board, controls, texts }) => {
-  const { classes, scenes, hands, colors, scopes, all, legend } = facts;
+  const { classes, scenes, hands, colors, scopes, all, legend, hints } = facts;
   const { case: chosenCase, shown, scope, place } = controls;
   const letters = "ABCDE";
   let ranking, visible, kept;
@@ -58,6 +58,7 @@ course.engines.NmsBench = ({ facts, board, controls, texts }) => {
 
   function load() {
     board.pointer_mode = hand() ? "none" : "click";
+    board.hint = hand() ? hints.hand : hints.scene;
     board.active = 0;
     board.boxes = hand() ? hand().map(([, , corners]) => corners.slice()) : [];
     if (!hand()) board.box_names = [];
@@ -85,10 +86,11 @@ course.engines.NmsBench = ({ facts, board, controls, texts }) => {
 
   function layers() {
     const boxes = (places) => places.map((i) => ranking.boxes[i]);
-    const left = visible.filter((i) => kept.has(i));
+    const seen = hand() ? visible : decided();
+    const left = seen.filter((i) => kept.has(i));
     if (hand()) return [layer({ boxes: boxes(left), color: colors.blue, line: 0, fill: 0.15 })];
-    const gone = visible.filter((i) => ranking.suppressor[i] !== STAYS);
-    const late = visible.filter((i) => ranking.suppressor[i] === STAYS && !kept.has(i));
+    const gone = seen.filter((i) => ranking.suppressor[i] !== STAYS);
+    const late = seen.filter((i) => ranking.suppressor[i] === STAYS && !kept.has(i));
     const six = left.slice(0, 6).reverse(); // the best one is drawn last, on top
     const named = six.map((i) => [ranking.boxes[i][0], ranking.boxes[i][1], caption(i)]);
     const found = [
@@ -105,6 +107,11 @@ course.engines.NmsBench = ({ facts, board, controls, texts }) => {
     }
     found.push(layer({ boxes: boxes([chosen()]), color: colors.black, line: 2.5, dash: by === STAYS ? [] : [7, 4] }));
     return found;
+  }
+
+  // Drawn are all, or those up to the candidate: what comes later decides nothing about them.
+  function decided() {
+    return controls.upto.value ? visible.slice(0, place.value + 1) : visible;
   }
 
   // By hand every box says what becomes of it.
@@ -148,7 +155,9 @@ course.engines.NmsBench = ({ facts, board, controls, texts }) => {
       "",
       ...sentence().split(": "),
     ];
-    return hand() ? lines : [...lines, "", ...legend];
+    const later = visible.length - decided().length;
+    const words = later ? `${commas(later)} candidates still to come` : "no candidate left to come";
+    return hand() ? lines : [...lines, words, "", ...legend];
   }
 
   // The slider: by hand, the box goes with it.
@@ -167,6 +176,14 @@ course.engines.NmsBench = ({ facts, board, controls, texts }) => {
     if (to === place.value) return;
     place.value = to;
     take();
+  }
+
+  // One step of playing, and from the end to the beginning.
+  function forward() {
+    const last = visible.length - 1;
+    if (last < 1) return false;
+    go(place.value < last ? place.value + 1 : 0);
+    return place.value < last;
   }
 
   // By hand: the n key, or a box taken in hand.
@@ -193,7 +210,7 @@ course.engines.NmsBench = ({ facts, board, controls, texts }) => {
 
   update();
   return {
-    ...Object.fromEntries(["shown", "scope", "score", "top_k", "nms_iou", "keep", "boxes"].map((name) => [name, update])),
-    ...{ case: load, place: take, steps: next, active: hold, pointer: click, reset: update },
+    ...Object.fromEntries(["shown", "scope", "score", "top_k", "nms_iou", "keep", "upto", "boxes"].map((name) => [name, update])),
+    ...{ case: load, place: take, play: course.playing(controls.play, forward), steps: next, active: hold, pointer: click, reset: update },
   };
 };

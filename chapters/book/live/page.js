@@ -21,6 +21,18 @@ const CONTROLS = {
     return { root, refresh() {} };
   },
 
+  Motion(control, act) {
+    const { label, value, speeds, speed } = control;
+    const model = new course.Model({ label, value, seen: value, speeds, speed, playing: false });
+    const root = element("div");
+    course.renderMotion({ model, el: root });
+    model.saved = (name) => {
+      if (name === "playing") control.playing = model.get(name);
+      if (name === "value") act(model.get(name));
+    };
+    return { root, refresh: () => model.update({ seen: model.get("value"), playing: control.playing }) };
+  },
+
   Checkbox(control, act) {
     const box = element("input", { type: "checkbox" });
     box.addEventListener("change", () => act(box.checked));
@@ -192,8 +204,8 @@ course.mount = (host) => {
   // What differs from the beginning, so that a link stays short.
   function link() {
     const found = new URLSearchParams({ explorer: start.name });
-    for (const [name, { value }] of Object.entries(controls))
-      if (written(value) !== written(start.controls[name].value)) found.set(name, written(value));
+    for (const [name, { kind, value }] of Object.entries(controls))
+      if (kind !== "Motion" && written(value) !== written(start.controls[name].value)) found.set(name, written(value));
     for (const name of start.linked)
       if (written(board[name]) !== written(start.board[name])) found.set(name, written(board[name]));
     return `#${found.toString().replaceAll("%2C", ",")}`;
@@ -206,7 +218,7 @@ course.mount = (host) => {
     explorer.reset();
     const left = new Set([...asked.keys()].filter((name) => name !== "explorer"));
     for (const name of [...Object.keys(controls), ...start.linked]) {
-      if (!asked.has(name)) continue;
+      if (!asked.has(name) || controls[name]?.kind === "Motion") continue;
       const text = asked.get(name);
       const value = name in controls ? readControl(controls[name], text) : readTrait(board, name, text);
       if (value === undefined) continue;

@@ -52,16 +52,29 @@ course.engines.Recorded = (shown) => {
     go(walk);
   }
 
-  // A step of an unseen pointer is an arrow key; a click on a recorded picture chooses nothing.
-  function pointed([x, y], [oldX, oldY]) {
-    if (near === "pointer") return go("pointer");
+  // One step of playing, and from the end to the beginning.
+  function forward() {
+    const values = controls[walk].options.map(([, v]) => v).filter((v) => reachable(v));
+    const at = values.indexOf(value(walk));
+    controls[walk].value = values[(at + 1) % values.length];
+    go(walk);
+    return values.indexOf(value(walk)) < values.length - 1;
+  }
+
+  // The recorded values of `walk` in the states that have all else as it is now.
+  function reachable(v) {
+    return frames.some((frame) => frame.keys[walk] === v && keys.every((name) => name === walk || name === near || same(frame.keys[name], value(name))));
+  }
+
+  // An arrow key is a step; a press on a recorded picture chooses nothing.
+  function arrows([x, y], [oldX, oldY]) {
     const by = Math.sign(x - oldX + y - oldY);
-    if (x > -4500) board.pointer = [-9000, -9000];
-    else if (oldX < -4500 && walk && by) step(by);
+    if (walk && by) step(by);
   }
 
   return {
     ...Object.fromEntries(keys.map((name) => [name, () => go(name)])),
-    ...{ pointer: pointed, next: () => step(1), steps: (now, before) => step(now - before) },
+    ...(controls.play ? { play: course.playing(controls.play, forward) } : {}),
+    ...{ arrows, next: () => step(1), steps: (now, before) => step(now - before) },
   };
 };

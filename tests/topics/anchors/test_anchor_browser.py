@@ -312,3 +312,28 @@ def test_crossing_counted_by_corners_or_with_touching_boxes():
         check.crossing, lambda b: ((b.amin(1) <= 0) | (b.amax(1) >= 300)).sum() if len(b) else 0
     )
     assert check.crossing(lambda b: sum(min(row) < 0 or max(row) > 300 for row in b.tolist())).state == RIGHT
+
+
+def test_bars_say_what_the_table_says_and_the_dots_are_the_anchors_shapes():
+    browser = AnchorBrowser()
+    browser.first.value = 20
+    layers = browser.chart.scene["layers"]
+    width = anchor_browser.BARS.right - anchor_browser.BARS.left
+    for drawn, column in ((layers[2], 0), (layers[3], 1)):
+        shares = [100 * (drawn["boxes"][i + 2] - drawn["boxes"][i]) / width for i in range(0, 24, 4)]
+        rows = [
+            line for line in browser.summary() if "px" in line[:12] and "-" in line[:12] or "covered" in line
+        ]
+        said = [float(line.split()[-2 + column]) for line in rows]
+        assert shares == pytest.approx([*said[1:], said[0]], abs=0.06)
+    sizes = {round(w) for i in range(6) for w, _ in browser.spec.shapes(i)}
+    places = layers[1]["points"][::2]
+    scale = (anchor_browser.HEAT.right - anchor_browser.HEAT.left) / 300
+    assert {round((x - anchor_browser.HEAT.left) / scale) for x in places} == sizes
+
+
+def test_the_heat_map_is_darkest_where_most_objects_are():
+    picture, table = anchor_browser.heat(), anchor_browser.voc_shapes()
+    line, column = divmod(int(table.argmax()), table.shape[1])
+    dark = picture.sum(dim=-1)
+    assert dark[295 - 5 * line, 5 * column] == dark.min() and (picture[:5, :5] > 200).all()

@@ -160,6 +160,28 @@ def test_the_bench_shows_the_numbers_of_the_funnel_and_follows_its_sliders(bench
     assert "score 0.1, top-k 400, NMS 0.80 within each class, keep 5" in repr(bench)
 
 
+def test_only_what_is_decided_is_drawn_and_what_comes_later_is_counted_in_words(bench):
+    def drawn() -> int:
+        return sum(len(layer["boxes"]) // 4 for layer in bench.board.scene["layers"][:3])
+
+    count = len(bench.ranking.scores)
+    assert drawn() == 2 and f"{count - 2} candidates still to come" in bench.summary()
+    bench.play.value += 3
+    assert bench.place.value == 4 and drawn() == 5
+    bench.upto.value = False
+    assert drawn() == count and "no candidate left to come" in bench.summary()
+
+
+def test_playing_ends_at_the_last_candidate_and_begins_again(bench):
+    bench.score.value = 0.9
+    last = len(bench.ranking.scores) - 1
+    bench.play.playing = True
+    bench.play.value += last
+    assert bench.place.value == last and not bench.play.playing
+    bench.play.value += 1
+    assert bench.place.value == 0
+
+
 def test_the_n_key_goes_down_the_ranking_up_again_and_round(bench):
     assert bench.place.value == 1 and not bench.board.boxes
     bench.board.steps += 3

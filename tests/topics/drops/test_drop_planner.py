@@ -58,9 +58,25 @@ def test_a_plan_that_was_recorded_is_shown_as_such_and_another_says_how_far_it_i
     assert "not with these drops. Nearest: " in explorer.summary()[3]
 
 
+def test_played_the_curves_come_as_far_as_the_line_and_no_point_is_made_up(explorer):
+    whole, first = green(explorer), explorer.board.status
+    for n in range(1, 51):
+        explorer.play.value += 1
+        part = green(explorer)
+        assert part == whole[: len(part)] and all(
+            x <= drop_planner.WIDE * 0.02 * (n - 1) + 1e-6 for x in part[::2]
+        )
+        assert f"{0.02 * (n - 1):.0%} of the run" in explorer.board.status
+    explorer.play.value += 1  # the end: all is shown again
+    assert green(explorer) == whole and explorer.board.status == first
+    explorer.play.value += 5
+    explorer.board.handles = [[100.0, drop_planner.HANDLE], explorer.board.handles[1]]
+    assert explorer.now is None
+
+
 def test_it_draws_points_of_recordings_and_no_others(explorer, found):
     """Whatever is chosen, the thick curve's points are validations of one recorded run."""
-    top, bottom = drop_planner.LOWER
+    (top, bottom), (low, high) = drop_planner.LOWER, explorer.lower.y
     for shares in ((0.2, 1.0), (0.33, 0.71), (0.6, 1.0), (0.05, 0.1), (1.0, 1.0)):
         explorer.shares = list(shares)
         explorer._show()
@@ -70,7 +86,7 @@ def test_it_draws_points_of_recordings_and_no_others(explorer, found):
         }
         line = green(explorer)
         for x, y in zip(line[::2], line[1::2], strict=True):
-            value = explorer._low + (bottom - y) / (bottom - top) * (explorer._high - explorer._low)
+            value = low + (bottom - y) / (bottom - top) * (high - low)
             assert min(abs(x / WIDE - s) + abs(value - v) for s, v in measured) < 1e-3
 
 

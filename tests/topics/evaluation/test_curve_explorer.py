@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hands import arrows, press
 
 from course.evaluation import curve_explorer, figures, judging
 from course.evaluation.curve_explorer import BOTTOM, LEFT, MOST, RIGHT, RULES, TOP, CurveExplorer
 from course.evaluation.devkit_rule import TRUE
-from course.kit.board import AWAY
 from ssdlib.records import CLASSES
 
 GOLDEN = Path(__file__).parents[2] / "vectors" / "voc_golden"  # annotations without photographs
@@ -57,14 +57,14 @@ def test_arrow_keys_go_by_one_and_by_ten_and_stop_at_both_ends(explorer):
     most = explorer.place.max
     assert 12 < most < 40
 
-    def press(x, y):
-        explorer.board.pointer = [explorer.board.pointer[0] + x, explorer.board.pointer[1] + y]
+    def key(x, y):
+        arrows(explorer.board, x, y)
         return explorer.place.value
 
-    assert [press(1, 0), press(-1, 0), press(-1, 0)] == [4, 3, 2]
-    assert press(0, 1) == 12  # down: ten further along the ranking
-    assert [press(0, -1), press(0, -1)] == [2, 0]
-    assert [press(0, 1) for _ in range(4)][-1] == most
+    assert [key(1, 0), key(-1, 0), key(-1, 0)] == [4, 3, 2]
+    assert key(0, 1) == 12  # down: ten further along the ranking
+    assert [key(0, -1), key(0, -1)] == [2, 0]
+    assert [key(0, 1) for _ in range(4)][-1] == most
 
 
 def test_n_goes_to_the_next_that_is_not_true_and_back(ten):
@@ -84,13 +84,12 @@ def test_a_click_on_the_curve_goes_to_the_detection_whose_point_is_nearest(ten):
     for n in (1, 3, 4, 6, 8, 9):
         recall, precision = ten.judged.recall[n - 1], ten.judged.precision[n - 1]
         x, y = LEFT + (RIGHT - LEFT) * recall, BOTTOM - (BOTTOM - TOP) * precision
-        ten.board.pointer = [x + 1, y - 1]
+        press(ten.board, x + 1, y - 1)
         assert (ten.judged.recall[ten.place.value - 1], ten.judged.precision[ten.place.value - 1]) == (
             recall,
             precision,
         )
-        assert ten.board.pointer == [AWAY, AWAY]
-    ten.board.pointer = [20.0, 20.0]  # into the picture: nothing
+    press(ten.board, 20.0, 20.0)  # into the picture: nothing
     assert ten.place.value == 9
 
 

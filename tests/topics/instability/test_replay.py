@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
+from hands import arrows, press
 
 from course.instability import replay, starts
 from course.instability.replay import BREAKS, FALLS, LEFT, RIGHT, RISES, STAYS, what_next
-from course.kit.board import AWAY
 
 COLUMNS = ("step", "localisation", "confidence", "positives", "negatives", "rate", "gradient", "update_ratio")
 COLUMNS += ("conv4_3", "fc7", "dead", "background")
@@ -168,20 +168,18 @@ def test_where_the_recording_ends_a_guess_costs_nothing(explorer):
 def test_arrow_keys_go_one_step_or_ten_and_stop_at_the_ends(explorer):
     explorer.step.value = 50
     for dx, dy, wanted in ((1, 0, 51), (-1, 0, 50), (0, -1, 60), (0, 1, 50)):
-        x, y = explorer.board.pointer
-        explorer.board.pointer = [x + dx, y + dy]
+        arrows(explorer.board, dx, dy)
         assert explorer.step.value == wanted
     explorer.step.value = 0
-    x, y = explorer.board.pointer
-    explorer.board.pointer = [x - 1, y]
+    arrows(explorer.board, -1)
     assert explorer.step.value == 0
 
 
 def test_a_click_on_a_panel_goes_to_its_step_and_one_on_the_picture_does_nothing(explorer):
-    explorer.board.pointer = [(LEFT + RIGHT) / 2, 100.0]
-    assert explorer.step.value == 80 and explorer.board.pointer == [AWAY, AWAY]
-    explorer.board.pointer = [100.0, 100.0]
-    assert explorer.step.value == 80 and explorer.board.pointer == [AWAY, AWAY]
+    press(explorer.board, (LEFT + RIGHT) / 2, 100.0)
+    assert explorer.step.value == 80
+    press(explorer.board, 100.0, 100.0)
+    assert explorer.step.value == 80
 
 
 def test_another_way_with_fewer_starts_shows_a_start_that_is_there(explorer):

@@ -3,11 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hands import arrows, press
 from hypothesis import given
 from hypothesis import strategies as st
 
 import oracles
-from course.kit import board, checking
+from course.kit import checking
 from course.loss import check, loss_anatomy
 from course.loss.loss_anatomy import EQUAL, TRAINED, UNTRAINED, LossAnatomy, loss_terms
 from ssdlib import coding, loss
@@ -120,7 +121,8 @@ def test_the_ratio_decides_how_many_negatives_are_drawn(explorer):
     for ratio in (0, 1, 3, 10):
         explorer.ratio.value = ratio
         [red] = [found for found in explorer.board.scene["layers"] if found["dash"] == [4, 3]]
-        assert len(red["boxes"]) == 4 * ratio * positives
+        dots = explorer.board.scene["layers"][2]
+        assert len(red["boxes"]) // 4 + len(dots["points"]) // 2 == ratio * positives
         assert f"this picture: {positives} positives, {ratio * positives} negatives" in explorer.summary()
 
 
@@ -135,33 +137,31 @@ def test_the_terms_go_through_positives_and_then_negatives_by_rank(explorer):
     assert explorer.board.status.endswith(", left out")
 
 
-def test_a_step_of_the_pointer_is_a_key_and_stays_within_the_terms(explorer):
-    x, y = explorer.board.pointer
-    explorer.board.pointer = [x + 1, y]
-    explorer.board.pointer = [x + 1, y + 2]
+def test_an_arrow_key_is_a_step_and_stays_within_the_terms(explorer):
+    arrows(explorer.board, 1)
+    arrows(explorer.board, 0, 2)
     assert explorer.term.value == 3
-    explorer.board.pointer = [x - 20, y + 2]
+    arrows(explorer.board, -21)
     assert explorer.term.value == 0
-    explorer.board.pointer = [x + 9000 / 3, y]
+    arrows(explorer.board, 3000)
     assert explorer.term.value == explorer.term.max
 
 
 def test_a_click_takes_the_anchor_under_it_or_the_bar(explorer):
     anchor = explorer.anchors[explorer.terms[5]]
-    explorer.board.pointer = [float(anchor[0]), float(anchor[1] + anchor[3]) / 2]
+    press(explorer.board, float(anchor[0]), float(anchor[1] + anchor[3]) / 2)
     near = explorer.anchors[explorer.terms[explorer.term.value]]
     assert (near[[0, 2]] - anchor[0]).abs().min() < 1 or (near[1] - anchor[1]).abs() < 1
-    assert explorer.board.pointer == [board.AWAY] * 2
     bars = explorer._bars()[0]
     for place in (4, explorer.count + 7):
-        explorer.board.pointer = [float(bars[place, 0]) + 0.1, float(bars[place, 3]) - 1]
+        press(explorer.board, float(bars[place, 0]) + 0.1, float(bars[place, 3]) - 1)
         assert explorer.term.value == place
 
 
 def test_a_picture_without_objects_has_negatives_per_batch_at_most(explorer):
     explorer.picture.value = 3
     assert "this picture: 0 positives, 0 negatives" in explorer.summary()
-    explorer.board.pointer = [100.0, 100.0]  # nothing to choose; nothing breaks
+    press(explorer.board, 100.0, 100.0)  # nothing to choose; nothing breaks
     explorer.mining.value, explorer.ratio.value = "batch", 10
     assert explorer.result.chosen[3].any()
 
@@ -180,13 +180,23 @@ def test_it_has_a_still_picture_with_its_numbers(explorer):
     assert explorer.summary()[-1] in figure.axes[1].texts[0].get_text()
 
 
-def test_a_drawn_picture_shows_its_anchors_whole(scenes):
+def test_a_drawn_picture_ends_at_its_border_draws_a_dozen_negatives_and_counts_all(scenes):
     found = loss_terms(loss_anatomy.predict(scenes[:1]), loss_anatomy.targets_of(scenes[:1]))
     [ax] = loss_anatomy.draw_negatives(scenes[0], found.positive[0], {"all": found.chosen[0]}).axes
-    shown = loss_anatomy.default_boxes()[found.positive[0] | found.chosen[0]]
-    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    assert left < shown[:, 0].min() and right > shown[:, 2].max()
-    assert top < shown[:, 1].min() and bottom > shown[:, 3].max()
+    assert (ax.get_xlim(), ax.get_ylim()) == ((0, 300), (300, 0))
+    dashed = [patch for patch in ax.patches if patch.get_linestyle() == "--"]
+    assert 6 <= len(dashed) <= 12 and len(ax.lines[0].get_xdata()) == int(found.chosen[0].sum())
+    assert f"{len(dashed)} of {int(found.chosen[0].sum())} negatives" in ax.get_title()
+
+
+def test_the_hardest_negatives_are_boxes_within_the_picture_and_all_others_dots(explorer):
+    explorer.ratio.value = 7
+    dots, few, faded, mine = explorer.board.scene["layers"][2:6]
+    count = int(explorer.result.chosen[0].sum())
+    assert len(few["boxes"]) == 4 * 12 and len(dots["points"]) == 2 * (count - 12)
+    assert (len(faded["boxes"]) + len(mine["boxes"])) // 4 == explorer.count
+    drawn = [value for part in (few, faded, mine) for value in part["boxes"]]
+    assert 0 <= min(drawn) and max(drawn) <= 300
 
 
 # ---- answers as a learner would type them

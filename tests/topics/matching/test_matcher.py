@@ -91,6 +91,51 @@ def test_a_tiny_overlap_is_not_called_zero_and_no_object_is_no_error():
     assert explorer.board.status == "0 of 8,732 anchors are positive"
 
 
+def pairs_of(table: torch.Tensor) -> list[tuple[int, int]]:
+    """Naive: the largest number of the table, its row and column struck out, and so on."""
+    table, found = table.clone(), []
+    while table.max() > 0:
+        anchor, i = divmod(int(table.T.argmax()), len(table))
+        found.append((i, anchor))
+        table[i], table[:, anchor] = 0, 0
+    return found
+
+
+def test_played_step_one_takes_the_pairs_in_the_order_of_a_naive_loop_then_step_two_follows():
+    explorer = Matcher(objects=torch.tensor([[30.0, 60, 120, 180], [94, 95, 112, 113], [97, 95, 115, 113]]))
+    wanted, told = pairs_of(explorer.result.table), []
+    assert len(wanted) == 3
+    everything = (explorer.board.scene, explorer.board.status)
+    for _ in range(5):
+        explorer.play.value += 1
+        told.append(explorer.board.status)
+        if explorer.round is not None:
+            assert list(explorer.taken.items()) == [(anchor, i) for i, anchor in wanted[: explorer.round]]
+    assert [line.partition(",")[0] for line in told[:4]] == [
+        "no anchor is assigned yet",
+        *(f"round {n}: object {i}" for n, (i, _) in enumerate(wanted, 1)),
+    ]
+    assert (explorer.board.scene, explorer.board.status) == everything and not explorer.play.playing
+
+
+def test_played_the_shortcut_says_from_whom_an_anchor_is_taken():
+    explorer = Matcher(preset="two objects, one best anchor")
+    explorer.rule.value = OVERWRITE
+    explorer.play.value += 3
+    assert explorer.board.status.endswith("taken from object 0")
+    explorer.board.boxes = [[10.0, 10, 40, 40]]  # a box that is moved ends the play
+    assert explorer.round is None
+
+
+def test_the_objects_of_a_picture_are_called_by_their_class_and_told_apart():
+    explorer = Matcher(objects=torch.tensor([[30.0, 60, 120, 180]] * 3), names=["cow", "dog", "cow"])
+    assert explorer.board.box_names == ["cow 1", "dog", "cow 2"] and explorer.board.status.startswith(
+        "cow 1:"
+    )
+    explorer.preset.value = "between two cells"
+    assert explorer.board.box_names == ["object 0"]
+
+
 # ---- how many anchors an object gets
 
 

@@ -20,7 +20,19 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "data_scripts"))
 def bench(monkeypatch):
     """An explorer that doesn't have the zoo painted."""
     monkeypatch.setattr(tile_bench, "shares", lambda name: dict.fromkeys(tile_bench.CUTS, 0.5))
+    monkeypatch.setattr(
+        tile_bench, "_zoo", lambda size, box: torch.zeros(size[1], size[0], 3, dtype=torch.uint8)
+    )
     return TileBench()
+
+
+def test_behind_the_object_lies_a_picture_of_the_photographs_shape(bench):
+    for name, ((width, height), _) in tile_bench.PHOTOGRAPHS.items():
+        pixels, shows = tile_bench.picture(name)
+        assert pixels.shape[1] / pixels.shape[0] == pytest.approx(width / height, rel=0.01) and shows
+        bench.photograph.value = name
+        assert bench.board.picture.startswith("data:image/jpeg") and f"behind: {shows}" in bench.summary()
+    tile_bench.picture.cache_clear()  # of the black zoo
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 7])

@@ -10,9 +10,9 @@ import time
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from hands import arrows, press
 from matplotlib.figure import Figure
 
-from course.kit.board import AWAY
 from course.training import dashboard, run_curves, run_pictures
 from course.training.dashboard import TENTH, WHOLE, Dashboard
 from run_logs import CONFIG, folder, judged, line, upto
@@ -99,25 +99,25 @@ def test_divergence_is_marked_in_the_curves_and_said(tmp_path, board):
 def test_keys_read_along_the_lines_and_the_last_line_follows_the_run_again(tmp_path, board):
     out = folder(tmp_path / "run", *[line(s, 10 - s / 100) for s in range(10, 301, 10)])
     one = board(out)
-    one.board.pointer = [AWAY - 1, AWAY]  # left: one line
+    arrows(one.board, -1)  # left: one line
     assert one.board.status.startswith("step 290: loss 7.1 (localisation 1.77, confidence 5.32), rate 0.03")
-    one.board.pointer = [AWAY - 1, AWAY + 1]  # down: ten lines
+    arrows(one.board, 0, 1)  # down: ten lines
     assert one.board.status.startswith("step 190: loss 8.1 ") and "step 190: loss 8.1" in repr(one)
     with open(out / "log.jsonl", "a") as file:
         file.write(line(310) + "\n")
     one.look()
     assert one.board.status.startswith("step 190:")  # a reader isn't torn away
-    one.board.pointer = [AWAY - 1, AWAY - 50]  # up, far beyond the end
+    arrows(one.board, 0, -51)  # up, far beyond the end
     assert one.reading is None and "78% done" in one.board.status
 
 
 def test_a_click_goes_to_the_line_that_is_nearest_in_either_view(tmp_path, board):
     one = board(folder(tmp_path / "run", *upto(300)))
-    one.board.pointer = [run_curves.WIDE / 2, 100.0]  # the middle of 400 steps
-    assert one.board.status.startswith("step 200:") and one.board.pointer == [AWAY, AWAY]
+    press(one.board, run_curves.WIDE / 2, 100.0)  # the middle of 400 steps
+    assert one.board.status.startswith("step 200:")
     one.board.steps += 1  # the key n
     assert one.shown.value == TENTH and "last tenth" in repr(one)
-    one.board.pointer = [0.0, 100.0]  # the left edge is now step 270
+    press(one.board, 0.0, 100.0)  # the left edge is now step 270
     assert one.board.status.startswith("step 270:")
     one.board.steps += 1
     assert one.shown.value == WHOLE
@@ -126,7 +126,7 @@ def test_a_click_goes_to_the_line_that_is_nearest_in_either_view(tmp_path, board
 def test_a_log_that_shrinks_under_the_reader_does_no_harm(tmp_path, board):
     out = folder(tmp_path / "run", *upto(300))
     one = board(out)
-    one.board.pointer = [run_curves.WIDE * 0.7, 100.0]
+    press(one.board, run_curves.WIDE * 0.7, 100.0)
     folder(out, *upto(50, 2.0))
     one.look()
     assert one.board.status.startswith("step 50: loss 2")

@@ -1,0 +1,203 @@
+"""Explorer of chapter 09: a recorded training, step by step, and how detections come into being in four scenes."""
+
+import json
+from pathlib import Path
+
+import ipywidgets
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from course.anchors.places import describe
+from course.kit import pictures, places
+from course.kit.board import Board, as_url, layer, steps_taken
+from course.kit.explorer import Explorer, beside, html_text, row
+from course.kit.motion import Motion
+from course.kit.panel import PALE, Panel
+from ssdlib import box_ops
+from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE
+from ssdlib.records import CLASSES
+
+VIEW = (-12.0, -18.0, 756.0, 330.0)  # the scene, and two diagrams on its right
+LEFT, RIGHT = 350.0, 748.0
+LOSS, MAP = (12.0, 180.0), (212.0, 306.0)  # top and bottom
+LOSSES = (0.3, 20.0)  # that are shown
+SURE = 0.5  # detections from this score on are named
+SPEEDS = {"slow": 2.0, "normal": 5.0, "fast": 15.0}  # looks a second
+BEGIN = 150  # the step that is shown first
+
+
+class Growth(Explorer):
+    """Move through the steps of the recorded mini run, or play them: what the network finds in a scene, what the
+    anchor of each object says, the loss and mAP."""
+
+    alt = (
+        "Left a painted scene with its objects in orange, what the network finds at this step in dashed blue, and "
+        "what the anchor of each object says in green; right the loss and mAP up to this step"
+    )
+
+    def __init__(self, folder: Path | None = None, step: int = BEGIN):
+        """`folder` holds what `data_scripts/record_growth.py` wrote."""
+        folder = folder or places.recording("growth")
+        known = json.loads((folder / "growth.json").read_text("utf-8"))
+        self.facts = json.loads((folder / "recording.json").read_text("utf-8"))
+        self.looks, self.own = known["looks"], known["own"]
+        self.steps = [look["step"] for look in self.looks]
+        self.losses = _means(known["losses"], self.steps)
+        examples = {example.image_id: example for example in pictures.mini_test_set()}
+        self.scenes = [pictures.scene(examples[name]) for name in known["scenes"]]
+        self.names = [pictures.numbered(scene.names) for scene in self.scenes]
+        self.board = Board(
+            label="A scene with what the network finds at a step of its training, the loss and mAP",
+            hint="Keys: left, right: another step, up, down: ten, n: play or stop. A click on a curve goes there.",
+            view=list(VIEW),
+            width=860,
+            picture_alpha=0.6,
+            pointer_mode="press",
+        )
+        options = [(f"{i + 1}: {', '.join(names)}", i) for i, names in enumerate(self.names)]
+        self.scene = ipywidgets.Dropdown(options=options, description="scene")
+        at = max(s for s in self.steps if s <= step)
+        self.step = ipywidgets.SelectionSlider(options=self.steps, value=at, description="step")
+        self.anchors = ipywidgets.Checkbox(True, description="what each object's anchor says", indent=False)
+        self.play = Motion("Play the training", self._forward, SPEEDS)
+        self.text = html_text()
+        self.scene.observe(self._load, "value")
+        for widget in (self.step, self.anchors):
+            widget.observe(self._show, "value")
+        self.board.observe(self._pressed, "pressed")
+        self.board.observe(self._stepped, "arrows")
+        self.board.observe(self.play.toggle, "steps")  # the key n
+        words = ipywidgets.VBox([self.anchors, self.text])
+        super().__init__([row(self.scene, self.step, self.play), beside(self.board, words)])
+        self._load()
+
+    # ---- what moves
+
+    @property
+    def at(self) -> int:
+        """Which look is shown."""
+        return self.steps.index(self.step.value)
+
+    def _load(self, change: object = None) -> None:
+        self.board.picture = as_url(self.scenes[self.scene.value].pixels)
+        self._show()
+
+    def _go(self, at: int) -> None:
+        self.step.value = self.steps[min(max(at, 0), len(self.steps) - 1)]
+
+    def _forward(self) -> bool:
+        last = len(self.steps) - 1
+        self._go(self.at + 1 if self.at < last else 0)
+        return self.at < last
+
+    def _pressed(self, change: dict) -> None:
+        x = self.board.pressed[0]
+        if x >= LEFT - 5:
+            self._go(int(np.abs(np.array(self.steps) - self._panel(MAP, (0, 1)).x_at(x)).argmin()))
+
+    def _stepped(self, change: dict) -> None:
+        right, down = steps_taken(change)
+        self._go(self.at + right - 10 * down)
+
+    # ---- what is shown
+
+    def _panel(self, edges: tuple[float, float], values: tuple[float, float], log: bool = False) -> Panel:
+        return Panel(LEFT, edges[0], RIGHT, edges[1], x=(0, self.steps[-1]), y=values, log=log)
+
+    def _show(self, change: object = None) -> None:
+        lines = self.summary()
+        with self.board.hold_sync():  # one message, so that picture and words change together
+            self.board.scene = {"layers": [*self._curves(), *self._boxes()]}
+            self.board.status = lines[0]
+        self.text.value = "<br>".join(lines[1:])
+
+    def _curves(self) -> list[dict]:
+        loss, score = self._panel(LOSS, LOSSES, log=True), self._panel(MAP, (0.0, 1.0))
+        now, last = self.step.value, self.steps[-1]
+        layers = [
+            *loss.ground(frame=1),
+            *score.ground(frame=1),
+            loss.levels((1, 10), 0.5),
+            score.levels((0.5,), 0.5),
+        ]
+        marks = [(LEFT - 24, loss.up(v) + 8, f"{v}") for v in (1, 10)]
+        marks += [(LEFT - 34, score.up(v) + 8, f"{v:.0%}") for v in (0.0, 0.5, 1.0)]
+        marks += [(loss.across(s) - 12, MAP[1] + 20, f"{s:,}") for s in range(0, last, 500)]
+        heads = [(LEFT, LOSS[0] - 2, "loss")]
+        heads.append((LEFT, MAP[0] - 2, f"mAP on {self.facts['judged']} test scenes, by step"))
+        layers.append(layer(color=PALE, texts=[*marks, *heads]))
+        steps = np.array(self.steps[1:])
+        for column, (color, dash) in enumerate(((PURPLE, (2, 3)), (ORANGE, (7, 3)))):
+            values = np.clip(self.losses[:, column], *LOSSES)
+            layers.append(
+                layer(
+                    color=color,
+                    line=2.2,
+                    dash=dash,
+                    curves=[loss.curve(steps[steps <= now], values[steps <= now])],
+                )
+            )
+        seen = [(look["step"], look["map"] or 0.0) for look in self.looks if look["step"] <= now]
+        layers.append(layer(color=BLUE, line=2.6, curves=[score.curve(*zip(*seen, strict=True))]))
+        layers.append(layer(color=PURPLE, texts=[(RIGHT - 130, LOSS[0] + 20, "localisation (dotted)")]))
+        layers.append(layer(color=ORANGE, texts=[(RIGHT - 130, LOSS[0] + 40, "confidence (dashed)")]))
+        x = loss.across(now)
+        return [*layers, layer(color=BLACK, line=1.5, curves=[[x, LOSS[0], x, MAP[1]]])]
+
+    def _boxes(self) -> list[dict]:
+        b = self.scene.value
+        scene, look = self.scenes[b], self.looks[self.at]["scenes"][b]
+        texts = [
+            (box[0], box[1], name) for box, name in zip(scene.boxes.tolist(), self.names[b], strict=True)
+        ]
+        layers = [layer(scene.boxes, ORANGE, line=3), layer(color=ORANGE, texts=texts)]
+        if self.anchors.value:
+            for p, *box in look["own"]:
+                layers.append(
+                    layer(torch.tensor(box).float(), GREEN, line=1.2 + 2 * p, alpha=0.35 + 0.65 * p)
+                )
+        for label, score, *box in look["found"]:
+            said = [(box[0], box[3] + 15, f"{CLASSES[label]} {score:.2f}")] if score >= SURE else []
+            drawn = dict(
+                line=1.2 if score < SURE else 2.6, alpha=0.25 + 0.75 * score, dash=(5, 3), texts=said
+            )
+            layers.append(layer(torch.tensor(box).float(), BLUE, **drawn))
+        return layers
+
+    def summary(self) -> list[str]:
+        b, look = self.scene.value, self.looks[self.at]
+        scene, found = self.scenes[b], look["scenes"][b]["found"]
+        sure = sum(score >= SURE for _, score, *_ in found)
+        now = f"step {look['step']:,} of {self.steps[-1]:,}"
+        said = f"{sure} detections of {SURE:g} or more, {len(found) - sure} weaker"
+        lines = [f"{now}: {said}; mAP {look['map'] or 0:.1%}"]
+        if self.at:
+            localisation, confidence = self.losses[self.at - 1]
+            lines.append(
+                f"loss of the last 50 steps: localisation {localisation:.2f}, confidence {confidence:.2f}"
+            )
+        else:
+            lines.append("random weights, and batch norm knows no means yet: sure of boxes that mean nothing")
+        lines.append("the anchor of each object (green):")
+        for name, box, anchor, (p, *said) in zip(
+            self.names[b], scene.boxes, self.own[b], look["scenes"][b]["own"], strict=True
+        ):
+            overlap = float(box_ops.iou(box, torch.tensor(said).float()))
+            lines.append(f"{name}: p {p:.2f}, IoU {overlap:.2f} ({describe(anchor)})")
+        seed, device = self.facts["config"]["seed"], self.facts["device"]
+        commit, date = self.facts["commit"][:7], self.facts["date"]
+        return [*lines, f"recorded on {device}, {date}, commit {commit}, random seed {seed}"]
+
+    def still(self) -> Figure:
+        return self.stacked()
+
+    def state(self) -> str:
+        return f"scene {self.scene.value + 1}, {self.summary()[0]}"
+
+
+def _means(rows: list[list[float]], steps: list[int]) -> np.ndarray:
+    """Lines of a log (step, localisation, confidence) -> (T, 2) means of those between a step and the next."""
+    table = np.array(rows)
+    parts = zip(steps, steps[1:], strict=False)
+    return np.array([table[(table[:, 0] > a) & (table[:, 0] <= b), 1:].mean(axis=0) for a, b in parts])
