@@ -23,6 +23,7 @@ CHAPTER = {
     "Player": "06_augmentation",
     "Replay": "07_sgd_instability",
     "DropPlanner": "08_learning_rate_drops",
+    "Growth": "09_full_training",
     "NmsBench": "10_detection",
     "CurveExplorer": "11_evaluation",
 }
@@ -297,7 +298,7 @@ def test_matching_is_played_round_by_round_and_a_start_step_by_step(visitor):
     play.click()
     stopped = visitor.status()
     visitor.page.wait_for_timeout(600)
-    assert visitor.status() == stopped and "play" not in visitor.link()
+    assert visitor.status() == stopped and "play=" not in visitor.link()
 
 
 def test_one_goes_along_the_curve_with_keys_clicks_and_the_slider(visitor):
