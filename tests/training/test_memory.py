@@ -100,7 +100,7 @@ def test_a_run_that_ran_out_of_memory_keeps_its_checkpoint(tmp_path, monkeypatch
     engine.train(TINY, data, data, tmp_path, stop_after=2)
     before = (tmp_path / runs.CHECKPOINT).read_bytes()
 
-    def full(network, optimizer, batch, anchors, rate, config):
+    def full(network, optimizer, batch, anchors, rate, config, scaler=None):
         if (config.microbatch or len(batch.images)) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(network, optimizer, batch, anchors, rate, config)
@@ -132,7 +132,7 @@ def test_what_is_said_to_fit_was_tried_and_can_be_asked_for(monkeypatch, changes
     config, real, tried = dataclasses.replace(TINY, **changes), engine.update, []
     data = tuple(2 * list(part) for part in painted())
 
-    def full(network, optimizer, batch, anchors, rate, config):
+    def full(network, optimizer, batch, anchors, rate, config, scaler=None):
         images = config.microbatch or len(batch.images)
         tried.append(images)
         if images > room:
