@@ -211,7 +211,7 @@ figure = plots.loss_curve(runlog.read_log(recorded))
 # | `data`: `augment` `batches` | pictures distorted on purpose, and which come next | 06 |
 # | `data`: `formats` `own` `survey` | pictures of your own, and what is broken in them | 12 |
 # | `data`: `results` | the development kit's result files | 11 |
-# | `training`: `recipes` `runs` `runlog` `engine` `inference` `distributed` `memory` `estimate` | training that can be stopped, resumed and trusted | 07, 08, 09 |
+# | `training`: `recipes` `runs` `runlog` `engine` `inference` `distributed` `memory` `threads` `scaling` `estimate` | training that can be stopped, resumed and trusted | 07, 08, 09 |
 # | `interop`: `weights` `published` | weights and detectors of others, and starting from them | 05, 12 |
 # | `interop`: `onnx` `exported` | a detector handed on | 12 |
 # | `cli`: `show` | a detector at work on your files | 12 |
