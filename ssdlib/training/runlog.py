@@ -61,14 +61,19 @@ class RunLog:
             self._skipped(step, rate, skipped)
         if step % self.every == 0:
             self.look()
-        if step % self.every == 0 and self.seen:
-            localisation, confidence, positives, negatives = (
-                sum(column) / len(self.seen) for column in zip(*self.seen, strict=True)
-            )
-            row = loss_row(localisation, confidence, model)
-            self.write(step=step, rate=rate, **row, positives=positives, negatives=negatives)
-            self.summary = f"loss {row['multibox']:.2f}, rate {rate:.0e}"
-            self.seen = []
+            self._mean(step, rate, model)
+
+    def _mean(self, step: int, rate: float, model: SSD300) -> None:
+        """A line of means over the steps since the last one, unless no loss of theirs was finite."""
+        if not self.seen:
+            return
+        localisation, confidence, positives, negatives = (
+            sum(column) / len(self.seen) for column in zip(*self.seen, strict=True)
+        )
+        row = loss_row(localisation, confidence, model)
+        self.write(step=step, rate=rate, **row, positives=positives, negatives=negatives)
+        self.summary = f"loss {row['multibox']:.2f}, rate {rate:.0e}"
+        self.seen = []
 
     def look(self) -> None:
         """Fetch the losses of all processes that nobody has looked at, and raise Diverged if one isn't finite. In a

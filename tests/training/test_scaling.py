@@ -25,6 +25,10 @@ def test_auto_never_means_float16_and_its_name_does():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float16
 
 
+def test_the_first_scale_is_that_of_pytorch():
+    assert scaling.scaler_for(CPU, HALF).get_scale() == torch.amp.GradScaler("cpu").get_scale() == 65_536
+
+
 def test_other_precisions_are_not_scaled():
     for precision in ("auto", "float32", "bfloat16"):
         scaler = scaling.scaler_for(CPU, dataclasses.replace(TINY, precision=precision))
