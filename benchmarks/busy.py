@@ -4,18 +4,22 @@
 
 The first table is the command of `make train` with 60 steps, start and evaluation included, in a process of its own:
 as it is, which chooses its number of threads, and with the number fixed. The second is a step of the full network
-beside torchvision's, which uses all threads whatever happens; ours as `train` takes it, after it has chosen. A busy
+beside torchvision's, which uses all threads whatever happens; ours as `train` takes it, after it has chosen. The
+third is the full network with all threads in one process, and with one thread in each of as many processes. A busy
 process is one that computes products with so many threads, without a pause. Times are those on the wall, so nothing
 else may run while this measures, and for that reason it isn't part of `make bench`.
 """
 
 import contextlib
+import itertools
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import inputs
 import network
@@ -23,6 +27,7 @@ import timing
 import torch
 
 from ssdlib.training import memory, threads
+from ssdlib.training.runlog import read_log
 
 SPIN = """
 import torch
@@ -117,6 +122,28 @@ def full_steps(size: int, rounds: int, beside: list[str], most: int) -> str:
     return timing.grid(title, names, cells)
 
 
+def processes(steps: int, size: int, most: int) -> str:
+    """Seconds an image of the full network: one process with all threads, and as many processes with one."""
+    words = f"-m ssdlib train --steps 100 --stop-after {steps} --batch-size {size} --drops --val-every 0"
+    words += f" --log-every 1 --learning-rate 1e-5 --data {timing.MINI}"
+    ways = {
+        f"one process, {most} threads": ["--threads", str(most)],
+        f"{most} processes, one thread each": ["--threads", "1"],
+    }
+    cells = []
+    for (name, more), start in zip(
+        ways.items(), ("", f"-m torch.distributed.run --nproc-per-node {most}"), strict=True
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, *start.split(), *words.split(), *more, "--out", f"{folder}/run"]
+            subprocess.run(command, cwd=timing.ROOT, check=True, stdout=subprocess.DEVNULL)
+            at = [row["seconds"] for row in read_log(Path(folder) / "run")]
+        each = [(b - a) / size for a, b in itertools.pairwise(at)]  # without the first, which makes buffers
+        cells.append([name, f"{statistics.median(each):.2f} s", f"{min(each):.2f} to {max(each):.2f}"])
+    title = f"The full network, a batch of {size}, seconds an image over {steps - 1} steps"
+    return timing.grid(title, ["how", "median", "spread"], cells)
+
+
 def _took(step) -> float:
     begun = time.perf_counter()
     step()
@@ -130,15 +157,17 @@ def main() -> None:
         steps=dict(type=int, default=60, help="of the mini recipe"),
         batch=dict(type=int, default=2, help="of the full network"),
         beside=dict(nargs="+", default=list(BESIDE), choices=BESIDE, help="for the trainings"),
-        only=dict(choices=("trainings", "full"), help="one of the two tables"),
+        only=dict(choices=("trainings", "full", "processes"), help="one of the tables"),
     )
     os.environ.pop("OMP_NUM_THREADS", None)  # it would fix the number
     beside = given.beside[:1] if given.quick else given.beside
-    if given.only != "full":
+    if given.only in (None, "trainings"):
         timing.say(trainings(2 if given.quick else given.steps, beside, given.threads))
-    if given.only != "trainings":
+    if given.only in (None, "full"):
         beside = list(BESIDE)[: 1 if given.quick else 2]
         timing.say(full_steps(1 if given.quick else given.batch, given.rounds, beside, given.threads))
+    if given.only in (None, "processes"):
+        timing.say(processes(3 if given.quick else 6, 2 if given.quick else 8, given.threads))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import torch
 from ssdlib.training import distributed
 
 ROUNDS = 3  # that count, after one that makes buffers and chooses kernels
+OBVIOUS = {1: 3.0, 2: 2.0}  # rounds -> how many times faster the best has to be for no further one
 CLEAR = 0.9  # of the time with the present number: a smaller gain may be chance, and isn't worth a change
 SLOW = 2.0  # times the pace measured at the last choice: then it is time for another
 RECENT = 20  # steps whose median is that pace
@@ -70,7 +71,8 @@ class Chooser:
         self._pace = 0.0  # seconds a step, when it was chosen
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._times: dict[int, list[float]] = {}
-        self._turns: list[int] = []
+        self._numbers: list[int] = []  # that are tried against each other
+        self._turns: list[int] = []  # which of them takes which of the next steps
         if self.free:
             self._try(self.now // 2)
 
@@ -91,7 +93,7 @@ class Chooser:
             self._recent.append(took)
             return
         self._times[self._turns.pop(0)].append(took)
-        if not self._turns:
+        if not self._turns or self._obvious():
             self._choose()
 
     def look(self) -> None:
@@ -114,12 +116,21 @@ class Chooser:
     def _try(self, *others: int) -> None:
         numbers = [self.now, *(n for n in others if n and n not in (self.now, *self._times))]
         if len(numbers) > 1:
-            self._turns = numbers * (1 + ROUNDS)
+            self._numbers, self._turns = numbers, numbers * (1 + ROUNDS)
             self._times |= {n: [] for n in numbers}
+
+    def _obvious(self) -> bool:
+        """Whether a round is complete and there is no need of another: beside a busy program each costs time."""
+        times = [self._times[n] for n in self._numbers]
+        rounds = len(times[0]) - 1
+        if rounds not in OBVIOUS or len(times[-1]) <= rounds:
+            return False
+        best, second = sorted(statistics.median(took[1:]) for took in times)[:2]
+        return second >= OBVIOUS[rounds] * best
 
     def _choose(self) -> None:
         """Take the fastest of the numbers tried if that is clear, and try the next one in that direction."""
-        before = self.now
+        before, self._turns = self.now, []
         paces = {n: statistics.median(took[1:]) for n, took in self._times.items()}
         best = min(paces, key=lambda n: paces[n])
         if paces[best] < CLEAR * paces[before]:

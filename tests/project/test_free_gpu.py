@@ -63,7 +63,9 @@ def test_there_is_no_line_that_no_test_knows():
 
 
 def test_weights_are_got_as_doctor_says():
-    lines = [line.replace("'/tmp/vgg16.pth'", f"'{doctor.VGG16}'") for line in LINES if "vgg16(" in line]
+    lines = [
+        line.replace("'/kaggle/temp/vgg16.pth'", f"'{doctor.VGG16}'") for line in LINES if "vgg16(" in line
+    ]
     assert lines == [doctor.GET_VGG16] * 2
 
 

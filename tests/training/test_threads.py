@@ -46,15 +46,24 @@ def machine(monkeypatch):
 
 ALONE = {8: 1.0, 4: 1.8, 2: 3.3, 1: 6.0}
 # measured on two cores, 60 steps of the mini recipe: alone; beside one busy program; beside one of two threads
-ON_TWO = [({2: 13.7, 1: 18.4}, 2), ({2: 32, 1: 19}, 1), ({2: 63, 1: 30}, 1), ({2: 39, 1: 29}, 1)]
+# (the number of threads that is faster, and how many rounds of both that takes); the last: beside a dozen others
+ON_TWO = [
+    ({2: 13.7, 1: 18.4}, 2, 4),
+    ({2: 32, 1: 19}, 1, 4),
+    ({2: 63, 1: 30}, 1, 3),
+    ({2: 39, 1: 29}, 1, 4),
+    ({2: 673, 1: 106}, 1, 2),
+]
 
 
-@pytest.mark.parametrize("took, best", ON_TWO)
-def test_on_two_cores_the_faster_number_is_taken_after_eight_steps(machine, took, best):
+@pytest.mark.parametrize("took, best, rounds", ON_TWO)
+def test_on_two_cores_the_faster_number_is_taken_and_the_sooner_the_clearer_it_is(
+    machine, took, best, rounds
+):
     machine.seconds = took.__getitem__
     chooser = machine.chooser()
     machine.steps(chooser, 12)
-    assert machine.used == [2, 1] * 4 + [best] * 4 and not chooser.trying
+    assert machine.used == [2, 1] * rounds + [best] * (12 - 2 * rounds) and not chooser.trying
     news = chooser.told()
     assert (news is None) if best == 2 else (news["threads"], news["before"]) == (1, 2)
     assert chooser.told() is None
@@ -178,7 +187,7 @@ def test_a_training_takes_the_faster_number_says_so_in_its_log_and_sets_back_the
     config = dataclasses.replace(TINY, steps=10, val_every=0, checkpoint_every=100)
     engine.train(config, data, data, tmp_path)
     rows = [row for row in read_log(tmp_path) if "threads" in row]
-    assert [(row["step"], row["threads"], row["before"]) for row in rows] == [(8, 1, 2)]
+    assert [(row["step"], row["threads"], row["before"]) for row in rows] == [(4, 1, 2)]
     assert torch.get_num_threads() == 2 and weights_of(tmp_path)["step"] == 10
 
 
@@ -210,4 +219,4 @@ def test_an_evaluation_chooses_too(slow_with_two, monkeypatch):
     monkeypatch.setattr(inference, "VALIDATION_BATCH", 8)
     monkeypatch.setattr(inference, "detect", lambda said, anchors, sizes: [None] * len(sizes))
     inference.detect_all(model, data, anchors, TINY)
-    assert seen == [2, 1] * 4 + [1] * 12 and torch.get_num_threads() == 2
+    assert seen == [2, 1] * 2 + [1] * 16 and torch.get_num_threads() == 2
