@@ -48,9 +48,9 @@ figure = loss_anatomy.draw_negatives(scene, found.positive[0], {f"loss {found.mu
 
 # %% [markdown]
 # Blue: **positives**. They answer for an object. Red and dashed: **hard negatives**, the background anchors that this
-# network is least sure are background. It is the narrow network that was trained for five minutes on the mini VOC and
-# recorded; genuine photographs, if you have them, are new to it, and its loss on them is high. At the end of
-# this page you can check the number in the title with a calculator.
+# network is least sure are background. It is the narrow network that `make train` trains on the mini VOC in 5 to 20
+# minutes, by processor, as it was recorded; genuine photographs, if you have them, are new to it, and its loss on them
+# is high. At the end of this page you can check the number in the title with a calculator.
 #
 # ## The loss in one line
 #
