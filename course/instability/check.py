@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from course.instability import curvature, starts
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib.plots import BLUE, GREEN, ORANGE, RED
 
@@ -140,7 +141,7 @@ def _steps_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.legend(frameon=False)
 
 
-warmup = Exercise(
+warmup = BuildingBlock(
     "7.4 warm-up",
     _warm,
     cases=[
@@ -169,6 +170,7 @@ warmup = Exercise(
     praise="`engine.learning_rate` does the same.",
     draw=_steps_on,
     tolerance=1e-9,
+    name="warm_up",
 )
 
 

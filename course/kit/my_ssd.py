@@ -1,7 +1,7 @@
 """`my_ssd.py` in the learner's folder: the functions of the building blocks, collected as they are solved.
 
-An ordinary module that its owner may read, run and edit. A later solution replaces an earlier one, and then the file as
-it was lies in `aside`. Pages that don't lie in a learner's folder (`places.page_home`) neither read nor write it.
+An ordinary module that its owner may read, run and edit. A later solution replaces an earlier one, and the file as it
+was is then kept in `aside`. Pages outside a learner's folder (`places.page_home`) neither read nor write it.
 """
 
 import ast
@@ -104,11 +104,11 @@ def _run(text: str, path: Path) -> dict[str, Any]:
     try:
         exec(compile(text, str(path), "exec"), module.__dict__)
     except SyntaxError as error:
-        raise NotKept(f"{path.name} can't be read, line {error.lineno}: {error.msg}; mend it by hand") from None
-    except Exception as error:  # whatever its owner wrote
         raise NotKept(
-            f"{path.name} stops with {type(error).__name__}: {error}; mend it by hand"
+            f"{path.name} can't be read, line {error.lineno}: {error.msg}; mend it by hand"
         ) from None
+    except Exception as error:  # whatever its owner wrote
+        raise NotKept(f"{path.name} stops with {type(error).__name__}: {error}; mend it by hand") from None
     lines = text.splitlines(keepends=True)
     linecache.cache[str(path)] = (len(text), None, lines, str(path))  # for tracebacks and `getsource`
     return vars(module)

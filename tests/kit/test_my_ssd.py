@@ -12,7 +12,11 @@ from course.kit.building_block import BuildingBlock
 from course.kit.checking import RIGHT, TODO, WRONG, Case
 
 TWICE = BuildingBlock(
-    "1.4 twice", lambda x: 2 * x, [Case("three", (3,)), Case("four", (4,))], {"one": lambda x: x}, name="twice"
+    "1.4 twice",
+    lambda x: 2 * x,
+    [Case("three", (3,)), Case("four", (4,))],
+    {"one": lambda x: x},
+    name="twice",
 )
 PAGES = iter(range(10_000))
 
@@ -109,7 +113,10 @@ def test_a_file_that_its_owner_broke_is_left_alone_and_the_line_is_said(home):
 @pytest.mark.parametrize(
     "page, says",
     [
-        ("import torch\nTWO = torch.tensor(2)\ndef twice(x):\n    return TWO * x\n", "`TWO`, a Tensor of this page"),
+        (
+            "import torch\nTWO = torch.tensor(2)\ndef twice(x):\n    return TWO * x\n",
+            "`TWO`, a Tensor of this page",
+        ),
         ("def double(x):\n    return 2 * x\ntwice = double\n", "its name has to be `twice`"),
         ("twice = lambda x: 2 * x\n", "its name has to be `twice`"),
     ],
