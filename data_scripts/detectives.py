@@ -2,10 +2,10 @@
 
     python data_scripts/detectives.py runs/detectives chapters/recordings/capstone
 
-`right`, `argmax`, `not_mirrored` and `not_permuted` are the mini recipe shortened to 800 steps, as the course's own
-tests shorten it. `spike` and `one_maximum` are 150 steps without batch norm and warm-up, at the paper's learning rate,
-from a random seed whose loss climbs to hundreds in its second step (chapter 07, arm "pixels"). The other blocks are
-the reference solutions. What is finished is skipped.
+`right`, `argmax`, `not_mirrored` and `not_permuted` are the mini recipe, shortened to 800 steps as in the course's
+tests. `spike` and `one_maximum` are 150 steps without batch norm and warm-up, at the learning rate of the paper, from
+a random seed whose loss climbs to hundreds in its second step (chapter 07, arm "pixels"). The other blocks are the
+reference solutions. What is finished is skipped.
 """
 
 import argparse

@@ -57,12 +57,12 @@ def trace(functions: Functions, names: Sequence[str]) -> Iterator[tuple[str, lis
 
     A stage gets what the library computed before it, so that rounding, which may decide between equals, isn't carried
     from stage to stage."""
-    fixed, scenes = _fixed(), _scenes()
+    fixed, few = _fixed(), scenes()
     config = dataclasses.replace(recipes.RECIPES["mini"], batch_size=BATCH, precision="float32")
     with swapped(functions, names):
         network, optimizer, anchors = engine.build(config, torch.device("cpu"))
         yield "anchors", [anchors]
-        batch = _batch(scenes)
+        batch = _batch(few)
         yield "boxes", [batch.boxes, batch.labels]
         targets = matching.make_targets(fixed.batch.boxes, fixed.batch.labels, fixed.anchors)
         yield "assigned", _per_object(targets, fixed)
@@ -72,10 +72,10 @@ def trace(functions: Functions, names: Sequence[str]) -> Iterator[tuple[str, lis
             said = pictures.recorded_network()(fixed.batch.images)
         yield "outputs", [said.offsets, said.logits]
         positive = fixed.targets.labels > 0
-        mined = loss.hard_negatives(fixed.said.logits, positive, "image", 3)
-        hardness = -fixed.said.logits.log_softmax(dim=-1)[..., 0]
+        mined = loss.hard_negatives(fixed.logits, positive, "image", 3)
+        hardness = -fixed.logits.log_softmax(dim=-1)[..., 0]
         yield "negatives", [mined.sum(dim=1), (hardness * mined).sum(dim=1), (mined & positive).sum()]
-        leaves = [x.clone().requires_grad_() for x in (fixed.said.offsets, fixed.said.logits)]
+        leaves = [x.clone().requires_grad_() for x in (fixed.said.offsets, fixed.logits)]
         losses = loss.multibox_loss(Predictions(*leaves), fixed.targets, negative=fixed.negative)
         losses.multibox.backward()
         yield "loss", [losses.multibox.detach(), *(leaf.grad for leaf in leaves)]
@@ -83,10 +83,10 @@ def trace(functions: Functions, names: Sequence[str]) -> Iterator[tuple[str, lis
         yield "weights", _after_two_steps(network, optimizer)
         found = [detect.best_per_class(p) for p in fixed.answers.logits.softmax(dim=-1)]
         yield "candidates", [torch.stack([f.sum(dim=0) for f in found])]
-        found = detect.detect(fixed.answers, fixed.anchors, [example.size for example in scenes])
+        found = detect.detect(fixed.answers, fixed.anchors, [example.size for example in few])
         yield "detections", [torch.cat([d.boxes for d in found]), torch.cat([d.scores for d in found])]
-        results = evaluate.collect([example.image_id for example in scenes], fixed.detections)
-        yield "ap", [torch.tensor(list(evaluate.evaluate(results, scenes).ap.values()))]
+        results = evaluate.collect([example.image_id for example in few], fixed.detections)
+        yield "ap", [torch.tensor(list(evaluate.evaluate(results, few).ap.values()))]
 
 
 def _per_object(targets: Targets, fixed: "_Fixed") -> list[Tensor]:
@@ -116,6 +116,7 @@ class _Fixed:
     batch: Batch
     targets: Targets
     said: Predictions
+    logits: Tensor  # what it says of the classes, one number raised by 150 as in chapter 04
     negative: Tensor
     answers: Predictions
     detections: list[Detections]
@@ -123,21 +124,23 @@ class _Fixed:
 
 @cache
 def _fixed() -> _Fixed:
-    scenes, anchors, network = _scenes(), default_boxes(), pictures.recorded_network()
-    batch = _batch(scenes)
+    few, anchors, network = scenes(), default_boxes(), pictures.recorded_network()
+    batch = _batch(few)
     targets = matching.make_targets(batch.boxes, batch.labels, anchors)
-    [whole] = batches.in_order(scenes, Jpegs(scenes), SCENES)
+    [whole] = batches.in_order(few, Jpegs(few), SCENES)
     with torch.no_grad():
         said, answers = network(batch.images), network(whole.images)
-    negative = loss.hard_negatives(said.logits, targets.labels > 0, "image", 3)
-    found = detect.detect(answers, anchors, [example.size for example in scenes])
-    return _Fixed(anchors, batch, targets, said, negative, answers, found)
+    logits = said.logits.clone()
+    logits[0, 5000, 7] += 150
+    negative = loss.hard_negatives(logits, targets.labels > 0, "image", 3)
+    found = detect.detect(answers, anchors, [example.size for example in few])
+    return _Fixed(anchors, batch, targets, said, logits, negative, answers, found)
 
 
-def _batch(scenes: Sequence[Example]) -> Batch:
-    photographs = Jpegs(scenes)
+def _batch(few: Sequence[Example]) -> Batch:
+    photographs = Jpegs(few)
     random_numbers = augment.uniforms(BATCH, batches.generator(3))
-    return batches.make_batch(scenes[:BATCH], [photographs[i] for i in range(BATCH)], random_numbers, CROPPED)
+    return batches.make_batch(few[:BATCH], [photographs[i] for i in range(BATCH)], random_numbers, CROPPED)
 
 
 def first_difference(functions: Functions, names: Sequence[str]) -> Fault | None:
@@ -162,8 +165,14 @@ def _library() -> dict[str, list[Tensor]]:
 
 
 @cache
-def _scenes() -> list[Example]:
+def scenes() -> list[Example]:
     return read_sets(pictures.mini_voc(), ["2007-test"])[:SCENES]
+
+
+def decoded_scene() -> tuple[Tensor, Tensor]:
+    """Boxes (K, 4) and probabilities (K, C) of the first test scene by the recorded network."""
+    fixed = _fixed()
+    return coding.decode(fixed.answers.offsets[0], fixed.anchors), fixed.answers.logits[0].softmax(dim=-1)
 
 
 def _differ(found: Tensor, wanted: Tensor) -> str:

@@ -1,0 +1,305 @@
+# %% [markdown]
+# # 13 · Your SSD
+#
+# **In one sentence:** the functions that you wrote in twelve chapters take the library's places, one by one, and train a
+# detector; where one of them is wrong, you find out which.
+#
+# | | |
+# |---|---|
+# | time | 80 minutes, of which the training takes five on a laptop that has nothing else to do |
+# | hardware | any laptop; no GPU |
+# | you need | some of the exercises marked as building blocks; without any, the library lends them all |
+# | new modules | none of the library's: it doesn't know this chapter. `course/capstone` puts your functions in its places |
+#
+# At the end of this page you will be able to
+#
+# - say which function of a detector does what in a run, because you have replaced it,
+# - tell a wrong function from a slow one, and say what a slow one costs,
+# - find the wrong part of a detector by halving it, and recognise four famous mistakes by the trace they leave.
+
+# %%
+import inspect
+
+import torch
+
+from course.capstone import (
+    bisection,
+    blocks,
+    check,
+    figures,
+    mine,
+    reference,
+    run,
+    swap_board,
+    swapping,
+    trial,
+    wrong,
+)
+from course.kit import places
+from course.kit.interruptible import interruptible
+from course.kit.tables import table
+from ssdlib import box_ops, evaluate
+from ssdlib.training import engine
+
+# %% [markdown]
+# ## What is yours
+#
+# Whenever the check of a *building block* said **right**, your function was written into the file `my_ssd.py`, beside your
+# pages. It is an ordinary Python file: open it, read it from top to bottom, and you have most of SSD in some two hundred
+# lines. You may edit it. A later solution replaces an earlier one, and what was there before lies in `aside`.
+
+# %% tags=["nbval-ignore-output"]
+functions = mine.functions()
+print(mine.whose())
+mine.inventory(functions)
+
+# %% [markdown]
+# Sixteen blocks, in the order in which a run meets them. Those that you haven't solved are lent by the library, so this
+# page works from the first solution on, and also without any. The last function, `sgd_step`, is exercise 13.3 below: solve
+# it, run the cell above again, and it is in the list.
+#
+# ## How a function takes another one's place
+#
+# Your `greedy` takes the table of one picture, and the library's matcher the boxes of a whole batch. Between the two
+# stands an adapter of a few lines for each block. This is the one for matching:
+
+# %%
+print(inspect.getsource(blocks._matching))
+
+# %% [markdown]
+# Your `encode` takes a single box. `torch.vmap` makes of it a function of thousands, without a loop in Python, as long as
+# it computes with tensors alone; where that fails, a loop does the same, slowly.
+
+# %%
+print(inspect.getsource(blocks.one_by_one))
+
+# %% [markdown]
+# And here the exchange itself happens, for all blocks in the same place. The library has no hook for it: inside of the
+# `with` its names lead to your functions, and at the end to its own again, whatever happened.
+
+# %%
+print(inspect.getsource(swapping.swapped).split('"""')[2])
+
+# %%
+library_iou = box_ops.iou
+with swapping.swapped(reference.__dict__, ["IoU"]):
+    print("inside, the library's IoU is another function:", box_ops.iou is not library_iou)
+print("outside, it is its own again:", box_ops.iou is library_iou)
+
+# %% [markdown]
+# ## Tried harder
+#
+# The checks of the exercises tried your functions on cases that one can draw. A training tries them on all others. So
+# each block is now compared with the library's on twenty random cases: objects that touch, pictures without any, logits in
+# the hundreds, equal rivals.
+#
+# It also has to be *fast enough*. What counts isn't how many times slower a function is, but which part of a step that
+# is. A learning rate may take a thousand times as long and nobody notices; a matcher may not.
+#
+# > **Predict first:** which of your blocks takes the most time beside the library's, and does it matter?
+
+# %% tags=["nbval-ignore-output"]
+yours = blocks.solved(functions)
+tried = trial.try_all(functions, yours)
+trial.shown(tried)
+
+# %% [markdown]
+# The column says two things apart: *right*, and *fast enough*. A block is too slow if it alone would make the run more than
+# 1.3 times as long. Suppression is the usual candidate: the loop of chapter 10 compares boxes one pair at a time, and is
+# hundreds of times slower than the library's rounds. It runs in the evaluation alone, once in 2,500 steps, so it
+# may.
+#
+# ## Is it the same detector?
+#
+# A function may be right on every case that somebody thought of. The last proof is the run. So one batch now goes all the
+# way twice, through the library and through your blocks: from its boxes to the targets, the loss and the changed weights,
+# and from the answers of the recorded network to AP. Each stage gets what the library computed before it, so that the first
+# difference names the place.
+#
+# If there is one, the blocks are halved: is it in the first eight, or in the last? Then in which four? That is a
+# *bisection*, and it needs a handful of comparisons where trying all sixteen would need sixteen.
+
+# %% tags=["nbval-ignore-output"]
+found = bisection.search(functions, yours)
+
+# %% [markdown]
+# One sentence for each block of yours:
+
+# %% tags=["nbval-ignore-output"]
+table(bisection.sentences(functions, yours, found), head=("block", "what is known of it") if yours else ())
+
+# %% [markdown]
+# How it looks when something *is* wrong, you see by breaking it. Here the solutions of the course get a matcher that most
+# ports have, in which two objects that want the same anchor are both given it, so that one is lost (chapter 03):
+
+# %%
+broken = {**mine.reference(), "greedy": wrong.argmax_greedy}
+culprit = bisection.search(broken, ("IoU", "default boxes", "matching", "encoding"))
+
+# %% [markdown]
+# Three comparisons of four blocks, and it stands there alone. Where the difference *appears* says what to look at: a wrong
+# IoU would have shown in the same stage, so the stage is no proof by itself. Swapping back is.
+#
+# ## Choose
+#
+# Click on a tile to swap a block, or go there with the arrow keys and press <kbd>n</kbd>. Full tiles are yours in
+# the run that follows, dashed ones are lent. Blocks that were found wrong or too slow begin as lent; take them in all the
+# same if you want to see what they do.
+#
+# - Which single block costs the most time?
+# - Swap out all blocks that are used in the evaluation alone. Which are they?
+
+# %% tags=["nbval-ignore-output"]
+board = swap_board.SwapBoard(yours, tried, found)
+board
+
+# %% [markdown]
+# ## Train it
+#
+# Now `engine.train` runs, the same as in chapter 09, with your functions in their places. The blue curve is yours, the dashed
+# one the recorded run of the library's functions, with the same random seed and so the same batches. You may stop the
+# cell; run it again and it goes on. The folder of the run is named after your functions: if you change one, you begin
+# a new run.
+#
+# > **Predict first:** will the two curves lie on each other? At the beginning, and in the end?
+
+# %% tags=["nbval-ignore-output"] alt="The training loss of your run as a thick blue line, that of the recorded run dashed: they fall together"
+this = run.job(functions, board.names)
+train, test = run.mini_data()
+curve = figures.LiveCurve(this.out, places.recording("mini"))
+with interruptible(this.out, recorded=places.recording("mini")) as attempt:
+    with swapping.swapped(functions, this.names):
+        attempt.table = engine.train(
+            this.config, train, test, this.out, resume=True, bar=curve.around(attempt.bar)
+        )
+curve.draw()
+
+# %% tags=["nbval-ignore-output"]
+done = attempt.or_recorded(test)
+figures.ap_beside(done.table, this.config.steps)
+
+# %% [markdown]
+# In your own copy of this page the run has 2,500 steps, as the recorded one. The outputs that you saw before you ran
+# anything come from a run of 800 steps with the solutions of the course, whose learning rate drops after 620 and 740 of
+# them. That is why its curve ends early, and its AP lies lower: it isn't the functions.
+#
+# Up to there the curves lie on each other, although sixteen functions are others. They aren't the same to the last bit:
+# sums are taken in another order, and SGD carries every last bit on. What chapter 08 calls the noise of a
+# run, about .02 of mAP between two random seeds, is all that may lie between two right detectors in the end.
+#
+# The table was judged by *your* average precision if that block is yours. Judged again by the library's, on the same
+# detections:
+
+# %% tags=["nbval-ignore-output"]
+judging = [name for name in this.names if name == "average precision"]
+results = figures.results_of(done)
+with swapping.swapped(functions, judging):
+    by_yours = evaluate.evaluate(results, done.test[0]).mean
+by_library = evaluate.evaluate(results, done.test[0]).mean
+print(f"mAP by your rule {by_yours:.4f}, by the library's {by_library:.4f}")
+
+# %%
+print("both rules agree to a thousandth:", abs(by_yours - by_library) < 1e-3)
+
+# %% [markdown]
+# ## Your certificate
+#
+# Your blocks, your curve, your mAP, and what your network finds: in four test scenes, and in the four photographs that come
+# with the course. It has seen painted scenes alone, so expect little of the photographs.
+
+# %% tags=["nbval-ignore-output"] alt="A sheet: tiles of the blocks that are yours, the loss curve beside the recorded one, the mAP, and detections in four scenes and four photographs"
+sheet = figures.certificate(done.folder, this.names, done.table.mean)
+sheet
+
+# %% [markdown]
+# As a file, to be shown around. It lies beside your pages:
+
+# %%
+print(figures.save_certificate(sheet).name)
+
+# %% [markdown]
+# ## Exercises
+#
+# The first three are steps that join what you have; the third is a block of its own. The other four are cases for a
+# detective.
+#
+# ### 13.1 The overlap of the development kit · easy · 6 minutes
+#
+# Chapter 11 measures overlaps with the + 1: `a` and `b` are four numbers each, xmin, ymin, xmax, ymax, and both corners
+# are pixels that belong to the box. You have an IoU already, and a detector should have one. So return the overlap out of
+# `box_ops.iou`, which takes tensors of corners without a + 1. While your blocks are swapped in, that is your own `iou`.
+
+# %% tags=["exercise"]
+def overlap(a, b):
+    # solution
+    a, b = (torch.tensor(box, dtype=torch.float64) for box in (a, b))
+    one_more = torch.tensor([0, 0, 1, 1])
+    return float(box_ops.iou(a + one_more, b + one_more))
+
+# %%
+check.overlap(overlap)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Columns 11 to 20 are ten columns. Between which two *edges* do they lie?
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# A pixel's right edge lies one further than its left one: add 1 to xmax and ymax of both boxes.
+# </details>
+# <!-- solution -->
+#
+# ### 13.2 A box on its way · medium · 8 minutes
+#
+# Three functions of yours move the boxes of a picture that is cropped to a `window` and then, if `flip` is true, mirrored:
+# `keep(objects, window)` says which objects stay, `move(objects, window)` takes boxes from the photograph to the input, 300 px
+# wide, and `mirrored(boxes, width)` mirrors them in a picture of that width. They are handed to you. Return the boxes of
+# the objects that stay, in the input.
+
+# %% tags=["exercise"]
+def into_input(objects, window, flip, keep, move, mirrored):
+    # solution
+    moved = move(objects[keep(objects, window)], window)
+    return mirrored(moved, 300) if flip else moved
+
+# %%
+check.into_input(into_input)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# In which picture are the numbers of `window` meant: in the photograph, or in the input?
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `objects[keep(objects, window)]` are those that stay. Move them, and mirror last.
+# </details>
+# <!-- solution -->
+#
+# ### 13.3 The update step · the heart of the chapter · 10 minutes
+#
+# The last block: what happens to a layer's weights once its gradient is there. `weights`, `gradient` and `velocity` are
+# tensors of one shape. Weight decay adds `decay` · weights to the gradient; the new velocity is `momentum` · velocity plus
+# that; the weights move against it, `rate` times its length. Return the new weights and the new velocity.
+
+# %% tags=["exercise"]
+def sgd_step(weights, gradient, velocity, rate, momentum, decay):
+    # solution
+    velocity = momentum * velocity + gradient + decay * weights
+    return weights - rate * velocity, velocity
+
+# %%
+check.sgd_step(sgd_step)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Two lines: first the velocity, then the weights with the *new* velocity.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The rate multiplies the velocity only when the weights move. Inside of the velocity it would be Caffe's way.
+# </details>
+# <!-- solution -->
+#
