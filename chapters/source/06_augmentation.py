@@ -444,6 +444,8 @@ explorer
 #
 # Given the tensors `objects` (R, 4) and `window` (4,), both (xmin, ymin, xmax, ymax) in px of the photograph, return the boxes
 # (R, 4) in px of the 300 x 300 canvas, cut off at its border. All R of them, also those that would be dropped; no mirroring.
+#
+# *Building block:* in chapter 13 it moves the boxes of every picture that is cropped.
 
 # %% tags=["exercise"]
 def move(objects, window):
@@ -469,6 +471,8 @@ check.move(move)
 #
 # `objects` (R, 4) and `window` (4,) as before. Return for each of the R objects whether it stays: R times True or False. Its
 # centre has to lie in the window; a centre on the border counts. R may be 0.
+#
+# *Building block:* in chapter 13 it decides which objects a cropped picture keeps.
 
 # %% tags=["exercise"]
 def keep(objects, window):

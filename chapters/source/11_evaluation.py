@@ -474,6 +474,8 @@ figure = results_table.steps_drawn(results_table.by_step(), "AP by class and ste
 # Return a list of the words "true", "false" or "ignored", one for each detection, best score first. No two scores are
 # equal. Of two objects that are overlapped alike the earlier one counts. (A second hit is plain "false" here.
 # `devkit_rule.overlap(a, b)` is the IoU with the + 1.)
+#
+# *Building block:* in chapter 13 it judges what your network finds.
 
 # %% tags=["exercise"]
 def verdicts(detections, objects):
@@ -515,6 +517,8 @@ check.verdicts(verdicts)
 # `said` is a list of "true", "false", "ignored" in the order of the ranking, `total` the number of objects that
 # count. Return two lists, recall and precision, with one number for each detection. Where nothing has counted yet,
 # precision is 0.
+#
+# *Building block:* in chapter 13 it makes a curve of the verdicts of 11.1.
 
 # %% tags=["exercise"]
 def curve(said, total):
@@ -541,6 +545,8 @@ check.curve(curve)
 #
 # `recall` and `precision` are lists of the same length, perhaps empty. Return the AP of VOC2007, a number between 0
 # and 1.
+#
+# *Building block:* in chapter 13 it gives the AP of every class.
 
 # %% tags=["exercise"]
 def eleven_points(recall, precision):

@@ -41,6 +41,11 @@ STAGES = {
     "detections": "the detections in test scenes",
     "ap": "their average precision",
 }
+# A picture in which objects want the same anchor: boxes (1, R, 4) and labels (1, R)
+CROWD = (
+    torch.tensor([[[100.0, 100, 200, 200], [102, 101, 203, 199], [15, 15, 23, 23], [16, 16, 24, 24]]]),
+    torch.tensor([[1, 2, 3, 4]]),
+)
 NEAR = 1e-3  # relative; sums in another order differ by less
 
 
@@ -65,7 +70,8 @@ def trace(functions: Functions, names: Sequence[str]) -> Iterator[tuple[str, lis
         batch = _batch(few)
         yield "boxes", [batch.boxes, batch.labels]
         targets = matching.make_targets(fixed.batch.boxes, fixed.batch.labels, fixed.anchors)
-        yield "assigned", _per_object(targets, fixed)
+        crowd = matching.make_targets(*CROWD, fixed.anchors)
+        yield "assigned", [*_per_object(targets, fixed.overlaps), *_per_object(crowd, fixed.crowded)]
         pairs = fixed.batch.boxes[:, :1], fixed.anchors[::7]
         yield "offsets", [coding.encode(*pairs)]
         with torch.no_grad():
@@ -89,23 +95,24 @@ def trace(functions: Functions, names: Sequence[str]) -> Iterator[tuple[str, lis
         yield "ap", [torch.tensor(list(evaluate.evaluate(results, few).ap.values()))]
 
 
-def _per_object(targets: Targets, fixed: "_Fixed") -> list[Tensor]:
+def _per_object(targets: Targets, overlaps: Tensor) -> list[Tensor]:
     """How many anchors each object got and how well they overlap it: which of two equals it got says nothing."""
-    slots = torch.arange(fixed.batch.boxes.shape[1])[:, None]
-    mine = targets.matched[:, None] == slots  # (B, R, K)
-    overlap = matching.overlaps(fixed.batch.boxes, fixed.batch.labels, fixed.anchors)
-    return [mine.sum(dim=2), (overlap * mine).sum(dim=2), targets.labels.sum(dim=1)]
+    mine = targets.matched[:, None] == torch.arange(overlaps.shape[1])[:, None]  # (B, R, K)
+    return [mine.sum(dim=2), (overlaps * mine).sum(dim=2), targets.labels.sum(dim=1)]
 
 
 def _after_two_steps(network: SSD300, optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """Some weights after two updates with known gradients; the second one has momentum."""
+    """How far some weights move in two updates with known gradients, so small that the decay counts; the second
+    update has momentum."""
     for group in optimizer.param_groups:
-        group["lr"] = 0.1
-    for factor in (1.0, -0.3):
-        for p in network.parameters():
-            p.grad = factor * torch.linspace(-0.05, 0.05, p.numel()).reshape(p.shape)
+        group["lr"] = 1.0
+    parameters = [*network.conf.parameters(), network.conv4_3_norm.weight]
+    before = [p.detach().clone() for p in parameters]
+    for factor in (1e-4, -3e-5):
+        for p in parameters:
+            p.grad = factor * torch.linspace(-1, 1, p.numel()).reshape(p.shape)
         optimizer.step()
-    return [p.detach() for p in network.conf.parameters()]
+    return [p.detach() - old for p, old in zip(parameters, before, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,8 @@ class _Fixed:
 
     anchors: Tensor
     batch: Batch
+    overlaps: Tensor  # of the objects of the batch with the anchors
+    crowded: Tensor  # those of CROWD
     targets: Targets
     said: Predictions
     logits: Tensor  # what it says of the classes, one number raised by 150 as in chapter 04
@@ -134,7 +143,8 @@ def _fixed() -> _Fixed:
     logits[0, 5000, 7] += 150
     negative = loss.hard_negatives(logits, targets.labels > 0, "image", 3)
     found = detect.detect(answers, anchors, [example.size for example in few])
-    return _Fixed(anchors, batch, targets, said, logits, negative, answers, found)
+    overlaps, crowded = (matching.overlaps(*these, anchors) for these in ((batch.boxes, batch.labels), CROWD))
+    return _Fixed(anchors, batch, overlaps, crowded, targets, said, logits, negative, answers, found)
 
 
 def _batch(few: Sequence[Example]) -> Batch:
