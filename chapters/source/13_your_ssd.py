@@ -303,3 +303,160 @@ check.sgd_step(sgd_step)
 # </details>
 # <!-- solution -->
 #
+# These are PyTorch's two lines. With `momentum` 0.9 a gradient is carried on some ten steps; with a learning rate that
+# changes, Caffe's way and this one part for a while (exercise 8.5).
+#
+# ## Which block is it?
+#
+# Four detectors, each trained with one famous mistake in one block; all of its functions pass for right on most pictures. The
+# evidence is what one has in practice: a log and a table. The dashed curves are a run of the same settings without the
+# mistake. Answer with the name of a block, as it stands in the inventory above.
+#
+# ### 13.4 Case A · medium · 4 minutes
+#
+# "The loss falls, so training works. But it finds nothing."
+
+# %% alt="Case A: confidence and localisation loss of a run with a mistake, thick, and of one without, dashed"
+figure = figures.case("A")
+
+# %%
+figures.case_numbers("A")
+
+# %% tags=["exercise"]
+culprit_a = "head outputs"  # solution
+
+# %%
+check.case_a(culprit_a)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# As many anchors are matched as without the mistake. So boxes, anchors and matcher are innocent.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The network can learn which classes are frequent, but not *where* anything is. Which block says which number belongs to
+# which anchor?
+# </details>
+# <!-- solution -->
+#
+# ### 13.5 Case B · medium · 4 minutes
+#
+# "It learns, but worse than it should, and I can't find anything wrong in the loss."
+
+# %% alt="Case B: confidence and localisation loss of a run with a mistake, thick, and of one without, dashed"
+figure = figures.case("B")
+
+# %%
+figures.case_numbers("B")
+
+# %% tags=["exercise"]
+culprit_b = "boxes of a crop"  # solution
+
+# %%
+check.case_b(culprit_b)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# The validation pictures aren't augmented. Compare the validation loss with the training loss.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The mini recipe has one step of augmentation. Every second picture is changed by it.
+# </details>
+# <!-- solution -->
+#
+# ### 13.6 Case C · hard · 5 minutes
+#
+# "NaN in the third step. A colleague's program, with the same random seed, goes through." (Here without batch norm and
+# without warm-up, and both axes are logarithmic in the loss.)
+
+# %% alt="Case C: two losses on a logarithmic axis; the run without a mistake climbs to hundreds and falls again, the other one ends within a few steps"
+figure = figures.case("C")
+
+# %%
+figures.case_numbers("C")
+
+# %% tags=["exercise"]
+culprit_c = "loss"  # solution
+
+# %%
+check.case_c(culprit_c)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Both runs climb alike. Only one of them survives the peak. What is computed from logits in the hundreds?
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Chapter 04, *What would go wrong if*: in float32 the exp of -104 is 0, and the logarithm of 0 is -inf.
+# </details>
+# <!-- solution -->
+#
+# ### 13.7 Case D · hard · 5 minutes
+#
+# "Nothing is wrong. Or is it?"
+
+# %% alt="Case D: confidence and localisation loss of two runs that lie on each other"
+figure = figures.case("D")
+
+# %%
+figures.case_numbers("D")
+
+# %% tags=["exercise"]
+culprit_d = "matching"  # solution
+
+# %%
+check.case_d(culprit_d)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Look at the number of matched anchors.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# A few anchors in a hundred are missing, and no other block counts them.
+# </details>
+# <!-- solution -->
+#
+# ## What would go wrong if
+#
+# ... a function changed what it is given? Your `greedy` may empty the table that it works on, and `both` would then see zeros.
+# The checks notice that; an exchange in the middle of a run wouldn't, and the fault would show in *another* block. That
+# is why each stage above gets its own input.
+#
+# ... two wrong functions cancelled each other? An `encode` with a variance of 0.2 for the centres, and a `decode` with the same
+# wrong number, train and detect without a trace: both are wrong, and the detector is right. It can't read anybody else's
+# weights. The search finds both, because it compares each with the library's:
+
+# %%
+def wide_encode(box, anchor):
+    return reference.encode(box, anchor) * torch.tensor([0.5, 0.5, 1, 1])
+
+
+def wide_decode(offsets, anchors):
+    return reference.decode(offsets * torch.tensor([2.0, 2, 1, 1]), anchors)
+
+
+both_wrong = {**mine.reference(), "encode": wide_encode, "decode": wide_decode}
+pair = bisection.search(both_wrong, ("encoding", "decoding"))
+
+# %% [markdown]
+# ## Self-test
+
+# %%
+SelfTest("capstone")
+
+# %% [markdown]
+# ## Recap
+#
+# - Sixteen blocks are a detector: some two hundred lines of yours, plus a network, a loop and a store of pictures.
+# - Right and fast are two questions. What a slow function costs is its share of a step, not its factor.
+# - A run with other functions is the same run up to rounding, or something is wrong.
+# - A wrong part is found by halving, with the same input for both sides, and is proved by swapping it back.
+# - A falling loss proves little. Count matched anchors, compare training with validation loss, and look at detections.
+#
+# That was the last chapter. `my_ssd.py` is yours: take it with you.

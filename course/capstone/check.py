@@ -224,9 +224,53 @@ def _case(title: str, block: str, praise: str, why_not: dict[str, str]) -> Exerc
 case_a = _case(
     "13.4 case A",
     "head outputs",
-    "CASEA",
+    "Channels were cut into anchors without being moved to the end, so an anchor is told what another place shows. The "
+    "frequencies of the classes can be learned like that, and nothing else.",
     {
-        "loss": "The loss falls, and its two parts are of a usual size.",
-        "matching": "As many anchors are assigned as in the right run.",
+        "matching": "As many anchors are matched as without the mistake.",
+        "loss": "Both parts are computed from what they are given: they fall as far as they can.",
+        "decoding": "The loss itself is too high, and decoding comes after it.",
+        "suppression": "The loss itself is too high, and suppression comes after it.",
+        "average precision": "The loss itself is too high, and it is judged after that.",
+    },
+)
+
+case_b = _case(
+    "13.5 case B",
+    "boxes of a crop",
+    "The pictures were mirrored and their boxes were not, in every second picture.",
+    {
+        "matching": "As many anchors are matched as without the mistake.",
+        "encoding": "Wrong offsets would leave the confidence as it is, and that is too high as well.",
+        "loss": "The validation is computed by the same loss, and is close to that of the right run.",
+        "hard negatives": "The validation mines in the same way, and is close to that of the right run.",
+        "average precision": "The training loss is too high already.",
+    },
+)
+
+case_c = _case(
+    "13.6 case C",
+    "loss",
+    "Its softmax takes one maximum for the whole batch: once a logit lies 104 above all those of another anchor, that "
+    "anchor's -log p is infinite.",
+    {
+        "learning rate": "The other run has the same, and goes through.",
+        "update step": "Up to the peak both runs are the same, updates included.",
+        "hard negatives": "It only chooses. What it chooses has a finite loss in the other run.",
+        "encoding": "The localisation is finite where the confidence isn't.",
+        "L2Norm": "It divides by a length that is never 0, and up to the peak both runs are the same.",
+    },
+)
+
+case_d = _case(
+    "13.7 case D",
+    "matching",
+    "Of two objects that want the same anchor one is lost. It costs a few anchors in a thousand here, and the small "
+    "objects that have no other.",
+    {
+        "default boxes": "Other anchors would give another loss from the first step on.",
+        "IoU": "A wrong IoU changes what every anchor gets, not a few.",
+        "boxes of a crop": "The losses would keep a floor, as in case B.",
+        "average precision": "The number of matched anchors is another one, and that is long before.",
     },
 )
