@@ -37,6 +37,7 @@ from course.capstone import (
 )
 from course.kit import places
 from course.kit.interruptible import interruptible
+from course.kit.self_test import SelfTest
 from course.kit.tables import table
 from ssdlib import box_ops, evaluate
 from ssdlib.training import engine

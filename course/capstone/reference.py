@@ -184,7 +184,7 @@ def top_k(scores, labels, k):
 def suppress(places, scores, max_iou):
     kept = []
     for i in scores.argsort(descending=True).tolist():
-        if all(box_ops.iou(places[i], places[j]) <= max_iou for j in kept):
+        if (box_ops.iou(places[i], places[kept]) <= max_iou).all():
             kept.append(i)
     return torch.tensor(kept, dtype=torch.int64)
 
