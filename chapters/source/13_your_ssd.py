@@ -151,8 +151,8 @@ culprit = bisection.search(broken, ("IoU", "default boxes", "matching", "encodin
 # - Swap out all blocks that are used in the evaluation alone. Which are they?
 
 # %% tags=["nbval-ignore-output"]
-board = swap_board.SwapBoard(yours, tried, found)
-board
+explorer = swap_board.SwapBoard(yours, tried, found)
+explorer
 
 # %% [markdown]
 # ## Train it
@@ -165,7 +165,7 @@ board
 # > **Predict first:** will the two curves lie on each other? At the beginning, and in the end?
 
 # %% tags=["nbval-ignore-output"] alt="The training loss of your run as a thick blue line, that of the recorded run dashed: they fall together"
-this = run.job(functions, board.names)
+this = run.job(functions, explorer.names)
 train, test = run.mini_data()
 curve = figures.LiveCurve(this.out, places.recording("mini"))
 with interruptible(this.out, recorded=places.recording("mini")) as attempt:
