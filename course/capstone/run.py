@@ -14,8 +14,8 @@ from ssdlib.data import store, voc
 from ssdlib.training.inference import Data
 from ssdlib.training.recipes import RECIPES, RunConfig
 
-# The course's own tests train for as long as it takes to see that it goes on, and judge in a few scenes; a page that is
-# nobody's trains a third as long as the mini recipe (SHORT)
+# The course's own tests train for as long as it takes to see that it goes on, and judge in a few scenes; a page that
+# is nobody's trains a third as long as the mini recipe (SHORT)
 TESTED, TESTED_SCENES = dict(steps=20, drops=(14, 17), warmup=5, val_every=0), 24
 
 

@@ -30,9 +30,7 @@ def test_the_page_works_from_top_to_bottom_whatever_is_solved(tmp_path, monkeypa
     monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     book = jupytext.read(SOURCE)
-    for cell in (
-        book.cells
-    ):  # the exercises stay as they are solved in the source; what they keep isn't of interest here
+    for cell in book.cells:  # exercises stay as the source solves them
         cell.metadata = {}
     NotebookClient(
         book, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(home)}}
