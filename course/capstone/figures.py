@@ -111,53 +111,57 @@ def ap_beside(yours: evaluate.Table, steps: int) -> Table:
 
 
 def _case(name: str) -> tuple[list[dict], dict[str, Any]]:
+    """The lines of a recording that hold a loss, and what is known of it."""
     folder = places.recording("capstone", name)
-    return runlog.read_log(folder), json.loads((folder / "recording.json").read_text())
+    facts = json.loads((folder / "recording.json").read_text(encoding="utf-8"))
+    return [row for row in runlog.read_log(folder) if "confidence" in row], facts
+
+
+def _beside(letter: str) -> tuple[list[dict], list[dict], dict[str, Any]]:
+    """A case, the run without a mistake as far as the case goes (all of it, if the case broke), and its facts."""
+    (rows, facts), (right, _) = _case(CASES[letter]), _case(RIGHT.get(letter, "right"))
+    if letter not in RIGHT:
+        right = [row for row in right if row["step"] <= rows[-1]["step"]]
+    return rows, right, facts
 
 
 def case(letter: str) -> Figure:
     """The evidence of a case: both parts of the loss, beside those of the run without a mistake."""
-    (rows, _), (right, _) = _case(CASES[letter]), _case(RIGHT.get(letter, "right"))
+    rows, right, _ = _beside(letter)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for ax, part in zip(axes, ("confidence", "localisation"), strict=True):
         for log, style in (
-            (right, dict(color=ORANGE, linestyle="--", linewidth=1.4, label="without a mistake")),
-            (rows, dict(color=BLUE, linewidth=2.0, label=f"case {letter}")),
+            (right, dict(color=ORANGE, linestyle="--", linewidth=1.6, label="without the mistake")),
+            (rows, dict(color=BLUE, linewidth=2.2, label=f"case {letter}")),
         ):
-            log = [row for row in log if row.get(part) is not None]
-            mark = "o" if len(log) < 10 else None
+            mark = "o" if len(log) < 3 else None
             ax.plot([row["step"] for row in log], [row[part] for row in log], marker=mark, **style)
-        ax.set(xlabel="step", title=part, ylim=(0, None))
+        ax.set(xlabel="step", title=part)
         if letter in RIGHT:
-            ax.set(yscale="log", ylim=(None, None))
+            ax.set_yscale("log")
+        else:
+            ax.set_ylim(0, None)
     axes[0].set_ylabel("loss / N")
     axes[0].legend(frameon=False, fontsize=9)
     return figure
 
 
 def case_numbers(letter: str) -> Table:
-    """What else is known of a case."""
-    rows = []
-    for words, name in (("without a mistake", RIGHT.get(letter, "right")), (f"case {letter}", CASES[letter])):
-        log, facts = _case(name)
-        trained = [row for row in log if "confidence" in row]
-        validated = [row["val"] for row in log if "val" in row]
-        judged = [row["map"] for row in log if "map" in row]
-        rows.append(
-            (
-                words,
-                trained[-1]["step"],
-                sum(row["positives"] for row in trained) / len(trained),
-                validated[-1]["multibox"] if validated else None,
-                100 * judged[-1] if judged and judged[-1] is not None else None,
-            )
-        )
-    head = ("run", "steps", "matched anchors a step", "validation loss", "mAP")
+    """The log of a case and of the run without a mistake, each as its last lines and its mean have it."""
+    rows, right, facts = _beside(letter)
+    shown = []
+    for words, log in (("without the mistake", right), (f"case {letter}", rows)):
+        matched = sum(row["positives"] for row in log) / len(log)
+        last = log[-5:]
+        parts = [sum(row[part] for row in last) / len(last) for part in ("localisation", "confidence")]
+        shown.append((words, log[-1]["step"], matched, *parts))
+    head = ("run", "steps", "matched anchors a step", "localisation at the end", "confidence at the end")
+    said = facts["note"].partition("; ")[2].partition(" at learning rate")[0]
     note = (
-        f"Recorded: {facts['device']}, {facts['date']}, commit {facts['commit'][:10]}, random seed "
-        f"{facts['config']['seed']}."
+        f"At the end: mean of the last five lines of the log. {'It stopped: ' + said + '. ' if said else ''}Recorded: "
+        f"{facts['device']}, {facts['date']}, commit {facts['commit'][:10]}, random seed {facts['config']['seed']}."
     )
-    return table(rows, head=head, form=("", "", ".0f", ".2f", ".1f"), note=note)
+    return table(shown, head=head, form=("", "", ".1f", ".2f", ".2f"), note=note)
 
 
 # ---- the certificate
