@@ -242,8 +242,8 @@ case_b = _case(
     {
         "matching": "As many anchors are matched as without the mistake.",
         "encoding": "Wrong offsets would leave the confidence as it is, and that is too high as well.",
-        "loss": "The validation is computed by the same loss, and is close to that of the right run.",
-        "hard negatives": "The validation mines in the same way, and is close to that of the right run.",
+        "loss": "A wrong loss shows from the first step on; both runs begin alike.",
+        "hard negatives": "The localisation, which has no negatives, is too high as well.",
         "average precision": "The training loss is too high already.",
     },
 )
@@ -265,8 +265,8 @@ case_c = _case(
 case_d = _case(
     "13.7 case D",
     "matching",
-    "Of two objects that want the same anchor one is lost. It costs a few anchors in a thousand here, and the small "
-    "objects that have no other.",
+    "Of two objects that want the same anchor one may be lost. It costs very few anchors, and those of objects that have "
+    "no other.",
     {
         "default boxes": "Other anchors would give another loss from the first step on.",
         "IoU": "A wrong IoU changes what every anchor gets, not a few.",

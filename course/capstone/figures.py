@@ -157,8 +157,9 @@ def case_numbers(letter: str) -> Table:
         shown.append((words, log[-1]["step"], matched, *parts))
     head = ("run", "steps", "matched anchors a step", "localisation at the end", "confidence at the end")
     said = facts["note"].partition("; ")[2].partition(" at learning rate")[0]
+    stopped = f"It stopped: {said}. " if said else ""
     note = (
-        f"At the end: mean of the last five lines of the log. {'It stopped: ' + said + '. ' if said else ''}Recorded: "
+        f"At the end: mean of the last five lines of the log. {stopped}Recorded: "
         f"{facts['device']}, {facts['date']}, commit {facts['commit'][:10]}, random seed {facts['config']['seed']}."
     )
     return table(shown, head=head, form=("", "", ".1f", ".2f", ".2f"), note=note)
