@@ -265,12 +265,14 @@ case_c = _case(
 case_d = _case(
     "13.7 case D",
     "matching",
-    "Of two objects that want the same anchor one may be lost. It costs very few anchors, and those of objects that have "
-    "no other.",
+    "An argmax stands in place of the greedy step, so of two objects that want the same anchor one is lost. No scene of "
+    "the mini VOC holds such a pair, and no curve could show it. The search finds it, since one of its pictures is made "
+    "to hurt.",
     {
         "default boxes": "Other anchors would give another loss from the first step on.",
-        "IoU": "A wrong IoU changes what every anchor gets, not a few.",
-        "boxes of a crop": "The losses would keep a floor, as in case B.",
-        "average precision": "The number of matched anchors is another one, and that is long before.",
+        "IoU": "A wrong IoU changes what every anchor gets, in every scene.",
+        "loss": "Another loss would be another number in the log.",
+        "suppression": "It is about two detections of one object, and here two objects are about one anchor.",
+        "average precision": "It judges what was trained; the sentence about two objects is about training.",
     },
 )
