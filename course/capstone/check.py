@@ -238,9 +238,10 @@ case_a = _case(
 case_b = _case(
     "13.5 case B",
     "boxes of a crop",
-    "The pictures were mirrored and their boxes were not, in every second picture.",
+    "Every second picture was mirrored and its boxes were not, so the network is told that things are where they aren't; "
+    "the better it knows where they are, the more that costs.",
     {
-        "matching": "As many anchors are matched as without the mistake.",
+        "matching": "About as many anchors are matched as without the mistake.",
         "encoding": "Wrong offsets would leave the confidence as it is, and that is too high as well.",
         "loss": "A wrong loss shows from the first step on; both runs begin alike.",
         "hard negatives": "The localisation, which has no negatives, is too high as well.",
