@@ -220,10 +220,10 @@ def _candidates(mine: Functions) -> list[Replacement]:
     def best_per_class(
         probabilities: Tensor, score: float = detect.SCORE, top_k: int = detect.TOP_K
     ) -> Tensor:
-        probabilities = probabilities.cpu()
-        pairs = torch.as_tensor(mine["candidates"](probabilities, score)).reshape(-1, 2)
-        scores = probabilities[pairs[:, 1], pairs[:, 0]]
-        return pairs[torch.as_tensor(mine["top_k"](scores, pairs[:, 0], top_k), dtype=torch.int64)]
+        here = probabilities.cpu()
+        pairs = torch.as_tensor(mine["candidates"](here, score)).reshape(-1, 2)
+        chosen = mine["top_k"](here[pairs[:, 1], pairs[:, 0]], pairs[:, 0], top_k)
+        return pairs[torch.as_tensor(chosen, dtype=torch.int64)].to(probabilities.device)
 
     return [(detect, "best_per_class", best_per_class)]
 
