@@ -99,7 +99,7 @@ def ap_beside(yours: evaluate.Table, steps: int) -> Table:
     recorded = recorded_ap()
     rows = [(name, percent(ap), percent(recorded[name])) for name, ap in yours.ap.items()]
     rows.append(("mean", percent(yours.mean), percent(recorded["mean"])))
-    facts = json.loads(places.recording("mini", "recording.json").read_text())
+    facts = json.loads(places.recording("mini", "recording.json").read_text("utf-8"))
     note = (
         f"In percent. Yours: {steps:,} steps. Recorded: 2,500 steps, {facts['device']}, {facts['date']}, commit "
         f"{facts['commit'][:10]}, random seed {facts['config']['seed']}."
