@@ -679,6 +679,8 @@ check.edge(edge)
 # `step` counts the updates that are done: 0 before the first. Over the first `steps` updates the rate rises in a
 # straight line; the first of them has the rate `peak / steps`, the last of them `peak`, and so have all that follow. With `steps` 0 there is no
 # warm-up.
+#
+# *Building block:* with 8.1 it sets the learning rate of every step in chapter 13.
 
 
 # %% tags=["exercise"]
