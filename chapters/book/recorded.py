@@ -236,7 +236,13 @@ def _live_detector() -> live_detector.LiveDetector:
 
 
 RECORDINGS = {
-    "LiveDetector": Recording(_live_detector, _detector, ("boxes",), near="boxes"),
+    "LiveDetector": Recording(
+        _live_detector,
+        _detector,
+        ("boxes",),
+        near="boxes",
+        hint="Keys: arrows move the car to the next recorded place. So does the mouse.",
+    ),
     "LossAnatomy": Recording(
         lambda: loss_anatomy.LossAnatomy(loss_anatomy.some_scenes()),
         _anatomy,

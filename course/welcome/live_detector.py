@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from course.kit import opening, pictures
 from course.kit.board import KEYS, Board, as_url, layer
-from course.kit.explorer import Explorer, html_text, row
+from course.kit.explorer import Explorer, beside, html_text, row
 from ssdlib import box_ops, coding, detect
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
 from ssdlib.model import MEAN, SSD300
@@ -89,7 +89,8 @@ class LiveDetector(Explorer):
         self.painter = opening.Painter()
         self.places = opening.scene().boxes.round()
         self.board = Board(
-            label="A scene with objects and what the network finds. " + KEYS,
+            label="A scene with objects and what the network finds",
+            hint=KEYS,
             view=list(VIEW),
             width=430,
             boxes=self.places.tolist(),
@@ -97,13 +98,13 @@ class LiveDetector(Explorer):
         )
         self.glow = ipywidgets.Checkbox(True, description="show its anchors", indent=False)
         self.reset = ipywidgets.Button(description="reset")
-        self.words = html_text(width="360px")
+        self.words = html_text()
         self.board.observe(self._update, ["boxes", "active"])
         self.glow.observe(self._update, "value")
         self.reset.on_click(self._reset)
-        beside = ipywidgets.VBox([row(self.glow, self.reset), self.words])
-        beside.layout.margin = "0 0 0 12px"
-        super().__init__([row(self.board, beside)])
+        column = ipywidgets.VBox([row(self.glow, self.reset), self.words])
+        column.layout.margin = "0 0 0 8px"
+        super().__init__([beside(self.board, column)])
         self._painted: list[list[float]] = []
         self._update()
 
