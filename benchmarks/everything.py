@@ -27,8 +27,8 @@ SCRIPTS = (
     "explorers",
     "reading",
 )
-# as `make train` sets them: blocks that stay with the process aren't cleared anew for every tensor; where memory is
-# measured they would hide it
+# as a training sets them for itself (`memory.keeping`): blocks that stay with the process aren't cleared anew for
+# every tensor; where memory is measured they would hide it
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 

@@ -8,6 +8,10 @@ of `train` at batch 32 and 128, plain and with what `--faster` names; a step and
 autocast and channels last; every part of a step under the roofs; where a step makes the host wait; batches alone, as
 the threads beside a GPU make them; larger batches and their memory; a profile.
 
+On paper, for a GPU of the class of a T4 (8.1 TFLOP/s in float32, 65 in float16, 16 GB): at 188 GFLOP an image 26 to
+43 images/s in float32, 25 to 41 hours for 120,000 steps of 32; in float16 at 30 percent of the most about 10 hours. A
+float32 step of 32 images takes 4.6 GiB. Two host cores feed some 900 images/s from a store.
+
 A row or a section that breaks says what broke, and the next one begins. A section that would begin after `--minutes`
 is left out and says so. `--device cpu --quick` runs the same code with tiny sizes, only to see that it works.
 """

@@ -30,7 +30,7 @@ WHOLE = (0, 0, 1, 1)
 FIGURES = {
     "00_start_here": ("figure = plots.detections(few, photographs, found)", (0, 0, 0.5, 1)),
     "01_boxes_and_voc": ("explorer = overlap.Overlaps", (0, 0, 0.54, 1)),
-    "02_anchors": ("explorer = anchor_browser.AnchorBrowser", (0, 0, 0.5, 1)),
+    "02_anchors": ("explorer = anchor_browser.AnchorBrowser", (0, 0, 0.44, 1)),
     "03_matching": ("matcher.draw_matching(scene, found)", WHOLE),
     "04_multibox_loss": ("explorer = loss_anatomy.LossAnatomy", WHOLE),
     "05_network": ("figures.draw_network", WHOLE),
@@ -41,6 +41,7 @@ FIGURES = {
     "10_detection": ("explorer = nms_bench.NmsBench", (0, 0, 0.5, 1)),
     "11_evaluation": ("explorer = curve_explorer.CurveExplorer", (0.45, 0, 1, 0.75)),
     "12_your_own_images": ("figure = plots.detections(shown, pixels, seen, score=0.4", (0, 0, 0.5, 1)),
+    "13_your_ssd": ("sheet = figures.certificate", (0, 0.04, 1, 0.67)),
 }
 FOUND = ("00_start_here", "figure = plots.detections(few, photographs, found)")
 

@@ -316,6 +316,11 @@ print(inspect.getsource(loss.multibox_loss))
 # | 10 | [detection](10_detection.ipynb) | set thresholds knowing what they cost |
 # | 11 | [VOC07 evaluation](11_evaluation.ipynb) | compute AP by hand; explain why two people get different mAPs |
 # | 12 | [your own images](12_your_own_images.ipynb) | train on pictures and classes of your own, and hand the detector on |
+# | 13 | [your SSD](13_your_ssd.ipynb) | train a detector out of the functions that you wrote |
+#
+# **The plan.** Some exercises are marked as *building blocks*: IoU, the default boxes, matching, encoding, the loss and so
+# on. Whenever a check says *right*, your function is kept in `my_ssd.py`, a file beside your pages that is yours. In
+# chapter 13 these functions take the places of the library's, one by one, and train a detector.
 #
 # ## Does your machine have what it takes?
 #

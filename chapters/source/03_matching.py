@@ -235,6 +235,8 @@ explorer
 #
 # Given the table (R objects, K anchors) and the threshold, return for each anchor the index of its best object, or -1 if
 # even that one doesn't reach the threshold: K whole numbers. Ties: the lower object.
+#
+# *Building block:* with 3.2 and 3.3 it assigns the anchors of every training picture in chapter 13.
 
 
 # %% tags=["exercise"]
@@ -263,6 +265,8 @@ check.step_two(step_two)
 # Return for each object the anchor it gets, or -1 if no anchor touches it: R whole numbers. Take the largest number of
 # the whole table, make it a pair, take both out of the table; again, until nothing above 0 is left. There is no
 # threshold here. Loops are welcome. Ties: the lower anchor, then the lower object.
+#
+# *Building block:* with 3.1 and 3.3 it assigns the anchors of every training picture in chapter 13.
 
 
 # %% tags=["exercise"]
@@ -299,6 +303,8 @@ check.greedy(greedy)
 #
 # `own` is what step one gave: the anchor of each of the R objects, -1 for none. Return for each of the K anchors the
 # object it answers for, -1 for background. Use your `step_two`.
+#
+# *Building block:* with 3.1 and 3.2 it assigns the anchors of every training picture in chapter 13.
 
 
 # %% tags=["exercise"]

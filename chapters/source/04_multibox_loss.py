@@ -48,9 +48,9 @@ figure = loss_anatomy.draw_negatives(scene, found.positive[0], {f"loss {found.mu
 
 # %% [markdown]
 # Blue: **positives**. They answer for an object. Red and dashed: **hard negatives**, the background anchors that this
-# network is least sure are background. It is the narrow network that was trained for five minutes on the mini VOC and
-# recorded; genuine photographs, if you have them, are new to it, and its loss on them is high. At the end of
-# this page you can check the number in the title with a calculator.
+# network is least sure are background. It is the narrow network that `make train` trains on the mini VOC in 5 to 20
+# minutes, by processor, as it was recorded; genuine photographs, if you have them, are new to it, and its loss on them
+# is high. At the end of this page you can check the number in the title with a calculator.
 #
 # ## The loss in one line
 #
@@ -560,6 +560,8 @@ print(f"gradient at w = 3: {slope:.4f}, weight decay 1e-3 gives {1e-3 * 3:.4f}")
 #
 # An object and its anchor, both as corners in px, four numbers each. Return the four offsets as in part one, in the
 # order x, y, width, height.
+#
+# *Building block:* in chapter 13 it writes the targets that the network learns.
 
 
 # %% tags=["exercise"]
@@ -589,6 +591,8 @@ check.encode(encode)
 #
 # `error` is a tensor of any shape. Return the cost of each of its numbers, a tensor of the same shape. Write the
 # formula; don't call `smooth_l1_loss`.
+#
+# *Building block:* in chapter 13 it is the localisation part of the loss.
 
 
 # %% tags=["exercise"]
@@ -612,6 +616,8 @@ check.smooth_l1(smooth_l1)
 #
 # `logits` has one line for each anchor, one column for each class; class 0 is background. Return -ln p(background) for
 # each line. It has to be right for large logits too: `exp(100)` is infinite in float32.
+#
+# *Building block:* in chapter 13 it ranks the negatives.
 
 
 # %% tags=["exercise"]
@@ -639,6 +645,8 @@ check.background_loss(background_loss)
 # `losses` holds -ln p(background), a line for each image, a column for each anchor; `positive` is True where an anchor
 # answers for an object. Return a tensor of the same shape, True at the hard negatives: `ratio` for each positive of
 # the image. Loops are welcome.
+#
+# *Building block:* in chapter 13 it chooses the negatives of every batch.
 
 
 # %% tags=["exercise"]
@@ -674,6 +682,8 @@ check.mining(hard_negatives)
 # One image with K anchors: predicted `offsets` (K, 4) and `logits` (K, C), wanted offsets (K, 4) and `labels` (K), and
 # the chosen `negative` (K, True or False). Return the loss, one number; 0 if there is no positive. Use your `smooth_l1`;
 # `torch.nn.functional.cross_entropy(logits, labels, reduction="sum")` does the other half.
+#
+# *Building block:* in chapter 13 it is the loss that is minimised.
 
 
 # %% tags=["exercise"]

@@ -446,6 +446,8 @@ explorer
 #
 # Given the tensors `objects` (R, 4) and `window` (4,), both (xmin, ymin, xmax, ymax) in px of the photograph, return the boxes
 # (R, 4) in px of the 300 x 300 canvas, cut off at its border. All R of them, also those that would be dropped; no mirroring.
+#
+# *Building block:* in chapter 13 it moves the boxes of every picture that is cropped.
 
 # %% tags=["exercise"]
 def move(objects, window):
@@ -471,6 +473,8 @@ check.move(move)
 #
 # `objects` (R, 4) and `window` (4,) as before. Return for each of the R objects whether it stays: R times True or False. Its
 # centre has to lie in the window; a centre on the border counts. R may be 0.
+#
+# *Building block:* in chapter 13 it decides which objects a cropped picture keeps.
 
 # %% tags=["exercise"]
 def keep(objects, window):
@@ -488,27 +492,7 @@ check.keep(keep)
 # </details>
 # <!-- solution -->
 #
-# ### 6.3 Mirror · easy · 3 minutes
-#
-# Mirror the boxes `shown` (R, 4), which are (xmin, ymin, xmax, ymax), left-right in a picture `width` px wide. Return (R, 4).
-
-# %% tags=["exercise"]
-def mirror(shown, width):
-    # solution
-    left, top, right, bottom = shown.unbind(dim=1)
-    return torch.stack([width - right, top, width - left, bottom], dim=1)
-
-# %%
-check.mirror(mirror)
-
-# %% [markdown]
-# <details><summary>Hint</summary>
-#
-# Where does the right edge go? It becomes the left one.
-# </details>
-# <!-- solution -->
-#
-# ### 6.4 The window of a zoom-out · medium · 5 minutes
+# ### 6.3 The window of a zoom-out · medium · 5 minutes
 #
 # A photograph of `width` x `height` px is laid on a plane `ratio` times as wide and as high. It lies `left` px from the
 # plane's left edge and `top` px from its upper edge. Return the window that shows the whole plane: four numbers xmin, ymin,
@@ -529,7 +513,7 @@ check.zoom_out(zoom_out)
 # </details>
 # <!-- solution -->
 #
-# ### 6.5 Does the sampler take this patch? · medium · 7 minutes
+# ### 6.4 Does the sampler take this patch? · medium · 7 minutes
 #
 # Return True if the sampler with this `bound` takes the `patch` (4,) of a plane with `objects` (R, 4), else False.
 # `box_ops.iou(objects, patch)` gives R numbers. R may be 0: then no bound is met.
@@ -553,7 +537,7 @@ check.accepts(accepts)
 # </details>
 # <!-- solution -->
 #
-# ### 6.6 Left as it was · on paper · 3 minutes
+# ### 6.5 Left as it was · on paper · 3 minutes
 #
 # Suppose that for some picture all samplers succeed. With which probability is its geometry left alone, that is: not
 # expanded, not cropped, not mirrored? The candidate *whole picture* counts as not cropped.

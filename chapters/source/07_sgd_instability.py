@@ -343,7 +343,8 @@ rows = []
 for name in ("beyond", "no_momentum"):
     ended = [len(s) if s.broke else None for s in starts.arm(name)]
     rows.append((starts.ARMS[name], *ended, *[None] * (10 - len(ended))))
-table(rows, head=("broke after", *(f"start {i}" for i in range(10))))
+note = "In steps. No number: there was no such start, or it didn't break."
+table(rows, head=("broke after", *(f"start {i}" for i in range(10))), note=note)
 
 # %% [markdown]
 # On a parabola the edge without momentum is *nearer*, 2 instead of 3.8, so these starts should fare worse. They
@@ -403,7 +404,8 @@ for one, other in zip(starts.arm("paper"), starts.arm("pixels")):
     rows.append((one.seed, *losses, *moved, *(len(s) if s.broke else None for s in (one, other))))
 what = ("first loss", "largest first step", "broke after")
 head = ("start", *(f"{name}{of}" for name in what for of in ("", ", undivided")))
-table(rows, head, form=("", ".2f", ".2f", ".3g", ".3g"), note="The step is relative to the length of a kernel.")
+note = "The step is relative to the length of a kernel. No number: the start didn't break."
+table(rows, head, form=("", ".2f", ".2f", ".3g", ".3g"), note=note)
 
 # %% [markdown]
 # Is it really that? The anatomy above knows how far the first step moved the first kernel at rate .02 with divided
@@ -677,6 +679,8 @@ check.edge(edge)
 # `step` counts the updates that are done: 0 before the first. Over the first `steps` updates the rate rises in a
 # straight line; the first of them has the rate `peak / steps`, the last of them `peak`, and so have all that follow. With `steps` 0 there is no
 # warm-up.
+#
+# *Building block:* with 8.1 it sets the learning rate of every step in chapter 13.
 
 
 # %% tags=["exercise"]

@@ -6,10 +6,10 @@
 #
 # | | |
 # |---|---|
-# | time | 95 minutes, 55 of them for the exercises; meanwhile the run goes on by itself. On the mini VOC it takes 5 minutes on two cores with units for bfloat16 (recorded), 15 to 25 on two without (estimated); VOC 07+12 wants a GPU |
+# | time | 95 minutes, 55 of them for the exercises; meanwhile the run goes on by itself. On the mini VOC it takes 5 to 20 minutes, by processor; VOC 07+12 wants a GPU |
 # | hardware | any laptop for the mini VOC |
 # | you need | chapters 04 and 08: the loss and its N, the drops of the learning rate |
-# | new modules | `runs`, `runlog`, `engine`, `memory`, `estimate` |
+# | new modules | `runs`, `runlog`, `engine`, `memory`, `estimate`, `threads` |
 #
 # At the end of this page you will be able to
 #
@@ -38,7 +38,7 @@ from course.training import check, dashboard, full_width, growth, job, run_plann
 from ssdlib import plots
 from ssdlib.data import store, voc
 from ssdlib.interop import weights
-from ssdlib.training import engine, estimate, inference, memory, runlog, runs
+from ssdlib.training import engine, estimate, inference, memory, runlog, runs, threads
 
 # %% [markdown]
 # ## The picture
@@ -308,7 +308,9 @@ table(rows, head=("batch", "rate", "steps", "loss in the middle", "at the end", 
 print(inspect.getsource(engine.train).split('"""')[2])
 
 # %% [markdown]
-# And one update: targets, forward pass, loss, backward pass, a step of SGD.
+# And one update: targets, forward pass, loss, backward pass, a step of SGD. (`scaler` does nothing unless the run
+# computes in float16, which is for GPUs without units for bfloat16, such as a T4. There it scales the loss before the
+# backward pass, because small gradients would be 0 in float16, and skips a step whose gradients overflow.)
 
 # %%
 print(inspect.getsource(engine.update).split('"""')[2])
@@ -360,6 +362,7 @@ print(done.table)
 # |---|---|
 # | a terminal, on whatever data is there | `make train`, or `make train RECIPE=ssd_keras` |
 # | with settings of your own | `python -m ssdlib train --recipe paper --init data/vgg16.pth --microbatch 8 --data data/VOCdevkit --out runs/voc0712 --resume` |
+# | on a free GPU of Colab or Kaggle | [Train it on a free GPU](../docs/free_gpu.md) |
 # | this page, without a browser | `make headless`: executes the chapter and writes `runs/09_full_training.ipynb` |
 # | watched over ssh | `python -m course.dashboard runs/voc0712` |
 # | four GPUs of one machine | `torchrun --nproc-per-node 4 -m ssdlib train --init data/vgg16.pth --data data/VOCdevkit --out runs/voc0712 --resume` |
@@ -448,8 +451,13 @@ print(f"{rows[-1].images:,} images seen; loss of the last thousand {full_width.l
 # ## Kill it, and go on
 #
 # "Resumable" is easily said. Here is the proof, on a run of six steps. One goes through; the other one stops after
-# three and is started again. Then their weights are compared bit by bit. (On a GPU this cell may print `False`: sums are
-# taken in another order each time there, and two runs agree to rounding.)
+# three and is started again. Then their weights are compared bit by bit.
+#
+# `threads.fixed(1)` is part of the promise. On a CPU a run measures with how many threads a step is fastest, looks again
+# at a checkpoint when steps have become twice as slow, and writes each change into its log. Another number of threads
+# takes sums in another order, so only runs with a fixed number are bit-for-bit identical. In a terminal that is
+# `--threads 1` or `OMP_NUM_THREADS=1`. (On a GPU this cell may print `False`, because the order of sums varies there,
+# and two runs agree to rounding.)
 
 # %%
 def learnt(folder):
@@ -460,9 +468,10 @@ tiny = dataclasses.replace(mini, steps=6, batch_size=4, val_every=0, precision="
 few = train[0][:12], store.Jpegs(train[0][:12])
 work = tempfile.TemporaryDirectory()
 through, stopped = Path(work.name) / "through", Path(work.name) / "stopped"
-engine.train(tiny, few, few, through)
-engine.train(tiny, few, few, stopped, stop_after=3)
-engine.train(tiny, few, few, stopped, resume=True)
+with threads.fixed(1):
+    engine.train(tiny, few, few, through)
+    engine.train(tiny, few, few, stopped, stop_after=3)
+    engine.train(tiny, few, few, stopped, resume=True)
 pairs = zip(learnt(through).values(), learnt(stopped).values())
 print("all weights equal to the last bit:", all(a.equal(b) for a, b in pairs))
 
@@ -755,6 +764,7 @@ SelfTest("training")
 # - A run is a folder. Its settings, log and checkpoint are all there is to know, and whoever can read it can watch.
 # - Measure a few steps before you start a hundred thousand.
 # - A batch too large for the memory is computed in parts, each divided by the N of all. 31 is nobody's fate.
-# - The loop fits on one screen, and a killed run goes on, on a CPU to the same bits; several processes share one batch.
+# - The loop fits on one screen, and a killed run goes on, bit-for-bit identical on a CPU with a fixed number of
+#   threads; several processes share one batch.
 # - `paper` is the article's recipe, `ssd_keras` the published run's; `mini` is for a laptop, and its mAP is that of painted
 #   scenes, not of VOC.

@@ -384,6 +384,8 @@ explorer
 # `offsets` (n, 4) are in the order x, y, width, height, `anchors` (n, 4) are corners in px. Return the boxes (n, 4),
 # corners in px. The centre moves by .1 · offset · the anchor's width (for x) or height (for y). Width and height are the
 # anchor's, times e to the power of .2 · offset.
+#
+# *Building block:* in chapter 13 it turns what the network says back into boxes.
 
 # %% tags=["exercise"]
 def decode(offsets, anchors):
@@ -412,6 +414,8 @@ check.decode(decode)
 # `probabilities` is (K, C): K anchors, C classes, column 0 is background. `score` is the threshold. Return an (n, 2)
 # tensor of whole numbers with one row, label and anchor, for every candidate: first all of class 1, then class 2 and so
 # on, within a class the lower anchor first. If nothing is found, its shape is (0, 2).
+#
+# *Building block:* in chapter 13 it chooses which answers are looked at.
 
 # %% tags=["exercise"]
 def candidates(probabilities, score):
@@ -442,6 +446,8 @@ check.candidates(candidates)
 #
 # n candidates with their `scores` (n,) and `labels` (n,); n may be 0, and no two scores are equal. Return the indices of
 # the `k` best of each class, all in one tensor, in rising order. A class may have fewer than `k`.
+#
+# *Building block:* in chapter 13 it bounds how many of them there are.
 
 # %% tags=["exercise"]
 def top_k(scores, labels, k):
@@ -468,13 +474,15 @@ check.top_k(top_k)
 # `places` (n, 4) are boxes of one class, corners in px, `scores` (n,) are theirs, no two equal. Return the indices of
 # the boxes that stay, best score first, as a tensor of whole numbers. n may be 0. (`by_pencil` above does it. Try without
 # scrolling up.)
+#
+# *Building block:* in chapter 13 it does the suppression, class by class (10.5).
 
 # %% tags=["exercise"]
 def suppress(places, scores, max_iou):
     # solution
     kept = []
     for i in scores.argsort(descending=True).tolist():
-        if all(box_ops.iou(places[i], places[j]) <= max_iou for j in kept):
+        if (box_ops.iou(places[i], places[kept]) <= max_iou).all():
             kept.append(i)
     return torch.tensor(kept, dtype=torch.int64)
 
@@ -490,7 +498,7 @@ check.suppress(suppress)
 # <details><summary>Hint 2</summary>
 #
 # `box_ops.iou(a, b)` is the IoU of two boxes. A box joins the list if its IoU with *everyone on the list* is at most
-# `max_iou`.
+# `max_iou`. It also compares one box with many: `places[kept]` are all on the list.
 # </details>
 # <details><summary>Help: shape (0,) or a type is complained about</summary>
 #
@@ -502,6 +510,8 @@ check.suppress(suppress)
 #
 # The same with `labels` (n,): only boxes of one class suppress each other. Return the indices of those that stay, of all
 # classes together, best score first. Use your `suppress`.
+#
+# *Building block:* in chapter 13 it stands for the non-maximum suppression of the library.
 
 # %% tags=["exercise"]
 def class_by_class(places, scores, labels, max_iou):

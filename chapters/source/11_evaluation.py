@@ -479,43 +479,14 @@ figure = results_table.steps_drawn(results_table.by_step(), "AP by class and ste
 # Each has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not right*
 # shows where.
 #
-# ### 11.1 Overlap · easy · 5 minutes
-#
-# `a` and `b` are boxes in the devkit's sense: four numbers, xmin, ymin, xmax, ymax, both corners inside. Return their
-# IoU with the + 1. Boxes that share nothing have 0.
-
-# %% tags=["exercise"]
-def overlap(a, b):
-    # solution
-    width = min(a[2], b[2]) - max(a[0], b[0]) + 1
-    height = min(a[3], b[3]) - max(a[1], b[1]) + 1
-    if width <= 0 or height <= 0:
-        return 0.0
-    one, other = ((x2 - x1 + 1) * (y2 - y1 + 1) for x1, y1, x2, y2 in (a, b))
-    return width * height / (one + other - width * height)
-
-# %%
-check.overlap(overlap)
-
-# %% [markdown]
-# <details><summary>Hint 1</summary>
-#
-# What they share begins at the larger of the two xmin and ends at the smaller of the two xmax. How many columns are
-# that?
-# </details>
-# <details><summary>Hint 2</summary>
-#
-# If that number is 0 or less, they share nothing. Test width and height, each for itself: two negative numbers have a
-# positive product.
-# </details>
-# <!-- solution -->
-#
-# ### 11.2 Verdicts · the heart of the chapter · 15 minutes
+# ### 11.1 Verdicts · the heart of the chapter · 15 minutes
 #
 # `detections` is a list of (picture, score, box), `objects` a list of (picture, box, difficult), all of one class.
 # Return a list of the words "true", "false" or "ignored", one for each detection, best score first. No two scores are
-# equal. Of two objects that are overlapped alike the earlier one counts. (A second hit is plain "false" here. Use your
-# `overlap`.)
+# equal. Of two objects that are overlapped alike the earlier one counts. (A second hit is plain "false" here.
+# `devkit_rule.overlap(a, b)` is the IoU with the + 1.)
+#
+# *Building block:* in chapter 13 it judges what your network finds.
 
 # %% tags=["exercise"]
 def verdicts(detections, objects):
@@ -524,8 +495,9 @@ def verdicts(detections, objects):
     for picture, score, box in sorted(detections, key=lambda d: -d[1]):
         most, best = 0.0, None
         for number, (where, there, difficult) in enumerate(objects):
-            if where == picture and overlap(box, there) > most:
-                most, best = overlap(box, there), number
+            shared = devkit_rule.overlap(box, there) if where == picture else 0.0
+            if shared > most:
+                most, best = shared, number
         if most < 0.5:
             said.append("false")
         elif objects[best][2]:
@@ -549,17 +521,15 @@ check.verdicts(verdicts)
 # Two loops: for each detection go through all objects of its picture and remember the one that it overlaps most.
 # Decide only after the inner loop: less than .5? difficult? found before?
 # </details>
-# <details><summary>Help: my <code>overlap</code> isn't right yet</summary>
-#
-# `devkit_rule.overlap(a, b)` is.
-# </details>
 # <!-- solution -->
 #
-# ### 11.3 Recall and precision · easy · 5 minutes
+# ### 11.2 Recall and precision · easy · 5 minutes
 #
 # `said` is a list of "true", "false", "ignored" in the order of the ranking, `total` the number of objects that
 # count. Return two lists, recall and precision, with one number for each detection. Where nothing has counted yet,
 # precision is 0.
+#
+# *Building block:* in chapter 13 it makes a curve of the verdicts of 11.1.
 
 # %% tags=["exercise"]
 def curve(said, total):
@@ -582,10 +552,12 @@ check.curve(curve)
 # </details>
 # <!-- solution -->
 #
-# ### 11.4 Eleven points · medium · 10 minutes
+# ### 11.3 Eleven points · medium · 10 minutes
 #
 # `recall` and `precision` are lists of the same length, perhaps empty. Return the AP of VOC2007, a number between 0
 # and 1.
+#
+# *Building block:* in chapter 13 it gives the AP of every class.
 
 # %% tags=["exercise"]
 def eleven_points(recall, precision):
@@ -610,7 +582,7 @@ check.eleven_points(eleven_points)
 # </details>
 # <!-- solution -->
 #
-# ### 11.5 Area · medium · 10 minutes
+# ### 11.4 Area · medium · 10 minutes
 #
 # The same curve. Return the area: each step of recall times the best precision *from there on*. The first step begins at
 # a recall of 0.
@@ -638,7 +610,7 @@ check.area(area)
 # </details>
 # <!-- solution -->
 #
-# ### 11.6 Kinds of errors · medium · 5 minutes
+# ### 11.5 Kinds of errors · medium · 5 minutes
 #
 # A false detection. `own` is its largest overlap with an object of its class, `other` with an object of any other
 # class. Return "duplicate", "confusion", "localisation", "both" or "background". (Try without scrolling up. Hit: .5
@@ -665,7 +637,7 @@ check.kind(kind)
 # </details>
 # <!-- solution -->
 #
-# ### 11.7 Half of the objects · on paper · 3 minutes
+# ### 11.6 Half of the objects · on paper · 3 minutes
 #
 # A detector finds exactly one half of the objects, without a single false detection. What is its 11-point AP, as a
 # number between 0 and 1?

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from course.anchors.anchor_browser import crossing as _crossing_boxes
 from course.anchors.places import place_of
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
 from ssdlib.plots import ORANGE, RED
@@ -32,7 +33,7 @@ def _stepping(make: Any) -> Any:
     return wrong
 
 
-sizes = Exercise(
+sizes = BuildingBlock(
     "2.1 sizes",
     _sizes,
     cases=[
@@ -57,6 +58,7 @@ sizes = Exercise(
         ],
     },
     praise="With 7, 15 and 90 these are the sizes that the released code uses for COCO: 21, 45, 99 ... 315.",
+    name="sizes",
 )
 
 
@@ -113,7 +115,7 @@ def _outlines_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.invert_yaxis()
 
 
-shapes = Exercise(
+shapes = BuildingBlock(
     "2.2 shapes of a cell",
     _shapes,
     cases=[
@@ -147,6 +149,7 @@ shapes = Exercise(
     },
     praise="The order of these is the order of the network's channels. Chapter 05 meets it again.",
     draw=_outlines_on,
+    name="shapes",
 )
 
 
@@ -180,7 +183,7 @@ def _points_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.invert_yaxis()
 
 
-centres = Exercise(
+centres = BuildingBlock(
     "2.3 centres",
     _centres,
     cases=[
@@ -211,6 +214,7 @@ centres = Exercise(
     },
     praise="Rows from the top, in each row from the left. The last centre of conv6_2 lies 4 px outside, as in Caffe.",
     draw=_points_on,
+    name="centres",
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from course.drops.noisy_quadratic import floor
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib.plots import BLACK, ORANGE, RED
 
@@ -29,7 +30,7 @@ def _staircase_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.title.set_fontsize(9)
 
 
-rate = Exercise(
+rate = BuildingBlock(
     "8.1 the rate",
     _rate,
     cases=[
@@ -68,6 +69,7 @@ rate = Exercise(
     praise="That is `engine.learning_rate` without its warm-up. It needs the step and nothing it has to remember.",
     draw=_staircase_on,
     tolerance=1e-9,
+    name="rate",
 )
 
 # ---- 8.2 the same images with a batch of 8

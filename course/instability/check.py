@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from course.instability import curvature, starts
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib.plots import BLUE, GREEN, ORANGE, RED
 
@@ -142,7 +143,7 @@ def _steps_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.legend(frameon=False)
 
 
-warmup = Exercise(
+warmup = BuildingBlock(
     "7.4 warm-up",
     _warm,
     cases=[
@@ -171,6 +172,7 @@ warmup = Exercise(
     praise="`engine.learning_rate` does the same.",
     draw=_steps_on,
     tolerance=1e-9,
+    name="warm_up",
 )
 
 

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib import coding
 from ssdlib.box_ops import to_cxcywh
@@ -78,7 +79,7 @@ PAIR_POSITIVE = torch.tensor([[False, True, *[False] * 4], [False] * 6])
 FULL = torch.tensor([[0.2, 0.4, 0.6, 0.8, 1.2]])
 FULL_POSITIVE = torch.tensor([[True, False, True, True, False]])
 
-mining = Exercise(
+mining = BuildingBlock(
     "4.4 hard negatives",
     by_loops,
     cases=[
@@ -133,6 +134,7 @@ mining = Exercise(
     praise="The hardest, per image, never a positive: `loss.hard_negatives`.",
     draw=_table_on,
     size=(7.0, 2.6),
+    name="hard_negatives",
 )
 
 
@@ -181,7 +183,7 @@ def _size(anchor: Tensor) -> Tensor:
     return torch.cat([to_cxcywh(anchor)[2:], torch.ones(2)])
 
 
-encode = Exercise(
+encode = BuildingBlock(
     "4.1 offsets",
     coding.encode,
     cases=[
@@ -227,6 +229,7 @@ encode = Exercise(
     },
     praise="Four numbers without a unit, the same for a small and a large anchor: `coding.encode`.",
     draw=_offsets_on,
+    name="encode",
 )
 
 
@@ -241,7 +244,7 @@ def _curve_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.legend(frameon=False)
 
 
-smooth_l1 = Exercise(
+smooth_l1 = BuildingBlock(
     "4.2 smooth L1",
     lambda error: F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none"),
     cases=[
@@ -279,6 +282,7 @@ smooth_l1 = Exercise(
     },
     praise="A parabola near 0, straight beyond 1, so one wild box can't pull harder than with 1.",
     draw=_curve_on,
+    name="smooth_l1",
 )
 
 
@@ -299,7 +303,7 @@ def _softmax_by_hand(logits: Tensor) -> Tensor:
     return -(powers[..., 0] / powers.sum(dim=-1)).log()
 
 
-background_loss = Exercise(
+background_loss = BuildingBlock(
     "4.3 -log p(background)",
     _background_loss,
     cases=[
@@ -341,6 +345,7 @@ background_loss = Exercise(
         "its own": _one_maximum,
     },
     praise="This is the number that ranks the negatives, and the term of each one chosen.",
+    name="background_loss",
 )
 
 
@@ -388,7 +393,7 @@ def _image(seed: int, labels: list[int]) -> tuple[Tensor, ...]:
     return offsets, logits, wanted, label, by_loops(loss, label[None] > 0, 1)[0]
 
 
-multibox = Exercise(
+multibox = BuildingBlock(
     "4.5 the whole loss",
     _multibox,
     cases=[
@@ -429,6 +434,7 @@ multibox = Exercise(
         ),
     },
     praise="That is `loss.multibox_loss`, one image at a time.",
+    name="multibox",
 )
 
 

@@ -8,6 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib.plots import BLUE, ORANGE, RED
 
@@ -241,7 +242,7 @@ def _rows_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.set_axis_off()
 
 
-per_anchor = Exercise(
+per_anchor = BuildingBlock(
     "5.5 from channels to anchors",
     _rows,
     cases=[
@@ -268,6 +269,7 @@ per_anchor = Exercise(
     praise="Cell by cell, row by row, box by box: the order of `anchors.default_boxes`.",
     draw=_rows_on,
     size=(6.4, 2.8),
+    name="per_anchor",
 )
 
 
@@ -286,7 +288,7 @@ _draw = torch.Generator().manual_seed(5)
 _dead = torch.randn(1, 3, 2, 2, generator=_draw)
 _dead[:, :, 0, 1] = 0
 
-l2norm = Exercise(
+l2norm = BuildingBlock(
     "5.6 L2Norm",
     _l2norm,
     cases=[
@@ -324,4 +326,5 @@ l2norm = Exercise(
         ),
     },
     praise="Every cell has the same length now, whatever the layers before it do; the network learns the scale.",
+    name="l2norm",
 )

@@ -170,7 +170,7 @@ class Growth(Explorer):
         scene, found = self.scenes[b], look["scenes"][b]["found"]
         sure = sum(score >= SURE for _, score, *_ in found)
         now = f"step {look['step']:,} of {self.steps[-1]:,}"
-        said = f"{sure} detections of {SURE:g} or more, {len(found) - sure} weaker"
+        said = f"detections of {SURE:g} or more: {sure}, weaker: {len(found) - sure}"
         lines = [f"{now}: {said}; mAP {look['map'] or 0:.1%}"]
         if self.at:
             localisation, confidence = self.losses[self.at - 1]

@@ -18,7 +18,7 @@ from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.model import PRETRAINED, SSD300, unit_outputs
 from ssdlib.records import Batch, Losses, Targets
-from ssdlib.training import distributed, faster, memory
+from ssdlib.training import distributed, faster, memory, scaling, threads
 from ssdlib.training.inference import Data, autocast, evaluate_on, layout_on, validation_loss
 from ssdlib.training.runlog import RunLog, read_log
 from ssdlib.training.runs import (
@@ -38,6 +38,8 @@ SCALED_ON = 8  # images that `fit_scale` looks at
 
 
 @alone
+@memory.keeping()
+@threads.restored()
 def train(
     config: RunConfig,
     train_data: Data,
@@ -60,7 +62,8 @@ def train(
     if not (Path(out) / CHECKPOINT).exists():
         refuse_random_frozen(config, weights)
     model, optimizer, anchors = build(config, device, weights)
-    begin = open_run(out, config, model, optimizer, resume, fingerprint(train_data[0]))
+    scaler, chooser = scaling.scaler_for(device, config), threads.Chooser(device)
+    begin = open_run(out, config, model, optimizer, resume, fingerprint(train_data[0]), scaler)
     first = begin.step
     last = config.steps if stop_after is None else min(stop_after, config.steps)
     if last < max(first, 1):
@@ -80,8 +83,12 @@ def train(
 
     for done, batch in enumerate(batches, start=first + 1):
         rate = learning_rate(config, done - 1)
-        losses = advance(network, optimizer, batch, anchors, rate, config)
-        log.add(done, rate, losses, model)
+        scale = scaler.get_scale()
+        with chooser.step():
+            losses = advance(network, optimizer, batch, anchors, rate, config, scaler)
+        log.add(done, rate, losses, model, scaler.get_scale() if scaler.get_scale() < scale else None)
+        if change := chooser.told():
+            log.write(step=done, **change)
         if progress is not None:
             progress.set_postfix_str(log.summary, refresh=False)
             progress.update()
@@ -96,7 +103,8 @@ def train(
             log.write(step=done, map=evaluate.number_or_null(table.mean), ap=table.as_json())
         if _due(done, config.checkpoint_every) or done == last:
             log.look()
-            save_run(out, Progress(done, log.seconds, log.seen, begin.data), config, model, optimizer)
+            save_run(out, Progress(done, log.seconds, log.seen, begin.data), config, model, optimizer, scaler)
+            chooser.look()
 
     if progress is not None:
         progress.close()
@@ -115,13 +123,16 @@ def update(
     anchors: Tensor,
     rate: float,
     config: RunConfig,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> Losses:
     """One step of SGD on this process's share of a batch.
 
     `batch` holds images (B, 3, 300, 300) and boxes (B, R, 4) px of the input, `anchors` is (K, 4), `rate` that of the
-    kernels. -> the four scalars of `Losses` for the share, detached; those of all processes add up to the batch's.
+    kernels. `scaler` matters in float16 alone, see `scaling`. -> the four scalars of `Losses` for the share,
+    detached; those of all processes add up to the batch's.
     """
     targets = batch.targets or make_targets(batch.boxes, batch.labels, anchors)
+    scaler = scaler or scaling.scaler_for(batch.images.device, config)
     parts = []
     optimizer.zero_grad(set_to_none=True)
     matched, mined = _of_the_whole_batch(network, batch.images, targets, config)
@@ -132,11 +143,12 @@ def update(
                 predictions = network(images.contiguous(memory_format=layout_on(images.device, config)))
             losses = multibox_loss(predictions, goal, config.mining, num_matched=matched, negative=chosen)
             # several processes average their gradients; dividing by the N of all of them asks for the sum
-            (losses.multibox * distributed.processes()).backward()
+            scaler.scale(losses.multibox * distributed.processes()).backward()
         parts.append(losses)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
-    optimizer.step()
+    scaler.step(optimizer)
+    scaler.update()
     names = [field.name for field in fields(Losses)]
     return Losses(*(torch.stack([getattr(part, name).detach() for part in parts]).sum() for name in names))
 
@@ -148,11 +160,12 @@ def update_or_advise(
     anchors: Tensor,
     rate: float,
     config: RunConfig,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> Losses:
     """`update`, or OutOfMemory: where memory doesn't suffice, smaller parts of the batch are tried first, so that the
     sentence can say what does fit. The weights are spoiled then; the run goes on from its checkpoint."""
     try:
-        return update(network, optimizer, batch, anchors, rate, config)
+        return update(network, optimizer, batch, anchors, rate, config, scaler)
     except (RuntimeError, MemoryError) as error:
         if not memory.ran_out(error):
             raise

@@ -24,7 +24,7 @@ FROM_ZERO = "microbatch learning_rate bias_rate drops warmup weight_decay val_ev
 FASTER = ("resident", "cast", "fused", "graph", "benchmark")  # see `faster`
 CHOICES = {
     "mining": MININGS,
-    "precision": ("auto", "float32", "bfloat16"),
+    "precision": ("auto", "float32", "bfloat16", "float16"),
     "augment_rule": RULES,
     "new_layers": NEW_LAYERS,
 }
@@ -60,7 +60,7 @@ class RunConfig:
     weight_decay: float = 5e-4  # on kernels, not on biases and batch norm
     decay_scale: bool = True  # on the L2Norm scale too
     mining: str = "image"  # hard negatives ranked within each image, or within the batch
-    precision: str = "auto"  # float32, never TF32; bfloat16; auto: bfloat16 where the device has units for it
+    precision: str = "auto"  # float32, never TF32; bfloat16; float16, scaled; auto: see `precision_on`
     seed: int = 0  # of the weights, the order of the photographs and the augmentation
     log_every: int = 10  # steps that a line of the log averages over
     val_every: int = 1000  # steps between validation losses; 0 = never

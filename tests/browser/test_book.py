@@ -26,6 +26,7 @@ CHAPTER = {
     "Player": "06_augmentation",
     "Replay": "07_sgd_instability",
     "DropPlanner": "08_learning_rate_drops",
+    "Growth": "09_full_training",
     "NmsBench": "10_detection",
     "CurveExplorer": "11_evaluation",
 }
@@ -317,6 +318,27 @@ def test_boxes_by_hand_are_dragged_and_the_suppressed_one_comes_back(visitor):
     assert "dog 0.80: suppressed by 0" in visitor.status()
     visitor.press(*["ArrowRight"] * 16)
     assert "dog 0.80: stays" in visitor.status()
+
+
+def test_matching_is_played_round_by_round_and_a_start_step_by_step(visitor):
+    visitor.open("Matcher")
+    play, step = (visitor.page.locator(".course-motion button").nth(n) for n in (0, 1))
+    before = visitor.status()
+    step.click()
+    step.click()
+    assert visitor.status().startswith("round 1: ")
+    for _ in range(3):
+        step.click()
+    assert visitor.status() == before
+    visitor.open("Replay")
+    play.click()
+    visitor.page.wait_for_function(
+        "() => /after (3|4|5)\\d\\d of 500/.test(document.querySelector('.course-board-status').innerText)"
+    )
+    play.click()
+    stopped = visitor.status()
+    visitor.page.wait_for_timeout(600)
+    assert visitor.status() == stopped and "play=" not in visitor.link()
 
 
 def test_one_goes_along_the_curve_with_keys_clicks_and_the_slider(visitor):
