@@ -1,8 +1,8 @@
 # make setup   the environment in .venv (every target below does this by itself)
 # make lab     JupyterLab at chapter 00, in your own copy of the chapters: my_course, or the folder that COURSE_HOME names
 # make afresh PAGE=03   that page of my_course as it came; yours is kept in my_course/aside
-# make train   the training job of chapter 09: genuine VOC if data/VOCdevkit holds it (RECIPE=paper or ssd_keras), else the
-#              mini VOC
+# make train   the training job of chapter 09: genuine VOC if data/VOCdevkit holds it (RECIPE=paper, ssd_keras or
+#              voc-short, which needs VOC2007 alone), else the mini VOC
 # make headless   chapter 09 itself, executed without a browser; the page with its outputs is written to runs
 # make voc     the genuine VOC into data/VOCdevkit: downloads 2.9 GB, verifies, decodes once; 18 GB of disk in all
 # make check   what one runs all the time: ruff, and the fast tests without a browser or a chapter, two minutes on two cores
@@ -27,12 +27,11 @@ ifeq ($(RECIPE),seed)
 override RECIPE := ssd_keras
 endif
 OLD_RUN := $(if $(filter ssd_keras,$(RECIPE)),$(wildcard runs/voc0712_seed))
-GENUINE_RUN := $(or $(OLD_RUN),runs/voc0712$(if $(filter paper,$(RECIPE)),,_$(RECIPE)))
-# On few cores one thread a process is faster than threads that wait for each other.
+SHORT := $(filter voc-short,$(RECIPE))
+GENUINE_RUN := $(or $(OLD_RUN),$(if $(SHORT),runs/voc2007_short,runs/voc0712$(if $(filter paper,$(RECIPE)),,_$(RECIPE))))
+NEEDED := $(GENUINE)/VOC2007 $(if $(SHORT),,$(GENUINE)/VOC2012)
+# Two processes at a time: one thread each is faster than threads that wait for each other. It is fixed, too.
 QUIET := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
-# Linux's allocator gives large blocks back at once and has to clear them anew for every tensor: a tenth of the time
-# of a training step on a CPU. Elsewhere these names mean nothing.
-FAST := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000
 
 # Small messages at once: without this an explorer answers in 50 ms instead of 20, half of the time.
 PROMPT := --ServerApp.kernel_websocket_connection_class=course.kit.prompt_server.PromptConnection
@@ -60,21 +59,21 @@ mini: setup
 
 lab: mini
 	@$(BIN)/python -m course.kit.working_copy
-	$(FAST) $(LAB_SETTINGS) $(BIN)/jupyter lab $(PROMPT) $(QUIET_LAB) $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) "$(HOME_FOLDER)/00_start_here.ipynb"
+	$(LAB_SETTINGS) $(BIN)/jupyter lab $(PROMPT) $(QUIET_LAB) $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) "$(HOME_FOLDER)/00_start_here.ipynb"
 
 afresh: setup
 	@$(BIN)/python -m course.kit.working_copy --afresh "$(PAGE)"
 
 train: mini
-	@if [ -d $(GENUINE)/VOC2007 ] && [ -d $(GENUINE)/VOC2012 ]; then \
+	@if [ -z "$(filter-out $(wildcard $(NEEDED)),$(NEEDED))" ]; then \
 	  test -f $(VGG16) || { echo "$(VGG16) is missing, and the recipe breaks without it; $(BIN)/python -m ssdlib doctor says how to get it"; exit 1; }; \
-	  $(FAST) $(BIN)/python -m ssdlib train --recipe $(RECIPE) --data $(GENUINE) --out $(GENUINE_RUN) --resume --init $(VGG16); \
+	  $(BIN)/python -m ssdlib train --recipe $(RECIPE) --data $(GENUINE) --out $(GENUINE_RUN) --resume --init $(VGG16); \
 	else \
-	  $(FAST) $(BIN)/python -m ssdlib train --recipe mini --data $(MINI) --out runs/mini --resume; \
+	  $(BIN)/python -m ssdlib train --recipe mini --data $(MINI) --out runs/mini --resume; \
 	fi
 
 headless: mini
-	$(FAST) $(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocessor.timeout=-1 --output-dir runs chapters/09_full_training.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocessor.timeout=-1 --output-dir runs chapters/09_full_training.ipynb
 
 voc: setup
 	@$(BIN)/python data_scripts/download_voc.py --out $(GENUINE)
@@ -83,13 +82,13 @@ voc: setup
 
 check: mini
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	@COURSE_VOC=$(CURDIR)/$(MINI) $(QUIET) $(FAST) $(BIN)/python -m pytest -n 2 --dist loadfile -p no:cacheprovider \
+	@COURSE_VOC=$(CURDIR)/$(MINI) $(QUIET) $(BIN)/python -m pytest -n 2 --dist loadfile -p no:cacheprovider \
 	  -m "not slow and not browser and not nightly" tests
 
 test: mini browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@rm -rf runs/tested
-	@COURSE_VOC=$(CURDIR)/$(MINI) COURSE_RUNS=$(CURDIR)/runs/tested COURSE_SHORT=1 $(QUIET) $(FAST) $(BIN)/python -m pytest \
+	@COURSE_VOC=$(CURDIR)/$(MINI) COURSE_RUNS=$(CURDIR)/runs/tested COURSE_SHORT=1 $(QUIET) $(BIN)/python -m pytest \
 	  -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout 1800 \
 	  --nbval-sanitize-with chapters/sanitize.cfg -p no:cacheprovider tests chapters
 
@@ -110,7 +109,7 @@ bench: mini browser
 	@$(BIN)/python benchmarks/everything.py $(if $(RECORD),--record $(RECORD))
 
 chapters: mini
-	@COURSE_VOC=$(CURDIR)/$(MINI) COURSE_RUNS=$(CURDIR)/runs $(FAST) $(BIN)/python chapters/build.py
+	@COURSE_VOC=$(CURDIR)/$(MINI) COURSE_RUNS=$(CURDIR)/runs $(BIN)/python chapters/build.py
 
 # The browser tests use the system's Chromium; where it can't be installed they are skipped with a sentence.
 browser:

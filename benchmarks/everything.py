@@ -10,11 +10,13 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import timing
 
 SCRIPTS = (
+    "operations",
     "network",
     "heads",
     "data_path",
@@ -25,8 +27,8 @@ SCRIPTS = (
     "explorers",
     "reading",
 )
-# as `make train` sets them: blocks that stay with the process aren't cleared anew for every tensor; where memory is
-# measured they would hide it
+# as a training sets them for itself (`memory.keeping`): blocks that stay with the process aren't cleared anew for
+# every tensor; where memory is measured they would hide it
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 
@@ -64,13 +66,16 @@ def main() -> None:
     parser.add_argument("--record", type=Path, help="a page to put the tables into")
     parser.add_argument("--only", nargs="+", default=SCRIPTS, choices=SCRIPTS)
     given = parser.parse_args()
-    parts, broken = [timing.head()], []
+    parts, broken, taken = [timing.head()], [], []
     timing.say(parts[0] + "\n")
     for script in given.only:
         words = ["--quick"] if given.quick and script != "explorers" else []
+        begun = time.monotonic()
         text, status = run(script, words)
+        taken.append(f"{script} {time.monotonic() - begun:.0f} s")
         parts.append(text.strip())
         broken += [script] if status else []
+    timing.say(f"\ntime taken: {', '.join(taken)}")
     if broken:
         raise SystemExit(f"broke: {', '.join(broken)}; nothing is recorded")
     if given.record:

@@ -26,7 +26,7 @@ from ssdlib.training import memory
 from ssdlib.training.estimate import _most, _start_counting
 
 OBJECTS = (1, 2, 5, 10, 20, 50, 100)
-DETECTIONS = (10_000, 100_000, 1_000_000, 10_000_000)
+DETECTIONS = (10_000, 100_000, 1_000_000)
 PHOTOGRAPHS = (50, 100, 200, 400, 800)
 BATCH = 8
 
@@ -72,32 +72,31 @@ def exponent(sizes: Sequence[float], times: Sequence[float]) -> float:
     return over / sum((a - mean_x) ** 2 for a in x)
 
 
-def grown(name: str, sizes: Sequence[int], make: Callable[[int], Callable[[], object]], rounds: int) -> str:
+def grown(
+    name: str, sizes: Sequence[int], make: Callable[[int], Callable[[], object]], rounds: int
+) -> list[str]:
     costs = [cost(make(size), rounds if size < 10**6 else 1) for size in sizes]
-    lines = [
-        [f"{size:,}", f"{timing.three(1000 * time)} ms", "?" if most is None else f"{timing.three(most)} MiB"]
-        for size, (time, most) in zip(sizes, costs, strict=True)
-    ]
-    times = [time for time, _ in costs]
+    times, (last, most) = [time for time, _ in costs], costs[-1]
     whole, end = exponent(sizes, times), exponent(sizes[-2:], times[-2:])
-    title = f"{name}: exponent {whole:.2f} over all, {end:.2f} at the end"
-    return timing.grid(title, ["how many", "time", "memory above"], lines)
+    needed = "?" if most is None else f"{timing.three(most)} MiB"
+    span = f"{sizes[0]:,} to {sizes[-1]:,}"
+    return [name, span, f"{whole:.2f}", f"{end:.2f}", f"{timing.three(1000 * last)} ms", needed]
 
 
 def main() -> None:
     given = timing.arguments(
-        __doc__, 5, threads=1, largest=dict(type=int, default=DETECTIONS[-1], help="detections at most")
+        __doc__, 3, threads=1, largest=dict(type=int, default=DETECTIONS[-1], help="detections at most")
     )
     cut = 2 if given.quick else None
-    timing.say(
-        grown(f"Matching a batch of {BATCH}, by objects an image", OBJECTS[:cut], matching, given.rounds)
-    )
+    rows = [grown(f"matching a batch of {BATCH}, by objects an image", OBJECTS[:cut], matching, given.rounds)]
     sizes = (1_000, 2_000) if given.quick else [n for n in DETECTIONS if n <= given.largest]
-    timing.say(grown("Evaluation, by detections in memory", sizes, judging, given.rounds))
+    rows.append(grown("evaluation, by detections in memory", sizes, judging, given.rounds))
     with tempfile.TemporaryDirectory() as folder:
         sizes = (2, 4) if given.quick else PHOTOGRAPHS
         make = lambda size: storing(size, Path(folder))  # noqa: E731
-        timing.say(grown("Building a store, by photographs", sizes, make, min(2, given.rounds)))
+        rows.append(grown("building a store, by photographs", sizes, make, min(2, given.rounds)))
+    names = ["what", "from", "exponent", "at the end", "the largest takes", "memory above"]
+    timing.say(timing.grid("How cost grows, one thread (processor's time)", names, rows))
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def main() -> None:
         batch=dict(type=int, default=4),
         precision=dict(default="auto", choices=("auto", "float32", "bfloat16"), help="of ours"),
         peak=dict(choices=("ours", "peer"), help="only measure memory of this side"),
-        memory=dict(type=int, default=32, help="images in the step whose memory is measured; 0 = don't"),
+        memory=dict(type=int, default=16, help="images in the step whose memory is measured; 0 = don't"),
     )
     if given.peak:
         print(json.dumps(measure_peak(given.peak, given.batch, given.precision)))

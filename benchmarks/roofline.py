@@ -25,7 +25,7 @@ from ssdlib.data.batches import padded
 from ssdlib.data.store import Jpegs
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
-from ssdlib.records import Example, Predictions
+from ssdlib.records import Example, Predictions, Targets
 from ssdlib.training.inference import autocast, layout_on, precision_on
 from ssdlib.training.runs import RunConfig, network_of
 
@@ -99,7 +99,7 @@ def step_parts(
     """Each part of a training step by itself, medians."""
     precision = precision_on(device, config.precision)
     examples, photographs = examples[:size], [photographs[i] for i in range(size)]
-    anchors = default_boxes().to(device)
+    anchors = default_boxes()
     layout = layout_on(device, config)
     model = network_of(config).to(device, memory_format=layout)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
@@ -109,8 +109,8 @@ def step_parts(
     drawn = augment.draw(sizes, boxes, labels, chance)
     images = augment.warp(photographs, drawn, device)
     laid_out = images.contiguous(memory_format=layout)
-    goal = drawn.boxes.to(device), drawn.labels.to(device)
-    targets = make_targets(*goal, anchors)
+    goal = drawn.boxes, drawn.labels
+    targets = Targets(*(tensor.to(device) for tensor in vars(make_targets(*goal, anchors)).values()))
     said: list[Predictions] = []
     losses: list[Tensor] = []
 
@@ -129,7 +129,7 @@ def step_parts(
     width = 2 if precision == "bfloat16" else 4
     pixels = sum(p.numel() for p in photographs)
     answer = len(examples) * len(anchors) * (21 + 4)
-    table = len(examples) * boxes.shape[1] * len(anchors)
+    table = int((drawn.labels > 0).sum()) * len(anchors)
     patches = len(examples) * len(augment.MIN_IOUS) * augment.TRIALS * max(1, boxes.shape[1])
     # name, work, operations, bytes; an IoU is about 15 operations, a bilinear pixel 21, its colours 60
     plan = [

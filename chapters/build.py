@@ -6,7 +6,7 @@ that says when or where it was run. A test compares the two.
 
 The source holds the solutions. What the notebook gets is derived from it (`derive`): a cell tagged "exercise" loses
 what follows its line `# solution`, and the mark <!-- solution --> becomes that code, folded. Links to the
-neighbours, to the contents and to the glossary are written here too.
+neighbours, to the contents and to the glossary are written here too, and the strip of course/kit/pipeline.py.
 
     python chapters/build.py chapters/source/03_matching.py     run one
     python chapters/build.py --words                            after a change of prose alone: keep the outputs
@@ -23,6 +23,8 @@ import nbformat
 from nbclient import NotebookClient
 from PIL import Image
 from tqdm import tqdm
+
+from course.kit import pipeline
 
 HERE = Path(__file__).parent
 SOURCES = HERE / "source"
@@ -121,8 +123,9 @@ def title_of(source: Path) -> str:
 
 
 def add_links(book: nbformat.NotebookNode, source: Path) -> None:
-    """Back, contents, glossary, forward: under the title and at the end. The contents lead to the beginning."""
-    row = sorted(SOURCES.glob("[0-9]*.py"))
+    """Back, contents, glossary, forward: under the title and at the end; and, under the title, the strip that says
+    where on the way of a picture the chapter is. The contents lead to the beginning."""
+    row, strip = sorted(SOURCES.glob("[0-9]*.py")), ""
     if source.stem == "contents":
         links = ["[glossary](glossary.md)", f"[{title_of(row[0])} →]({row[0].stem}.ipynb)"]
     else:
@@ -132,9 +135,11 @@ def add_links(book: nbformat.NotebookNode, source: Path) -> None:
             links.insert(0, f"[← {title_of(row[at - 1])}]({row[at - 1].stem}.ipynb)")
         if at + 1 < len(row):
             links.append(f"[{title_of(row[at + 1])} →]({row[at + 1].stem}.ipynb)")
+        strip = pipeline.strip(source.stem[:2], {path.stem[:2]: f"{path.stem}.ipynb" for path in row})
+        strip = f"\n{strip}\n"
     line = " · ".join(links)
     head, _, rest = book.cells[0].source.partition("\n")
-    book.cells[0].source = f"{head}\n\n{line}\n{rest}"
+    book.cells[0].source = f"{head}\n\n{line}\n{strip}{rest}"
     book.cells.append(nbformat.v4.new_markdown_cell(f"---\n\n{line}"))
 
 

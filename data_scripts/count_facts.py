@@ -89,7 +89,7 @@ def main(devkit: Path) -> None:
         width, height = (on_canvas[0, :, 2:] - on_canvas[0, :, :2]).unbind(dim=1)
         columns, rows = ((side / SIDE).long().clamp(0, BINS - 1) for side in (width, height))
         shapes.index_put_((rows, columns), torch.ones_like(rows), accumulate=True)
-        table = matching.overlaps(on_canvas, labels, anchors)[0]
+        table = matching.overlaps(on_canvas[0], anchors)
         best, anchor = table.max(dim=1)
         anchor = anchor.tolist()
         lost += sum(anchor[i] in anchor[i + 1 :] for i in range(len(anchor)))

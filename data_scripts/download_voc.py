@@ -1,6 +1,6 @@
 """Get the genuine Pascal VOC 2007 and 2012 into data/VOCdevkit: 2.9 GB to download, as much again to unpack.
 
-    python data_scripts/download_voc.py [--out data/VOCdevkit] [--from DIR]
+    python data_scripts/download_voc.py [--out data/VOCdevkit] [--from DIR] [--only VOC2007]
 
 Stop it as you like, kill -9 included: the same command goes on with the byte at which a file ended. A mirror that
 doesn't answer, offers another length or sends a file with another MD5 sum is left for the next one. Archives lie
@@ -136,13 +136,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Get the genuine Pascal VOC 2007 and 2012.")
     parser.add_argument("--out", type=Path, default=Path("data/VOCdevkit"), help="default: %(default)s")
     parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="where archives lie already")
+    parser.add_argument(
+        "--only",
+        choices=("VOC2007", "VOC2012"),
+        help="one year alone: VOC2007 (0.9 GB) is all that the recipe voc-short needs",
+    )
     options = parser.parse_args(arguments)
     try:
         if not hasattr(tarfile, "data_filter"):
             raise DownloadError("unpacking safely needs Python 3.11.4 or newer")
         if options.source and not options.source.is_dir():
             raise DownloadError(f"{options.source}: not a folder; wanted the one that holds the archives")
-        download_voc(options.out, ARCHIVES, MIRRORS, options.source)
+        wanted = [a for a in ARCHIVES if options.only in (None, a.folder)]
+        download_voc(options.out, wanted, MIRRORS, options.source)
     except (DownloadError, OSError) as error:
         say(f"{error}")
         return 1

@@ -12,6 +12,7 @@ import csv
 import datetime
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from record_run import git, processor
@@ -41,8 +42,6 @@ def main() -> None:
         raise SystemExit(f"price_rules: {error}") from None
     with open(options.official, encoding="utf-8", newline="") as file:
         official = {row["class"]: float(row["ap11"]) for row in csv.DictReader(file)}
-    anatomy = errors.error_anatomy(subject)
-    gains = errors.gains(subject, anatomy)
     facts = dict(
         detections=options.what,
         count=subject.count,
@@ -52,20 +51,28 @@ def main() -> None:
         device=processor(),
         seed="none: nothing here is drawn by chance",
         official=official,
+        **judged(subject),
+    )
+    write(rule_variants.RECORDED, facts)
+    off = max(abs(facts["prices"][rule_variants.DEVKIT][name] - official[name]) for name in subject.results)
+    print(
+        f"{rule_variants.RECORDED.name}: {subject.count:,} detections, at most {off:.1g} from the official AP"
+    )
+
+
+def judged(subject: judging.Subject) -> dict[str, Any]:
+    """What chapter 11 shows of detections: the price of each rule, kinds of errors and what they cost, AP by size."""
+    anatomy = errors.error_anatomy(subject)
+    gains = errors.gains(subject, anatomy)
+    return dict(
         prices=shortened(rule_variants.prices(subject), 12),
         errors=errors.counts(anatomy),
         false=sum(int((a.kinds != "").sum()) for a in anatomy.values()),
         objects=sum(a.judged.total for a in anatomy.values()),
         gains=shortened(gains, 4),
         confused=errors.confused(subject, anatomy)[:8],
-        ends={name: end(judged) for name, judged in subject.judged.items()},
+        ends={name: end(of_class) for name, of_class in subject.judged.items()},
         sizes={size: list(row) for size, row in ap_by_size.means(ap_by_size.by_size(subject)).items()},
-    )
-    lines = json.dumps(facts, indent=1).replace("\n   ", " ").replace("\n  }", " }").replace("\n  ]", " ]")
-    rule_variants.RECORDED.write_text(lines + "\n", encoding="utf-8")
-    off = max(abs(facts["prices"][rule_variants.DEVKIT][name] - official[name]) for name in subject.results)
-    print(
-        f"{rule_variants.RECORDED.name}: {subject.count:,} detections, at most {off:.1g} from the official AP"
     )
 
 
@@ -73,6 +80,12 @@ def end(judged: judging.Judged) -> list[float]:
     """How many objects are found in the end, of how many, and the precision at the last of them."""
     hits = np.flatnonzero(judged.said == TRUE)
     return [len(hits), judged.total, round(float(judged.precision[hits[-1]]), 6) if len(hits) else 0.0]
+
+
+def write(path: Path, facts: dict[str, Any]) -> None:
+    """JSON with a line for each entry of the second level, so that a change of one shows as one line."""
+    lines = json.dumps(facts, indent=1).replace("\n   ", " ").replace("\n  }", " }").replace("\n  ]", " ]")
+    path.write_text(lines + "\n", encoding="utf-8")
 
 
 def shortened(table: dict[str, dict[str, float]], digits: int) -> dict[str, dict[str, float]]:

@@ -26,7 +26,7 @@ from ssdlib.interop import weights
 from ssdlib.interop.onnx import ExportError, export
 from ssdlib.interop.published import load_detector, starting_weights
 from ssdlib.records import Example
-from ssdlib.training import distributed, engine, estimate, inference
+from ssdlib.training import distributed, engine, estimate, inference, threads
 from ssdlib.training.memory import OutOfMemory
 from ssdlib.training.recipes import scaled
 from ssdlib.training.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, refuse_folder
@@ -60,10 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {"doctor": doctor, "look": look, "train": train}
     commands |= {"detect": detect, "evaluate": evaluate_, "export": export_}
     try:
-        commands[options.command](options)
+        distributed.use(options.device or "")
+        with threads.fixed(getattr(options, "threads", None)):
+            commands[options.command](options)
         distributed.stop()
     except EXPECTED as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except NotImplementedError as error:
+        if (lacking := distributed.lacking(error)) is None:
+            raise
+        print(lacking, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; a run goes on from its last checkpoint with --resume", file=sys.stderr)
@@ -73,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def doctor(options: argparse.Namespace) -> None:
     """Say what works, what is here, and for everything missing the command that gets it."""
-    facts = examine()
+    facts = examine(distributed.start())
     if options.json:
         print(json.dumps(facts, indent=1))
         return

@@ -20,7 +20,7 @@ CLIPS = ("none", "center", "size")
 
 @dataclass(frozen=True)
 class AnchorSpec:
-    """What there is to choose about default boxes. Lengths are px of the canvas."""
+    """What there is to choose about default boxes. Lengths are px of the input."""
 
     canvas: int = 300
     sources: tuple[str, ...] = ("conv4_3", "fc7", "conv6_2", "conv7_2", "conv8_2", "conv9_2")
@@ -32,7 +32,7 @@ class AnchorSpec:
 
     @cached_property
     def percents(self) -> tuple[int, ...]:
-        """Ratio of each map in percent of the canvas, and one more for the last map's larger square:
+        """Ratio of each map in percent of the input, and one more for the last map's larger square:
         (10, 20, 37, 54, 71, 88, 105). The step is floor(70 / 4) = 17, so the last map has 88, not 90."""
         low, high = self.percent_range
         maps = len(self.feature_maps)
@@ -73,7 +73,7 @@ SSD300_ANCHORS = AnchorSpec()
 
 
 def default_boxes(spec: AnchorSpec = SSD300_ANCHORS, clip: str = "none") -> Tensor:
-    """All anchors: (K, 4) float32 corners in px of the canvas, map by map, row by row, cell by cell.
+    """All anchors: (K, 4) float32 corners in px of the input, map by map, row by row, cell by cell.
 
     `clip` is what other published code does to anchors that cross the border, needed to load its weights:
     "none" (Caffe, ssd_keras, chainercv), "center" (amdegroot, lufficc: centre and size each clamped to the

@@ -30,7 +30,7 @@ def detect(
 ) -> list[Detections]:
     """One `Detections` on the CPU for each of the B images, boxes in px of its photograph.
 
-    `anchors` (K, 4) px of the canvas, `sizes` B times (width, height) in px. The arguments after it are the
+    `anchors` (K, 4) px of the input, `sizes` B times (width, height) in px. The arguments after it are the
     four numbers above; scores have to exceed `score`, overlaps have to exceed `nms_iou`.
     """
     probabilities = predictions.logits.float().softmax(dim=-1)

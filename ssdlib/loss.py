@@ -82,7 +82,7 @@ def l2_penalty(model: nn.Module, strength: float = 5e-4) -> Tensor:
     """Σ strength · w² over the kernels of all convolutions: what Keras adds to the loss it reports.
 
     It isn't part of our loss (the optimiser's weight decay does its work); it makes a loss curve comparable
-    with the seed's, whose figures are multibox + l2. Mind the factor: the gradient of Keras' penalty is that
+    with ssd_keras's, whose figures are multibox + l2. Mind the factor: the gradient of Keras' penalty is that
     of a weight decay of 2 · strength.
     """
     kernels = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]

@@ -4,6 +4,9 @@ Step one gives every object one anchor of its own: of all free (object, anchor) 
 is assigned first, again and again. Step two gives every anchor that is still free its best object if they
 overlap by at least 0.5. This is the rule of the released code (src/caffe/util/bbox_util.cpp 584-818); the
 common shortcut, each object takes its argmax, loses an object whenever two share their best anchor.
+
+Few pairs matter out of thousands. They are listed, best first, and assigned one after the other as the paper says it,
+in plain Python. That belongs where batches are made, on the CPU: a GPU would have to be waited for.
 """
 
 import torch
@@ -13,61 +16,57 @@ from torch import Tensor
 from ssdlib import coding
 from ssdlib.box_ops import iou
 from ssdlib.records import Targets
-from ssdlib.sparse import computed_where
 
 THRESHOLD = 0.5
 TOUCHES = 1e-6  # Caffe: an IoU up to this is no overlap at all
 
 
-def overlaps(boxes: Tensor, labels: Tensor, anchors: Tensor) -> Tensor:
-    """IoU of every object with every anchor: (B, R, 4), (B, R), (K, 4) -> (B, R, K).
+def overlaps(objects: Tensor, anchors: Tensor) -> Tensor:
+    """IoU of every object with every anchor: (n, 4), (K, 4) -> (n, K). Pairs that barely touch get 0."""
+    return F.threshold(iou(objects[:, None], anchors), TOUCHES, 0.0)
 
-    Empty slots (label 0) and pairs that barely touch get 0, so that no later step has to ask.
+
+def bipartite(table: Tensor, image: Tensor | None = None) -> Tensor:
+    """Step one: the anchor of each object, (n, K) overlaps -> (n,) int64, -1 where it touches no free one.
+
+    The best pair of the whole table is assigned, then the best pair of what is left, again and again (ties: lowest
+    anchor, then lowest object). `image` (n,) tells which objects compete: those of one image; by default all do.
     """
-    boxes = boxes.masked_fill((labels <= 0)[..., None], 0.0)  # without area, so without overlap
-    return F.threshold(iou(boxes[:, :, None], anchors), TOUCHES, 0.0)
-
-
-def bipartite(table: Tensor) -> Tensor:
-    """Step one: the anchor of each object, (B, R, K) overlaps -> (B, R) int64, -1 where it touches none.
-
-    Equal to assigning the best pair of the whole table over and over (ties: lowest anchor, then lowest
-    object), but done for many objects at once: a pair that is the best of its row and of its column is
-    assigned in any order of events. Two or three rounds usually settle a batch; it never takes more than R.
-    """
-    images, objects, anchors = table.shape
-    chosen = table.new_full((images, objects), -1, dtype=torch.int64)
-    table = F.pad(table, (0, 1))  # a dummy column receives the unmatched objects, which avoids a branch
-    before = torch.ones(objects, objects, dtype=torch.bool, device=table.device).tril(-1)  # [g, h]: h < g
-    for _ in range(objects):
-        best, anchor = table.max(dim=2)  # (B, R) each object's best free anchor; first one of equals
-        best = best.where(chosen < 0, 0.0)
-        # not on a GPU, where reading the answer would be a synchronisation; rounds without a new pair change nothing
-        if not table.is_cuda and not (best > 0).any():
-            break
-        # rivals[b, g, h]: what object h, if it is free, could get from the anchor that g wants
-        rivals = table.gather(2, anchor[:, None].expand(-1, objects, -1)).transpose(1, 2)
-        rivals = rivals.where((chosen < 0)[:, None], 0.0)
-        loses = (rivals > best[..., None]) | ((rivals == best[..., None]) & before)
-        assigned = (best > 0) & ~loses.any(dim=2)  # (B, R)
-        chosen = anchor.where(assigned, chosen)
-        taken = anchor.where(assigned, anchors)
-        table.scatter_(2, taken[:, None].expand(-1, objects, -1), 0.0)  # these anchors aren't free any more
-    return chosen
+    images = [0] * len(table) if image is None else image.tolist()
+    own, taken = [-1] * len(table), set()
+    # an object gets one of its `rivals` best anchors, since the other objects of its image can take only rivals - 1
+    rivals = min(max(map(images.count, set(images)), default=1), table.shape[1])
+    least = table.topk(rivals, dim=1).values[:, -1:]
+    for object_, anchor in best_first(table, (table >= least) & (table > 0)):
+        if own[object_] < 0 and (images[object_], anchor) not in taken:
+            own[object_] = anchor
+            taken.add((images[object_], anchor))
+    return torch.tensor(own, dtype=torch.int64, device=table.device)
 
 
 def match(boxes: Tensor, labels: Tensor, anchors: Tensor, threshold: float = THRESHOLD) -> Tensor:
     """Both steps: (B, R, 4) px, (B, R), (K, 4) px -> (B, K) int64, the object's slot or -1 for background."""
-    images, objects = labels.shape
-    if objects == 0:
-        return labels.new_full((images, len(anchors)), -1)
-    table = overlaps(boxes, labels, anchors)
-    best, matched = table.max(dim=1)  # (B, K) each anchor's best object; first one of equals
-    matched = matched.where(best >= threshold, -1)
-    own = bipartite(table)
-    own = own.where(own >= 0, len(anchors))  # objects without an anchor write into a column that is cut off
-    slots = torch.arange(objects, device=own.device).expand_as(own)
-    return F.pad(matched, (0, 1)).scatter(1, own, slots)[:, :-1]  # step one overrules step two
+    image, slot = (labels > 0).nonzero(as_tuple=True)  # the n objects of all images
+    table = overlaps(boxes[image, slot], anchors)
+    images, object_at = image.tolist(), {}
+    for object_, anchor in best_first(table, table >= threshold):
+        object_at.setdefault((images[object_], anchor), object_)
+    for object_, anchor in enumerate(bipartite(table, image).tolist()):
+        if anchor >= 0:
+            object_at[images[object_], anchor] = object_  # step one overrules step two
+    matched = labels.new_full((len(labels), len(anchors)), -1)
+    places = torch.tensor(list(object_at), dtype=torch.int64, device=labels.device).reshape(-1, 2)
+    matched[places[:, 0], places[:, 1]] = slot[list(object_at.values())]
+    return matched
+
+
+def best_first(table: Tensor, wanted: Tensor) -> list[tuple[int, int]]:
+    """The pairs (object, anchor) of a table (n, K) that are `wanted` (n, K) bool, the best overlap first; of equal
+    ones the lowest anchor, then the lowest object."""
+    object_, anchor = wanted.nonzero(as_tuple=True)  # object by object
+    order = anchor.argsort(stable=True)
+    order = order[table[object_, anchor][order].argsort(descending=True, stable=True)]
+    return list(zip(object_[order].tolist(), anchor[order].tolist(), strict=True))
 
 
 def make_targets(boxes: Tensor, labels: Tensor, anchors: Tensor, threshold: float = THRESHOLD) -> Targets:
@@ -77,15 +76,10 @@ def make_targets(boxes: Tensor, labels: Tensor, anchors: Tensor, threshold: floa
     image without objects is background everywhere. Offsets are 0 where an anchor has no object.
     """
     matched = match(boxes, labels, anchors, threshold)
-    positive = matched >= 0
     offsets = boxes.new_zeros((*matched.shape, 4))
     classes = torch.zeros_like(matched)
-    if labels.shape[1] == 0:
-        return Targets(offsets, classes, matched)
-    there = computed_where(positive)
-    image = torch.arange(len(labels), device=labels.device)[:, None].expand_as(matched)[there]
-    object_ = matched.clamp(min=0)[there]
-    encoded = coding.encode(boxes[image, object_], anchors.expand_as(offsets)[there])
-    offsets[there] = encoded.where(positive[there][..., None], 0.0)
-    classes[there] = labels[image, object_].where(positive[there], 0)
+    image, anchor = (matched >= 0).nonzero(as_tuple=True)
+    object_ = matched[image, anchor]
+    offsets[image, anchor] = coding.encode(boxes[image, object_], anchors[anchor])
+    classes[image, anchor] = labels[image, object_]
     return Targets(offsets, classes, matched)

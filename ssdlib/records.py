@@ -47,6 +47,7 @@ class Batch:
     images: Tensor  # (B, 3, S, S) float32, RGB minus the mean of the training data
     boxes: Tensor  # (B, R, 4) float32, px of the canvas; zeros in empty slots
     labels: Tensor  # (B, R) int64; 0 marks an empty slot
+    targets: "Targets | None" = None  # where they were made together with the batch
 
 
 @dataclass(frozen=True)

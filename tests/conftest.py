@@ -23,6 +23,9 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # for test_bench
 # No test reads or writes what a learner keeps, whatever the environment says
 os.environ["COURSE_HOME"] = str(Path(tempfile.gettempdir()) / f"course_home_of_tests_{os.getpid()}")
 
+# Nor does one choose its threads by the clock (see `threads`), or runs wouldn't be bit-for-bit the same
+os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("quick")
 

@@ -8,6 +8,7 @@ disk. What explorers start from, and states that are recorded (`recorded.py`), a
 is painted first if it isn't there.
 """
 
+import html
 import json
 import os
 import re
@@ -25,6 +26,10 @@ INDEX = """# SSD300, from the first box to the last point of AP
 
 The chapters of the course for reading. Explorers move and self-tests answer on these pages; exercises need Python.
 
+![Painted scenes with what a narrow SSD300 found after five minutes of training on a CPU, in blue](pictures/found.png)
+
+{table}
+
 ## Run the notebooks
 
 To solve the exercises, get the project, type `make lab` in its folder and open the chapter in JupyterLab: its checks
@@ -32,7 +37,7 @@ answer at once. The first start installs what is needed and takes a few minutes.
 the top, with Shift and Enter.
 
 ```{{toctree}}
-:maxdepth: 1
+:hidden:
 
 {pages}
 glossary
@@ -45,8 +50,19 @@ RECORDED = (
     "Here you choose among recorded states. The notebook computes every other one: "
     '<a href="index.html#run-the-notebooks">how to get there</a>.'
 )
+QUOTED = 4000  # letters of a section among which the search looks for words to quote
+SEARCH_FROM_DISK = """const PAGES = %s;
+const fetched = window.fetch;
+window.fetch = (address, ...rest) => {
+  const page = PAGES[String(address).split(/[?#]/)[0].split("/").pop()];
+  return page ? Promise.resolve(new Response(page)) : fetched(address, ...rest);
+};
+"""
 # The line under a still, as course/kit/stills.py marks it; the class alone stands in every style sheet, too
 STILL = "<p class='course-stand-in course-stand-in-picture'>"
+# What a check says before an exercise is solved: nothing for readers, who can't solve it here
+UNSOLVED = re.compile(r"○ not yet ·")
+STAYS_STILL = "*A picture here; in the notebook it moves: [how to get there](index.md#run-the-notebooks).*"
 NEEDS_PYTHON = "*This exercise needs Python: [how to get there](index.md#run-the-notebooks).*"
 
 
@@ -66,8 +82,11 @@ def write_sources(folder: Path) -> None:
                 cell.metadata["mystnb"] = {"image": {"alt": next(filter(None, words))}}
             if "exercise" in cell.metadata.get("tags", ()):
                 cells.append(new_markdown_cell(NEEDS_PYTHON))
-            _without_jupyter(cell)
-            lives = _bring_to_life(cell) or lives
+            moves = _without_jupyter(cell)
+            alive = _bring_to_life(cell)
+            lives = alive or lives
+            if moves and not alive:
+                _say_that_it_stays_still(cells)
             if lives and cell.cell_type == "markdown":
                 cell.source = STANDS_STILL.sub("", cell.source)
             cells.append(cell)
@@ -76,18 +95,44 @@ def write_sources(folder: Path) -> None:
     shutil.copy(CHAPTERS / "glossary.md", folder)
     faq = (CHAPTERS.parent / "docs/faq.md").read_text()
     (folder / "faq.md").write_text(faq.replace("](../chapters/", "]("))
-    (folder / "index.md").write_text(INDEX.format(pages="\n".join(path.stem for path in pages)))
+    shutil.copytree(CHAPTERS.parent / "docs/pictures", folder / "pictures")
+    names = "\n".join(path.stem for path in pages)
+    (folder / "index.md").write_text(INDEX.format(pages=names, table=chapter_table()))
 
 
-def _without_jupyter(cell: nbformat.NotebookNode) -> None:
-    """Leave out the line that tells readers in Jupyter how a still picture moves; links in outputs lead to pages."""
+def chapter_table() -> str:
+    """The README's table of the chapters, with links and pictures as they lie in the site."""
+    readme = (CHAPTERS.parent / "README.md").read_text(encoding="utf-8")
+    part = readme.partition("\n## Chapters\n")[2].partition("\n## ")[0]
+    rows = "\n".join(line for line in part.splitlines() if line.startswith("|"))
+    return rows.replace("](chapters/", "](").replace("](docs/pictures/", "](pictures/")
+
+
+def _without_jupyter(cell: nbformat.NotebookNode) -> bool:
+    """Leave out what is said to those who run the cell: how a still picture moves, and that an exercise isn't solved
+    yet; links in outputs lead to pages. Whether there was a still picture of something that moves in Jupyter."""
     if cell.cell_type != "code":
-        return
+        return False
     pages = [out.get("data", {}).get("text/html", "") for out in cell.outputs]
-    cell.outputs = [out for out, page in zip(cell.outputs, pages, strict=True) if STILL not in page]
+    said = [out.get("data", {}).get("text/plain", "") for out in cell.outputs]
+    cell.outputs = [
+        out
+        for out, page, text in zip(cell.outputs, pages, said, strict=True)
+        if STILL not in page and not UNSOLVED.match(text)
+    ]
     for out in cell.outputs:
         if "text/html" in out.get("data", {}):
             out.data["text/html"] = re.sub(r"(href='\w+)\.ipynb'", r"\1.html'", out.data["text/html"])
+    return any(STILL in page for page in pages)
+
+
+def _say_that_it_stays_still(cells: list[nbformat.NotebookNode]) -> None:
+    """Put a line above the prose that tells what to drag: below its heading, in the last cell of prose."""
+    prose = next(cell for cell in reversed(cells) if cell.cell_type == "markdown")
+    lines = prose.source.split("\n")
+    headings = [i for i, line in enumerate(lines) if line.startswith("##")]
+    lines.insert(headings[-1] + 1 if headings else 0, f"\n{STAYS_STILL}\n")
+    prose.source = "\n".join(lines)
 
 
 def _bring_to_life(cell: nbformat.NotebookNode) -> bool:
@@ -140,6 +185,38 @@ def write_static(folder: Path) -> None:
     (folder / "live.css").write_text(live.style(), encoding="utf-8")
 
 
+def make_search_work_from_disk(out: Path) -> None:
+    """Give the search page the words of all pages in a script. It fetches each page to quote it, and a page that was
+    opened from disk may not fetch another."""
+    from bs4 import BeautifulSoup
+
+    words = {}
+    for path in sorted(out.glob("*.html")):
+        main = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser").find(attrs={"role": "main"})
+        if path.stem in ("search", "genindex") or main is None:
+            continue
+        for other in main(["script", "style", "img", "svg"]) + main(class_="headerlink"):
+            other.decompose()
+        parts = [f'<div role="main">{html.escape(main.get_text(" ", strip=True))}']
+        for section in main("section"):
+            parts.append(
+                f'<div id="{section["id"]}">{html.escape(section.get_text(" ", strip=True)[:QUOTED])}</div>'
+            )
+        words[path.name] = "".join([*parts, "</div>"])
+    script = SEARCH_FROM_DISK % json.dumps(words, ensure_ascii=False).replace("</", "<\\/")
+    (out / "_static/search_pages.js").write_text(script, encoding="utf-8")
+    page = out / "search.html"
+    before = '<script src="_static/searchtools.js'
+    text = page.read_text(encoding="utf-8")
+    if text.count(before) != 1:
+        raise ValueError(
+            f"{page}: {text.count(before)} times {before!r}; wanted once, to put the pages before it"
+        )
+    page.write_text(
+        text.replace(before, f'<script src="_static/search_pages.js"></script>{before}'), encoding="utf-8"
+    )
+
+
 def main(out: Path) -> int:
     from sphinx.cmd.build import build_main
 
@@ -155,6 +232,7 @@ def main(out: Path) -> int:
         arguments = ["-q", "-b", "html", "-c", str(HERE), "-d", str(Path(folder) / "doctrees")]
         status = build_main([*arguments, "-D", f"html_static_path={static}", str(sources), str(out)])
     if status == 0:
+        make_search_work_from_disk(out)
         print(f"open {out / 'index.html'}")
     return status
 

@@ -3,7 +3,9 @@
 project = "SSD300, from the first box to the last point of AP"
 copyright = "text CC BY 4.0, code MIT, glyphs OpenMoji CC BY-SA 4.0"
 author = ""
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "formulas"]
+myst_enable_extensions = ["dollarmath"]
+html_math_renderer = "mathml"  # the usual one would fetch a script
 exclude_patterns = ["recordings"]
 html_theme = "furo"
 html_title = "SSD300"

@@ -22,7 +22,7 @@ from course.boxes import overlap
 from course.boxes.voc_facts import shapes as voc_shapes
 from course.detection import nms_bench, stages
 from course.evaluation import curve_explorer
-from course.kit import pictures
+from course.kit import opening, pictures
 from course.kit.board import Board, as_url
 from course.kit.explorer import Explorer
 from course.kit.motion import Motion
@@ -166,7 +166,7 @@ def overlap_facts(explorer: overlap.Overlaps) -> dict[str, Any]:
 
 
 def anchors() -> anchor_browser.AnchorBrowser:
-    return anchor_browser.AnchorBrowser(pictures.scene(pictures.pick(objects=2)).pixels)
+    return anchor_browser.AnchorBrowser(opening.scene().pixels)
 
 
 SPEC = dict(
@@ -204,7 +204,7 @@ def anchor_facts(explorer: anchor_browser.AnchorBrowser) -> dict[str, Any]:
 
 
 def objects() -> matcher.Matcher:
-    scene = pictures.scene(pictures.pick(objects=3))
+    scene = opening.scene()
     return matcher.Matcher(scene.pixels, scene.boxes, names=scene.names)
 
 

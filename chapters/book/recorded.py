@@ -26,6 +26,7 @@ from course.loss import loss_anatomy
 from course.network import figures as network_figures
 from course.network import receptive_field
 from course.training import growth
+from course.welcome import live_detector
 from ssdlib.anchors import SSD300_ANCHORS
 from ssdlib.data import voc
 
@@ -101,13 +102,15 @@ def _state(explorer: Explorer, how: Recording) -> dict[str, Any]:
     found = live.shown(explorer)
     found["board"]["hint"] = how.hint
     for traits in (found["board"], *found["others"].values()):
-        if traits["boxes"]:
-            names = [
-                (a, b, name) for (a, b, *_), name in zip(traits["boxes"], traits["box_names"], strict=True)
-            ]
-            fixed = layer(torch.tensor(traits["boxes"]), traits["box_colors"][0], line=3, texts=names)
-            traits["scene"] = {"layers": [*traits["scene"]["layers"], fixed]}
-            traits["boxes"] = []
+        if how.near == "boxes":  # the first one is dragged
+            traits["boxes"], fixed = traits["boxes"][:1], traits["boxes"][1:]
+        else:
+            traits["boxes"], fixed = [], traits["boxes"]
+        if fixed:
+            named = zip(fixed, traits["box_names"], strict=bool(traits["box_names"]))
+            names = [(a, b, name) for (a, b, *_), name in named]
+            drawn = layer(torch.tensor(fixed), traits["box_colors"][0], line=3, texts=names)
+            traits["scene"] = {"layers": [*traits["scene"]["layers"], drawn]}
         traits["scene"] = {"layers": [_short(drawn) for drawn in traits["scene"].get("layers", ())]}
         traits["picture"] = _smaller(traits["picture"])
     return found
@@ -216,7 +219,30 @@ def _player() -> augmentation_player.Player:
     return augmentation_player.Player(example, voc.read_photograph(example.path), seed=29)
 
 
+CAR_STEP = 32.0  # px from one recorded place of the car to the next
+
+
+def _detector(explorer: live_detector.LiveDetector) -> Iterator[list[Step]]:
+    car, *others = explorer.places
+    for down, right in itertools.product(range(-1, 7), repeat=2):
+        moved = car + CAR_STEP * torch.tensor([right, down, right, down])
+        yield [("boxes", torch.stack([moved, *others]).tolist())]
+
+
+def _live_detector() -> live_detector.LiveDetector:
+    explorer = live_detector.LiveDetector()
+    explorer.board.key_step = CAR_STEP  # an arrow key has to reach the next place that is recorded
+    return explorer
+
+
 RECORDINGS = {
+    "LiveDetector": Recording(
+        _live_detector,
+        _detector,
+        ("boxes",),
+        near="boxes",
+        hint="Keys: arrows move the car to the next recorded place. So does the mouse.",
+    ),
     "LossAnatomy": Recording(
         lambda: loss_anatomy.LossAnatomy(loss_anatomy.some_scenes()),
         _anatomy,

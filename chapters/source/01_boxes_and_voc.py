@@ -452,6 +452,8 @@ explorer
 #
 # You saw corners become centre form. Go back: `boxes_cxcywh` has the shape (..., 4), so it may be one box, R boxes or
 # a batch of them. Return a tensor of corners with the same shape.
+#
+# *Building block:* chapter 13 turns its anchors and its decoded boxes into corners with it.
 
 # %% tags=["exercise"]
 def to_corners(boxes_cxcywh):
@@ -532,6 +534,8 @@ check.from_voc(from_voc)
 # `first` and `second` are tensors of corners, each (..., 4), in shapes that broadcast. Return their IoU, one number for
 # each pair: two times (R, 4) gives (R,), while (2, 1, 4) and (3, 4) give the table (2, 3). A pair that shares nothing
 # gets 0, and so does a box without area. Don't use `box_ops.iou`.
+#
+# *Building block:* in chapter 13 it compares objects with anchors, and detections with each other.
 
 # %% tags=["exercise"]
 def iou(first, second):
@@ -582,6 +586,8 @@ check.shift(distance)
 #
 # A picture `width` px wide is mirrored left to right. Where are its boxes now? `boxes` are corners of shape (..., 4);
 # return corners again, with xmin < xmax.
+#
+# *Building block:* in chapter 13 it takes the boxes along when a training picture is mirrored.
 
 # %% tags=["exercise"]
 def mirrored(boxes, width):
@@ -628,8 +634,8 @@ check.judged(judged)
 #
 # ### ... a box had no width?
 #
-# The question asked most often about SSD is why the loss became NaN. One of the causes sits in the annotations: a box
-# whose left edge lies on its right edge, or beyond it. (In our numbers. In VOC's, `xmin` equal to `xmax` is still one
+# Why did my loss become NaN? Four answers in `docs/faq.md` are about that. One of the causes sits in the
+# annotations: a box whose left edge lies on its right edge, or beyond it. (In our numbers. In VOC's, `xmin` equal to `xmax` is still one
 # pixel wide; but a program that takes 1 off both makes nothing of it.) In [amdegroot #373](https://github.com/amdegroot/ssd.pytorch/issues/373) somebody has
 # tried many learning rates, momenta and batch sizes, until another says: look for boxes like that. In
 # [lufficc #95](https://github.com/lufficc/SSD/issues/95) it took three days to find them. Here is what they do. A width

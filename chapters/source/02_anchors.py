@@ -29,7 +29,7 @@ import torch
 
 from course.anchors import anchor_browser, check, coverage, figures, other_anchors
 from course.boxes import voc_facts
-from course.kit import free_photographs, pictures, tables
+from course.kit import free_photographs, opening, pictures, tables
 from course.kit.self_test import SelfTest
 from ssdlib import anchors
 from ssdlib.anchors import SSD300_ANCHORS
@@ -38,10 +38,10 @@ from ssdlib.data import voc
 # %% [markdown]
 # ## The picture
 #
-# Three cells, and the anchors of each. Every dot is a centre that carries such a set. The cross marks the cell.
+# The scene of chapter 00, three cells, and the anchors of each. Every dot is a centre that carries such a set. The cross marks the cell.
 
 # %% alt="The same scene three times with a grid of dots: a cell of the fine map with four small anchors, a cell of the 10 x 10 map with six large ones, and its last cell, whose centre lies outside the picture"
-scene = pictures.scene(pictures.pick(objects=2))
+scene = pictures.scene(opening.example())
 figure = figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
 
 # %% [markdown]
@@ -173,8 +173,11 @@ tables.table(rows, head=("cells", "stride", "last centre: code", "paper"), form=
 # %% [markdown]
 # Look at the third line. Ten strides of 32 pixels are 320, more than the picture has, and the last centre lies at 304.
 # On the 5 x 5 map the two formulas differ by 18 pixels. Which is right? Neighbouring cells of conv6_2 do look at places
-# 32 pixels apart, because the picture was halved five times. So the code follows the network. And its centres are those
-# that the weights were trained with.
+# 32 pixels apart, because the picture was halved five times. So on the first four maps the *spacing* of the code's anchors
+# is that of the network. Their position isn't: the first cells of the 19 x 19, 10 x 10, 3 x 3 and 1 x 1 maps look at places
+# around 8, 8, 72 and 136 px (chapter 05 computes that), and their anchors stand at 16, 32, 50 and 150. The network learns
+# such a constant shift with its offsets. What decides is that weights go with the centres they were trained with, and those
+# of the released weights are the code's.
 #
 # ## In the library
 #
@@ -366,6 +369,8 @@ explorer
 #
 # Return the sizes in px on a canvas of 300, as a list: one for each map, and the one more at the end. `first` is the
 # percent of the first map, `low` and `high` are the range of the others, `maps` says how many maps there are.
+#
+# *Building block:* with 2.2 and 2.3 it lays out the 8,732 anchors of chapter 13.
 
 # %% tags=["exercise"]
 def sizes(first, low, high, maps):
@@ -392,6 +397,8 @@ check.sizes(sizes)
 #
 # `small` is the size of the map, `following` the next size, `ratios` is like `(2, 3)` and may be empty. Return a list of
 # pairs (width, height) in px in the order 1, 1', 2, 1/2, 3, 1/3. Don't round.
+#
+# *Building block:* with 2.1 and 2.3 it lays out the 8,732 anchors of chapter 13.
 
 # %% tags=["exercise"]
 def shapes(small, following, ratios):
@@ -421,6 +428,8 @@ check.shapes(shapes)
 #
 # Return the centres of a map with `cells` a side: a tensor (cells · cells, 2) of x and y in px, row by row from the
 # top, each row from the left.
+#
+# *Building block:* with 2.1 and 2.2 it lays out the 8,732 anchors of chapter 13.
 
 # %% tags=["exercise"]
 def centres(cells, stride):
@@ -534,7 +543,7 @@ tables.table(rows, head=("read with", "anchors that differ", "found", "wrong", "
 #   and none of these detections came from them. A silent difference can stay silent for years.
 # - **Centres by the paper's formula**: as many objects are found, but every box is a little off, and the mean IoU falls. A
 #   threshold of .5 hides that.
-# - **The order with 3 before 1/2**, as in a [well-known tutorial](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection):
+# - **The order with 3 before 1/2**, as in [sgrvinod's tutorial](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection):
 #   nearly all objects are still found, by their squares. But there are far more wrong boxes, because two kinds of
 #   answers are read with each other's shape.
 # - **Height for width**: the same, and worse.

@@ -27,7 +27,7 @@ import torch
 from course.kit import pictures, places
 from course.kit.self_test import SelfTest
 from course.kit.tables import table
-from course.loss import check, loss_anatomy
+from course.loss import check, figures, loss_anatomy
 from course.matching import matcher
 from ssdlib import anchors, box_ops, coding, loss, matching, plots, records
 from ssdlib.data import voc
@@ -48,9 +48,25 @@ figure = loss_anatomy.draw_negatives(scene, found.positive[0], {f"loss {found.mu
 
 # %% [markdown]
 # Blue: **positives**. They answer for an object. Red and dashed: **hard negatives**, the background anchors that this
-# network is least sure are background. It is the narrow network that was trained for five minutes on the mini VOC and
-# recorded; genuine photographs, if you have them, are new to it, and its loss on them is high. At the end of
-# this page you can check the number in the title with a calculator.
+# network is least sure are background. It is the narrow network that `make train` trains on the mini VOC in 5 to 20
+# minutes, by processor, as it was recorded; genuine photographs, if you have them, are new to it, and its loss on them
+# is high. At the end of this page you can check the number in the title with a calculator.
+#
+# ## The loss in one line
+#
+# Everything on this page is one equation, of which each part gets a section. $N$ is the number of positives, $t$ are
+# the offsets that an anchor should give and $\hat t$ those that it gives, $p$ are its class probabilities:
+#
+# $$
+# L = \frac{1}{N} \Bigl(
+# \textcolor{#009E73}{\sum_{\text{positives}} \; \sum_{x, y, w, h} \text{smooth L1}(\hat t - t)}
+# \; \textcolor{#0072B2}{- \sum_{\text{positives}} \ln p(\text{class})}
+# \; \textcolor{#D55E00}{- \sum_{\text{hard negatives}} \ln p(\text{background})}
+# \Bigr)
+# $$
+#
+# The colours are those of the explorer at the end: green is the localisation, blue and red together are the
+# confidence.
 #
 # ## The words
 #
@@ -81,6 +97,19 @@ print(inspect.getsource(records.Targets))
 # | width | 72 against 60 | ln(72 / 60) = .182 | .2 | **.912** |
 # | height | 108 against 120 | ln(108 / 120) = -.105 | .2 | **-.527** |
 #
+# In general, with the object $g$ and the anchor $a$ as centre, width and height:
+#
+# $$
+# \begin{aligned}
+# \textcolor{#0072B2}{t_x} &= \textcolor{#0072B2}{\frac{g_x - a_x}{a_w}} \cdot \frac{1}{0.1} &
+# \textcolor{#0072B2}{t_y} &= \textcolor{#0072B2}{\frac{g_y - a_y}{a_h}} \cdot \frac{1}{0.1} \\
+# \textcolor{#D55E00}{t_w} &= \textcolor{#D55E00}{\ln \frac{g_w}{a_w}} \cdot \frac{1}{0.2} &
+# \textcolor{#D55E00}{t_h} &= \textcolor{#D55E00}{\ln \frac{g_h}{a_h}} \cdot \frac{1}{0.2}
+# \end{aligned}
+# $$
+#
+# Blue is the *shift*, red the *growth*, here and in the picture below.
+#
 # The shift is measured in widths and heights of the *anchor*. So the same four numbers mean the same for a small and a
 # large anchor: move by a tenth of your width. With the logarithm, twice as wide and half as wide are equally far
 # away, +.69 and -.69, and no offset can give a box of negative width.
@@ -90,6 +119,9 @@ anchor, box = torch.tensor([120.0, 90, 180, 210]), torch.tensor([126.0, 105, 198
 offsets = coding.encode(box, anchor)
 print("offsets", [round(x, 4) for x in offsets.tolist()])
 print("and back", coding.decode(offsets, anchor).tolist())
+
+# %% alt="An anchor, dashed, and its object in orange, twice: blue arrows from centre to centre with the offsets 2 and 0.75, and double arrows along the sides with the offsets 0.91 and -0.53"
+figure = figures.offsets_drawn(anchor, box)
 
 # %%
 print(inspect.getsource(coding.encode))
@@ -178,6 +210,15 @@ ax.legend(["smooth L1", ".5 d²", "|d|"], frameon=False)
 limits = ax.set(ylim=(0, 3), xlabel="error d of an offset", ylabel="cost")
 
 # %% [markdown]
+# As one equation, with the parabola in orange as in the figure:
+#
+# $$
+# \text{smooth L1}(d) = \begin{cases}
+# \textcolor{#9C6600}{\frac{1}{2} d^2} & \text{if } |d| < 1 \\
+# |d| - \frac{1}{2} & \text{otherwise}
+# \end{cases}
+# $$
+#
 # With the divisors d = 1 has a meaning: the centre is off by a tenth of the anchor's width, or the box is too wide by
 # a factor of e^.2 = 1.22.
 #
@@ -197,8 +238,8 @@ limits = ax.set(ylim=(0, 3), xlabel="error d of an offset", ylabel="cost")
 
 # %%
 logits = torch.tensor([2.0, 1, 0])
-print("p    ", [round(p, 3) for p in logits.softmax(dim=0).tolist()])
-print("-ln p", [round(-x, 3) for x in logits.log_softmax(dim=0).tolist()])
+rows = [("p", *logits.softmax(dim=0)), ("-ln p", *-logits.log_softmax(dim=0))]
+table(rows, head=("class", "0", "1", "2"), form=("", *[".3f"] * 3))
 
 # %% [markdown]
 # ## By hand, part four: the hard negatives
@@ -207,9 +248,9 @@ print("-ln p", [round(-x, 3) for x in logits.log_softmax(dim=0).tolist()])
 
 # %%
 losses, positive = check.TOY, check.TOY_POSITIVE
-print("anchor           ", *(f"{k:4}" for k in range(12)))
-print("-ln p(background)", *(f"{x:4.1f}" for x in losses[0].tolist()))
-print("                 ", *("   +" if p else "    " for p in positive[0].tolist()))
+marks = ["+" if p else "" for p in positive[0].tolist()]
+rows = [("-ln p(background)", *losses[0]), ("positive", *marks)]
+table(rows, head=("anchor", *map(str, range(12))), form=("", *[".1f"] * 12))
 
 # %% [markdown]
 # Two positives, three negatives for each: six. Cross out the positives; they answer for objects, whatever their
@@ -226,7 +267,7 @@ print("                 ", *("   +" if p else "    " for p in positive[0].tolist
 #
 # ### The sort of a sort
 #
-# Many programs sort twice, and many readers ask why
+# Programs like ssd.pytorch sort twice, and their readers ask why
 # ([ssd.pytorch 43](https://github.com/amdegroot/ssd.pytorch/issues/43),
 # [torchcv 46](https://github.com/kuangliu/torchcv/issues/46)). The first sort gives the *order*: which anchor comes
 # first, second, third. What we need is the *rank*: at which place anchor 0 comes, at which anchor 1. The rank is the
@@ -344,7 +385,7 @@ assert abs(found.multibox - float(library.multibox)) < 1e-5 * found.multibox
 
 # %%
 none = loss_anatomy.predict(scenes[:1], loss_anatomy.EQUAL)
-print("ratio  negatives  pull at the background bias   share of background in the confidence")
+rows = []
 for ratio in (0, 1, 3, 10, 8732):
     bias = torch.zeros(21, requires_grad=True)
     cost = loss.multibox_loss(
@@ -352,7 +393,9 @@ for ratio in (0, 1, 3, 10, 8732):
     )
     (pull,) = torch.autograd.grad(cost.confidence, bias)
     share = cost.negatives / (cost.negatives + cost.positives)
-    print(f"{ratio:5} {cost.negatives:10} {-pull[0]:+29.2f} {share:25.1%}")
+    rows.append((ratio, cost.negatives, -pull[0], share))
+head = ("ratio", "negatives", "pull at the background bias", "share of background in the confidence")
+table(rows, head, form=("", ",.0f", "+.2f", ".1%"))
 
 # %% [markdown]
 # **Ratio 0**: the only pull is *away* from background. The network may call every anchor an object and pays nothing
@@ -365,9 +408,14 @@ for ratio in (0, 1, 3, 10, 8732):
 
 # %%
 hardest = found.class_loss[0].masked_fill(found.positive[0], 0).sort(descending=True)[0]
-for ratio in (1, 3, 10, 100):
-    part = hardest[: ratio * found.n].sum() / hardest.sum()
-    print(f"ratio {ratio:3}: {ratio * found.n:5} negatives hold {part:4.0%} of the loss of all of them")
+held = [(n, n * found.n, hardest[: n * found.n].sum() / hardest.sum()) for n in (1, 3, 10, 100)]
+table(held, head=("ratio", "negatives", "their share of the loss of all"), form=("", "", ".0%"))
+
+# %% [markdown]
+# The same at a ratio of 3 as a picture. Each background anchor is a dot at its centre, the larger the more it costs:
+
+# %% alt="The scene twice with a dot for each background anchor, larger where it costs more: dots all over the picture before mining, and after it a few, nearly all on the objects"
+figure = figures.mining_drawn(scene, found)
 
 # %% [markdown]
 # A few hold much of it. The rest is spread over thousands of anchors that are nearly right already, and when
@@ -430,7 +478,7 @@ explorer
 #
 # ## Which loss to expect
 #
-# *My loss is stuck at 2 or 3* is among the questions asked most
+# *My loss is stuck at 2 or 3*: is the network any good? So ask two threads
 # ([caffe 589](https://github.com/weiliu89/caffe/issues/589),
 # [ssd.pytorch 96](https://github.com/amdegroot/ssd.pytorch/issues/96)). In the second of these threads the same reader
 # then reports 76.9 mAP on VOC07 test, with a localisation loss of about 1 and a confidence loss of about 2. That is a
@@ -453,10 +501,9 @@ table(rows, head=("network", "confidence", "localisation"))
 
 # %%
 log = [row for row in runlog.read_log(places.recording("mini")) if "multibox" in row]
-print("  step   multibox   with the L2 term")
-for row in log:
-    if row["step"] in (10, 100, 500, 1000, 2500):
-        print(f"{row['step']:6} {row['multibox']:10.2f} {row['keras_equivalent']:17.2f}")
+chosen = [row for row in log if row["step"] in (10, 100, 500, 1000, 2500)]
+rows = [(row["step"], row["multibox"], row["keras_equivalent"]) for row in chosen]
+table(rows, head=("step", "multibox", "with the L2 term"))
 
 # %% [markdown]
 # **What others report** for SSD300 on VOC 07+12, without an L2 term:
@@ -513,6 +560,8 @@ print(f"gradient at w = 3: {slope:.4f}, weight decay 1e-3 gives {1e-3 * 3:.4f}")
 #
 # An object and its anchor, both as corners in px, four numbers each. Return the four offsets as in part one, in the
 # order x, y, width, height.
+#
+# *Building block:* in chapter 13 it writes the targets that the network learns.
 
 
 # %% tags=["exercise"]
@@ -542,6 +591,8 @@ check.encode(encode)
 #
 # `error` is a tensor of any shape. Return the cost of each of its numbers, a tensor of the same shape. Write the
 # formula; don't call `smooth_l1_loss`.
+#
+# *Building block:* in chapter 13 it is the localisation part of the loss.
 
 
 # %% tags=["exercise"]
@@ -565,6 +616,8 @@ check.smooth_l1(smooth_l1)
 #
 # `logits` has one line for each anchor, one column for each class; class 0 is background. Return -ln p(background) for
 # each line. It has to be right for large logits too: `exp(100)` is infinite in float32.
+#
+# *Building block:* in chapter 13 it ranks the negatives.
 
 
 # %% tags=["exercise"]
@@ -592,6 +645,8 @@ check.background_loss(background_loss)
 # `losses` holds -ln p(background), a line for each image, a column for each anchor; `positive` is True where an anchor
 # answers for an object. Return a tensor of the same shape, True at the hard negatives: `ratio` for each positive of
 # the image. Loops are welcome.
+#
+# *Building block:* in chapter 13 it chooses the negatives of every batch.
 
 
 # %% tags=["exercise"]
@@ -627,6 +682,8 @@ check.mining(hard_negatives)
 # One image with K anchors: predicted `offsets` (K, 4) and `logits` (K, C), wanted offsets (K, 4) and `labels` (K), and
 # the chosen `negative` (K, True or False). Return the loss, one number; 0 if there is no positive. Use your `smooth_l1`;
 # `torch.nn.functional.cross_entropy(logits, labels, reduction="sum")` does the other half.
+#
+# *Building block:* in chapter 13 it is the loss that is minimised.
 
 
 # %% tags=["exercise"]
@@ -675,15 +732,16 @@ check.start(first_loss)
 # ## What would go wrong if
 #
 # ... we took the logarithm of a sum with *one* maximum? exp(100) is too large for float32, so every program takes a
-# maximum off before `exp`. A well-known port takes the largest logit of the *whole batch*
+# maximum off before `exp`. amdegroot's port takes the largest logit of the *whole batch*
 # ([ssd.pytorch 483](https://github.com/amdegroot/ssd.pytorch/issues/483),
 # [85](https://github.com/amdegroot/ssd.pytorch/issues/85)). All goes well until one anchor of one picture is far
 # above the others: then their exp is 0, and log 0 is -inf.
 
 # %%
-for kind, first, second in ((torch.float32, -100.0, -104.0), (torch.float16, -17.0, -18.0)):
-    small = torch.tensor([first, second], dtype=kind).exp().tolist()
-    print(f"{str(kind):<14} exp({first:.0f}) = {small[0]:.1e}   exp({second:.0f}) = {small[1]}")
+rows = []
+for kind, powers in ((torch.float32, (-100.0, -104.0)), (torch.float16, (-17.0, -18.0))):
+    rows += [(str(kind), f"exp({x:.0f})", torch.tensor(x, dtype=kind).exp()) for x in powers]
+table(rows, head=("type", "", "is"), form=("", "", ".1e"))
 
 # %% [markdown]
 # So in float32 a logit has to lie 104 below the largest for its exp to be 0; in float16, 18 are enough. We take the recorded network's logits and raise a single
@@ -721,7 +779,7 @@ print("in both:", int((right_choice & bad_choice).sum()), "(the anchor with the 
 # %%
 empty_box, swapped = torch.tensor([130.0, 105, 130, 213]), torch.tensor([198.0, 105, 126, 213])
 for name, wrong in (("no width", empty_box), ("swapped", swapped)):
-    print(f"{name:<9} growth of the width: {coding.encode(wrong, anchor)[2]}")
+    print(f"{name}: growth of the width {coding.encode(wrong, anchor)[2]}")
 
 # %% [markdown]
 # - **A loss a quarter of everybody's, and slow learning**: N counts the negatives.

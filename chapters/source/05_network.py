@@ -27,7 +27,7 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 
-from course.kit import pictures
+from course.kit import opening, pictures
 from course.kit.self_test import SelfTest
 from course.kit.tables import table
 from course.network import check, figures
@@ -46,6 +46,13 @@ from ssdlib.records import Predictions
 
 # %% alt="The network from left to right: the picture, five maps of VGG16, four maps of the extras, and green heads under six of them with their channels and anchors"
 figure = figures.draw_network()
+
+# %% [markdown]
+# How can a few small convolutions answer for thousands of anchors? A head is a kernel that slides over its map, one cell at
+# a time, and says the same kind of numbers wherever it stands. Here it stands in row 1, column 2 of the 5 x 5 map:
+
+# %% alt="A 5 x 5 map with a 3 x 3 kernel on it; six rows of 4 offsets and 21 class scores that it says there; and the six anchors of that cell on a scene, to which these rows belong"
+figure = figures.head_sliding(opening.scene())
 
 # %% [markdown]
 # ## The words
@@ -111,6 +118,13 @@ print(inspect.getsource(model.SSD300.feature_maps))
 # map at once: fc6, fc7, fc8. The last one, the thousand words of ImageNet, is gone. The other two became convolutions, so
 # that they answer in every cell of a map, of whatever side.
 #
+# How does a layer that sees a whole map become one that answers everywhere? It already is a kernel: one as large as the
+# map, with a single place to stand. Give it a larger map, and there are more places. The weights stay as they are:
+
+# %% alt="A map of 7 x 7 numbers inside one frame, which gives one number; a map of 9 x 9 numbers with two of the nine frames of that size in it; and the nine numbers they give, the first of which is the one from before"
+figure = figures.from_fc_to_conv()
+
+# %% [markdown]
 # VGG's fc6 is a kernel of 7x7 with 4,096 outputs. Compare:
 
 # %%
@@ -133,7 +147,14 @@ for line in cells.grad[0, 0].tolist():
     print(" ".join("x" if touched else "·" for touched in line))
 
 # %% [markdown]
-# Nine taps, spread over 13 x 13 cells. The [paper](https://arxiv.org/abs/1512.02325) tried the full VGG16 too (section
+# Nine taps, spread over 13 x 13 cells. On a picture, with the cells of the 19 x 19 map drawn in white, fc6 reads the
+# orange ones for the cell in the middle:
+
+# %% alt="The scene with a grid of 19 x 19 cells, twice: nine orange cells side by side, 48 px wide, and the same nine cells apart, spread over 208 px and so over the dog, the car and the person"
+figure = figures.dilation_on(opening.scene())
+
+# %% [markdown]
+# The number of weights is the same for both, and so is the work. The [paper](https://arxiv.org/abs/1512.02325) tried the full VGG16 too (section
 # 3.2): about the same result, 74.2 mAP instead of 74.3, and about 20 % slower.
 #
 # The module `weights` does this thinning when a training starts from VGG16's weights:
@@ -247,7 +268,14 @@ table([(name, took / needed["full"]) for name, took in needed.items()], head=("n
 # The network has one layer that VGG16 doesn't have at all: `L2Norm`, between conv4_3 and its heads. Look at one cell. Its
 # channels are a vector, and a vector has a length. L2Norm divides by this length, then multiplies by a scale that starts at
 # 20, as in the paper (section 3.1). By hand: (3, 4) has length √(9 + 16) = 5, so it becomes (.6, .8); times 20 that is
-# (12, 16).
+# (12, 16). For a cell with the channels $x_1 \ldots x_C$, and with a scale $s_c$ that is learned for each channel:
+#
+# $$
+# y_c = \textcolor{#D55E00}{s_c} \cdot \frac{x_c}
+# {\textcolor{#0072B2}{\sqrt{\sum_{j=1}^{C} x_j^2 + 10^{-10}}}}
+# $$
+#
+# Blue is the length, `length` in the code below. Red is the scale, `self.weight`.
 
 # %%
 print(inspect.getsource(model.L2Norm.forward))
@@ -602,6 +630,8 @@ check.seen(seen)
 #
 # `x` is what a head says, (B, boxes · numbers, rows, columns). Return (B, K, numbers) with K = rows · columns · boxes: row by
 # row, in a row cell by cell, and in each cell box by box. `numbers` is 4 for offsets, 21 for classes.
+#
+# *Building block:* in chapter 13 it lines up what the twelve heads give.
 
 # %% tags=["exercise"]
 def per_anchor(x, numbers):
@@ -631,6 +661,8 @@ check.per_anchor(per_anchor)
 #
 # Bring the channel vector of every cell of `x` (B, C, rows, columns) to length 1, then multiply channel c by `scale[c]`;
 # `scale` has shape (C,). Return the same shape as `x`. A cell of zeros stays zero.
+#
+# *Building block:* in chapter 13 it stands between conv4_3 and its heads.
 
 # %% tags=["exercise"]
 def l2norm(x, scale):

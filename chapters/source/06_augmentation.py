@@ -29,6 +29,7 @@ from course.augmentation import augmentation_player, check, single_draws
 from course.boxes import voc_facts
 from course.kit import free_photographs
 from course.kit.self_test import SelfTest
+from course.kit.tables import table
 from ssdlib import anchors, box_ops, coding, loss, matching, plots, records
 from ssdlib.data import augment, batches, store, voc
 
@@ -103,11 +104,13 @@ print(inspect.getsource(augment.Draw))
 # step at a time. Below, *expand* is zoom-out, *distort* are the colours.
 
 # %%
-print("numbers used by each step:", augment.NEEDS)
+rows = []
 for steps in (("flip",), ("expand",), ("expand", "crop"), augment.STEPS):
     drawn = single_draws.single_draw(example, seed=29, steps=steps).drawn
     place = [round(x) for x in drawn.window[0].tolist()]
-    print(f"window {place!s:<24} mirrored {drawn.flip.item()!s:<6} hue {drawn.hue.item():+3.0f}°   {' '.join(steps)}")
+    rows.append((" ".join(steps), place, drawn.flip.item(), f"{drawn.hue.item():+.0f}°"))
+used = ", ".join(f"{name} {count}" for name, count in augment.NEEDS.items())
+table(rows, head=("steps", "window, px of the photograph", "mirrored", "hue"), note=f"Random numbers of each step: {used}.")
 
 # %% [markdown]
 # And the boxes: `_move` does steps 1 to 5 of the example by hand.
@@ -175,12 +178,13 @@ figure = single_draws.candidates(example, photograph)
 # percent of the area.
 
 # %%
-print("side  ", *(f"{name:>14}" for name in single_draws.SAMPLERS))
+rows = []
 for side in (0.1, 0.3, 0.6, 0.9):
     one = torch.tensor([[0.05, 0.05, 0.05 + side, 0.05 + side]]) * torch.tensor([500, 375, 500, 375])
     alone = records.Example("", example.path, (500, 375), one, torch.tensor([1]), torch.tensor([False]))
-    table = single_draws.successes(alone, range(500))
-    print(f"{side:<6}", *(f"{share:14.0%}" for share in table.double().mean(dim=0).tolist()))
+    rows.append((side, *single_draws.successes(alone, range(500)).double().mean(dim=0).tolist()))
+names = list(single_draws.SAMPLERS)
+table(rows, head=("side", *names), form=(".1f", *[".0%"] * len(names)), heat=names)
 
 # %% [markdown]
 # A small object can't have a large IoU with a patch that covers at least 9 percent of the plane. So for a picture with small
@@ -224,10 +228,10 @@ figure = single_draws.size_curves(sides)
 # the draws: half of the pictures have ratio 1, the others one between 1 and 4.
 
 # %%
-for ratio in (1, 2, 4):
-    print(f"ratio {ratio}: {single_draws.genuine_below(30, ratio):6.1%} of the objects have a size below 30 px")
+rows = [(f"ratio {ratio}", single_draws.genuine_below(30, ratio)) for ratio in (1, 2, 4)]
 enlarged = sum(single_draws.genuine_below(30, 1 + 3 * (i + 0.5) / 60) for i in range(60)) / 60
-print(f"mean: {(single_draws.genuine_below(30) + enlarged) / 2:6.1%} of the objects have a size below 30 px")
+rows.append(("mean over the draws", (single_draws.genuine_below(30) + enlarged) / 2))
+table(rows, head=("expansion", "objects with a size below 30 px"), form=("", ".1%"))
 
 # %% [markdown]
 # ## Kept by its centre
@@ -246,14 +250,11 @@ for numbers in luck:
 seen, stays = torch.cat(seen), torch.cat(stays)
 
 # %%
-for name, which in {
-    "kept": stays,
-    "dropped, out of view": ~stays & (seen == 0),
-    "dropped, but in view": ~stays & (seen > 0),
-    "dropped, over a quarter in view": ~stays & (seen > 0.25),
-}.items():
-    print(f"{name:<32} {which.double().mean():6.1%}")
-print(f"the most one sees of a dropped object: {seen[~stays].max():.1%}")
+fates = {"kept": stays, "dropped, out of view": ~stays & (seen == 0), "dropped, but in view": ~stays & (seen > 0),
+         "dropped, over a quarter in view": ~stays & (seen > 0.25)}
+rows = [(name, which.double().mean()) for name, which in fates.items()]
+most = f"The most one sees of a dropped object: {seen[~stays].max():.1%}."
+table(rows, head=("an object is", "how often"), form=("", ".1%"), note=most)
 
 # %% [markdown]
 # A dropped object never shows half of itself: if its centre is to the left of the window, so is more than half of its
@@ -321,10 +322,10 @@ print(f"{(apart.amax(dim=-1) > 1).double().mean():.0%} of the pixels differ; mea
 # What that changes, counted on the genuine annotations of VOC 07+12 trainval, each picture augmented once by each rule:
 
 # %%
-print("rule        left without object   objects a picture   anchors a picture   not cropped")
-for rule, row in voc_facts.by_rule().items():
-    emptied, objects, assigned, whole = (row[k] / row["pictures"] for k in ("emptied", "objects", "anchors", "whole"))
-    print(f"{rule:<11}{emptied:20.1%}{objects:20.2f}{assigned:20.1f}{whole:14.1%}")
+kinds = ("emptied", "objects", "anchors", "whole")
+rows = [(rule, *(row[k] / row["pictures"] for k in kinds)) for rule, row in voc_facts.by_rule().items()]
+head = ("rule", "left without object", "objects a picture", "anchors a picture", "not cropped")
+table(rows, head, form=("", ".1%", ".2f", ".1f", ".1%"))
 
 # %% [markdown]
 # The published run saw fewer pictures without an object and about a twentieth more assigned anchors. How much of its mAP
@@ -346,7 +347,7 @@ print(inspect.getsource(batches.BatchMaker.__call__))
 
 # %%
 def equal(first, second):
-    return all(torch.equal(vars(first)[name], vars(second)[name]) for name in vars(first))
+    return all(torch.equal(vars(first)[name], vars(second)[name]) for name in ("images", "boxes", "labels"))
 
 
 jpegs = store.Jpegs(train)
@@ -379,10 +380,11 @@ def milliseconds(job, *arguments):
 
 photographs = [jpegs[i] for i in range(32)]
 given = sizes[:32], truth[:32], classes[:32], luck[0][:32]
+rows = []
 for steps in (augment.STEPS, ("expand", "crop", "flip")):
     thinking, drawn = milliseconds(augment.draw, *given, steps)
-    reading, _ = milliseconds(augment.warp, photographs, drawn)
-    print(f"draw {thinking:4.0f} ms   warp {reading:4.0f} ms   {' '.join(steps)}")
+    rows.append((" ".join(steps), thinking, milliseconds(augment.warp, photographs, drawn)[0]))
+table(rows, head=("steps", "draw, ms", "warp, ms"), form=("", ".0f", ".0f"))
 
 # %% [markdown]
 # ## What each step is worth
@@ -444,6 +446,8 @@ explorer
 #
 # Given the tensors `objects` (R, 4) and `window` (4,), both (xmin, ymin, xmax, ymax) in px of the photograph, return the boxes
 # (R, 4) in px of the 300 x 300 canvas, cut off at its border. All R of them, also those that would be dropped; no mirroring.
+#
+# *Building block:* in chapter 13 it moves the boxes of every picture that is cropped.
 
 # %% tags=["exercise"]
 def move(objects, window):
@@ -469,6 +473,8 @@ check.move(move)
 #
 # `objects` (R, 4) and `window` (4,) as before. Return for each of the R objects whether it stays: R times True or False. Its
 # centre has to lie in the window; a centre on the border counts. R may be 0.
+#
+# *Building block:* in chapter 13 it decides which objects a cropped picture keeps.
 
 # %% tags=["exercise"]
 def keep(objects, window):
@@ -486,27 +492,7 @@ check.keep(keep)
 # </details>
 # <!-- solution -->
 #
-# ### 6.3 Mirror · easy · 3 minutes
-#
-# Mirror the boxes `shown` (R, 4), which are (xmin, ymin, xmax, ymax), left-right in a picture `width` px wide. Return (R, 4).
-
-# %% tags=["exercise"]
-def mirror(shown, width):
-    # solution
-    left, top, right, bottom = shown.unbind(dim=1)
-    return torch.stack([width - right, top, width - left, bottom], dim=1)
-
-# %%
-check.mirror(mirror)
-
-# %% [markdown]
-# <details><summary>Hint</summary>
-#
-# Where does the right edge go? It becomes the left one.
-# </details>
-# <!-- solution -->
-#
-# ### 6.4 The window of a zoom-out · medium · 5 minutes
+# ### 6.3 The window of a zoom-out · medium · 5 minutes
 #
 # A photograph of `width` x `height` px is laid on a plane `ratio` times as wide and as high. It lies `left` px from the
 # plane's left edge and `top` px from its upper edge. Return the window that shows the whole plane: four numbers xmin, ymin,
@@ -527,7 +513,7 @@ check.zoom_out(zoom_out)
 # </details>
 # <!-- solution -->
 #
-# ### 6.5 Does the sampler take this patch? · medium · 7 minutes
+# ### 6.4 Does the sampler take this patch? · medium · 7 minutes
 #
 # Return True if the sampler with this `bound` takes the `patch` (4,) of a plane with `objects` (R, 4), else False.
 # `box_ops.iou(objects, patch)` gives R numbers. R may be 0: then no bound is met.
@@ -551,7 +537,7 @@ check.accepts(accepts)
 # </details>
 # <!-- solution -->
 #
-# ### 6.6 Left as it was · on paper · 3 minutes
+# ### 6.5 Left as it was · on paper · 3 minutes
 #
 # Suppose that for some picture all samplers succeed. With which probability is its geometry left alone, that is: not
 # expanded, not cropped, not mirrored? The candidate *whole picture* counts as not cropped.
@@ -581,7 +567,7 @@ low, high = window[..., :2].repeat(1, 1, 2), window[..., 2:].repeat(1, 1, 2)
 cut_off = truth.maximum(low).minimum(high)
 for name, objects in {"cut off first": cut_off, "centre first": truth}.items():
     stay = single_draws.in_view(objects, window)[1][classes > 0]
-    print(f"{name:<14} {stay.double().mean():6.1%} of the objects stay")
+    print(f"{name}: {stay.double().mean():.1%} of the objects stay")
 flat = box_ops.area(cut_off)[classes > 0] == 0
 print(f"{flat.double().mean():.1%} of the boxes are flat; offsets of such a box:")
 sliver = torch.tensor([[300.0, 120, 300, 180]])
@@ -609,18 +595,19 @@ print(f"{(mirrored >= 0.5).double().mean():.0%} of the boxes")
 # If the edges aren't exchanged ([a report](https://github.com/Nota-NetsPresso/netspresso-trainer/issues/196)), widths are
 # negative, and the logarithm gives NaN. That is the kinder bug: you see it.
 #
-# **... a bound didn't bind?** In the best-known PyTorch SSD a patch is refused only if its smallest IoU with an object is
+# **... a bound didn't bind?** In amdegroot's PyTorch SSD a patch is refused only if its smallest IoU with an object is
 # below the lower bound *and* its largest above the upper one. The upper one is infinite, so no patch is ever refused ([issue 68](https://github.com/amdegroot/ssd.pytorch/issues/68),
 # [issue 119](https://github.com/amdegroot/ssd.pytorch/issues/119)). Then every sampler takes the first patch that holds
 # some object's centre. How closely do patches then fit the object they fit best? Here is that rule beside the original.
 
 # %%
+rows = []
 for name, sampler in {"bounds bind": None, "bounds don't bind": 6}.items():
     taken = [single_draws.single_draw(example, seed, ("expand", "crop"), sampler) for seed in range(400)]
     taken = [one for one in taken if one.drawn.patch > 0 and len(one.drawn.labels[0])]
     fit = [single_draws.judge(one.drawn.window[0], example.boxes, one.plane).overlap.max() for one in taken]
-    shares = [f"{(torch.stack(fit) >= bound).double().mean():6.1%}" for bound in (0.1, 0.5, 0.7)]
-    print(f"{name:<18} patches with IoU ≥ .1, .5, .7:", *shares)
+    rows.append((name, *((torch.stack(fit) >= bound).double().mean() for bound in (0.1, 0.5, 0.7))))
+table(rows, head=("patches with an IoU of at least", "0.1", "0.5", "0.7"), form=("", *[".1%"] * 3))
 
 # %% [markdown]
 # Close-ups of an object, which the high bounds are there for, become rarer. (Both lines count patches that keep an object;

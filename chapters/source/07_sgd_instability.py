@@ -28,6 +28,7 @@ import torch
 from course.instability import check, curvature, figures, replay, starts, watched_start
 from course.kit import pictures
 from course.kit.self_test import SelfTest
+from course.kit.tables import table
 from ssdlib import anchors, loss, matching
 from ssdlib.training import engine
 
@@ -113,11 +114,11 @@ print(f"levels: no opinion {starts.NO_OPINION:.2f}, background only {starts.BACK
 # are means of ten steps from that step on.
 
 # %%
-print("start  first step  step 20  step 100  step 200  step 290  left the first level")
+rows, at = [], (20, 100, 200, 290)
 for start in starts.arm("paper"):
-    means = [float(start["confidence"][s : s + 10].mean()) for s in (20, 100, 200, 290)]
-    numbers = "".join(f"{x:10.2f}" for x in means)
-    print(f"{start.seed:5}{start['confidence'][0]:12.2f}{numbers}   {start.left}")
+    means = [start["confidence"][s : s + 10].mean() for s in at]
+    rows.append((start.seed, start["confidence"][0], *means, start.left))
+table(rows, head=("start", "first step", *(f"step {s}" for s in at), "left the first level after"))
 
 # %% [markdown]
 # So a plateau is real here, and it has a height: it is the level of no opinion. All ten starts fall to it within
@@ -130,10 +131,9 @@ for start in starts.arm("paper"):
 
 # %%
 start = starts.arm("paper")[0]
-print("step   mean logit of background on the maps 38² 19² 10² 5² 3² 1²        confidence")
-for step, found in start.by_map.items():
-    numbers = "".join(f"{x:8.2f}" for x in found["background"])
-    print(f"{step:4}   {numbers}   {start['confidence'][step]:20.2f}")
+maps = [f"{side} x {side}" for side in anchors.SSD300_ANCHORS.feature_maps]
+rows = [(step, *found["background"], start["confidence"][step]) for step, found in start.by_map.items()]
+table(rows, head=("step", *maps, "confidence loss"), heat=maps, caption="Mean logit of background on each map")
 
 # %% [markdown]
 # The 38² map learns *background* within ten steps. It has 5,776 of the 8,732 anchors. The loss doesn't care: of the
@@ -160,8 +160,11 @@ figure = figures.mined_by_map(panels)
 figure = figures.ten(["paper", "prior"], top=22)
 
 # %%
-print("left the first level after", [s.left for s in starts.arm("paper")], "steps")
-print("with background known     ", [s.left for s in starts.arm("prior")])
+left = {name: [s.left for s in starts.arm(name)] for name in ("paper", "prior")}
+rows = [(starts.ARMS[name], *steps, *[None] * (10 - len(steps))) for name, steps in left.items()]
+table(rows, head=("left the first level after", *(f"start {i}" for i in range(10))))
+
+# %%
 assert max(s.left for s in starts.arm("prior")) < min(s.left for s in starts.arm("paper"))
 
 # %% [markdown]
@@ -169,6 +172,30 @@ assert max(s.left for s in starts.arm("prior")) < min(s.left for s in starts.arm
 # this reason: [section 4.1 of its paper](https://arxiv.org/abs/1708.02002).) They go to the second level at once and
 # rest there to the end of the recording, some 170 steps: from here on one has to look at pictures, and that takes
 # longer.
+#
+# ### The same at full width, on photographs
+#
+# Is the plateau a fault of a narrow network that starts from random weights? The full network was started four times on
+# genuine photographs: once from random weights, three times from the 13 convolutions that VGG16 learned on ImageNet. Its
+# fc6 and fc7 aren't among those. They begin random, by He's rule or with smaller weights.
+
+# %% alt="Confidence loss of four starts of the full network: from random weights NaN in step 6, with fc6 and fc7 by He's rule NaN in step 18, with both scaled at rate .001 near 13 and rising at step 60, at rate .0005 with a warm-up resting at 12 from step 30 to 80, then falling, and resting at 5.5 from step 160"
+figure = figures.full_width()
+
+# %% [markdown]
+# - Random weights at the paper's rate: NaN in step 6.
+# - ImageNet's convolutions, fc6 and fc7 by He's rule: NaN in step 18. ImageNet's features at conv5_3 have a deviation of
+#   6.6, which He's rule hands on, so the heads begin with logits in the tens.
+# - fc6 and fc7 scaled to outputs of unit deviation, the same rate: it lives, but at step 60, where it was stopped, it
+#   climbs.
+# - fc6 smaller by a factor of ten, half the rate, a warm-up of 60 steps: the loss falls to the level of **no opinion** within 30
+#   steps, rests there for 50, leaves it between steps 80 and 110, and comes to the second level, **background only**.
+#
+# Both plateaus of the last start have the heights that you computed by hand. So they come with the loss and its mining,
+# not with the narrow network. One run each and points ten steps apart: they say *that* it happens, not how often.
+# (Recorded on an AMD EPYC, random seed 0: the first on 2026-11-27 with batch 32 on 700
+# photographs, the others on 2026-11-29 with batch 8 on 3,752 or 3,952 of a split of our own;
+# `chapters/recordings/photographs_broken` and `full_width`.)
 #
 # ## By hand, part two: the edge
 #
@@ -218,10 +245,11 @@ for rate in (0.001, 0.012):
 # And recorded, twelve turns, along the whole start (`data_scripts/curvature.py`):
 
 # %%
-print("step  loss   curvature   edge for momentum .9")
+rows = []
 for bend in figures.bends("paper", 0):
     allowed = f"{curvature.edge(bend.curvature, 0.9):.4f}" if bend.curvature > 0 else "none: a ridge"
-    print(f"{bend.step:4} {bend.loss:6.1f} {bend.curvature:9.0f}   {allowed}")
+    rows.append((bend.step, bend.loss, bend.curvature, allowed))
+table(rows, head=("step", "loss", "curvature", "edge for momentum 0.9"), form=("", ".1f", ",.0f"))
 
 # %% alt="The rate that the curvature allows over the steps. Start 0 at .001: near .003 at step 1, .03 to .16 from step 5 to 140, down to .005 at 200. The same start at .012 jumps between .002 and .14. Dotted lines mark the rates that were used"
 tracks = {"start 0 at .001": figures.bends("paper", 0), "start 0 at .012": figures.bends("edge", 0)}
@@ -263,17 +291,19 @@ figure = figures.layers_drawn(steps)
 # the error should be in step 13. Is it?
 
 # %%
-print("step      loss  gradient   largest logit of fc7   largest step of a kernel, relative to it")
+rows = []
 for s in steps:
     name, layer = max(s.layers.items(), key=lambda item: item[1].update if s.finite else item[1].output)
-    moved = f"{layer.update:10.2g}  {name.removesuffix('.0')}" if s.finite else "      none"
-    total = s.localisation + s.confidence
-    print(f"{s.step:4} {total:9.3g} {s.gradient:9.3g} {s.layers['conf.fc7'].output:22.3g}   {moved}")
+    moved = (layer.update, name.removesuffix(".0")) if s.finite else (None, "none")
+    rows.append((s.step, s.localisation + s.confidence, s.gradient, s.layers["conf.fc7"].output, *moved))
+head = ("step", "loss", "gradient", "largest logit of fc7", "largest relative step", "of the kernel")
+table(rows, head, form=("", ".3g", ".3g", ".3g", ".2g"))
 
 # %%
 last = steps[-1].layers
-for name in ("body.conv4_2.0", "body.conv4_3.0", "body.conv5_1.0", "body.conv5_2.0", "conf.fc7"):
-    print(f"step 13, output of {name:<15} {last[name].output:.3g}   its kernel is {last[name].weight:.3g} long")
+names = ("body.conv4_2.0", "body.conv4_3.0", "body.conv5_1.0", "body.conv5_2.0", "conf.fc7")
+rows = [(name, last[name].output, last[name].weight) for name in names]
+table(rows, head=("in step 13", "largest output", "length of the kernel"), form=("", ".3g", ".3g"))
 
 # %% [markdown]
 # 1. The loss is NaN because the logits are.
@@ -292,11 +322,13 @@ for name in ("body.conv4_2.0", "body.conv4_3.0", "body.conv5_1.0", "body.conv5_2
 # of that, and by step 7 it is 9. But the kernels go on moving:
 
 # %%
+rows = [[s.step] for s in steps[1:13]]
 for name in ("body.conv1_1.0", "conf.fc7"):
     moved = [s.layers[name].update for s in steps[1:13]]
-    ratios = [after / before for before, after in zip(moved, moved[1:])]
-    print(f"{name:<15} step   ", *(f"{x:6.3f}" if x < 10 else f"{x:6.0g}" for x in moved))
-    print(f"{'':<15} / last        ", *(f"{x:6.2f}" if x < 100 else f"{x:6.0g}" for x in ratios))
+    for row, before, after in zip(rows, [None, *moved], moved):
+        row += [after, before and after / before]
+head = ("step", "conv1_1 moves by", "by the last", "conf.fc7 moves by", "by the last")
+table(rows, head, form=("", ".3g", ".2g", ".3g", ".2g"), caption="Relative steps, each divided by the one before it")
 
 # %% [markdown]
 # Each step of conv1_1 is .9 times the one before, almost exactly, to the end, whatever the loss does. That is no
@@ -307,9 +339,12 @@ for name in ("body.conv1_1.0", "conf.fc7"):
 # The **control**: five of the same starts, the same rate, no momentum, 100 steps.
 
 # %%
+rows = []
 for name in ("beyond", "no_momentum"):
-    ended = [len(s) if s.broke else "-" for s in starts.arm(name)]
-    print(f"{starts.ARMS[name]:<30} broke after", *ended)
+    ended = [len(s) if s.broke else None for s in starts.arm(name)]
+    rows.append((starts.ARMS[name], *ended, *[None] * (10 - len(ended))))
+note = "In steps. No number: there was no such start, or it didn't break."
+table(rows, head=("broke after", *(f"start {i}" for i in range(10))), note=note)
 
 # %% [markdown]
 # On a parabola the edge without momentum is *nearer*, 2 instead of 3.8, so these starts should fare worse. They
@@ -363,13 +398,14 @@ print("a number to the end" if seen[-1].finite else "the loss isn't a number any
 # - so its step is 64 · 64 = **4,096** times as large, relative to the kernel.
 
 # %%
-for name in ("paper", "pixels"):
-    some = starts.arm(name)
-    first = [round(float(s["confidence"][0]), 2) for s in some[:3]]
-    update = [float(s["update_ratio"][0]) for s in some[:3]]
-    ended = [len(s) if s.broke else "-" for s in some]
-    print(f"{starts.ARMS[name]:<36} first losses {first}, broke after", *ended)
-    print(" " * 36, "largest first step, relative to a kernel", *(f"{u:.3g}" for u in update))
+rows = []
+for one, other in zip(starts.arm("paper"), starts.arm("pixels")):
+    losses, moved = ([s[what][0] for s in (one, other)] for what in ("confidence", "update_ratio"))
+    rows.append((one.seed, *losses, *moved, *(len(s) if s.broke else None for s in (one, other))))
+what = ("first loss", "largest first step", "broke after")
+head = ("start", *(f"{name}{of}" for name in what for of in ("", ", undivided")))
+note = "The step is relative to the length of a kernel. No number: the start didn't break."
+table(rows, head, form=("", ".2f", ".2f", ".3g", ".3g"), note=note)
 
 # %% [markdown]
 # Is it really that? The anatomy above knows how far the first step moved the first kernel at rate .02 with divided
@@ -399,10 +435,10 @@ assert abs(moved / 20 * 4096 / seen_there - 1) < 0.02
 figure = figures.ten(["warmup", "clipped", "batch_norm", "adam"])
 
 # %%
-print(f"{'':<41}NaN         left level 1        means of steps 190 to 199")
-print(f"{'':<41}            for good after      confidence      dead channels")
-for name in ("beyond", "warmup", "clipped", "batch_norm", "adam", "safe", "paper"):
-    print(starts.summary(name))
+names = ("beyond", "warmup", "clipped", "batch_norm", "adam", "safe", "paper")
+head = ("way", "NaN", "left level 1 for good after", "confidence loss", "dead channels")
+note = "Confidence loss and dead channels are means of steps 190 to 199, from the smallest start to the largest."
+table([starts.summary(name).cells() for name in names], head, note=note)
 
 # %% [markdown]
 # (The numbers are the smallest and the largest of the starts that are still running. *Dead* counts the channels of
@@ -426,11 +462,11 @@ for name in ("beyond", "warmup", "clipped", "batch_norm", "adam", "safe", "paper
 # plateau waits for: the small maps, where little arrives.
 
 # %%
-print("mean logit of background on the maps      38²    19²    10²     5²     3²     1²")
+rows = []
 for name in ("paper", "adam"):
     for step in (10, 30, 60):
-        said = starts.arm(name)[0].by_map[step]["background"]
-        print(f"{starts.ARMS[name]:<16} step {step:2}              ", *(f"{x:6.2f}" for x in said))
+        rows.append((starts.ARMS[name], step, *starts.arm(name)[0].by_map[step]["background"]))
+table(rows, head=("way", "step", *maps), heat=maps, caption="Mean logit of background on each map")
 
 # %% [markdown]
 # Under Adam five of the six maps say nearly the same by step 30, with logits of 2.4 to 3.2; under SGD the small ones stand at .2 at step 60.
@@ -484,22 +520,25 @@ grid = anchors.default_boxes()
 targets_each = [matching.make_targets(s.boxes[None], s.labels[None], grid) for s in scenes]
 each = torch.tensor([int((targets.labels > 0).sum()) for targets in targets_each])
 chance = torch.Generator().manual_seed(0)
-print("batch   mean N   smallest   largest   spread / mean")
+rows = []
 for size in (1, 4, 8, 31, 32):
     n = each[torch.randint(len(each), (2000, size), generator=chance)].sum(dim=1).double()
-    print(f"{size:5} {n.mean():8.0f} {n.min():10.0f} {n.max():9.0f} {n.std() / n.mean():15.2f}")
+    rows.append((size, n.mean(), n.min(), n.max(), n.std() / n.mean()))
+table(rows, head=("batch", "mean N", "smallest", "largest", "spread / mean"), form=("", ",.0f", ",.0f", ",.0f"))
 
 # %% [markdown]
 # Between 32 and 31 there is no difference one could notice: N is three percent smaller, and so is the sum above it.
 # Small batches are another matter. One picture may have three positives or 85, and each of the three then pulls 28
-# times as hard. A popular explanation of trouble says just that: a batch with few positives has a large 1/N and so a
+# times as hard. One explanation of trouble says just that: a batch with few positives has a large 1/N and so a
 # long gradient. Is it so, in our recordings of batches of 8? The length of each gradient is compared with the steps
 # around it, from step 20 on:
 
 # %%
+rows = []
 for name in ("paper", "safe", "near", "clipped", "adam"):
     found = [starts.linked(s) for s in starts.arm(name) if not s.broke]
-    print(f"{starts.ARMS[name]:<42} correlation of N and gradient {min(found):5.2f} to {max(found):5.2f}")
+    rows.append((starts.ARMS[name], min(found), max(found)))
+table(rows, head=("correlation of N and gradient", "from", "to"))
 
 # %% [markdown]
 # Hardly. A correlation no larger than .3 in size means that N explains less than a tenth of what makes one gradient
@@ -550,14 +589,13 @@ def spread(name, step):
     return float(torch.stack(means).std())
 
 
-print("step      spread of ten starts at .001   of ten under Adam")
-for step in (20, 50, 100, 190):
-    print(f"{step:4} {spread('paper', step):34.2f} {spread('adam', step):18.2f}")
-print(f" 290 {spread('paper', 290):34.2f}")
-for name in ("paper", "near", "beyond", "adam"):
-    found = starts.summary(name)
-    left = f"first level left after {found.left[0]:.0f} to {found.left[-1]:.0f} steps" if found.left else ""
-    print(f"{starts.ARMS[name]:<16} {len(found.broke)} of {found.starts} NaN  {left}")
+rows = [(step, spread("paper", step), spread("adam", step)) for step in (20, 50, 100, 190)]
+rows.append((290, spread("paper", 290), None))
+table(rows, head=("step", "spread of ten starts at 0.001", "of ten under Adam"))
+
+# %%
+rows = [starts.summary(name).cells()[:3] for name in ("paper", "near", "beyond", "adam")]
+table(rows, head=("way", "NaN", "left the first level after"))
 
 # %% [markdown]
 # ## Exercises
@@ -641,6 +679,8 @@ check.edge(edge)
 # `step` counts the updates that are done: 0 before the first. Over the first `steps` updates the rate rises in a
 # straight line; the first of them has the rate `peak / steps`, the last of them `peak`, and so have all that follow. With `steps` 0 there is no
 # warm-up.
+#
+# *Building block:* with 8.1 it sets the learning rate of every step in chapter 13.
 
 
 # %% tags=["exercise"]

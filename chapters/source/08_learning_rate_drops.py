@@ -356,8 +356,10 @@ table(rows, head, form=("", "", ".0f"))
 
 # %%
 checks = list(curve.map.items())
+rows = []
 for (a, before), (b, after) in zip(checks[:-1], checks[1:-1]):
-    print(f"{a // 1000:3}k to {b // 1000:3}k: mAP {before:.3f} to {after:.3f}, {after - before:+.3f}")
+    rows.append((f"{a // 1000}k to {b // 1000}k", before, after, after - before))
+table(rows, head=("steps", "mAP before", "after", "change"), form=("", ".3f", ".3f", "+.3f"))
 
 # %% [markdown]
 # The drop at 56k lies between 40k and 60k, but its mAP rose more from 60k to 80k, when the validation loss hardly
@@ -530,8 +532,10 @@ explorer
 # %%
 before, after = noisy_quadratic.step_lengths([1.0] * 200 + [0.1] * 60)
 ratios = [a / b for a, b in zip(before[200:], after[200:])]
-for n in (1, 2, 5, 10, 20, 40):
-    print(f"step {n:2} after the drop: Caffe's is {ratios[n - 1]:5.2f} times as long   1 + 9 · .9^{n} = {1 + 9 * 0.9**n:5.2f}")
+rows = [(n, ratios[n - 1], 1 + 9 * 0.9**n) for n in (1, 2, 5, 10, 20, 40)]
+table(rows, head=("step after the drop", "Caffe's is times as long", "1 + 9 · 0.9ⁿ"))
+
+# %%
 print(f"the detour, all steps together: {sum(r - 1 for r in ratios):.0f} of the new steps, 8.1 of the old")
 
 # %% [markdown]
@@ -548,6 +552,8 @@ print(f"the detour, all steps together: {sum(r - 1 for r in ratios):.0f} of the 
 #
 # `step` updates are done, `base` is the first rate, `drops` a list of steps. Return the rate of the next update: a
 # tenth of what it was from each drop on. After exactly 80,000 updates a drop at 80,000 counts.
+#
+# *Building block:* with 7.4 it sets the learning rate of every step in chapter 13.
 
 
 # %% tags=["exercise"]
@@ -750,7 +756,7 @@ for patience, least in ((3, 0.0), (5, 0.0), (5, 0.05), (10, 0.0), (10, 0.05)):
 #
 # ## What would go wrong if
 #
-# ... a program counted the drops instead of looking at the step? The best-known PyTorch SSD ([its
+# ... a program counted the drops instead of looking at the step? amdegroot's PyTorch SSD ([its
 # train.py](https://github.com/amdegroot/ssd.pytorch/blob/master/train.py)) keeps a counter, `step_index`. When the
 # loop comes to a step that is in the list, the counter goes up and the rate is set. It takes `--start_iter` for
 # resuming, but the counter starts at 0 in each session. A reader of a program with the same loop found out

@@ -26,6 +26,7 @@ import torch
 from course.detection import check, nms_bench, stages
 from course.kit import free_photographs, pictures
 from course.kit.self_test import SelfTest
+from course.kit.tables import table
 from ssdlib import box_ops, coding, detect, plots
 from ssdlib.data import voc
 from ssdlib.records import Predictions
@@ -191,8 +192,7 @@ print("torchvision keeps", torchvision.ops.nms(*halves, 0.5).tolist())
 
 # %%
 counts = stages.funnel(seen.of(21), seen.anchors)
-for stage, count in counts.items():
-    print(f"{stage:<32}{count:>9,}")
+table(list(counts.items()), head=("after", "left"))
 
 # %% [markdown]
 # 8,732 anchors with 21 + 4 numbers each, and in the end one box for each object. Two limits did nothing here: no class had 400 candidates, and fewer than 200 boxes were left. They are there for the worst case.
@@ -235,7 +235,7 @@ for across in (False, True):
     print(f"{'over all classes' if across else 'within each class'}: {', '.join(names)}")
 
 # %% [markdown]
-# The horse stays as the third guess. For a picture that one shows, that is ugly, and many people ask how to get rid of
+# The horse stays as the third guess. For a picture that one shows, that is ugly, and users ask how to get rid of
 # it ([pytorch-ssd, issue 149](https://github.com/qfgaohao/pytorch-ssd/issues/149)). For AP the third guess is worth
 # something, because each class is judged for itself.
 #
@@ -263,7 +263,7 @@ print("most boxes left in a scene, of 200 allowed:", max(map(len, everything)))
 # Top-k cuts off the end of each class's ranking, as the score threshold does, so these two may change places. But top-k
 # may not come after NMS. There ssd_keras has it in its TensorFlow layer, which takes the 400 best *survivors* of NMS.
 #
-# **"It is trained, but it detects nothing."** Perhaps the most frequent disappointment
+# **"It is trained, but it detects nothing."** Users of four programs report it
 # ([amdegroot 96](https://github.com/amdegroot/ssd.pytorch/issues/96),
 # [276](https://github.com/amdegroot/ssd.pytorch/issues/276),
 # [298](https://github.com/amdegroot/ssd.pytorch/issues/298),
@@ -272,13 +272,13 @@ print("most boxes left in a scene, of 200 allowed:", max(map(len, everything)))
 # One and the same network, seen through different thresholds:
 
 # %%
-print("score   boxes a scene   scenes with no box    mAP")
-by_score = {}
+by_score, rows = {}, []
 for score in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9):
     shown = [found.above(score) for found in everything]
-    count, none = sum(map(len, shown)) / len(shown), sum(len(s) == 0 for s in shown)
     by_score[score] = seen.mean_ap(shown)
-    print(f"{score:5.2f}{count:16.1f}{none:21}{by_score[score]:7.1f}")
+    rows.append((score, sum(map(len, shown)) / len(shown), sum(len(s) == 0 for s in shown), by_score[score]))
+head = ("score", "boxes a scene", "scenes with no box", "mAP")
+table(rows, head, form=("", ".1f", "", ".1f"), heat=["mAP"])
 
 # %% [markdown]
 # So before you train longer: print the highest score of the picture, and show everything above .1. If the boxes are
@@ -304,8 +304,8 @@ tried = {
     "keep": (1, 5, 20, 200),
 }
 worth = {name: {v: seen.mean_ap(seen.detect(**{name: v})) for v in values} for name, values in tried.items()}
-for name, line in worth.items():
-    print(f"{name:<8}", "   ".join(f"{value:g}: {ap:.1f}" for value, ap in line.items()))
+rows = [(name, f"{value:g}", ap) for name, line in worth.items() for value, ap in line.items()]
+table(rows, head=("setting", "value", "mAP"), form=("", "", ".1f"), heat=["mAP"])
 
 # %% alt="Four small curves of mAP: falling with the score threshold, rising and flat with top-k and keep, a hill with its top near .3 to .45 for the NMS IoU"
 usual = {"score": detect.SCORE, "top_k": detect.TOP_K, "nms_iou": detect.NMS_IOU, "keep": detect.KEEP}
@@ -384,6 +384,8 @@ explorer
 # `offsets` (n, 4) are in the order x, y, width, height, `anchors` (n, 4) are corners in px. Return the boxes (n, 4),
 # corners in px. The centre moves by .1 · offset · the anchor's width (for x) or height (for y). Width and height are the
 # anchor's, times e to the power of .2 · offset.
+#
+# *Building block:* in chapter 13 it turns what the network says back into boxes.
 
 # %% tags=["exercise"]
 def decode(offsets, anchors):
@@ -412,6 +414,8 @@ check.decode(decode)
 # `probabilities` is (K, C): K anchors, C classes, column 0 is background. `score` is the threshold. Return an (n, 2)
 # tensor of whole numbers with one row, label and anchor, for every candidate: first all of class 1, then class 2 and so
 # on, within a class the lower anchor first. If nothing is found, its shape is (0, 2).
+#
+# *Building block:* in chapter 13 it chooses which answers are looked at.
 
 # %% tags=["exercise"]
 def candidates(probabilities, score):
@@ -442,6 +446,8 @@ check.candidates(candidates)
 #
 # n candidates with their `scores` (n,) and `labels` (n,); n may be 0, and no two scores are equal. Return the indices of
 # the `k` best of each class, all in one tensor, in rising order. A class may have fewer than `k`.
+#
+# *Building block:* in chapter 13 it bounds how many of them there are.
 
 # %% tags=["exercise"]
 def top_k(scores, labels, k):
@@ -468,13 +474,15 @@ check.top_k(top_k)
 # `places` (n, 4) are boxes of one class, corners in px, `scores` (n,) are theirs, no two equal. Return the indices of
 # the boxes that stay, best score first, as a tensor of whole numbers. n may be 0. (`by_pencil` above does it. Try without
 # scrolling up.)
+#
+# *Building block:* in chapter 13 it does the suppression, class by class (10.5).
 
 # %% tags=["exercise"]
 def suppress(places, scores, max_iou):
     # solution
     kept = []
     for i in scores.argsort(descending=True).tolist():
-        if all(box_ops.iou(places[i], places[j]) <= max_iou for j in kept):
+        if (box_ops.iou(places[i], places[kept]) <= max_iou).all():
             kept.append(i)
     return torch.tensor(kept, dtype=torch.int64)
 
@@ -490,7 +498,7 @@ check.suppress(suppress)
 # <details><summary>Hint 2</summary>
 #
 # `box_ops.iou(a, b)` is the IoU of two boxes. A box joins the list if its IoU with *everyone on the list* is at most
-# `max_iou`.
+# `max_iou`. It also compares one box with many: `places[kept]` are all on the list.
 # </details>
 # <details><summary>Help: shape (0,) or a type is complained about</summary>
 #
@@ -502,6 +510,8 @@ check.suppress(suppress)
 #
 # The same with `labels` (n,): only boxes of one class suppress each other. Return the indices of those that stay, of all
 # classes together, best score first. Use your `suppress`.
+#
+# *Building block:* in chapter 13 it stands for the non-maximum suppression of the library.
 
 # %% tags=["exercise"]
 def class_by_class(places, scores, labels, max_iou):
@@ -572,7 +582,8 @@ check.most(most)
 # %%
 rankings = [stages.rank_image(seen.of(i), seen.anchors, across=True) for i in range(len(seen.examples))]
 together = [r.detections(size) for r, size in zip(rankings, seen.sizes)]
-print(f"as it should be {seen.mean_ap(everything):.1f}   over all classes {seen.mean_ap(together):.1f}")
+table([("as it should be", seen.mean_ap(everything)), ("over all classes", seen.mean_ap(together))],
+      head=("NMS", "mAP"), form=("", ".1f"))
 
 # %% [markdown]
 # **Forgotten variances**: the offsets are taken as they are, ten times too far and five times too much growth (in the

@@ -14,7 +14,8 @@ Contents()
 #
 # `make lab` opens your own copy of the chapters, the folder `my_course`, or the one that the environment variable
 # `COURSE_HOME` names. What you write there is yours: a newer version of the course is merged into it by the next
-# `make lab`, and your cells stay. What you have solved is kept in `progress.jsonl` beside the pages.
+# `make lab`, and your cells stay. What you have solved is kept in `progress.jsonl` beside the pages, and your
+# building blocks in `my_ssd.py`, which chapter 13 trains with.
 #
 # To have a page again as it came, close it and run this in a terminal in the course's folder (here for chapter 03):
 #

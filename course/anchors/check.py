@@ -10,6 +10,7 @@ from torch import Tensor
 
 from course.anchors.anchor_browser import crossing as _crossing_boxes
 from course.anchors.places import place_of
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
 from ssdlib.plots import ORANGE, RED
@@ -32,7 +33,7 @@ def _stepping(make: Any) -> Any:
     return wrong
 
 
-sizes = Exercise(
+sizes = BuildingBlock(
     "2.1 sizes",
     _sizes,
     cases=[
@@ -57,6 +58,7 @@ sizes = Exercise(
         ],
     },
     praise="With 7, 15 and 90 these are the sizes that the released code uses for COCO: 21, 45, 99 ... 315.",
+    name="sizes",
 )
 
 
@@ -113,7 +115,7 @@ def _outlines_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.invert_yaxis()
 
 
-shapes = Exercise(
+shapes = BuildingBlock(
     "2.2 shapes of a cell",
     _shapes,
     cases=[
@@ -125,12 +127,12 @@ shapes = Exercise(
         "width and height are swapped: a ratio is width / height, and the lying box of a pair comes first": lambda small, following, ratios: [
             (h, w) for w, h in _shapes(small, following, ratios)
         ],
-        "the root is missing: s · 2 by s / 2 is four times as wide as it is high. With √2 the ratio is 2": _without_root,
+        "the root is missing ||: s · 2 by s / 2 is four times as wide as it is high. With √2 the ratio is 2": _without_root,
         "stretching one side alone changes the area; a box of ratio 2 has the area of the small square, s²": _half_scaled,
         "the large square has side √(small · next), between the two; yours is as large as the next map's": _with_large(
             lambda small, following: following
         ),
-        "the large square is the geometric mean, √(small · next), not the arithmetic one": _with_large(
+        "the large square isn't the arithmetic mean of the two ||; it is the geometric one, √(small · next)": _with_large(
             lambda small, following: (small + following) / 2
         ),
         "each ratio is followed by its inverse: 2, 1/2, 3, 1/3; yours has first all lying, then all standing": _lying_first,
@@ -138,7 +140,7 @@ shapes = Exercise(
             *_shapes(small, following, ())[:2],
             *_shapes(small, following, ratios)[2::2],
         ],
-        "the second square is missing: 1', whose side is √(small · next)": lambda small, following, ratios: [
+        "the second square is missing ||: 1', whose side is √(small · next)": lambda small, following, ratios: [
             shape for i, shape in enumerate(_shapes(small, following, ratios)) if i != 1
         ],
         "don't round: these are sides in px with all their digits": lambda small, following, ratios: [
@@ -147,6 +149,7 @@ shapes = Exercise(
     },
     praise="The order of these is the order of the network's channels. Chapter 05 meets it again.",
     draw=_outlines_on,
+    name="shapes",
 )
 
 
@@ -180,7 +183,7 @@ def _points_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.invert_yaxis()
 
 
-centres = Exercise(
+centres = BuildingBlock(
     "2.3 centres",
     _centres,
     cases=[
@@ -189,7 +192,7 @@ centres = Exercise(
         Case("one cell", (1, 300)),
     ],
     mistakes={
-        "a centre lies half a cell in: (i + .5) · stride, not i · stride": lambda f, s: (
+        "a centre lies half a cell in ||: (i + .5) · stride, not i · stride": lambda f, s: (
             _centres(f, s) - s / 2
         ),
         "the distance is the stride, 32 px here, not 300 / cells = 30; so the last centre is at 304, outside": lambda f, s: (
@@ -205,12 +208,13 @@ centres = Exercise(
         "you are half a cell too far: the first cell is number 0, its centre lies at stride / 2": lambda f, s: (
             _centres(f, s) + s / 2
         ),
-        "it is half a cell, not half a pixel: (i + .5) · stride, not i · stride + .5": lambda f, s: (
+        "it is half a cell, not half a pixel ||: (i + .5) · stride, not i · stride + .5": lambda f, s: (
             _centres(f, s) - s / 2 + 0.5
         ),
     },
     praise="Rows from the top, in each row from the left. The last centre of conv6_2 lies 4 px outside, as in Caffe.",
     draw=_points_on,
+    name="centres",
 )
 
 
@@ -230,7 +234,7 @@ count512 = Exercise(
         "there are two squares in each cell, 1 and 1'": sum(
             f * f * (1 + 2 * n) for f, n in zip(SSD512, RATIOS512, strict=True)
         ),
-        "a map has cells in two directions: f · f of them": sum(
+        "a map has cells in two directions ||: f · f of them": sum(
             f * (2 + 2 * n) for f, n in zip(SSD512, RATIOS512, strict=True)
         ),
         "Python reads 24,564 as two numbers, 24 and 564; write it without the comma": (24, 564),
@@ -288,7 +292,7 @@ place = Exercise(
     ],
     mistakes={
         "row and column are swapped: along a row it is the column that counts up": _down,
-        "a map with 5,776 anchors has the numbers 0 to 5,775; number 5,776 is on the next one: >=, not >": _late,
+        "a map with 5,776 anchors has the numbers 0 to 5,775; number 5,776 is on the next one ||: >=, not >": _late,
         "all shapes of a cell stand together, then comes the next cell; you read shape after shape. The same "
         "happens to a network's output that isn't permuted": _by_planes,
         "not every map has 6 anchors a cell: conv4_3, conv8_2 and conv9_2 have 4": _always_six,
@@ -343,7 +347,7 @@ crossing = Exercise(
         Case("no boxes at all", (torch.zeros(0, 4),)),
     ],
     mistakes={
-        "a box that ends exactly at 0 or 300 is still inside: < and >, not <= and >=": lambda boxes: int(
+        "a box that ends exactly at 0 or 300 is still inside ||: < and >, not <= and >=": lambda boxes: int(
             ((boxes <= 0) | (boxes >= 300)).any(dim=1).sum()
         ),
         "the left and the upper border are missing: a corner below 0": lambda boxes: int(

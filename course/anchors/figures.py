@@ -56,7 +56,7 @@ def best_of_each_map(scene: Scene) -> Figure:
 
 
 def stretched(scene: Scene, photograph: Tensor, squares: Tensor) -> Figure:
-    """The same (n, 4) boxes on the canvas and, stretched back, on the (H, W, 3) photograph it was squeezed from."""
+    """The same (n, 4) boxes on the input and, stretched back, on the (H, W, 3) photograph it was squeezed from."""
     height, width, _ = photograph.shape
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(9, 3.9), width_ratios=(1, width / height), layout="constrained"

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Either, Exercise
 from ssdlib import box_ops
 from ssdlib.plots import BLACK, BLUE, ORANGE, RED
@@ -81,7 +82,7 @@ def _unit(objects: Tensor, window: Tensor) -> Tensor:
     return ((objects - window[:2].repeat(2)) / extent.repeat(2)).clamp(0, 1)
 
 
-move = Exercise(
+move = BuildingBlock(
     "6.1 boxes into the window",
     _move,
     cases=WINDOWS,
@@ -111,6 +112,7 @@ move = Exercise(
     },
     praise="Shift, stretch, cut off: crop, zoom-out and resizing are this one function.",
     draw=_on_canvas,
+    name="move",
 )
 
 
@@ -163,7 +165,7 @@ def _fates_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
 
 
 CROWD = torch.tensor([[20.0, 20, 90, 90], [60, 100, 120, 180], [180, 60, 260, 120], [280, 20, 310, 50]])
-keep = Exercise(
+keep = BuildingBlock(
     "6.2 which objects stay",
     _keep,
     cases=[
@@ -179,7 +181,7 @@ keep = Exercise(
         "an object needn't lie in the window as a whole; its centre is enough": lambda objects, window: (
             _share_in(objects, window) == 1
         ),
-        "a centre on the border itself counts: >= and <=, as in the original": _strictly,
+        "a centre on the border itself counts ||: >= and <=, as in the original": _strictly,
         "every object stays, also those far outside. If you cut the boxes off first: after that every centre "
         "lies in the window; look at the centres before": _clipped_first,
         "the centre has to lie in the window in x and in y": lambda objects, window: _inside(
@@ -197,54 +199,11 @@ keep = Exercise(
     },
     praise="The centre of the whole object decides, before anything is cut off.",
     draw=_fates_on,
+    name="keep",
 )
 
 
-# ---- 6.3 mirror
-
-
-def _columns(shown: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    return torch.stack([left, shown[:, 1], right, shown[:, 3]], dim=1)
-
-
-def _mirrored(shown: Tensor, width: float) -> Tensor:
-    return _columns(shown, width - shown[:, 2], width - shown[:, 0])
-
-
-MIRRORED = torch.tensor([[30.0, 45, 210, 225], [0, 10, 20, 290], [140, 100, 160, 130]])
-mirror = Exercise(
-    "6.3 mirror",
-    _mirrored,
-    cases=[
-        Case("on the canvas", (MIRRORED, 300.0)),
-        Case("in a picture 400 px wide", (MIRRORED, 400.0)),
-    ],
-    mistakes={
-        "left and right edge have to change places: yours have a left edge to the right of the right one, a "
-        "width below zero and a logarithm that doesn't exist": lambda shown, width: _columns(
-            shown, width - shown[:, 0], width - shown[:, 2]
-        ),
-        "one pixel too far left: our edges are positions, the right edge of the picture is at x = width, "
-        "so there is no 1 to take off": lambda shown, width: _columns(
-            shown, width - 1 - shown[:, 2], width - 1 - shown[:, 0]
-        ),
-        "that is upside down: y changed, x should": lambda shown, width: torch.stack(
-            [shown[:, 0], width - shown[:, 3], shown[:, 2], width - shown[:, 1]], dim=1
-        ),
-        "nothing happened to the boxes; only the picture is mirrored now": lambda shown, width: shown,
-        "the right edge is where it was: if you overwrite the left edge first, the next line sees the new one; "
-        "keep the old one": lambda shown, width: _columns(shown, width - shown[:, 2], shown[:, 2]),
-        "the picture is `width` px wide, not always 300": lambda shown, width: _mirrored(shown, SIDE),
-        "you mirrored each box in itself or the left edge alone; both edges move to the other side": lambda shown, width: (
-            _columns(shown, width - shown[:, 0], shown[:, 2])
-        ),
-    },
-    praise="x becomes width - x, and the two edges change places.",
-    draw=_on_canvas,
-)
-
-
-# ---- 6.4 zoom out
+# ---- 6.3 zoom out
 
 
 def _plane(width: float, height: float, ratio: float, left: float, top: float) -> list[float]:
@@ -262,7 +221,7 @@ def _planes_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
 
 
 zoom_out = Exercise(
-    "6.4 the window of a zoom-out",
+    "6.3 the window of a zoom-out",
     _plane,
     cases=[
         Case("three times as wide, a little off the corner", (500.0, 375.0, 3.0, 200.0, 50.0)),
@@ -302,7 +261,7 @@ zoom_out = Exercise(
 )
 
 
-# ---- 6.5 a sampler decides
+# ---- 6.4 a sampler decides
 
 
 def _accepts(patch: Tensor, objects: Tensor, bound: float) -> bool:
@@ -334,7 +293,7 @@ PAIR = torch.tensor([[0.0, 0, 100, 80], [90, 90, 190, 190]])  # IoU .8 and about
 HALVES = torch.tensor([[0.0, 0, 100, 40], [0, 60, 100, 100]])  # IoU .4 each
 UNLIKE = torch.tensor([[0.0, 0, 100, 95], [0, 0, 100, 25]])  # IoU .95 and .25
 accepts = Exercise(
-    "6.5 does the sampler take this patch?",
+    "6.4 does the sampler take this patch?",
     _accepts,
     cases=[
         Case("one object fits well, the other hardly", (PATCH, PAIR, 0.7)),
@@ -364,7 +323,7 @@ accepts = Exercise(
         "without an object no bound is met, so the patch is refused": lambda patch, objects, bound: (
             len(objects) == 0 or _accepts(patch, objects, bound)
         ),
-        "an overlap of exactly the bound counts: >=, not >": lambda patch, objects, bound: bool(
+        "an overlap of exactly the bound counts ||: >=, not >": lambda patch, objects, bound: bool(
             (box_ops.iou(objects, patch) > bound).any()
         ),
         "you asked how much of the object lies in the patch; the bound is on the IoU, intersection over union": _covered,
@@ -378,10 +337,10 @@ accepts = Exercise(
 )
 
 
-# ---- 6.6 a number
+# ---- 6.5 a number
 
 untouched = Exercise(
-    "6.6 left as it was",
+    "6.5 left as it was",
     1 / 28,
     mistakes={
         "that is the share of whole pictures; it must not be expanded nor mirrored either": 1 / 7,

@@ -165,7 +165,7 @@ def training(count: int) -> list[Example]:
 
 
 def candidates(example: Example, photograph: Tensor, count: int = 1000) -> Figure:
-    """A patch of every sampler, above on the plane, below on the canvas: all of one draw, the fullest of `count`; a
+    """A patch of every sampler, above on the plane, below on the input: all of one draw, the fullest of `count`; a
     sampler that has none there shows its first patch in another draw."""
     steps = ("expand", "crop")  # the same patches, seen in plain colours
     table = successes(example, range(count))
@@ -210,7 +210,7 @@ def strip(shown: dict[str, Tensor], columns: int = 5) -> Figure:
 
 
 def size_curves(sides: dict[str, Tensor]) -> Figure:
-    """For each group of objects the share whose side (root of the area, px of the canvas) is below x."""
+    """For each group of objects the share whose side (root of the area, px of the input) is below x."""
     figure, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
     styles = zip(sides.items(), (BLACK, BLUE, GREEN, RED), ("-", "--", ":", "-."), strict=False)
     for (name, values), color, style in styles:
@@ -231,7 +231,7 @@ def size_curves(sides: dict[str, Tensor]) -> Figure:
 
 
 def genuine_below(side: float, ratio: float = 1.0) -> float:
-    """Which share of the objects of VOC 07+12 trainval has a side (root of the area) below `side` px of the canvas
+    """Which share of the objects of VOC 07+12 trainval has a side (root of the area) below `side` px of the input
     after a zoom-out by `ratio`: counted in course/facts, to 5 px."""
     counts = voc_facts.shapes()
     middles = voc_facts.BIN * (torch.arange(len(counts)) + 0.5)

@@ -8,6 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import WRONG, Case, Either, Exercise, Verdict
 from ssdlib.data import voc
 from ssdlib.plots import BLUE, ORANGE, RED, boxes_on
@@ -59,7 +60,7 @@ def _y_first(boxes_cxcywh: Tensor) -> Tensor:
     return _to_corners(boxes_cxcywh)[..., [1, 0, 3, 2]]
 
 
-to_corners = Exercise(
+to_corners = BuildingBlock(
     "1.1 the way back",
     _to_corners,
     cases=[
@@ -82,6 +83,7 @@ to_corners = Exercise(
     },
     praise="It works for one box, for R boxes and for a batch, because only the last dimension is touched.",
     draw=_boxes_on,
+    name="to_corners",
 )
 
 
@@ -116,7 +118,7 @@ class Drill(Exercise):
                 self.title, WRONG, f"there is no {unknown[0]!r}; choose from {', '.join(self.right)}"
             )
         found = super().__call__(names)
-        if found.state != WRONG or found.message in self.mistakes:
+        if found.state != WRONG or any(names == wrong for wrong in self.mistakes.values()):
             return found
         wrong = [letter for letter, a, b in zip(WRITTEN, names, self.right, strict=True) if a != b]
         return Verdict(self.title, WRONG, f"{len(wrong)} of {len(names)} aren't right: {', '.join(wrong)}")
@@ -261,7 +263,7 @@ def _pair_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
 
 _FIRST = torch.tensor([[40.0, 60, 160, 180], [0, 0, 40, 20], [30, 30, 60, 50]])
 _SECOND = torch.tensor([[100.0, 60, 220, 180], [10, 5, 40, 30], [30, 30, 60, 50]])
-iou = Exercise(
+iou = BuildingBlock(
     "1.4 IoU",
     _iou_with(),
     cases=[
@@ -304,6 +306,7 @@ iou = Exercise(
     },
     praise="With `first[:, None]` the same function gives the table of all pairs.",
     draw=_pair_on,
+    name="iou",
 )
 
 
@@ -342,7 +345,7 @@ def _upside_down(boxes: Tensor, width: float) -> Tensor:
     return torch.stack([boxes[..., 0], width - boxes[..., 3], boxes[..., 2], width - boxes[..., 1]], dim=-1)
 
 
-mirrored = Exercise(
+mirrored = BuildingBlock(
     "1.6 the mirror",
     _mirrored,
     cases=[
@@ -363,6 +366,7 @@ mirrored = Exercise(
     },
     praise="Mirrored twice, a box is where it was.",
     draw=_boxes_on,
+    name="mirrored",
 )
 
 

@@ -46,7 +46,7 @@ def per_image() -> dict[int, int]:
 
 
 def shapes() -> Tensor:
-    """(60, 60) objects of VOC 07+12 trainval by height (lines) and width (columns), bins of 5 px on the canvas."""
+    """(60, 60) objects of VOC 07+12 trainval by height (lines) and width (columns), bins of 5 px on the input."""
     lines = (FOLDER / "voc0712_shapes.csv").read_text("utf-8").splitlines()
     return torch.tensor([[int(x) for x in line.split(",")] for line in lines if not line.startswith("#")])
 
@@ -80,7 +80,7 @@ def classes_drawn(names: tuple[str, str] = ("2007-trainval", "2012-trainval")) -
 
 
 def sizes_drawn() -> Figure:
-    """Left: objects in a picture. Right: width and height of the objects on the canvas."""
+    """Left: objects in a picture. Right: width and height of the objects on the input."""
     counts, table = per_image(), shapes()
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
     left.bar(list(counts), list(counts.values()), color=BLUE)

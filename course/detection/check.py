@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib import box_ops, detect
 from ssdlib.coding import VARIANCES
@@ -89,7 +90,7 @@ def _in_pixels(offsets: Tensor, anchors: Tensor) -> Tensor:
 
 ANCHORS = torch.tensor([[60.0, 60, 120, 180], [150, 90, 250, 140], [20, 200, 80, 260]])
 OFFSETS = torch.tensor([[1.0, -0.5, 0.5, -1.0], [-2.0, 1.0, 1.0, 2.0], [0.5, 0.5, -1.5, 0.5]])
-decode = Exercise(
+decode = BuildingBlock(
     "10.1 decode",
     _decode,
     cases=[
@@ -120,6 +121,7 @@ decode = Exercise(
     },
     praise="Centre moved in units of the anchor, size multiplied: `coding.decode`.",
     draw=_decoded_on,
+    name="decode",
 )
 
 
@@ -143,7 +145,7 @@ def _best_only(probabilities: Tensor, score: float, first: int) -> Tensor:
 MIXED = torch.tensor(
     [[0.375, 0.25, 0.0, 0.375], [0.125, 0.5, 0.375, 0.0], [0.875, 0.0, 0.0, 0.125], [0.25, 0.0, 0.375, 0.375]]
 )
-candidates = Exercise(
+candidates = BuildingBlock(
     "10.2 candidates",
     _candidates,
     cases=[
@@ -165,7 +167,7 @@ candidates = Exercise(
         "you took each anchor's best class only; one anchor may be a candidate for several classes": lambda p, score: (
             _best_only(p, score, 1)
         ),
-        "a score of exactly the threshold isn't enough: the rule is >, yours is >=": lambda p, score: (
+        "a score of exactly the threshold isn't enough ||: the rule is >, yours is >=": lambda p, score: (
             (p.T[1:] >= score).nonzero() + torch.tensor([1, 0])
         ),
         "the label comes first, then the anchor": lambda p, score: _candidates(p, score).flip(1),
@@ -174,6 +176,7 @@ candidates = Exercise(
         ).flip(1),
     },
     praise="Every class is asked for itself, background never: an anchor may be two candidates.",
+    name="candidates",
 )
 
 
@@ -196,7 +199,7 @@ def _in_class_places(scores: Tensor, labels: Tensor, k: int) -> Tensor:
 
 SEVEN = torch.tensor([0.3, 0.9, 0.6, 0.5, 0.95, 0.1, 0.7])
 KINDS = torch.tensor([7, 3, 3, 7, 3, 7, 3])
-top_k = Exercise(
+top_k = BuildingBlock(
     "10.3 the best of each class",
     _best,
     cases=[
@@ -218,6 +221,7 @@ top_k = Exercise(
         "those are indices within the class; the indices in `scores` were asked for": _in_class_places,
     },
     praise="Each class has its own list, so a crowd of one kind pushes nobody else out.",
+    name="top_k",
 )
 
 
@@ -263,7 +267,7 @@ APART = (
     0.45,
 )
 NOTHING = (torch.zeros(0, 4), torch.zeros(0), 0.45)
-suppress = Exercise(
+suppress = BuildingBlock(
     "10.4 suppression",
     _suppress,
     cases=[
@@ -273,7 +277,7 @@ suppress = Exercise(
         Case("no boxes", NOTHING),
     ],
     mistakes={
-        "an IoU of exactly the threshold suppresses nobody: it has to exceed it (>, not >=)": lambda b, s, m: (
+        "an IoU of exactly the threshold suppresses nobody ||: it has to exceed it (>, not >=)": lambda b, s, m: (
             _suppress(b, s, m - 1e-6)
         ),
         "a suppressed box has suppressed another one: compare with the boxes that you have kept, not with all "
@@ -292,6 +296,7 @@ suppress = Exercise(
     },
     praise="Best first, and only a box that stays can suppress: what `detect.nms` does for one class.",
     draw=_kept_on,
+    name="suppress",
 )
 
 
@@ -321,7 +326,7 @@ RIDER = (
     torch.tensor([13, 15, 13, 15]),
     0.45,
 )
-class_by_class = Exercise(
+class_by_class = BuildingBlock(
     "10.5 class by class",
     _by_class,
     cases=[
@@ -343,6 +348,7 @@ class_by_class = Exercise(
     },
     praise="Rider and horse both stay: this is the whole of `detect.nms`, only slower.",
     draw=_kept_on,
+    name="class_by_class",
 )
 
 

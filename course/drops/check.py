@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from course.drops.noisy_quadratic import floor
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib.plots import BLACK, ORANGE, RED
 
@@ -29,7 +30,7 @@ def _staircase_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.title.set_fontsize(9)
 
 
-rate = Exercise(
+rate = BuildingBlock(
     "8.1 the rate",
     _rate,
     cases=[
@@ -40,7 +41,7 @@ rate = Exercise(
         Case("no drops at all", (500, 0.03, [])),
     ],
     mistakes={
-        "the drop comes one step late: after 80,000 updates the next one has the lower rate, so `>=`": lambda step, base, drops: (
+        "the drop comes one step late: after 80,000 updates the next one has the lower rate ||, so `>=`": lambda step, base, drops: (
             base * 0.1 ** sum(step > drop for drop in drops)
         ),
         "the drop comes one step early: `step` counts the updates that are done": lambda step, base, drops: (
@@ -68,6 +69,7 @@ rate = Exercise(
     praise="That is `engine.learning_rate` without its warm-up. It needs the step and nothing it has to remember.",
     draw=_staircase_on,
     tolerance=1e-9,
+    name="rate",
 )
 
 # ---- 8.2 the same images with a batch of 8
@@ -407,7 +409,7 @@ when = Exercise(
         "where the plateau never comes the answer is -1, not the last check": lambda *given: (
             _when(*given) if _when(*given) >= 0 else len(given[0]) - 1
         ),
-        "a gain of exactly `least` isn't *more* than `least`: `<`, not `<=`": lambda losses, patience, least: (
+        "a gain of exactly `least` isn't *more* than `least` ||: `<`, not `<=`": lambda losses, patience, least: (
             _when(losses, patience, least - 1e-9)
         ),
         "that is the loss at that check; its number was asked for": lambda *given: (

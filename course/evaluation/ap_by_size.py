@@ -1,6 +1,6 @@
 """AP by the size of objects: the same detections, judged on the small objects alone, the middle ones, the large ones.
 
-The size of an object is the root of its area on the 300 x 300 canvas, because that is what the network sees of it.
+The size of an object is the root of its area on the 300 x 300 input, because that is what the network sees of it.
 """
 
 from itertools import pairwise

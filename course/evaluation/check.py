@@ -1,4 +1,4 @@
-"""Checks of chapter 11: overlap, verdicts, recall and precision, both averages, kinds of errors, one on paper."""
+"""Checks of chapter 11: verdicts, recall and precision, both averages, kinds of errors, one on paper."""
 
 import math
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 
 from course.evaluation import devkit_rule, errors, judging
 from course.evaluation.devkit_rule import OBJECTS, TEN
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Either, Exercise
 from ssdlib.plots import BLACK, BLUE, ORANGE, RED
 
@@ -18,91 +19,7 @@ T, F, I = "true", "false", "ignored"  # noqa: E741
 SHORT = {devkit_rule.TRUE: T, devkit_rule.FALSE: F, devkit_rule.TWICE: F, devkit_rule.IGNORED: I}
 
 
-# ---- 11.1 overlap
-
-
-def _overlap(a: tuple, b: tuple) -> float:
-    return devkit_rule.overlap(a, b)
-
-
-def _iou(a: tuple, b: tuple, shared: float, own: float, tested: str = "each") -> float:
-    """With `shared` added to the sides of the intersection and `own` to those of the boxes. `tested` for nothing
-    shared: "each" side, "width", "height", "both" at once, "none"."""
-    width = min(a[2], b[2]) - max(a[0], b[0]) + shared
-    height = min(a[3], b[3]) - max(a[1], b[1]) + shared
-    if tested == "both" and width <= 0 and height <= 0:
-        return 0.0
-    width = max(width, 0) if tested in ("each", "width") else width
-    height = max(height, 0) if tested in ("each", "height") else height
-    one, other = ((x2 - x1 + own) * (y2 - y1 + own) for x1, y1, x2, y2 in (a, b))
-    return width * height / (one + other - width * height)
-
-
-def _two_boxes_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    for box, color, style in zip(case.arguments, (ORANGE, BLUE), ("-", "--"), strict=True):
-        x1, y1, x2, y2 = (float(v) for v in box)
-        ax.add_patch(
-            Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linestyle=style, linewidth=2)
-        )
-    every = np.array(case.arguments, dtype=float)
-    low, high = every[:, :2].min() - 5, every[:, 2:].max() + 5
-    ax.set(xlim=(low, high), ylim=(high, low), aspect="equal")
-    ax.set_title("solid: the first box; dashed: the second", fontsize=8)
-
-
-def _inside(box: tuple, own: float) -> float:
-    return (box[2] - box[0] + own) * (box[3] - box[1] + own)
-
-
-def _shared(a: tuple, b: tuple) -> float:
-    width, height = (max(min(a[i + 2], b[i + 2]) - max(a[i], b[i]) + 1, 0) for i in (0, 1))
-    return width * height
-
-
-HALF = ((11, 11, 20, 20), (11, 11, 20, 15))
-ONE_SIDE = "one negative side is enough to share nothing; test width and height, each for itself"
-overlap = Exercise(
-    "11.1 overlap",
-    _overlap,
-    cases=[
-        Case("ten columns against ten columns, one row each", ((1, 1, 10, 1), (6, 1, 15, 1))),
-        Case("the upper half of a box", HALF),
-        Case("boxes that only touch: one shared column", ((1, 1, 10, 10), (10, 1, 19, 10))),
-        Case("boxes far from each other, both ways", ((1, 1, 10, 10), (31, 41, 40, 50))),
-        Case("one above the other", ((1, 1, 10, 10), (1, 31, 10, 40))),
-        Case("side by side", ((1, 1, 10, 10), (31, 1, 40, 10))),
-        Case("the same box", ((5, 5, 9, 9), (5, 5, 9, 9))),
-        Case("corners that are no whole numbers", ((10.5, 20.25, 30.5, 60.0), (15.0, 20.25, 35.0, 50.75))),
-    ],
-    mistakes={
-        "the + 1 is missing: columns 1 to 10 are ten columns, and 10 - 1 is nine": lambda a, b: (
-            _iou(a, b, 0, 0) if _inside(a, 0) + _inside(b, 0) else 0.0
-        ),
-        "the intersection has its + 1, the areas of the two boxes lack it": lambda a, b: _iou(a, b, 1, 0),
-        "the areas of the two boxes have their + 1, the intersection lacks it": lambda a, b: _iou(a, b, 0, 1),
-        "boxes far from each other share something in yours: two negative sides make a positive area": lambda a, b: (
-            _iou(a, b, 1, 1, tested="none")
-        ),
-        ONE_SIDE: Either(
-            (
-                lambda a, b: _iou(a, b, 1, 1, tested="width"),
-                lambda a, b: _iou(a, b, 1, 1, tested="height"),
-                lambda a, b: _iou(a, b, 1, 1, tested="both"),
-            )
-        ),
-        "that is the intersection over both areas; what is shared has to be taken off once": lambda a, b: (
-            _shared(a, b) / (_inside(a, 1) + _inside(b, 1))
-        ),
-        "that is the share of the first box that is covered; divide by what both cover together": lambda a, b: (
-            _shared(a, b) / _inside(a, 1)
-        ),
-    },
-    praise="The + 1 belongs to every width and height: those of the boxes and that of what they share.",
-    draw=_two_boxes_on,
-)
-
-
-# ---- 11.2 verdicts
+# ---- 11.1 verdicts
 
 
 def _verdicts(detections: list, objects: list) -> list[str]:
@@ -225,8 +142,8 @@ HARD = (
     [("a", 0.9, DOG), ("a", 0.8, (12, 11, 111, 110)), ("b", 0.7, DOG), ("b", 0.3, (300, 300, 350, 350))],
     [("a", DOG, True), ("b", DOG, False)],
 )
-verdicts = Exercise(
-    "11.2 verdicts",
+verdicts = BuildingBlock(
+    "11.1 verdicts",
     _verdicts,
     cases=[
         Case("the ten of the page", (list(TEN), list(OBJECTS))),
@@ -255,8 +172,10 @@ verdicts = Exercise(
             d, o, order=lambda rows: sorted(rows, key=lambda r: r[1])
         ),
         "right, but in the order of the input; the best score comes first": _as_given,
-        "the overlap in yours lacks the + 1; see 11.1": lambda d, o: _judged(d, o, extent=0),
-        "an overlap of exactly .5 is enough: the rule is >= .5": lambda d, o: _judged(d, o, strict=True),
+        "the overlap in yours lacks the + 1; `devkit_rule.overlap` has it": lambda d, o: _judged(
+            d, o, extent=0
+        ),
+        "an overlap of exactly .5 is enough ||: the rule is >= .5": lambda d, o: _judged(d, o, strict=True),
         "a second hit on an object is false: only the best detection of an object is true": lambda d, o: (
             _judged(d, o, again=T)
         ),
@@ -298,10 +217,11 @@ verdicts = Exercise(
     },
     praise="Best score first, best object of its picture, .5 or more, once: VOCevaldet.m in a dozen lines.",
     draw=_verdicts_on,
+    name="verdicts",
 )
 
 
-# ---- 11.3 recall and precision
+# ---- 11.2 recall and precision
 
 
 def _curve(said: list[str], total: int) -> tuple[list[float], list[float]]:
@@ -323,8 +243,8 @@ def _both_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.set_title("orange: wanted; dashed red: yours", fontsize=8)
 
 
-curve = Exercise(
-    "11.3 recall and precision",
+curve = BuildingBlock(
+    "11.2 recall and precision",
     _curve,
     cases=[
         Case("true, false, true", ([T, F, T], 4)),
@@ -359,10 +279,11 @@ curve = Exercise(
     },
     praise="Recall never falls. Precision never rises with a false one and never falls with a true one.",
     draw=_both_on,
+    name="curve",
 )
 
 
-# ---- 11.4 eleven points, 11.5 area
+# ---- 11.3 eleven points, 11.4 area
 
 
 def _eleven(recall: list, precision: list) -> float:
@@ -409,13 +330,13 @@ CURVES = [
 ]
 LEVELS = [t * 0.1 for t in range(11)]
 TEN_POINTS = "ten points in yours: a recall of 0 is one of them, and so is 1"
-eleven_points = Exercise(
-    "11.4 eleven points",
+eleven_points = BuildingBlock(
+    "11.3 eleven points",
     _eleven,
     cases=CURVES,
     mistakes={
         "that is the precision where the recall is reached first; the best precision from there on was asked for": lambda r, p: _points(r, p, LEVELS, lambda s: s[0] if s else 0.0, 11),
-        "a recall of exactly .2 reaches the point at .2: >=, not >": lambda r, p: sum(
+        "a recall of exactly .2 reaches the point at .2 ||: >=, not >": lambda r, p: sum(
                 max([q for x, q in zip(r, p, strict=True) if x > t], default=0.0) for t in LEVELS
             ) / 11,
         TEN_POINTS: Either((lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 10), lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 11), lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 10), lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 11))),
@@ -433,10 +354,11 @@ eleven_points = Exercise(
     },
     praise="`ssdlib.evaluate` does it in one line, and passes over NaN.",
     draw=_curve_on,
+    name="eleven_points",
 )  # fmt: skip
 
 area = Exercise(
-    "11.5 area",
+    "11.4 area",
     _area,
     cases=CURVES,
     mistakes={
@@ -460,7 +382,7 @@ area = Exercise(
 )  # fmt: skip
 
 
-# ---- 11.6 kinds of errors
+# ---- 11.5 kinds of errors
 
 
 def _named(own: float, other: float, order: str = "dcpb", hit: float = 0.5, near: float = 0.1) -> str:
@@ -474,7 +396,7 @@ def _named(own: float, other: float, order: str = "dcpb", hit: float = 0.5, near
 
 
 kind = Exercise(
-    "11.6 kinds of errors",
+    "11.5 kinds of errors",
     errors.kind,
     cases=[
         Case("own .6, other 0", (0.6, 0.0)),
@@ -498,7 +420,7 @@ kind = Exercise(
             _named(a, b, "cdpb")
         ),
         "localisation is asked before both: the class is right": lambda a, b: _named(a, b, "dcbp"),
-        ".5 itself is a hit, .1 itself is near: >=, not >": lambda a, b: _named(
+        ".5 itself is a hit, .1 itself is near ||: >=, not >": lambda a, b: _named(
             a, b, hit=0.5 + 1e-9, near=0.1 + 1e-9
         ),
         "a box that overlaps nothing by .1 or more lies on background": lambda a, b: (
@@ -512,10 +434,10 @@ kind = Exercise(
 )
 
 
-# ---- 11.7 on paper
+# ---- 11.6 on paper
 
 best_ap = Exercise(
-    "11.7 half of the objects",
+    "11.6 half of the objects",
     6 / 11,
     mistakes={
         "that is the area under the curve; of the eleven points, how many have a recall up to .5?": 0.5,

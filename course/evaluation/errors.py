@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from course.evaluation.devkit_rule import FALSE, IGNORED, TRUE, TWICE
 from course.evaluation.judging import NOTHING, Judged, Subject, average_precision, overlap
+from course.kit.tables import Table, table
 from ssdlib.evaluate import HIT
 from ssdlib.plots import BLACK, ORANGE, PURPLE, RED, SKY, YELLOW
 from ssdlib.records import CLASSES, LABELS
@@ -163,18 +164,18 @@ def confused(
     return sorted(((n, *pair) for pair, n in pairs.items()), key=lambda row: (-row[0], row[1:]))
 
 
-def table(*columns: tuple[str, dict[str, int], dict[str, float], int]) -> str:
+def error_table(*columns: tuple[str, dict[str, int], dict[str, float], int]) -> Table:
     """Kinds of errors, a pair of columns for each (title, `counts`, mean of the `gains`, objects that count): share
     of the false detections (for the missed ones of the objects), and the points of mAP they cost."""
-    lines = [f"{'':<14}" + "".join(f"{title:>26}" for title, *_ in columns)]
-    lines.append(f"{'':<14}" + f"{'share':>16}{'points':>10}" * len(columns))
+    rows = []
     for name in ALL:
-        line = f"{name:<14}"
+        row = [name]
         for _, numbers, gained, objects in columns:
             of = objects if name == MISSED else sum(numbers[k] for k in KINDS)
-            line += f"{numbers[name] / max(of, 1):>16.0%}{round(gained[name], 1) + 0.0:>+10.1f}"
-        lines.append(line)
-    return "\n".join(lines)
+            row += [numbers[name] / max(of, 1), gained[name]]
+        rows.append(row)
+    head = [f"{title}, {what}" for title, *_ in columns for what in ("share", "points")]
+    return table(rows, ("error", *head), form=("", *[".0%", "+.1f"] * len(columns)))
 
 
 def draw_gains(gained: dict[str, dict[str, float]], title: str) -> Figure:

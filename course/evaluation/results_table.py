@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from course.evaluation.judging import Subject
+from course.kit.tables import Table, table
 from ssdlib.data import voc
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED
 from ssdlib.training.runlog import LOG, read_log
@@ -134,20 +135,21 @@ def mark(difference: float) -> str:
     return "▲" if difference >= CLEAR else "▼" if difference <= -CLEAR else " "
 
 
-def table(*runs: Run) -> str:
+def class_table(*runs: Run) -> Table:
     """AP by class of what is published and of runs; where a run may be compared, its difference from the published
     run of ssd_keras, marked from 3 points on."""
-    columns = by_class()
-    lines = [
-        f"{'':<12}" + "".join(f"{t:>14}" for t in TITLES.values()) + "".join(f"{r.name:>26}" for r in runs)
-    ]
+    columns, rows = by_class(), []
     for name in (*voc.CLASSES[1:], MEAN):
-        line = f"{name:<12}" + "".join(f"{columns[c][name]:>14.1f}" for c in TITLES)
+        row = [name, *(columns[c][name] for c in TITLES)]
         for run in runs:
-            value, less = run.last[name], run.last[name] - columns[SEED][name]
-            line += f"{value:>16.1f}" + (f"{less:>+8.1f} {mark(less)}" if run.comparable else f"{'–':>8}  ")
-        lines.append(line.rstrip())
-    return "\n".join([*lines, "", *(run.note for run in runs)])
+            less = run.last[name] - columns[SEED][name]
+            row += [run.last[name], *([less, mark(less).strip()] if run.comparable else [])]
+        rows.append(row)
+    head, form = ["class", *TITLES.values()], ["", *[".1f"] * len(TITLES)]
+    for run in runs:
+        head += [run.name, *([f"less {SEED}", ""] if run.comparable else [])]
+        form += [".1f", *(["+.1f", ""] if run.comparable else [])]
+    return table(rows, head, form, note="; ".join(run.note for run in runs) + ".")
 
 
 def draw_classes(*runs: Run) -> Figure:
@@ -207,11 +209,11 @@ def steps_drawn(steps: Mapping[int, Column], title: str) -> Figure:
     return figure
 
 
-def published_lines(rows: Sequence[Mapping[str, str]] | None = None) -> str:
+def published_table(rows: Sequence[Mapping[str, str]] | None = None) -> Table:
     """What others published, best first; a question mark where the number wasn't read in the place named."""
     rows = sorted(rows or published(), key=lambda row: -float(row["map"]))
-    lines = []
-    for r in rows:
-        sure = " " if r["checked"] == "read" else "?"
-        lines.append(f"{float(r['map']):6.2f}{sure} {r['trained on']:<6} {r['who']:<32} {r['place']}")
-    return "\n".join(lines)
+    told = [
+        (float(r["map"]), "" if r["checked"] == "read" else "?", r["trained on"], r["who"], r["place"])
+        for r in rows
+    ]
+    return table(told, head=("mAP", "", "trained on", "who", "where"))

@@ -13,6 +13,7 @@ import numpy as np
 
 from course.evaluation.devkit_rule import FALSE, TRUE, TWICE
 from course.evaluation.judging import Rule, Subject, average_precision, judge, mean
+from course.kit.tables import Table, table
 from ssdlib.evaluate import ONE_BASED, Results
 from ssdlib.records import LABELS
 
@@ -162,25 +163,19 @@ def recorded_prices() -> dict[str, Any]:
     return json.loads(RECORDED.read_text(encoding="utf-8"))
 
 
-def price_list(here: dict[str, dict[str, float]], there: dict[str, dict[str, float]]) -> str:
+def price_list(here: dict[str, dict[str, float]], there: dict[str, dict[str, float]]) -> Table:
     """Points of mAP above or below the devkit's rule, a line for each variant: `here`, `there`, and the class of
     `there` that it changes most."""
     groups = {v.name: v.group for v in VARIANTS} | {POOLED: "pictures and classes"}
-    lines = [
-        f"{'':<44}{'here':>8}{'VOC2007':>10}   the class that changes most",
-        f"{DEVKIT:<44}{mean(here[DEVKIT]):>8.1f}{mean(there[DEVKIT]):>10.2f}",
-    ]
-    before = ""
+    rows = []
     for name, group in groups.items():
-        if group != before:
-            lines.append(group)
-            before = group
         points = [mean(c[name]) - mean(c[DEVKIT]) for c in (here, there)]
         most, worst = extreme(there, name)
-        line = f"  {name:<42}{_points(points[0], 1):>8}{_points(points[1], 2):>10}"
         alone = name == POOLED or not round(most, 2)  # no class of its own, or no change at all
-        lines.append(line if alone else f"{line}   {_points(most, 2):>7} {worst}")
-    return "\n".join(lines)
+        rows.append((group, name, *points, "" if alone else worst, None if alone else most))
+    by_rule = f"{DEVKIT}: mAP {mean(here[DEVKIT]):.1f} here, {mean(there[DEVKIT]):.2f} on VOC2007"
+    head = ("about", "changed", "here", "VOC2007", "most changed class", "by")
+    return table(rows, head, form=("", "", "+.1f", "+.2f", "", "+.2f"), caption=f"{by_rule}. Points of mAP:")
 
 
 def extreme(found: dict[str, dict[str, float]], name: str) -> tuple[float, str]:
@@ -188,10 +183,6 @@ def extreme(found: dict[str, dict[str, float]], name: str) -> tuple[float, str]:
     change = {c: 100 * (ap - found[DEVKIT][c]) for c, ap in found[name].items()}
     worst = max(change, key=lambda c: abs(change[c]))
     return change[worst], worst
-
-
-def _points(value: float, digits: int) -> str:
-    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def origin(facts: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from course.instability import curvature, starts
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib.plots import BLUE, GREEN, ORANGE, RED
 
@@ -32,7 +33,7 @@ level = Exercise(
         "divided by 4: N counts the positives alone": starts.BACKGROUND_ONLY / 4,
         "those are the three negatives; the positive pays too": -3 * math.log(0.75),
         "that is the positive; its three negatives pay too": -math.log(0.25 / OBJECTS),
-        "the positive pays for *its* class, one of twenty: -ln(.25 / 20), not -ln .25": -3 * math.log(0.75)
+        "the positive pays for *its* class, one of twenty ||: -ln(.25 / 20), not -ln .25": -3 * math.log(0.75)
         - math.log(0.25),
     },
     praise="3 · .288 + 4.382: the level to which the recorded curves fall next.",
@@ -82,7 +83,7 @@ power = Exercise(
         Case("two rounds", (BOWL, ONES, 2)),
     ],
     mistakes={
-        "the length of H·v has no sign, and a ridge is not a bowl: take v · (H·v)": lambda turn, start, rounds: (
+        "the length of H·v has no sign, and a ridge is not a bowl ||: take v · (H·v)": lambda turn, start, rounds: (
             _power(turn, start, rounds, signed=False)
         ),
         "v grows or shrinks from round to round; divide it by its length each time": lambda turn, start, rounds: (
@@ -108,16 +109,18 @@ edge = Exercise(
     "7.3 the edge",
     curvature.edge,
     cases=[
-        Case("curvature 4, no momentum", (4.0, 0.0)),
         Case("curvature 4, momentum .9", (4.0, 0.9)),
+        Case("curvature 4, no momentum", (4.0, 0.0)),
         Case("curvature 250, momentum .5", (250.0, 0.5)),
     ],
     mistakes={
-        "momentum moves the edge: 2 · (1 + momentum) / curvature": lambda c, m: 2 / c,
-        "with momentum the edge is further out, not nearer: 1 + momentum": lambda c, m: 2 * (1 - m) / c,
-        "1 / curvature reaches the bottom in one step; the edge is twice that": lambda c, m: (1 + m) / c,
-        "momentum multiplies by 1 + momentum here, not by 1 / (1 - momentum)": lambda c, m: 2 / c / (1 - m),
-        "a steeper bowl allows a smaller rate: divide by the curvature": lambda c, m: 2 * (1 + m) * c,
+        "momentum moves the edge ||: 2 · (1 + momentum) / curvature": lambda c, m: 2 / c,
+        "with momentum the edge is further out, not nearer ||: 1 + momentum": lambda c, m: 2 * (1 - m) / c,
+        "1 / curvature reaches the bottom in one step ||; the edge is twice that": lambda c, m: (1 + m) / c,
+        "momentum doesn't divide by 1 - momentum here ||; it multiplies by 1 + momentum": lambda c, m: (
+            2 / c / (1 - m)
+        ),
+        "a steeper bowl allows a smaller rate ||: divide by the curvature": lambda c, m: 2 * (1 + m) * c,
     },
     praise="For momentum .9 it is 3.8 / curvature.",
 )
@@ -140,7 +143,7 @@ def _steps_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.legend(frameon=False)
 
 
-warmup = Exercise(
+warmup = BuildingBlock(
     "7.4 warm-up",
     _warm,
     cases=[
@@ -152,7 +155,7 @@ warmup = Exercise(
         Case("no warm-up at all", (0, 0.02, 0)),
     ],
     mistakes={
-        "the first step has rate 0 and learns nothing: step + 1, since `step` counts the updates before it": lambda step, peak, steps: (
+        "the first step has rate 0 and learns nothing ||: step + 1, since `step` counts the updates before it": lambda step, peak, steps: (
             _warm(step, peak, steps, shift=0)
         ),
         "it goes on rising; after the warm-up the rate is `peak`": lambda step, peak, steps: _warm(
@@ -169,6 +172,7 @@ warmup = Exercise(
     praise="`engine.learning_rate` does the same.",
     draw=_steps_on,
     tolerance=1e-9,
+    name="warm_up",
 )
 
 

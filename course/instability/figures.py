@@ -19,7 +19,8 @@ from course.kit.pictures import ROOT
 from ssdlib.anchors import SSD300_ANCHORS
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, YELLOW
 
-ANATOMY, CURVATURE = ROOT / "chapters/recordings/anatomy", ROOT / "chapters/recordings/curvature"
+RECORDINGS = ROOT / "chapters/recordings"
+ANATOMY, CURVATURE = RECORDINGS / "anatomy", RECORDINGS / "curvature"
 MAP_COLORS = (SKY, BLUE, GREEN, YELLOW, ORANGE, PURPLE)
 
 
@@ -58,6 +59,65 @@ def ten(names: Sequence[str], top: float = 35.0) -> Figure:
 def levels_on(ax: Axes) -> None:
     for level in (NO_OPINION, BACKGROUND_ONLY):
         ax.axhline(level, color=GREEN, linestyle=":", linewidth=1.4)
+
+
+@dataclass(frozen=True)
+class FullWidth:
+    """One start of the full network on photographs: what it began from, and its log as far as it goes."""
+
+    name: str
+    files: tuple[str, ...]  # in chapters/recordings, one after the other
+    style: dict[str, object]
+
+
+FULL_WIDTH = (
+    FullWidth("random weights, rate .001", ("photographs_broken/log.jsonl",), dict(color=RED, linestyle=":")),
+    FullWidth(
+        "fc6, fc7 as He has them, rate .001",
+        ("full_width/trial_he/log.jsonl",),
+        dict(color=RED, linestyle="--"),
+    ),
+    FullWidth(
+        "fc6, fc7 scaled, rate .001",
+        ("full_width/trial_scaled/log.jsonl",),
+        dict(color=ORANGE, linestyle="-."),
+    ),
+    FullWidth("fc6 scaled, rate .0005, warm-up", ("full_width/first_200_steps/log.jsonl",), dict(color=BLUE)),
+)
+
+
+def full_width_rows(start: FullWidth) -> tuple[list[tuple[int, float]], int | None]:
+    """(step, confidence loss) of each line that has one, and the step at which it broke, if it did."""
+    rows = []
+    for file in start.files:
+        rows += [json.loads(line) for line in (RECORDINGS / file).read_text("utf-8").splitlines()]
+    broke = next((row["step"] for row in rows if row.get("diverged")), None)
+    return [(row["step"], row["confidence"]) for row in rows if "confidence" in row], broke
+
+
+def full_width(top: float = 30.0) -> Figure:
+    """The confidence loss of the full network's starts on photographs; a cross where one broke."""
+    figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    for start in FULL_WIDTH:
+        rows, broke = full_width_rows(start)
+        if broke:  # the way there went far beyond the figure
+            rows = [*rows, (broke, math.inf)]
+            ax.plot([broke], [top - 1], "x", color=start.style["color"], markersize=9)
+        steps, losses = zip(*rows, strict=True)
+        ax.plot(steps, np.minimum(losses, 3 * top), ".", color=start.style["color"])
+        ax.plot(
+            steps,
+            np.minimum(losses, 3 * top),
+            linewidth=1.6,
+            label=start.name + (f": NaN in step {broke}" if broke else ""),
+            **start.style,
+        )
+    levels_on(ax)
+    for level, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
+        ax.text(203, level + 0.3, name, ha="right", va="bottom", fontsize=8, color=BLACK)
+    ax.set(ylim=(3, top), xlim=(0, 205), xlabel="step", ylabel="confidence loss / N")
+    ax.legend(fontsize=8, loc="upper right")
+    return figure
 
 
 def parabolas(panels: dict[float, Sequence[float]], steps: int = 24) -> Figure:

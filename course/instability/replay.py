@@ -24,6 +24,8 @@ FALLS, STAYS, RISES, BREAKS = (
 )
 AHEAD = 50  # steps that a guess looks ahead
 BEGIN = 60  # where a start is shown first, if it got so far
+ASK = "pause somewhere and say what comes next"
+BRIEF = {FALLS: "falls", STAYS: "stays", RISES: "rises", BREAKS: "NaN"}
 VIEW = (-12.0, -18.0, 756.0, 312.0)  # the picture, and two panels on its right
 LEFT, RIGHT = 350.0, 748.0
 PANELS = {
@@ -104,6 +106,7 @@ class Replay(Explorer):
         self._begin()
 
     def _begin(self, change: object = None) -> None:
+        self.verdict, self.told = ASK, []  # of this start: step, what was said, what happened
         self.step.max = len(self.start)
         self.step.value = min(BEGIN, len(self.start) - 1)
         self._show()
@@ -135,6 +138,7 @@ class Replay(Explorer):
         else:
             self.asked, self.right = self.asked + 1, self.right + (truth == said)
             self.verdict = f"{'✓' if truth == said else '✗'} you: {said}; the recording: it {truth}"
+            self.told.append((self.step.value, said, truth))
             self.step.value = min(self.step.value + AHEAD, self.step.max)
         self._show()
 
@@ -193,7 +197,7 @@ class Replay(Explorer):
         if start.broke and until == len(start):
             end = self._panel("gradient").across(len(start))
             layers.append(layer(color=RED, texts=[(end - 30, PANELS["confidence"][0] + 22, "NaN")]))
-        layers += self._picture(start.seen_at(step))
+        layers += self._told() + self._picture(start.seen_at(step))
         lines = self.summary()
         with self.board.hold_sync():
             self.board.scene = {"layers": layers}
@@ -203,6 +207,19 @@ class Replay(Explorer):
 
     def _others(self) -> list[Start]:
         return [s for s in self.starts[self.arm.value] if s is not self.start]
+
+    def _told(self) -> list[dict]:
+        """Guesses of this start on its curve: solid green and ✓ where they were right, else dashed red and ✗."""
+        layers = []
+        for number, (step, said, truth) in enumerate(self.told):
+            points = self._curve(self.start, "confidence", step + AHEAD)[2 * max(step - 1, 0) :]
+            right = said == truth
+            words = f"✓ {BRIEF[truth]}" if right else f"✗ {BRIEF[truth]}, not {BRIEF[said]}"
+            color, dash = (GREEN, ()) if right else (RED, (7, 4))
+            layers.append(layer(color=color, line=6, alpha=0.6, dash=dash, curves=[points]))
+            at = (min(points[0], RIGHT - 110), PANELS["confidence"][0] + 18 + 16 * (number % 3), words)
+            layers.append(layer(color=color, texts=[at]))
+        return layers
 
     def _picture(self, found: list[list[float]]) -> list[dict]:
         named = zip(self.scene.boxes.tolist(), self.scene.names, strict=True)

@@ -136,16 +136,18 @@ class Summary:
     confidence: list[float]  # mean of ten steps
     dead: list[float]  # share of the body's channels, mean of ten steps
 
-    def __str__(self) -> str:
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """A row of a table: the arm, how many broke, and from the least to the largest when the first level was left,
+        the confidence loss and the dead channels."""
+
         def between(values: Sequence[float], form: str) -> str:
-            return f"{values[0]:{form}} to {values[-1]:{form}}" if values else "-"
+            return f"{values[0]:{form}} to {values[-1]:{form}}" if values else "–"
 
         left = [x for x in self.left if x < math.inf]
         never = f", {len(self.left) - len(left)} never" if len(left) < len(self.left) else ""
-        return (
-            f"{ARMS[self.arm]:<41}{len(self.broke):3} of {self.starts:<4}{between(left, '.0f') + never:<20}"
-            f"{between(self.confidence, '.2f'):<16}{between(self.dead, '.0%')}"
-        )
+        broke = f"{len(self.broke)} of {self.starts}"
+        found = (between(left, ".0f") + never, between(self.confidence, ".2f"), between(self.dead, ".0%"))
+        return ARMS[self.arm], broke, *found
 
 
 def summary(name: str, at: int = 190) -> Summary:

@@ -18,13 +18,15 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from course.kit import progress
+from course.kit import progress, stopped_cells
 from course.kit.comparing import TOLERANCE, agree, difference, same, short
 from course.kit.inline import marked, plain
 
 TODO, WRONG, RIGHT = "todo", "wrong", "right"
 MARKS = {TODO: "○ not yet", WRONG: "✗ not right", RIGHT: "✓ right"}
 COLOURS = {TODO: "#5a5a5a", WRONG: "#B34700", RIGHT: "#006B4E"}  # under white letters: readable on any page
+MORE = "||"  # in the sentence of a mistake: what follows gives the answer away and is told from the second try on
+AGAIN = "Run this check again for more."
 FILL_IN = "Fill in the cell above, run it, then run this one again."
 
 
@@ -69,7 +71,8 @@ class Exercise:
 
     `right` is a function, or a value where the exercise asks for a number, a list or a tensor. `draw(ax, case,
     found, wanted)` may show a failed case. `mistakes` leads from the sentence for whoever made a known mistake to
-    what it gives: a function where the exercise asks for one, else a value, or `Either` of several.
+    what it gives: a function where the exercise asks for one, else a value, or `Either` of several. What follows the
+    mark `MORE` in such a sentence is told after the first wrong try.
     """
 
     title: str
@@ -80,8 +83,11 @@ class Exercise:
     draw: Callable[[Axes, Case, Any, Any], None] | None = None
     tolerance: float = TOLERANCE
     size: tuple[float, float] = field(default=(4.0, 3.6))
+    wrong: int = field(default=0, init=False, compare=False)  # tries since the last right one
 
     def __call__(self, answer: Any) -> Verdict:
+        if stopped := stopped_cells.sentence():
+            return Verdict(self.title, TODO, stopped)
         if answer is None or answer is ...:
             return Verdict(self.title, TODO, FILL_IN)
         if not callable(self.right):
@@ -92,7 +98,7 @@ class Exercise:
 
     def _judge_value(self, answer: Any) -> Verdict:
         if agree(answer, self.right, self.tolerance):
-            return Verdict(self.title, RIGHT, self.praise)
+            return self._passed()
         for says, gives in self.mistakes.items():
             if any(agree(answer, one, self.tolerance) for one in ways(gives)):
                 return self._verdict(says)
@@ -101,33 +107,35 @@ class Exercise:
         return self._verdict(difference(answer, self.right, self.tolerance, tell=False))
 
     def _judge_function(self, answer: Callable) -> Verdict:
-        found, wanted = [], []
+        found, wanted, stopped = [], [], ""
         for case in self.cases:
             given = copy.deepcopy(case.arguments)
             try:
-                found.append(answer(*given))
+                value = answer(*given)
             except NotImplementedError:
                 return Verdict(self.title, TODO, FILL_IN)
             except KeyboardInterrupt:
                 return self._verdict(f"{case.name}: your function ran until you stopped it; does a loop end?")
             except Exception as error:  # whatever a learner's code may do
-                return self._verdict(_stopped(error, case))
+                stopped = _stopped(error, case)
+                break
             if not same(given, case.arguments):
-                return self._verdict(f"your function changed what it was given ({case.name}); work on a copy")
+                stopped = f"your function changed what it was given ({case.name}); work on a copy"
+                break
+            found.append(value)
             wanted.append(self.right(*copy.deepcopy(case.arguments)))
-        if all(value is None or value is ... for value in found):
+        if not stopped and all(value is None or value is ... for value in found):
             returns = "" if _is_empty(answer) else " If it is filled in: a `return` is missing."
             return Verdict(self.title, TODO, FILL_IN + returns)
         bad = [i for i in range(len(found)) if not agree(found[i], wanted[i], self.tolerance)]
         if not bad:
-            return Verdict(self.title, RIGHT, self.praise)
-        first = bad[0]
+            return self._verdict(stopped) if stopped else self._passed()
+        first = bad[0]  # the ordinary cases stand first: their error is told before what happens at an edge
         made = lambda gives: any(self._made(one, found) for one in ways(gives))  # noqa: E731
-        known = next((says for says, gives in self.mistakes.items() if made(gives)), "")
-        message = f"{self.cases[first].name}: {difference(found[first], wanted[first], self.tolerance)}"
-        if known:
-            message = f"{known} ({message})"
-        return self._verdict(message, self._picture(self.cases[first], found[first], wanted[first]))
+        known = "" if stopped else next((says for says, gives in self.mistakes.items() if made(gives)), "")
+        case = f"{self.cases[first].name}: {difference(found[first], wanted[first], self.tolerance)}"
+        picture = self._picture(self.cases[first], found[first], wanted[first])
+        return self._verdict(known, picture, f" ({case})") if known else self._verdict(case, picture)
 
     def _made(self, mistake: Callable, found: Sequence[Any]) -> bool:
         """Whether the answer gives what this mistake gives, on every case."""
@@ -150,8 +158,23 @@ class Exercise:
             return None
         return figure
 
-    def _verdict(self, message: str, figure: Figure | None = None) -> Verdict:
-        return Verdict(self.title, WRONG, message, figure)
+    def _passed(self) -> Verdict:
+        self.wrong = 0
+        return Verdict(self.title, RIGHT, self.praise)
+
+    def _verdict(self, message: str, figure: Figure | None = None, case: str = "") -> Verdict:
+        self.wrong += 1
+        told = by_degrees(message, self.wrong) + case
+        more = f". {AGAIN}" if MORE in message and self.wrong == 1 else ""
+        return Verdict(self.title, WRONG, told + more, figure)
+
+
+def by_degrees(says: str, tries: int) -> str:
+    """The sentence of a mistake as it is told at the first wrong try, up to MORE, and from the second on, whole."""
+    first, mark, rest = (part.strip() for part in says.partition(MORE))
+    if tries == 1 or not mark:
+        return first
+    return first + ("" if rest[:1] in ",;:" else " ") + rest
 
 
 def ways(gives: Any) -> Either:

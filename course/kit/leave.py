@@ -1,8 +1,5 @@
 """The way to the next page that gives this page's memory back: every open page keeps a kernel, and 0.5 GB or more."""
 
-import contextlib
-import ctypes
-import gc
 import os
 from pathlib import Path
 
@@ -10,6 +7,7 @@ import anywidget
 import traitlets
 
 from course.kit import places
+from ssdlib.training import memory
 
 SHORT = 2e9  # bytes left for the next page
 
@@ -103,10 +101,8 @@ def said() -> str:
 
 def give_back() -> None:
     """Return freed memory to the system, where that is Linux with glibc. Its allocator keeps blocks for the next
-    tensors, by `make lab`'s setting all of them; a page that has been read has no next ones."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    tensors; a page that has been read has no next ones."""
+    memory.free()
 
 
 def resident() -> int:

@@ -53,8 +53,8 @@ class Table:
             return str(cell)
         form = self.form[i] or ("," if isinstance(cell, Integral) else ",.2f")
         written = format(cell, form).replace("%", " %")
-        if written.startswith("-") and not any(digit in written for digit in "123456789"):
-            written = written[1:]  # nothing below zero is left of it
+        if written[0] in "+-" and set(written[1:]) <= set("0.,% e+-"):
+            written = written[1:]  # nothing above or below zero is left of it
         return (
             f"−{written[1:]}" if written.startswith("-") else written
         )  # a minus, at which no line is broken

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib import coding
 from ssdlib.box_ops import to_cxcywh
@@ -78,7 +79,7 @@ PAIR_POSITIVE = torch.tensor([[False, True, *[False] * 4], [False] * 6])
 FULL = torch.tensor([[0.2, 0.4, 0.6, 0.8, 1.2]])
 FULL_POSITIVE = torch.tensor([[True, False, True, True, False]])
 
-mining = Exercise(
+mining = BuildingBlock(
     "4.4 hard negatives",
     by_loops,
     cases=[
@@ -111,13 +112,13 @@ mining = Exercise(
         "an image without positives gets no negatives: 3 times 0 is 0": lambda loss, positive, ratio: mined(
             loss, positive, count(positive, ratio).clamp(min=1)
         ),
-        "one too many: ranks begin with 0, so it is rank < count, not <=": lambda loss, positive, ratio: (
+        "one too many ||: ranks begin with 0, so it is rank < count, not <=": lambda loss, positive, ratio: (
             mined(loss, positive, count(positive, ratio) + 1)
         ),
         "the positives are marked True too; only the hard negatives were asked for": lambda loss, positive, ratio: (
             by_loops(loss, positive, ratio) | positive
         ),
-        "the count is that of the whole batch; each image counts its own positives: `sum(dim=1, keepdim=True)`": lambda loss, positive, ratio: (
+        "the count is that of the whole batch; each image counts its own positives ||: `sum(dim=1, keepdim=True)`": lambda loss, positive, ratio: (
             mined(loss, positive, ratio * positive.sum())
         ),
         "`ratio` is given, and it isn't always 3": lambda loss, positive, ratio: mined(
@@ -133,6 +134,7 @@ mining = Exercise(
     praise="The hardest, per image, never a positive: `loss.hard_negatives`.",
     draw=_table_on,
     size=(7.0, 2.6),
+    name="hard_negatives",
 )
 
 
@@ -181,7 +183,7 @@ def _size(anchor: Tensor) -> Tensor:
     return torch.cat([to_cxcywh(anchor)[2:], torch.ones(2)])
 
 
-encode = Exercise(
+encode = BuildingBlock(
     "4.1 offsets",
     coding.encode,
     cases=[
@@ -227,6 +229,7 @@ encode = Exercise(
     },
     praise="Four numbers without a unit, the same for a small and a large anchor: `coding.encode`.",
     draw=_offsets_on,
+    name="encode",
 )
 
 
@@ -241,7 +244,7 @@ def _curve_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.legend(frameon=False)
 
 
-smooth_l1 = Exercise(
+smooth_l1 = BuildingBlock(
     "4.2 smooth L1",
     lambda error: F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none"),
     cases=[
@@ -279,6 +282,7 @@ smooth_l1 = Exercise(
     },
     praise="A parabola near 0, straight beyond 1, so one wild box can't pull harder than with 1.",
     draw=_curve_on,
+    name="smooth_l1",
 )
 
 
@@ -299,7 +303,7 @@ def _softmax_by_hand(logits: Tensor) -> Tensor:
     return -(powers[..., 0] / powers.sum(dim=-1)).log()
 
 
-background_loss = Exercise(
+background_loss = BuildingBlock(
     "4.3 -log p(background)",
     _background_loss,
     cases=[
@@ -320,10 +324,10 @@ background_loss = Exercise(
         "that is -log p of the best object class; background, class 0, is what it should have been": lambda z: (
             -z.log_softmax(dim=-1)[..., 1:].max(dim=-1)[0]
         ),
-        "the softmax went over the anchors; an anchor's classes are its line, `dim=-1`": lambda z: (
+        "the softmax went over the anchors ||; an anchor's classes are its line, `dim=-1`": lambda z: (
             -z.log_softmax(dim=0)[..., 0]
         ),
-        "exp(100) is more than float32 can hold: take each line's maximum off first, or use `logsumexp`": _softmax_by_hand,
+        "exp(100) is more than float32 can hold ||: take each line's maximum off first, or use `logsumexp`": _softmax_by_hand,
         "p(background) became 0 in float32, and -log 0 is infinite: take the logarithm before p gets so small, "
         "with `log_softmax` or `logsumexp`": lambda z: -z.softmax(dim=-1)[..., 0].log(),
         "the maximum that you took off is missing after the logarithm: take it off z₀ too, or add it again": lambda z: (
@@ -334,13 +338,14 @@ background_loss = Exercise(
             -z.log_softmax(dim=-1)
         ),
         "the natural logarithm is meant, not the one to base 10": lambda z: _background_loss(z) / log(10),
-        "exp(100) is more than float32 can hold: `log_softmax` or `logsumexp` do the sum without it": lambda z: (
+        "exp(100) is more than float32 can hold ||: `log_softmax` or `logsumexp` do the sum without it": lambda z: (
             z.exp().sum(dim=-1).log() - z[..., 0]
         ),
         "you took off one maximum for all lines: the small lines became 0, and log 0 is -inf. Each line wants "
         "its own": _one_maximum,
     },
     praise="This is the number that ranks the negatives, and the term of each one chosen.",
+    name="background_loss",
 )
 
 
@@ -388,7 +393,7 @@ def _image(seed: int, labels: list[int]) -> tuple[Tensor, ...]:
     return offsets, logits, wanted, label, by_loops(loss, label[None] > 0, 1)[0]
 
 
-multibox = Exercise(
+multibox = BuildingBlock(
     "4.5 the whole loss",
     _multibox,
     cases=[
@@ -416,7 +421,7 @@ multibox = Exercise(
         "only one of the two sums is divided: N divides both, so put them in brackets": lambda *given: (
             _multibox(*given, conf=0.0) + _multibox(*given, weight=0.0, by="1")
         ),
-        "N is at least 1, which isn't one more than the positives: `max(1, count)`": _instead(by="more"),
+        "N is at least 1, which isn't one more than the positives ||: `max(1, count)`": _instead(by="more"),
         "cross-entropy and smooth L1 give a mean without `reduction='sum'`; take the sums, then divide by N": lambda *given: (
             _multibox(*given, reduction="mean", by="1") if (given[3] > 0).any() else torch.tensor(0.0)
         ),
@@ -429,6 +434,7 @@ multibox = Exercise(
         ),
     },
     praise="That is `loss.multibox_loss`, one image at a time.",
+    name="multibox",
 )
 
 

@@ -7,6 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib import matching
 from ssdlib.plots import ORANGE, RED
@@ -90,7 +91,7 @@ def _last_of_equals(table: Tensor, threshold: float) -> Tensor:
     return torch.where(best >= threshold, len(table) - 1 - object_, -1)
 
 
-step_two = Exercise(
+step_two = BuildingBlock(
     "3.1 step two",
     _step_two,
     cases=[
@@ -101,7 +102,7 @@ step_two = Exercise(
         Case("a tie, and two objects that both reach it", (LATE, 0.5)),
     ],
     mistakes={
-        "an IoU of exactly .5 counts: the rule is >=, yours is >": _strictly,
+        "an IoU of exactly .5 counts ||: the rule is >=, yours is >": _strictly,
         "every anchor got an object; those below the threshold are background, -1": lambda table, threshold: (
             table.argmax(dim=0)
         ),
@@ -130,6 +131,7 @@ step_two = Exercise(
     },
     praise="Ties go to the first object, .5 itself counts, and what reaches nobody is background.",
     draw=_table_on(by_object=False),
+    name="step_two",
 )
 
 
@@ -199,7 +201,7 @@ def _until(
     return own
 
 
-greedy = Exercise(
+greedy = BuildingBlock(
     "3.2 step one",
     _greedy,
     cases=TABLES,
@@ -222,8 +224,9 @@ greedy = Exercise(
             _until(table, 0, always=True)
         ),
     },
-    praise="Best pair first, both leave the pool, nobody is forced: `matching.bipartite`, one image at a time.",
+    praise="Best pair first, both leave the pool, nobody is forced: that is `matching.bipartite`.",
     draw=_table_on(by_object=True),
+    name="greedy",
 )
 
 
@@ -262,7 +265,7 @@ def _writes_anchor(table: Tensor, own: Tensor, threshold: float) -> Tensor:
 
 _pairs = [(CALM, _greedy(CALM), 0.5), (TAKEN, _greedy(TAKEN), 0.5), (FAR, _greedy(FAR), 0.5)]
 _pairs.append((RIVALS, _greedy(RIVALS), 0.5))
-both = Exercise(
+both = BuildingBlock(
     "3.3 both steps",
     _both,
     cases=[
@@ -282,6 +285,7 @@ both = Exercise(
     },
     praise="These are both steps of the paper's section 2.2.",
     draw=_table_on(by_object=False),
+    name="both",
 )
 
 
@@ -377,4 +381,4 @@ lost = Exercise(
 
 def library_agrees(table: Tensor) -> bool:
     """Whether the naive loop above and `matching.bipartite` give the same, for the chapter's own comparison."""
-    return torch.equal(_greedy(table), matching.bipartite(table[None])[0])
+    return torch.equal(_greedy(table), matching.bipartite(table))

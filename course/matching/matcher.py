@@ -68,19 +68,18 @@ def match_with(boxes: Tensor, anchors: Tensor, threshold: float = 0.5, rule: str
         return Matching(
             torch.zeros(0, len(anchors)), torch.zeros(0, dtype=torch.int64), torch.full((len(anchors),), -1)
         )
-    labels = torch.ones(1, len(boxes), dtype=torch.int64)
-    table = matching.overlaps(boxes[None], labels, anchors)
-    best, matched = table[0].max(dim=0)
+    table = matching.overlaps(boxes, anchors)
+    best, matched = table.max(dim=0)
     matched = torch.where(best >= threshold, matched, -1)
     if rule == GREEDY:
-        own = matching.bipartite(table)[0]
+        own = matching.bipartite(table)
         matched[own[own >= 0]] = torch.arange(len(boxes))[own >= 0]
     else:
-        own = table[0].argmax(dim=1)
+        own = table.argmax(dim=1)
         for i, anchor in enumerate(own.tolist()):
             matched[anchor] = i
         own = torch.where(matched[own] == torch.arange(len(boxes)), own, -1)
-    return Matching(table[0], own, matched)
+    return Matching(table, own, matched)
 
 
 def anchors_each(boxes: Tensor, anchors: Tensor) -> Tensor:

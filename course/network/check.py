@@ -8,6 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Exercise
 from ssdlib.plots import BLUE, ORANGE, RED
 
@@ -41,7 +42,7 @@ next_side = Exercise(
     mistakes={
         "with `up` the division is rounded up: 75 becomes 38": _side_with(up=False),
         "without `up` the division is rounded down: 75 becomes 37": _side_with(up=True),
-        "a dilated kernel is wider than its taps: it covers dilation · (kernel - 1) + 1 cells": _side_with(
+        "a dilated kernel is wider than its taps ||: it covers dilation · (kernel - 1) + 1 cells": _side_with(
             dilation=1
         ),
         "padding is added on both sides, so it counts twice": lambda side, kernel, stride, padding, dilation, up: (
@@ -107,7 +108,7 @@ parameters = Exercise(
     ],
     mistakes={
         "each output channel has a bias too": lambda i, o, k: k * k * i * o,
-        "the kernel is a square: kernel · kernel taps": lambda i, o, k: k * i * o + o,
+        "the kernel is a square ||: kernel · kernel taps": lambda i, o, k: k * i * o + o,
         "a kernel has one layer of taps for each input channel: times `inputs`": lambda i, o, k: (
             k * k * o + o
         ),
@@ -167,7 +168,7 @@ seen = Exercise(
         "behind a stride of 2 one cell is 2 pixels wide: keep the product of the strides": lambda layers: (
             1 + sum((kernel - 1) * dilation for kernel, _, dilation in layers)
         ),
-        "a kernel with dilation d has d - 1 gaps between its taps: (kernel - 1) · dilation": lambda layers: (
+        "a kernel with dilation d has d - 1 gaps between its taps ||: (kernel - 1) · dilation": lambda layers: (
             _seen([(kernel, step, 1) for kernel, step, _ in layers])
         ),
         "a layer's own stride counts from the next layer on, not for itself": _seen_early,
@@ -241,7 +242,7 @@ def _rows_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.set_axis_off()
 
 
-per_anchor = Exercise(
+per_anchor = BuildingBlock(
     "5.5 from channels to anchors",
     _rows,
     cases=[
@@ -268,6 +269,7 @@ per_anchor = Exercise(
     praise="Cell by cell, row by row, box by box: the order of `anchors.default_boxes`.",
     draw=_rows_on,
     size=(6.4, 2.8),
+    name="per_anchor",
 )
 
 
@@ -286,7 +288,7 @@ _draw = torch.Generator().manual_seed(5)
 _dead = torch.randn(1, 3, 2, 2, generator=_draw)
 _dead[:, :, 0, 1] = 0
 
-l2norm = Exercise(
+l2norm = BuildingBlock(
     "5.6 L2Norm",
     _l2norm,
     cases=[
@@ -324,4 +326,5 @@ l2norm = Exercise(
         ),
     },
     praise="Every cell has the same length now, whatever the layers before it do; the network learns the scale.",
+    name="l2norm",
 )

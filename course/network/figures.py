@@ -253,3 +253,124 @@ def heats_on(network: SSD300, chosen: list[Scene]) -> tuple[Figure, list[tuple[i
 def _outline(ax: Axes, corners: object, color: str, **style: object) -> None:
     x1, y1, x2, y2 = corners
     ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, **style))
+
+
+# ---- kernels on maps and pictures
+
+MAP, CELL = "conv7_2", (1, 2)  # the map on which a head is drawn, and the row and column where it stands
+
+
+def head_sliding(scene: Scene) -> Figure:
+    """A head's 3x3 kernel in one place of the 5 x 5 map, the numbers that it says there, and whose they are."""
+    level = SSD300_ANCHORS.sources.index(MAP)
+    side, boxes = SSD300_ANCHORS.feature_maps[level], SSD300_ANCHORS.boxes_per_cell[level]
+    line, column = CELL
+    figure, (left, middle_, right) = plt.subplots(
+        1, 3, figsize=(10.5, 3.9), width_ratios=(1, 1.15, 1), layout="constrained"
+    )
+    _grid_on(left, side)
+    kernel = dict(linewidth=3, fill=False)
+    left.add_patch(Rectangle((column - 1, line - 1), 3, 3, edgecolor=BLUE, **kernel))
+    left.add_patch(
+        Rectangle((column, line - 1), 3, 3, edgecolor=BLUE, linestyle=":", linewidth=2, fill=False)
+    )
+    left.add_patch(Rectangle((column, line), 1, 1, facecolor=ORANGE, edgecolor="white"))
+    left.set_title(f"{MAP}: 3 x 3 cells are read,\nthen the kernel moves on by one", fontsize=10)
+    for box in range(boxes):
+        middle_.add_patch(Rectangle((0, box), 4, 0.86, facecolor=GREEN, edgecolor="white"))
+        middle_.add_patch(Rectangle((4.3, box), 10.5, 0.86, facecolor=SKY, edgecolor="white"))
+        middle_.text(2, box + 0.43, "4 offsets", ha="center", va="center", fontsize=9, color="white")
+        middle_.text(9.55, box + 0.43, "21 class scores", ha="center", va="center", fontsize=9)
+        middle_.text(-0.3, box + 0.43, f"anchor {box}", ha="right", va="center", fontsize=9)
+    middle_.set(xlim=(-4.2, 15), ylim=(boxes + 0.2, -0.2))
+    middle_.set_axis_off()
+    middle_.set_title(f"what it says there: {boxes} x (4 + 21)\n= {boxes * 25} numbers", fontsize=10)
+    mine = anchors_of(level, line, column)
+    photograph_on(right, scene.pixels)
+    for anchor in default_boxes()[mine].tolist():
+        _outline(right, anchor, GREEN, linewidth=2)
+    right.plot(*box_ops.to_cxcywh(default_boxes()[mine])[0, :2].tolist(), "s", color=ORANGE, markersize=8)
+    right.set(xlim=(-45, 345), ylim=(345, -45))
+    rows = f"rows {mine.start:,} to {mine.stop - 1:,}"
+    right.set_title(f"whose numbers: {boxes} of the {len(default_boxes()):,} anchors,\n{rows}", fontsize=10)
+    return figure
+
+
+def sliding_answers(kernel: Tensor, cells: Tensor) -> Tensor:
+    """A layer that sees a whole (n, n) map, as a convolution over a larger one: (n, n), (m, m) ->
+    (m - n + 1, m - n + 1)."""
+    return nn.functional.conv2d(cells[None, None], kernel[None, None])[0, 0]
+
+
+def from_fc_to_conv() -> Figure:
+    """The same 7 x 7 weights: fully connected to a map of 7 x 7 cells they give one number; slid over 9 x 9 cells,
+    nine of them. The first of the nine is that one number."""
+    random = torch.Generator().manual_seed(0)
+    kernel, cells = (torch.randint(-1, 2, (n, n), generator=random).float() for n in (7, 9))
+    figure, (left, right, out) = plt.subplots(
+        1, 3, figsize=(10, 3.9), width_ratios=(7, 9, 4), layout="constrained"
+    )
+    alone = sliding_answers(kernel, cells[:7, :7])
+    _grid_on(left, 7)
+    _numbers_on(left, cells[:7, :7])
+    left.add_patch(Rectangle((0, 0), 7, 7, fill=False, edgecolor=BLUE, linewidth=3))
+    left.set_title(f"fully connected: 49 weights, 49 cells,\none answer: {alone.item():.0f}", fontsize=10)
+    _grid_on(right, 9)
+    _numbers_on(right, cells)
+    right.add_patch(Rectangle((0, 0), 7, 7, fill=False, edgecolor=BLUE, linewidth=3))
+    right.add_patch(Rectangle((2, 2), 7, 7, fill=False, edgecolor=RED, linewidth=2, linestyle="--"))
+    right.set_title("the same 49 weights as a kernel:\na larger map has 3 x 3 places for it", fontsize=10)
+    answers = sliding_answers(kernel, cells)
+    _grid_on(out, 3)
+    _numbers_on(out, answers, size=11)
+    for at, color in ((0, BLUE), (2, RED)):
+        dash = "--" if at else "-"
+        out.add_patch(Rectangle((at, at), 1, 1, fill=False, edgecolor=color, linewidth=3, linestyle=dash))
+    out.set_title("nine answers", fontsize=10)
+    return figure
+
+
+def taps(dilation: int, row: int, column: int) -> list[tuple[int, int]]:
+    """(row, column) of the nine cells that a 3x3 kernel with this dilation reads around one."""
+    ways = (-dilation, 0, dilation)
+    return [(row + dy, column + dx) for dy in ways for dx in ways]
+
+
+def dilation_on(scene: Scene) -> Figure:
+    """The nine cells that fc6 reads for the middle of the 19 x 19 map, without dilation and with its dilation of 6,
+    laid on the picture."""
+    side, stride = 19, 16
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 4.7), layout="constrained")
+    for ax, dilation in zip(axes, (1, 6), strict=True):
+        read = taps(dilation, side // 2, side // 2)
+        wide = 2 * dilation + 1
+        photograph_on(ax, scene.pixels)
+        for at in range(side + 1):
+            style = dict(color="white", linewidth=0.5, alpha=0.6)
+            ax.plot([at * stride] * 2, [0, side * stride], **style)
+            ax.plot([0, side * stride], [at * stride] * 2, **style)
+        for row_, column in read:
+            cell = (column * stride, row_ * stride)
+            ax.add_patch(Rectangle(cell, stride, stride, facecolor=ORANGE, edgecolor=BLACK, linewidth=1.2))
+        corner = (read[0][1] * stride, read[0][0] * stride)
+        outline = dict(fill=False, edgecolor=BLUE, linewidth=2.5)
+        ax.add_patch(Rectangle(corner, wide * stride, wide * stride, **outline))
+        ax.set_title(f"dilation {dilation}: 9 cells of {wide} x {wide}, {wide * stride} px wide", fontsize=10)
+        ax.set(xlim=(0, side * stride), ylim=(side * stride, 0))
+    return figure
+
+
+def _grid_on(ax: Axes, side: int) -> None:
+    """An empty map of side x side cells."""
+    for row_ in range(side):
+        for column in range(side):
+            ax.add_patch(Rectangle((column, row_), 1, 1, facecolor="#e8e8e8", edgecolor="white"))
+    ax.set(xlim=(-0.1, side + 0.1), ylim=(side + 0.1, -0.1), aspect="equal")
+    ax.set_axis_off()
+
+
+def _numbers_on(ax: Axes, values: Tensor, size: float = 9) -> None:
+    for row_, numbers in enumerate(values.tolist()):
+        for column, value in enumerate(numbers):
+            text = f"{value:.0f}".replace("-0", "0") if abs(value) < 0.5 else f"{value:.0f}"
+            ax.text(column + 0.5, row_ + 0.5, text, ha="center", va="center", fontsize=size)

@@ -211,7 +211,7 @@ covered = Exercise(
         Case("one object, two good anchors", (OBJECTS[1:2], GRID[1:3])),
     ],
     mistakes={
-        "an overlap of exactly .5 is enough: matching asks for >=": lambda b, a: float(
+        "an overlap of exactly .5 is enough ||: matching asks for >=": lambda b, a: float(
             (box_ops.iou(b[:, None], a).amax(dim=1) > 0.5).float().mean()
         ),
         "that is the mean of the best overlaps; asked for is the share of objects that reach .5": lambda b, a: (

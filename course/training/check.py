@@ -92,7 +92,7 @@ my_images = Exercise(
             _mine(step, 0, 1, batch, orders)
         ),
         "each process takes a whole batch of its own, so the update sees `processes` times as many images": _growing,
-        "a step moves on by the whole batch, whoever computes it: step · batch, not step · (batch // processes)": lambda s, r, p, b, orders: (
+        "a step moves on by the whole batch, whoever computes it ||: step · batch, not step · (batch // processes)": lambda s, r, p, b, orders: (
             _at(range((s + r) * (b // p), (s + r + 1) * (b // p)), orders)
         ),
         "`rank` isn't used: every process computes the same images": lambda step, rank, processes, batch, orders: (
@@ -197,7 +197,7 @@ whole_gradient = Exercise(
         "that is the mean of the parts that hold objects; each match has to count alike, not each part": lambda parts: (
             _weighted(parts, lambda n: 1, lambda _: max(1, sum(n > 0 for n, _ in parts)))
         ),
-        "a batch without any object has N = 0, and 0 / 0 is NaN: divide by max(1, N)": lambda parts: [
+        "a batch without any object has N = 0, and 0 / 0 is NaN ||: divide by max(1, N)": lambda parts: [
             (torch.tensor(v) / torch.tensor(float(sum(n for n, _ in parts)))).item()
             for v in _weighted(parts, lambda n: n, lambda _: 1)
         ],

@@ -9,6 +9,7 @@ from course.kit.panel import GREY, PALE, Panel
 from course.training import run_plan
 from course.training.run_plan import RunPlan
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
+from ssdlib.training.estimate import in_words
 from ssdlib.training.runs import RunConfig
 
 VIEW = (-62.0, -26.0, 668.0, 392.0)  # the staircase, its axis, two bars of time and their clock
@@ -103,7 +104,7 @@ def _bars(recipe: RunPlan, plan: RunPlan) -> list[dict]:
     marks = run_plan.marks(longest)
     at = [(WIDE * seconds / longest, seconds) for seconds in marks]
     ticks = [[x, BARS[1][1] + 2, x, BARS[1][1] + 10] for x, _ in at]
-    texts = [(x - 10, BARS[1][1] + 27, run_plan.clock(seconds)) for x, seconds in at]
+    texts = [(x - 10, BARS[1][1] + 27, in_words(seconds, exact=True)) for x, seconds in at]
     middle = ((top + bottom) / 2 + 8 for top, bottom in BARS)
     names = [(VIEW[0] + 4, y, name) for y, name in zip(middle, ("recipe", "plan"), strict=True)]
     return [*layers, layer(color=GREY, line=1, curves=ticks), layer(color=PALE, texts=[*texts, *names])]

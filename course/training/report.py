@@ -14,8 +14,8 @@ from course.training.run_status import (
     WAITING,
     WINDOW,
     View,
-    duration,
 )
+from ssdlib.training.estimate import in_words
 from ssdlib.training.runlog import LOG
 
 
@@ -75,12 +75,8 @@ def _progress(view: View) -> list[tuple[str, str]]:
     if due and view.phase != FINISHED:
         found.append(("next", due))
     if view.age is not None and view.phase in (RUNNING, EVALUATING, SILENT):
-        found.append(("last news", f"{_ago(view.age)} ago"))
+        found.append(("last news", f"{in_words(round(view.age), exact=True)} ago"))
     return found
-
-
-def _ago(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 60 else duration(seconds)
 
 
 def _digits(value: float) -> str:
@@ -89,9 +85,9 @@ def _digits(value: float) -> str:
 
 
 def _time(view: View) -> str:
-    said = f"{duration(view.spent)} so far"
+    said = f"{in_words(view.spent, exact=True)} so far"
     if view.phase in (RUNNING, SILENT) and math.isfinite(view.left):
-        said += f", about {duration(view.left)} left"
+        said += f", about {in_words(view.left, exact=True)} left"
         if view.uncounted:
             checks = "check" if view.uncounted == 1 else "checks"
             said += f" and {view.uncounted} {checks} (validation, evaluation) that none was timed of"

@@ -20,7 +20,7 @@ from course.kit import pictures
 from ssdlib import files
 from ssdlib.data import voc
 from ssdlib.model import SSD300
-from ssdlib.plots import boxes_on, part_captions, photograph_on
+from ssdlib.plots import BLUE, boxes_on, part_captions, photograph_on
 from ssdlib.records import Detections, Example
 from ssdlib.training import inference, runs
 from ssdlib.training.runs import CHECKPOINT, RunConfig, RunError
@@ -38,17 +38,21 @@ class Seen:
     examples: tuple[Example, ...]
     photographs: tuple[Tensor, ...]
     found: tuple[Detections, ...]  # with a score of SCORE or more
+    guesses: tuple[Detections, ...]  # the best one, in pictures where none has such a score
 
     def words(self) -> str:
         """What was found, for those who can't see the pictures."""
         said = []
-        for number, one in enumerate(self.found, 1):
+        for number, (one, guess) in enumerate(zip(self.found, self.guesses, strict=True), 1):
             names = [f"{name} {score:.2f}" for name, score in _named(one, self.classes)]
-            said.append(f"picture {number}: {', '.join(names) or 'nothing'}")
+            best = [f", best guess {name} {score:.2f}" for name, score in _named(guess, self.classes)]
+            said.append(f"picture {number}: {', '.join(names) or 'nothing'}{''.join(best)}")
         return f"Detections of step {self.step}. {'; '.join(said)}."
 
     def legend(self) -> str:
         found = f"found with a score of {SCORE:g} or more (blue, dashed)"
+        if any(map(len, self.guesses)):
+            found += "; where there is none, the best guess (thin, dotted)"
         return f"Checkpoint of step {self.step:,}: annotated (orange), {found}"
 
 
@@ -81,20 +85,28 @@ def look(folder: Path, examples: Sequence[Example] | None = None) -> Seen:
     model, config, step = network(Path(folder) / CHECKPOINT)
     examples = tuple(fixed(config) if examples is None else examples)
     photographs = tuple(voc.read_photograph(example.path) for example in examples)
-    found = []
+    found, guesses = [], []
     for photograph in photographs:
         [one] = inference.detect_in(model, [photograph], config)
         found.append(one.above(SCORE))
-    return Seen(step, tuple(config.classes), examples, photographs, tuple(found))
+        unsure = slice(0 if len(found[-1]) else 1)  # best first: none, or the first
+        guesses.append(Detections(one.boxes[unsure], one.scores[unsure], one.labels[unsure]))
+    return Seen(step, tuple(config.classes), examples, photographs, tuple(found), tuple(guesses))
 
 
 def draw(seen: Seen, axes: Sequence[Axes]) -> None:
     """One picture into each of the axes: annotated in orange, found in blue with class and score."""
-    for ax, example, photograph, one in zip(axes, seen.examples, seen.photographs, seen.found, strict=False):
+    shown = zip(axes, seen.examples, seen.photographs, seen.found, seen.guesses, strict=False)
+    for ax, example, photograph, one, guess in shown:
         photograph_on(ax, photograph)
         boxes_on(ax, example.boxes)
         captions = [f"{name} {score:.2f}" for name, score in _named(one, seen.classes)]
-        boxes_on(ax, one.boxes, captions, color="#0072B2", dashed=True)
+        boxes_on(ax, one.boxes, captions, color=BLUE, dashed=True)
+        captions = [f"{name}? {score:.2f}" for name, score in _named(guess, seen.classes)]
+        sure = len(ax.patches)
+        boxes_on(ax, guess.boxes, captions, color=BLUE)
+        for patch in ax.patches[sure:]:
+            patch.set(linestyle=":", linewidth=1.2)
     part_captions(axes)
 
 

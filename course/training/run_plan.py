@@ -206,15 +206,6 @@ def marks(most: float, steps: tuple[int, ...] = CLOCK, count: int = 8) -> list[i
     return [apart * n for n in range(1, math.floor(most / apart) + 1)]
 
 
-def clock(seconds: float) -> str:
-    """A mark of the clock: "30 min", "6 h", "5 days"."""
-    for unit, name in ((DAY, "days"), (HOUR, "h"), (MINUTE, "min")):
-        if seconds >= unit and not seconds % unit:
-            one = seconds == DAY
-            return f"{seconds / unit:.0f} {'day' if one else name}"
-    return f"{seconds / HOUR:.1f} h" if seconds > HOUR else f"{seconds:.0f} s"
-
-
 def percent(share: float) -> str:
     """A share in words: something is never called nothing."""
     return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"

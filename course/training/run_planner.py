@@ -23,7 +23,7 @@ from ssdlib.training.runs import RECIPES, RunConfig
 ROOM = 1.5  # how much longer than the recipe's a run can be made
 THIS, OTHER = "as measured", "another, steps a second:"
 OWN = "of your own"  # the name of settings that are no recipe's
-TITLES = {"paper": "paper", "ssd_keras": "ssd_keras (the published run)", "mini": "mini"}
+TITLES = {"ssd_keras": "ssd_keras (the published run)"}  # of the others the name
 BATCHES, PROCESSES = (8, 16, 32, 64, 128, 256), (1, 2, 4, 8)
 NONE = {"val_every": [("never", 0)], "map_every": [("at the end", 0)], "checkpoint_every": []}
 TIMES = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)

@@ -13,6 +13,7 @@ import numpy as np
 from course.instability.starts import LEFT
 from course.training.log_follower import Check, Follower
 from ssdlib.loss import NEGATIVE_RATIO
+from ssdlib.training.estimate import in_words
 from ssdlib.training.runlog import LOG
 from ssdlib.training.runs import BEST, CHECKPOINT, RunConfig
 
@@ -100,7 +101,10 @@ def view(found: Follower) -> View:
     if phase == INTERRUPTED and mood != ALARM:
         mood, watch = LOOK, f"nobody trains there now; {_kept(found, found.step + 1)}"
     if phase == SILENT and mood != ALARM:
-        mood, watch = LOOK, f"no news for {duration(age)}, {_rhythm(found, pace)}: is it still running?"
+        mood, watch = (
+            LOOK,
+            f"no news for {in_words(age, exact=True)}, {_rhythm(found, pace)}: is it still running?",
+        )
     spent = found.last[1] if found.last else math.nan
     return View(
         *(found.folder, phase, found.step, found.config, last, mean, pace, spent, left, uncounted),
@@ -164,7 +168,11 @@ def _phase(found: Follower, pace: float, age: float | None) -> str:
 
 def _rhythm(found: Follower, pace: float) -> str:
     every = found.config.log_every if found.config else 10
-    return f"where a line came every {duration(pace * every)}" if pace > 0 else "after the first lines"
+    return (
+        f"where a line came every {in_words(pace * every, exact=True)}"
+        if pace > 0
+        else "after the first lines"
+    )
 
 
 def _watch(found: Follower) -> tuple[str, str]:
@@ -238,18 +246,3 @@ def _problems(found: Follower) -> list[str]:
     if found.backwards:
         problems.append(f"{path}: the step falls {found.backwards} times; do two runs write to it?")
     return problems
-
-
-def duration(seconds: float) -> str:
-    """A time as one says it: 0.4 s, 12 s, 4 min 53 s, 3 h 07 min, 2 d 5 h."""
-    if not math.isfinite(seconds):
-        return "unknown"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    minutes, hours = whole // 60, whole // 3600
-    if whole < 60:
-        return f"{whole} s"
-    if minutes < 60:
-        return f"{minutes} min {whole % 60:02} s"
-    return f"{hours} h {minutes % 60:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

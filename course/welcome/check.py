@@ -10,10 +10,10 @@ size = Exercise(
     "0.1 how large is the dog?",
     [120, 240],
     mistakes={
-        "those are xmax and ymax, the lower right corner; a size is a difference": [240, 300],
-        "that is the upper left corner, xmin and ymin; a size is a difference": [120, 60],
-        "width comes first: xmax - xmin, then ymax - ymin": [240, 120],
-        "those are the differences of neighbours in the list; subtract x from x and y from y": [60, 60],
+        "those are xmax and ymax, the lower right corner ||; a size is a difference": [240, 300],
+        "that is the upper left corner, xmin and ymin ||; a size is a difference": [120, 60],
+        "width comes first ||: xmax - xmin, then ymax - ymin": [240, 120],
+        "those are the differences of neighbours in the list ||; subtract x from x and y from y": [60, 60],
         "that is the photograph; the box is smaller": [500, 375],
     },
     praise="A box twice as high as wide. Where it lies and what its score is don't matter for that.",
@@ -40,7 +40,7 @@ shown = Exercise(
         Case("a picture in which nothing was found", ([], 0.5)),
     ],
     mistakes={
-        "the sheep's score is the threshold itself, and that is enough: >=, not >": lambda found, threshold: [
+        "the sheep's score is the threshold itself, and that is enough ||: >=, not >": lambda found, threshold: [
             name for name, score in found if score > threshold
         ],
         "those are the ones that stay away; wanted are those with a score of the threshold or more": lambda found, threshold: [

@@ -11,7 +11,8 @@ import torch
 from ssdlib.anchors import default_boxes
 from ssdlib.data.voc import COUNTS
 from ssdlib.model import SSD300, count_parameters
-from ssdlib.training.inference import precision_on
+from ssdlib.training import distributed
+from ssdlib.training.inference import has_float16_units, precision_on
 
 MINI, GENUINE = Path("data/mini/VOCdevkit"), Path("data/VOCdevkit")
 PACKAGES = (
@@ -30,6 +31,11 @@ GET_VGG16 = (
     """python -c "import torch; from torchvision.models import vgg16; """
     """torch.save(vgg16(weights='IMAGENET1K_FEATURES').state_dict(), 'data/vgg16.pth')\""""
 )
+BY_NAME = "--precision float32, bfloat16, float16 (its gradients are scaled; slow on most CPUs)"
+BY_NAME_GPU = (
+    "--precision float32, bfloat16, float16 (its gradients are scaled; a T4 computes it several times as fast as "
+    "float32; not run on a GPU yet)"
+)
 FULL = "only the full training"  # said of what no chapter needs
 WHICH_VGG16 = (
     f"VGG16's weights ({FULL} starts from them; 0.5 GB; the convolutions the paper and Caffe start "
@@ -39,10 +45,11 @@ WHICH_VGG16 = (
 PARTS = ("train", "val", "trainval", "test")
 
 
-def examine() -> dict:
-    """The facts as plain values, `missing` last: what isn't here -> how to get it."""
-    cuda = torch.cuda.is_available()
-    device = torch.device("cuda" if cuda else "cpu")
+def examine(device: torch.device | None = None) -> dict:
+    """The facts as plain values, `missing` last: what isn't here -> how to get it. `device` is what is to compute, by
+    default the first GPU of CUDA, or else the CPU."""
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    cuda = device.type == "cuda"
     versions = {package: _version(package) for package in PACKAGES}
     data = {str(folder): sets_in(folder) for folder in (MINI, GENUINE) if folder.exists()}
     with torch.device("meta"):  # counts parameters without filling a hundred megabytes
@@ -50,9 +57,10 @@ def examine() -> dict:
     return {
         "python": platform.python_version(),
         "versions": versions,
-        "device": torch.cuda.get_device_name() if cuda else f"cpu, {torch.get_num_threads()} threads",
-        "memory_gb": _memory(cuda),
+        "device": _named(device),
+        "memory_gb": _memory(device if cuda else None),
         "precision": precision_on(device),
+        "by_name": BY_NAME_GPU if has_float16_units(device) else BY_NAME,
         "data": data,
         "num_anchors": len(default_boxes()),
         "num_parameters": num_parameters,
@@ -95,11 +103,19 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _memory(cuda: bool) -> dict[str, float]:
+def _named(device: torch.device) -> str:
+    """A device in words, and the others that --device could name."""
+    name = {"cpu": f"cpu, {torch.get_num_threads()} threads", "mps": "mps, Apple's GPU (not tried)"}
+    others = [other for other in distributed.devices() if other.split(":")[0] != device.type]
+    shown = torch.cuda.get_device_name(device) if device.type == "cuda" else name[device.type]
+    return shown + (f"; --device takes {' and '.join(others)}, too" if others else "")
+
+
+def _memory(gpu: torch.device | None) -> dict[str, float]:
     """In GB. Physical memory is left out where the system doesn't say."""
     memory = {"disk_free": shutil.disk_usage(".").free}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory["ram"] = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if cuda:
-        memory["gpu_free"], memory["gpu"] = torch.cuda.mem_get_info()
+    if gpu is not None:
+        memory["gpu_free"], memory["gpu"] = torch.cuda.mem_get_info(gpu)
     return {name: round(size / 1e9, 1) for name, size in memory.items()}

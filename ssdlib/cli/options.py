@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 
 from ssdlib.cli.doctor import MINI
 from ssdlib.evaluate import METRICS
@@ -18,6 +19,11 @@ FREEZE = (
 )
 DATA = "a VOCdevkit, or pictures with Pascal XML, COCO JSON, YOLO text or LabelMe JSON, see `look`"
 FORMATS = ("xml", "coco", "yolo", "labelme")
+DEVICE = "cpu, cuda, cuda:1 (the second GPU) or mps; default: the first GPU of CUDA if there is one, else cpu"
+THREADS = (
+    "with which the CPU computes; default: as OMP_NUM_THREADS says, else those with which steps measure fastest. "
+    "Only with a fixed number is a resumed run bit-for-bit the same"
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("doctor", help="what this machine has, and how to get what is missing")
     command.add_argument("--json", action="store_true", help="the same as JSON")
+    _add_device(command)
 
     command = commands.add_parser(
         "look", help="what a folder of pictures holds, and its boxes under the anchors"
@@ -35,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--sets", nargs="+", help="of a VOCdevkit; default: 2007-test")
     command.add_argument("--classes", nargs="+", metavar="NAME", help="only these; default: all there are")
     _add_format(command)
+    _add_device(command, "has to be there, though boxes are looked at on the CPU")
 
     command = commands.add_parser("train", help="train a run, print its table of AP, draw its curves")
     command.add_argument("--data", default=str(MINI), metavar="DIR", help=f"{DATA} (default: %(default)s)")
@@ -75,6 +83,8 @@ def parser() -> argparse.ArgumentParser:
         help="measure a few steps, say how long the run would take, and stop",
     )
     command.add_argument("--stop-after", type=int, metavar="STEP", help="end this session there")
+    _add_device(command)
+    _add_threads(command)
     _add_config(command.add_argument_group("settings of the run, with those of the recipe paper as default"))
 
     command = commands.add_parser("detect", help="find objects; write pictures, videos and detections.json")
@@ -83,6 +93,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--score", type=_score, default=0.5, help="least score shown (default: %(default)s)")
     command.add_argument("--json-only", action="store_true", help="draw nothing")
     command.add_argument("images", nargs="+", metavar="IMAGE", help="picture, folder of pictures, or video")
+    _add_device(command)
+    _add_threads(command)
 
     command = commands.add_parser("evaluate", help="AP of result files, or of a checkpoint on a data set")
     source = command.add_mutually_exclusive_group(required=True)
@@ -105,10 +117,13 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--csv", metavar="FILE", help="write class,ap rows there")
     command.add_argument("--out", metavar="DIR", help="with --checkpoint: where the devkit's files go")
+    _add_device(command)
+    _add_threads(command)
 
     command = commands.add_parser("export", help="write a network as ONNX, which runs without PyTorch")
     command.add_argument("--checkpoint", required=True, metavar="FILE", help=CHECKPOINT)
     command.add_argument("--out", required=True, metavar="FILE", help="model.onnx, for example")
+    _add_device(command, "has to be there, though the file is written and compared on the CPU")
     return words
 
 
@@ -116,6 +131,28 @@ def _add_format(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--format", choices=FORMATS, help="of one's own annotations, where a folder has several"
     )
+
+
+def _add_device(command: argparse.ArgumentParser, words: str = DEVICE) -> None:
+    command.add_argument("--device", type=_device, help=words)
+
+
+def _add_threads(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--threads", type=_count, metavar="N", help=THREADS)
+
+
+def _device(text: str) -> str:
+    """A device by its name; whether it is there is asked later."""
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted cpu, cuda, cuda:1 or mps")
+    return text
+
+
+def _count(text: str) -> int:
+    """A whole number of 1 or more."""
+    if not text.isdecimal() or not 0 < int(text) < 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted a whole number of 1 or more")
+    return int(text)
 
 
 def _score(text: str) -> float:
@@ -139,7 +176,7 @@ def _add_config(group: argparse._ArgumentGroup) -> None:
             kwargs["action"] = argparse.BooleanOptionalAction
         elif isinstance(field.default, tuple):
             some = "+" if field.name.endswith("sets") else "*"
-            kwargs |= {"nargs": some, "type": type(field.default[0])}
+            kwargs |= {"nargs": some, "type": type((*field.default, "")[0])}
         else:
             kwargs["type"] = type(field.default)
         if field.name == "freeze":

@@ -22,6 +22,7 @@ for them (data_generator/data_augmentation_chain_original_ssd.py and the files i
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from ssdlib import box_ops
 from ssdlib.anchors import SSD300_ANCHORS
+from ssdlib.data import packed
 from ssdlib.model import MEAN
 
 STEPS = ("distort", "expand", "crop", "flip")
@@ -52,7 +54,8 @@ NEEDS = {"distort": 9, "expand": 4, "crop": len(MIN_IOUS) * TRIALS * 4 + 1, "fli
 # By ssd_keras's rule a round shows the whole picture with this probability, and tries for a patch otherwise. It goes
 # on for ever there; here the whole picture is taken after so many rounds, which happens in one draw of 700,000 where
 # only one of the six bounds can be met, and where more can be, more rarely.
-WHOLE, ROUNDS = 0.143, 40
+WHOLE = 0.143
+ROUNDS = 40
 GREY = 127.5  # that ssd_keras's contrast leaves as it is
 NEEDS_BY = {"caffe": NEEDS, "ssd_keras": NEEDS | {"crop": ROUNDS * (2 + TRIALS * 4)}}
 
@@ -265,22 +268,43 @@ def warp(photographs: Sequence[Tensor], drawn: Draw, device: torch.device | str 
     smoothed before it shrinks.
     """
     sizes = torch.tensor([[p.shape[1], p.shape[0]] for p in photographs], dtype=torch.float32)
+    where, amounts = places(sizes, drawn), colours(drawn)
+    if torch.device(device).type != "cpu":
+        pixels, first = packed.pack(photographs)
+        read = packed.reading(sizes, where)
+        (first, amounts, *read), pixels = packed.send([first, amounts, *vars(read).values()], device, pixels)
+        return warp_packed(pixels, first, packed.Reading(*read), amounts, drawn.rule)
+    canvas = torch.empty(len(photographs), 3, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas)
+    for image, photograph, (x, y), change in zip(canvas, photographs, where, amounts, strict=True):
+        image.copy_(
+            _distort(_sample(photograph, x, y), change[None], drawn.rule)[0]
+        )  # one stays in the cache
+    on_x, on_y = (where.abs() <= 1).unbind(dim=1)
+    return canvas.sub_(_mean(canvas.device)).mul_((on_y[:, :, None] & on_x[:, None, :])[:, None])
+
+
+def warp_packed(pixels: Tensor, first: Tensor, read: packed.Reading, amounts: Tensor, rule: str) -> Tensor:
+    """`warp` for all photographs at once, from what is on a GPU: (N, 3) uint8 pixels, (B,) where each photograph
+    begins, the `reading` of `places`, and (B, 5) `colours`."""
+    canvas = _distort(packed.resample(pixels, first, read), amounts, rule)
+    covered = read.covered[:, 1, :, None] * read.covered[:, 0, None]
+    return canvas.sub_(_mean(canvas.device)).mul_(covered[:, None])
+
+
+def places(sizes: Tensor, drawn: Draw) -> Tensor:
+    """Where the canvas is read from photographs of `sizes` (B, 2): (B, 2, S), x of the columns and y of the rows.
+    -1 is the left or top edge of the photograph, 1 the right or bottom edge."""
     low, high = drawn.window[:, :2] / sizes, drawn.window[:, 2:] / sizes
     slope, middle = high - low, high + low - 1  # photograph = slope · canvas + middle, both in -1 ... 1
     slope = slope * torch.stack([1 - 2 * drawn.flip.float(), torch.ones(len(sizes))], dim=1)
     centres = (torch.arange(SSD300_ANCHORS.canvas) + 0.5) * 2 / SSD300_ANCHORS.canvas - 1
-    where = (slope[..., None] * centres + middle[..., None]).to(device)  # (B, 2, S): x of columns, y of rows
-    canvas = torch.empty(len(photographs), 3, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas, device=device)
-    for image, photograph, (x, y) in zip(canvas, photographs, where, strict=True):
-        image.copy_(_sample(photograph.to(device), x, y)[0])
-    colours = _colours(drawn).to(device)
-    # a picture at a time stays in a CPU's cache; a GPU wants them all at once
-    chunk = 1 if canvas.device.type == "cpu" else max(1, len(canvas))
-    for part, amounts in zip(canvas.split(chunk), colours.split(chunk), strict=True):
-        _distort(part, amounts, drawn.rule)
-    on_x, on_y = (where.abs() <= 1).unbind(dim=1)
-    mean = torch.tensor(MEAN, device=device)[:, None, None]
-    return canvas.sub_(mean).mul_((on_y[:, :, None] & on_x[:, None, :])[:, None])
+    return slope[..., None] * centres + middle[..., None]
+
+
+@cache
+def _mean(device: torch.device) -> Tensor:
+    """Kept, since a GPU would be waited for whenever a number is sent there."""
+    return torch.tensor(MEAN, device=device)[:, None, None]
 
 
 def _sample(photograph: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -290,7 +314,7 @@ def _sample(photograph: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return F.grid_sample(pixels, grid, "bilinear", padding_mode="border", align_corners=False)
 
 
-def _colours(drawn: Draw) -> Tensor:
+def colours(drawn: Draw) -> Tensor:
     """(B, 5) what to do in this order: brightness, contrast, saturation, hue, contrast if it comes last."""
     one = torch.ones_like(drawn.contrast)
     early = torch.where(drawn.contrast_last, one, drawn.contrast)
@@ -298,21 +322,18 @@ def _colours(drawn: Draw) -> Tensor:
     return torch.stack([drawn.brightness, early, drawn.saturation, drawn.hue, late], dim=1)
 
 
-NOTHING = (0.0, 1.0, 1.0, 0.0, 1.0)  # the amounts of `_colours` that change nothing
+NOTHING = (0.0, 1.0, 1.0, 0.0, 1.0)  # the amounts of `colours` that change nothing
 
 
-def _distort(rgb: Tensor, amounts: Tensor, rule: str = "caffe") -> None:
-    """Change the colours of (b, 3, S, S) in 0..255 in place by `_colours`, cutting off what leaves the range."""
+def _distort(rgb: Tensor, amounts: Tensor, rule: str = "caffe") -> Tensor:
+    """Change the colours of (b, 3, S, S) in 0..255 by `colours` (b, 5), cutting off what leaves the range."""
     operations = (_brighten, _scale, _saturate, _turn_hue, _scale)
     if rule == "ssd_keras":
         operations = (_brighten, _scale_about_grey, _saturate, _turn_hue_round, _scale_about_grey)
-    changes = amounts != torch.tensor(NOTHING, device=amounts.device)
-    for operation, on, amount in zip(operations, changes.T, amounts.T, strict=True):
-        if not rgb.is_cuda and not on.any():  # not on a GPU: a synchronisation
-            continue
-        changed = operation(rgb, amount[:, None, None, None])
-        one = len(rgb) == 1 and not rgb.is_cuda
-        rgb.copy_(changed if one else changed.where(on[:, None, None, None], rgb))
+    for operation, nothing, amount in zip(operations, NOTHING, amounts.T, strict=True):
+        if rgb.is_cuda or (amount != nothing).any():  # asking a GPU would be a synchronisation
+            rgb = operation(rgb, amount[:, None, None, None])
+    return rgb
 
 
 def _brighten(rgb: Tensor, amount: Tensor) -> Tensor:
@@ -358,7 +379,7 @@ def _with_hue(rgb: Tensor, changed: Callable[[Tensor], Tensor]) -> Tensor:
     )  # 0..6, sixths of the colour circle
     sector = changed(sector)
     # a channel is as large as the largest up to one sixth of the circle from its own hue, smallest from two on
-    own = torch.tensor([0.0, 2.0, 4.0], device=rgb.device)[:, None, None]
+    own = torch.arange(0.0, 6.0, 2.0, device=rgb.device)[:, None, None]
     away = 3 - ((sector - own).abs() - 3).abs()  # either way round
     return value - chroma * (away - 1).clamp(0, 1)
 

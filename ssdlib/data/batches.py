@@ -5,17 +5,17 @@ killed can go on with the very same batches, and why several processes can each 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ssdlib.data import augment
+from ssdlib.data import augment, packed
 from ssdlib.data.store import Jpegs, Store
-from ssdlib.records import Batch, Example
+from ssdlib.matching import make_targets
+from ssdlib.records import Batch, Example, Targets
 
 ORDER, AUGMENTATION = 0, 1  # streams of random numbers that must not depend on each other
 
@@ -23,7 +23,8 @@ ORDER, AUGMENTATION = 0, 1  # streams of random numbers that must not depend on 
 class BatchMaker:
     """Training batches of a data set: `maker(step)`, the same one each time it is asked for.
 
-    `share` is (rank, processes): this process makes only its part of the global batch of `batch_size`.
+    `share` is (rank, processes): this process makes only its part of the global batch of `batch_size`. With `anchors`
+    (K, 4) px on the CPU a batch brings its targets along.
     """
 
     def __init__(
@@ -37,54 +38,35 @@ class BatchMaker:
         device: torch.device | str = "cpu",
         share: tuple[int, int] = (0, 1),
         rule: str = "caffe",
+        anchors: Tensor | None = None,
     ):
         if batch_size % share[1]:
             raise ValueError(f"a batch of {batch_size} can't be shared by {share[1]} processes")
         self.examples = [e if difficult else without_difficult(e) for e in examples]
         self.photographs, self.batch_size, self.seed = photographs, batch_size, seed
         self.steps, self.device, self.share, self.rule = tuple(steps), device, share, rule
+        self.anchors = anchors
 
     def __call__(self, step: int) -> Batch:
-        rank, processes = self.share
-        size = self.batch_size // processes
-        mine = slice(rank * size, (rank + 1) * size)
-        indices = shuffled(len(self.examples), step * self.batch_size, self.batch_size, self.seed)[mine]
-        random_numbers = augment.uniforms(
-            self.batch_size, generator(self.seed, AUGMENTATION, step), self.rule
-        )[mine]
+        shown, random_numbers = self.chosen(step)
         return make_batch(
-            [self.examples[i] for i in indices],
-            [self.photographs[i] for i in indices],
+            [self.examples[i] for i in shown],
+            [self.photographs[i] for i in shown],
             random_numbers,
             self.steps,
             self.device,
             self.rule,
+            self.anchors,
         )
 
-    def ahead(self, first: int, last: int) -> Iterator[Batch]:
-        """Batches of steps first ... last - 1, each made in a thread while the one before is used."""
-        make = self._beside() if torch.device(self.device).type == "cuda" else self
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            future = pool.submit(make, first) if first < last else None
-            for step in range(first, last):
-                batch = future.result()
-                future = pool.submit(make, step + 1) if step + 1 < last else None
-                yield batch
-
-    def _beside(self) -> Callable[[int], Batch]:
-        """The same batches from a queue of the GPU's own: in the one queue they would wait for the training step
-        before them, and the next step for them."""
-        using, making = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
-
-        def make(step: int) -> Batch:
-            with torch.cuda.stream(making):
-                batch = self(step)
-            making.synchronize()  # this thread may wait
-            for tensor in (batch.images, batch.boxes, batch.labels):
-                tensor.record_stream(using)  # its memory is free again when the step is done, not before
-            return batch
-
-        return make
+    def chosen(self, step: int) -> tuple[list[int], Tensor]:
+        """Which photographs a step shows, and the random numbers (B, n) that they are augmented with."""
+        rank, processes = self.share
+        size = self.batch_size // processes
+        mine = slice(rank * size, (rank + 1) * size)
+        shown = shuffled(len(self.examples), step * self.batch_size, self.batch_size, self.seed)
+        source = generator(self.seed, AUGMENTATION, step)
+        return shown[mine], augment.uniforms(self.batch_size, source, self.rule)[mine]
 
 
 def make_batch(
@@ -94,17 +76,24 @@ def make_batch(
     steps: Sequence[str] = (),
     device: torch.device | str = "cpu",
     rule: str = "caffe",
+    anchors: Tensor | None = None,
 ) -> Batch:
     """B examples and their photographs (H, W, 3) uint8 on the canvas; only resized unless augmentation `steps` are
-    named, which need `chance` (B, n) from `augment.uniforms`.
+    named, which need `random_numbers` (B, n) from `augment.uniforms`.
 
     -> images (B, 3, 300, 300) float32 on `device`, boxes (B, R, 4) px of them and labels (B, R), R that of the
-    fullest image, empty slots 0.
+    fullest image, empty slots 0; targets where there are `anchors`.
     """
     sizes = torch.tensor([e.size for e in examples])
     drawn = augment.draw(sizes, *padded(examples), random_numbers, steps, rule)
     images = augment.warp(photographs, drawn, device)
-    return Batch(images, drawn.boxes.to(device), drawn.labels.to(device))
+    targets = None if anchors is None else make_targets(drawn.boxes, drawn.labels, anchors)
+    if images.device.type == "cpu":
+        return Batch(images, drawn.boxes, drawn.labels, targets)
+    (boxes, labels, *goal), _ = packed.send(
+        [drawn.boxes, drawn.labels, *vars(targets or {}).values()], device
+    )
+    return Batch(images, boxes, labels, Targets(*goal) if goal else None)
 
 
 def padded(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
@@ -112,9 +101,11 @@ def padded(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
     most = max((len(e.labels) for e in examples), default=0)
     boxes = torch.zeros(len(examples), most, 4)
     labels = torch.zeros(len(examples), most, dtype=torch.int64)
-    for i, example in enumerate(examples):
-        boxes[i, : len(example.labels)] = example.boxes
-        labels[i, : len(example.labels)] = example.labels
+    if most:
+        counts = torch.tensor([len(e.labels) for e in examples])
+        there = torch.arange(most) < counts[:, None]
+        boxes[there] = torch.cat([e.boxes for e in examples])
+        labels[there] = torch.cat([e.labels for e in examples])
     return boxes, labels
 
 

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -98,6 +99,12 @@ class Store:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+    def on(self, device: torch.device | str) -> "Store":
+        """The same photographs in the memory of a device."""
+        there = copy(self)
+        there.pixels = self.pixels.to(device)
+        return there
 
     def __getitem__(self, i: int) -> Tensor:
         width, height = self.sizes[i]

@@ -1,7 +1,7 @@
 """Boxes under the anchors: which objects of a data set an anchor can answer for, before anything is trained.
 
 An object is *covered* if some anchor overlaps it by .5 or more: then step two of matching gives it anchors, too. The
-others get one anchor each, by step one, with whatever overlap it has. All sizes are those on the canvas, to which
+others get one anchor each, by step one, with whatever overlap it has. All sizes are those on the input, to which
 every picture is stretched.
 """
 
@@ -57,7 +57,7 @@ class Survey:
 
 
 def on_canvas(examples: Sequence[Example], cut: int = 1) -> tuple[Tensor, Tensor]:
-    """(n, 4) boxes of all objects on the canvas and (n,) their labels.
+    """(n, 4) boxes of all objects on the input and (n,) their labels.
 
     With `cut` they are those of the same pictures cut into cut x cut tiles without overlap: an object goes to the
     tile that holds its centre and is cut off at the tile's border.
@@ -70,7 +70,7 @@ def on_canvas(examples: Sequence[Example], cut: int = 1) -> tuple[Tensor, Tensor
 
 
 def survey(boxes: Tensor, labels: Tensor, anchors: Tensor | None = None) -> Survey:
-    """(n, 4) boxes in px of the canvas under (K, 4) anchors, those of SSD300 if none are given."""
+    """(n, 4) boxes in px of the input under (K, 4) anchors, those of SSD300 if none are given."""
     anchors = default_boxes() if anchors is None else anchors
     best = [box_ops.iou(part[:, None], anchors).amax(dim=1) for part in boxes.split(256)]
     sides = boxes[:, 2:] - boxes[:, :2]
@@ -104,7 +104,7 @@ def advice(examples: Sequence[Example]) -> str:
 
 
 def _in_tiles(boxes: Tensor, size: tuple[int, int], cut: int) -> Tensor:
-    """(n, 4) px of a picture -> px of the canvas of the tile with their centre."""
+    """(n, 4) px of a picture -> px of the input of the tile with their centre."""
     tile = torch.tensor(size).float() / cut
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     corner = (centre / tile).floor().clamp(0, cut - 1) * tile

@@ -1,4 +1,4 @@
-"""Processes: the only module that knows there may be more than one.
+"""Processes and devices: the only module that knows there may be more than one.
 
 Started by torchrun, every process trains on its share of each batch; started plainly, there is one process and
 everything here does nothing.
@@ -7,26 +7,80 @@ everything here does nothing.
 import contextlib
 import gc
 import os
+import re
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ssdlib.training.recipes import RunError
+
+_asked = ""  # the device that was named, see `use`
+
+
+def use(device: str) -> None:
+    """Work on this device from now on: cpu, cuda, cuda:1 (counted from 0) or mps; "" for the first GPU of CUDA, or
+    else the CPU. Raises RunError in one sentence if it isn't there."""
+    global _asked
+    refuse_device(device)
+    _asked = device
+
+
+def refuse_device(device: str) -> None:
+    """Raise RunError, which says what is there, unless this device is."""
+    kind, _, number = device.partition(":")
+    here, several = devices(), dist.is_torchelastic_launched() and int(os.environ.get("WORLD_SIZE", 1)) > 1
+    if several and (number or kind == "mps"):
+        raise RunError(
+            f"device {device}: several processes work on the CPU or on a GPU each; wanted cpu or cuda"
+        )
+    if not device or device in here or (kind == "cuda" and not number and "cuda:0" in here):
+        return
+    if kind == "cuda" and "cuda:0" not in here:
+        built = torch.version.cuda or torch.version.hip
+        why = "no driver or no GPU answers" if built else f"torch {torch.__version__} is built without CUDA"
+    elif kind == "mps":
+        built = torch.backends.mps.is_built()
+        why = "macOS doesn't offer it" if built else f"torch {torch.__version__} is built without it"
+    else:
+        why = "not one of this machine's"
+    raise RunError(f"device {device}: {why}; there is {', '.join(here)}")
+
+
+def devices() -> list[str]:
+    """What this machine can compute on: cpu, and cuda:0 ... or mps."""
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
+    return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def lacking(error: NotImplementedError) -> str | None:
+    """A sentence on an operator that Apple's GPUs don't have in this version of PyTorch; None for another error."""
+    operator = re.search(r"The operator '([^']+)' is not.* implemented for the MPS device", str(error), re.S)
+    if operator is None:
+        return None
+    return (
+        f"device mps: torch {torch.__version__} has no {operator[1]} there; with PYTORCH_ENABLE_MPS_FALLBACK=1 in "
+        "the environment the CPU computes it, with --device cpu everything"
+    )
+
 
 def start() -> torch.device:
-    """Join the other processes, if torchrun started this one, and say on which device to work.
+    """Join the other processes, if torchrun started this one, and say on which device to work: the one that `use`
+    was told, each process's own GPU if it was several, or what is there.
 
     From here on float32 means float32 on a GPU, too: by PyTorch's default its convolutions would round their factors
     to TF32's ten bits. Who wants speed has bfloat16.
     """
     torch.backends.cudnn.allow_tf32 = False
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else None
-    if device:
+    device = torch.device(_asked or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    if device.type == "cuda":
         torch.cuda.set_device(device)
     if dist.is_torchelastic_launched() and not dist.is_initialized():
-        dist.init_process_group("nccl" if device else "gloo")
-    return device or torch.device("cpu")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
 
 
 def stop() -> None:

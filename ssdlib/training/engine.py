@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from ssdlib import evaluate
 from ssdlib.anchors import default_boxes
+from ssdlib.data.ahead import ahead
 from ssdlib.data.batches import BatchMaker, fingerprint, make_batch
 from ssdlib.loss import NEGATIVE_RATIO, hard_negatives, multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.model import PRETRAINED, SSD300, unit_outputs
 from ssdlib.records import Batch, Losses, Targets
-from ssdlib.training import distributed, memory
+from ssdlib.training import distributed, faster, memory, scaling, threads
 from ssdlib.training.inference import Data, autocast, evaluate_on, layout_on, validation_loss
 from ssdlib.training.runlog import RunLog, read_log
 from ssdlib.training.runs import (
@@ -37,6 +38,8 @@ SCALED_ON = 8  # images that `fit_scale` looks at
 
 
 @alone
+@memory.keeping()
+@threads.restored()
 def train(
     config: RunConfig,
     train_data: Data,
@@ -55,10 +58,12 @@ def train(
     used or another process trains there.
     """
     device = distributed.start()
+    faster.prepare(config, device)
     if not (Path(out) / CHECKPOINT).exists():
         refuse_random_frozen(config, weights)
     model, optimizer, anchors = build(config, device, weights)
-    begin = open_run(out, config, model, optimizer, resume, fingerprint(train_data[0]))
+    scaler, chooser = scaling.scaler_for(device, config), threads.Chooser(device)
+    begin = open_run(out, config, model, optimizer, resume, fingerprint(train_data[0]), scaler)
     first = begin.step
     last = config.steps if stop_after is None else min(stop_after, config.steps)
     if last < max(first, 1):
@@ -69,16 +74,21 @@ def train(
     if first == 0 and weights is not None and (factors := fit_scale(model, weights, train_data)):
         log.note(step=0, scaled=factors)
     best = min((row["val"]["multibox"] for row in read_log(out) if "val" in row), default=math.inf)
-    network = distributed.wrap(model)
+    network = distributed.wrap(faster.CastOnce(model) if "cast" in config.faster else model)
+    advance = faster.Graphed(update_or_advise) if "graph" in config.faster else update_or_advise
     maker = batch_maker(config, train_data, device)
     # beside a GPU the CPU makes the next batch; alone, it would only take the cores from itself
-    batches = map(maker, range(first, last)) if device.type == "cpu" else maker.ahead(first, last)
+    batches = ahead(maker, first, last) if device.type == "cuda" else map(maker, range(first, last))
     progress = bar(total=config.steps, initial=first, desc="training", unit="step") if bar else None
 
     for done, batch in enumerate(batches, start=first + 1):
         rate = learning_rate(config, done - 1)
-        losses = update_or_advise(network, optimizer, batch, anchors, rate, config)
-        log.add(done, rate, losses, model)
+        scale = scaler.get_scale()
+        with chooser.step():
+            losses = advance(network, optimizer, batch, anchors, rate, config, scaler)
+        log.add(done, rate, losses, model, scaler.get_scale() if scaler.get_scale() < scale else None)
+        if change := chooser.told():
+            log.write(step=done, **change)
         if progress is not None:
             progress.set_postfix_str(log.summary, refresh=False)
             progress.update()
@@ -93,7 +103,8 @@ def train(
             log.write(step=done, map=evaluate.number_or_null(table.mean), ap=table.as_json())
         if _due(done, config.checkpoint_every) or done == last:
             log.look()
-            save_run(out, Progress(done, log.seconds, log.seen, begin.data), config, model, optimizer)
+            save_run(out, Progress(done, log.seconds, log.seen, begin.data), config, model, optimizer, scaler)
+            chooser.look()
 
     if progress is not None:
         progress.close()
@@ -112,13 +123,16 @@ def update(
     anchors: Tensor,
     rate: float,
     config: RunConfig,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> Losses:
     """One step of SGD on this process's share of a batch.
 
     `batch` holds images (B, 3, 300, 300) and boxes (B, R, 4) px of the input, `anchors` is (K, 4), `rate` that of the
-    kernels. -> the four scalars of `Losses` for the share, detached; those of all processes add up to the batch's.
+    kernels. `scaler` matters in float16 alone, see `scaling`. -> the four scalars of `Losses` for the share,
+    detached; those of all processes add up to the batch's.
     """
-    targets = make_targets(batch.boxes, batch.labels, anchors)
+    targets = batch.targets or make_targets(batch.boxes, batch.labels, anchors)
+    scaler = scaler or scaling.scaler_for(batch.images.device, config)
     parts = []
     optimizer.zero_grad(set_to_none=True)
     matched, mined = _of_the_whole_batch(network, batch.images, targets, config)
@@ -129,11 +143,12 @@ def update(
                 predictions = network(images.contiguous(memory_format=layout_on(images.device, config)))
             losses = multibox_loss(predictions, goal, config.mining, num_matched=matched, negative=chosen)
             # several processes average their gradients; dividing by the N of all of them asks for the sum
-            (losses.multibox * distributed.processes()).backward()
+            scaler.scale(losses.multibox * distributed.processes()).backward()
         parts.append(losses)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
-    optimizer.step()
+    scaler.step(optimizer)
+    scaler.update()
     names = [field.name for field in fields(Losses)]
     return Losses(*(torch.stack([getattr(part, name).detach() for part in parts]).sum() for name in names))
 
@@ -145,11 +160,12 @@ def update_or_advise(
     anchors: Tensor,
     rate: float,
     config: RunConfig,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> Losses:
     """`update`, or OutOfMemory: where memory doesn't suffice, smaller parts of the batch are tried first, so that the
     sentence can say what does fit. The weights are spoiled then; the run goes on from its checkpoint."""
     try:
-        return update(network, optimizer, batch, anchors, rate, config)
+        return update(network, optimizer, batch, anchors, rate, config, scaler)
     except (RuntimeError, MemoryError) as error:
         if not memory.ran_out(error):
             raise
@@ -211,6 +227,7 @@ def build(
         ],
         lr=config.learning_rate,
         momentum=config.momentum,
+        fused=True if {"fused", "graph"} & set(config.faster) else None,
     )
     return model, optimizer, default_boxes().to(device)
 
@@ -253,8 +270,10 @@ def fit_scale(model: SSD300, weights: dict[str, Tensor], data: Data) -> dict[str
 def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMaker:
     """The training batches of a run, or this process's share of them."""
     refuse_shares(config, device)
+    examples, photographs = data
     return BatchMaker(
-        *data,
+        examples,
+        faster.resident(photographs, device) if "resident" in config.faster else photographs,
         batch_size=config.batch_size,
         seed=config.seed,
         steps=config.augment,
@@ -262,6 +281,7 @@ def batch_maker(config: RunConfig, data: Data, device: torch.device) -> BatchMak
         device=device,
         share=(distributed.rank(), distributed.processes()),
         rule=config.augment_rule,
+        anchors=default_boxes(),
     )
 
 

@@ -1,5 +1,6 @@
 """How long a run will take and how much memory, from a few of its own steps measured before it starts."""
 
+import math
 import os
 import statistics
 import time
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssdlib.data.store import Jpegs
-from ssdlib.training import distributed, engine, inference, memory
+from ssdlib.training import distributed, engine, inference, memory, scaling, threads
 from ssdlib.training.inference import Data
 from ssdlib.training.runs import RunConfig
 
@@ -29,6 +30,7 @@ class Pace:
     detected: float  # detections in one photograph, by a network that finds something everywhere
     ahead: bool  # batches are made while the update before runs, as beside a GPU
     peak: int | None = None  # bytes a step needs at most; None where the system doesn't tell
+    threads: int | None = None  # with which the CPU computed, chosen or fixed
 
     @property
     def step(self) -> float:
@@ -58,6 +60,8 @@ def shares(config: RunConfig, pace: Pace, test_images: int, done: int = 0) -> Sh
     )
 
 
+@memory.keeping()
+@threads.restored()
 def measure(
     config: RunConfig, train_data: Data, test_data: Data, weights: dict[str, Tensor] | None = None
 ) -> Pace:
@@ -66,9 +70,8 @@ def measure(
 
     Raises OutOfMemory, which says how many images at a time do fit, if a step doesn't.
     """
-    pace = _measure(config, train_data, test_data, weights, distributed.start())
-    memory.free()
-    return pace
+    memory.free()  # or what is left over from before would count as the step's
+    return _measure(config, train_data, test_data, weights, distributed.start())
 
 
 def report(config: RunConfig, pace: Pace, train_data: Data, test_data: Data, done: int = 0) -> str:
@@ -79,7 +82,8 @@ def report(config: RunConfig, pace: Pace, train_data: Data, test_data: Data, don
     lines = [
         f"about {in_words(time_.total)} on {memory.where(device)}: {parts}, evaluation {in_words(time_.evaluation)}",
         f"{pace.step:.2g} s a step of {config.batch_size}, {config.batch_size / pace.step:.3g} images a second"
-        + (f"; a step needs {pace.peak / 2**30:.1f} GiB" if pace.peak else ""),
+        + (f"; a step needs {pace.peak / 2**30:.1f} GiB" if pace.peak else "")
+        + (f"; {pace.threads} thread{'s' * (pace.threads > 1)}" if pace.threads else ""),
         *(f"faster: {line}" for line in faster(config, pace, time_, device, train_data)),
     ]
     return "\n".join(lines)
@@ -92,13 +96,17 @@ def faster(config: RunConfig, pace: Pace, time_: Shares, device: torch.device, d
     if device.type == "cpu" and days > 1:
         found.append(f"a GPU; {days:.0f} days of a CPU are for patient people (--recipe mini is for laptops)")
     if inference.precision_on(device, config.precision) == "float32":
-        found.append(
-            "bfloat16 instead of float32 (--precision auto)"
-            if inference.precision_on(device) == "bfloat16"
-            else "a device with units for bfloat16; this one computes in float32"
-        )
-    if device.type == "cpu" and (threads := torch.get_num_threads()) < (cores := os.cpu_count() or 1):
-        found.append(f"all {cores} cores; torch uses {threads} (OMP_NUM_THREADS)")
+        if inference.precision_on(device) == "bfloat16":
+            found.append("bfloat16 instead of float32 (--precision auto)")
+        elif inference.has_float16_units(device):
+            found.append("float16, its gradients scaled, instead of float32 (--precision float16)")
+        else:
+            found.append("a device with units for bfloat16; this one computes in float32")
+    cores, most = os.cpu_count() or 1, torch.get_num_threads()
+    if device.type == "cpu" and most < cores:
+        found.append(f"all {cores} cores; torch uses {most} (--threads, OMP_NUM_THREADS)")
+    elif pace.threads and pace.threads < most:
+        found.append(f"nothing beside it: with {most} threads, which wait for each other, steps took longer")
     if (load := _load()) > 1.5 * (os.cpu_count() or 1):
         found.append(
             f"nothing beside it: {load:.0f} programs or threads want to run (this was measured among them)"
@@ -117,12 +125,28 @@ def faster(config: RunConfig, pace: Pace, time_: Shares, device: torch.device, d
     return found
 
 
-def in_words(seconds: float) -> str:
-    """A duration as one would say it: "40 s", "12 min", "31 h", "9 days"."""
-    for most, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (72 * 3600, 3600, "h")):
-        if seconds < most:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 86_400:.0f} days"
+def in_words(seconds: float, exact: bool = False) -> str:
+    """A duration as one would say it: "40 s", "12 min", "31 h", "9 days"; `exact` says two units, if the second isn't
+    0, and tenths below 10 s: "0.4 s", "4 min 53 s", "2 days 5 h"."""
+    if not math.isfinite(seconds):
+        return "unknown"
+    if not exact:
+        for most, unit, name in ((90, 1, "s"), (90 * 60, 60, "min"), (72 * 3600, 3600, "h")):
+            if seconds < most:
+                return f"{seconds / unit:.0f} {name}"
+        return f"{seconds / 86_400:.0f} days"
+    if seconds < 10 and seconds != round(seconds):
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for least, unit, name, smaller in (
+        (48 * 3600, 86_400, "days", "h"),
+        (3600, 3600, "h", "min"),
+        (60, 60, "min", "s"),
+    ):
+        if whole >= least:
+            rest = whole % unit // {"h": 3600, "min": 60, "s": 1}[smaller]
+            return f"{whole // unit} {name}" + (f" {rest} {smaller}" if rest else "")
+    return f"{whole} s"
 
 
 def _measure(
@@ -135,14 +159,18 @@ def _measure(
     before = _start_counting(device)
     model, optimizer, anchors = engine.build(config, device, weights)
     maker = engine.batch_maker(config, train_data, device)
-    making, update = [], []
-    for step in range(1 + STEPS):
+    scaler, chooser = scaling.scaler_for(device, config), threads.Chooser(device)
+    making, update, used = [], [], []
+    while len(update) <= STEPS or chooser.trying:
         begun = _now(device)
-        batch = maker(step)
+        batch = maker(len(update))
         made = _now(device)
-        engine.update_or_advise(model, optimizer, batch, anchors, 0.0, config)
+        with chooser.step():
+            used.append(torch.get_num_threads())
+            engine.update_or_advise(model, optimizer, batch, anchors, 0.0, config, scaler)
         making.append(made - begun)
         update.append(_now(device) - made)
+    update = [seconds for seconds, count in zip(update, used, strict=True) if count == chooser.now]
     peak = _most(device, before)
     few = list(test_data[0][:IMAGES]), test_data[1]
     validated = _took(lambda: inference.validation_loss(model, few, anchors, config), device)
@@ -153,8 +181,9 @@ def _measure(
         statistics.median(update[1:]),
         validated / each,
         detected / each,
-        device.type != "cpu",
+        device.type == "cuda",
         peak,
+        chooser.now if device.type == "cpu" else None,
     )
 
 
@@ -172,6 +201,8 @@ def _now(device: torch.device) -> float:
     """The time, once the device has done all it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
     return time.perf_counter()
 
 
@@ -196,7 +227,7 @@ def _start_counting(device: torch.device) -> int:
 def _most(device: torch.device, before: int) -> int | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    mark = _status("VmHWM")
+    mark = _status("VmHWM") if device.type == "cpu" else None
     return mark - before if mark else None
 
 

@@ -1,5 +1,6 @@
 """The network in use: validation loss, detections in photographs, AP on a data set; and its precision."""
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
 from ssdlib.model import SSD300
 from ssdlib.records import Batch, Detections, Example, Predictions
-from ssdlib.training import distributed
+from ssdlib.training import distributed, memory, threads
 from ssdlib.training.runlog import loss_row
 from ssdlib.training.runs import RunConfig
 
@@ -29,13 +30,16 @@ Data = tuple[Sequence[Example], Store | Jpegs]
 
 def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
     """The context in which the network computes. "auto": bfloat16 where the device has units for it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision_on(device, precision) == "bfloat16")
+    chosen = precision_on(device, precision)
+    low = torch.float16 if chosen == "float16" else torch.bfloat16
+    return torch.autocast(device.type, low, enabled=chosen != "float32")
 
 
 def precision_on(device: torch.device, precision: str = "auto") -> str:
-    """What a setting of `precision` comes to on a device: "bfloat16" or "float32".
+    """What a setting of `precision` comes to on a device: "float32", "bfloat16" or "float16".
 
-    A CPU with AMX or AVX512-BF16 or a GPU of capability 8 has units for bfloat16; elsewhere it is emulated, slower.
+    "auto" is bfloat16 on a device with units for it and float32 elsewhere, never float16. A CPU with AMX or
+    AVX512-BF16 or a GPU of capability 8 has units for bfloat16; elsewhere it is emulated, slower.
     """
     if precision != "auto":
         return precision
@@ -49,6 +53,11 @@ def _has_bfloat16_units(device: torch.device) -> bool:
     return any(getattr(torch.cpu, name, lambda: False)() for name in known)
 
 
+def has_float16_units(device: torch.device) -> bool:
+    """Whether a device multiplies float16 faster than float32: a GPU of capability 7 or more, such as a T4."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+
+
 def layout_on(device: torch.device, config: RunConfig) -> torch.memory_format:
     """How a network that is trained lies in memory: channels last, which is the faster way nearly everywhere.
 
@@ -60,7 +69,7 @@ def layout_on(device: torch.device, config: RunConfig) -> torch.memory_format:
 
 
 def validation_loss(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> dict[str, float]:
-    """Mean over batches of the loss without augmentation and, like the seed's, without difficult objects.
+    """Mean over batches of the loss without augmentation and, like ssd_keras's, without difficult objects.
 
     `data` is N examples with their photographs, `anchors` (K, 4) px. -> the figures of `runlog.loss_row`, floats.
     """
@@ -92,12 +101,14 @@ def evaluate_on(
     return evaluate.evaluate(results, data[0], metric, config.classes)
 
 
+@memory.keeping()
+@threads.restored()
 def detect_all(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> list[Detections]:
     """Detections in every example, in their order: N examples and (K, 4) anchors -> N `Detections`, boxes in px of
     the photographs. Each process looks at its share, and all get the whole list."""
-    mine = _share(len(data[0]))
+    mine, chooser = _share(len(data[0])), threads.Chooser(anchors.device)
     sizes, found = iter([data[0][i].size for i in mine]), []
-    for batch, predictions in _predict(model, data, anchors, config):
+    for batch, predictions in _predict(model, data, anchors, config, chooser):
         found += detect(predictions, anchors, [next(sizes) for _ in batch.labels])
     by_example = {
         i: one for share in distributed.gather(list(zip(mine, found, strict=True))) for i, one in share
@@ -121,7 +132,7 @@ def detect_in(
 
 
 def _predict(
-    model: SSD300, data: Data, anchors: Tensor, config: RunConfig
+    model: SSD300, data: Data, anchors: Tensor, config: RunConfig, chooser: threads.Chooser | None = None
 ) -> Iterator[tuple[Batch, Predictions]]:
     """Batches of this process's share of the data, and what the network in eval mode says about them."""
     examples, photographs = data
@@ -132,7 +143,8 @@ def _predict(
         for batch in in_order(
             [without_difficult(e) for e in examples], photographs, VALIDATION_BATCH, anchors.device, mine
         ):
-            with torch.inference_mode(), autocast(anchors.device, config.precision):
+            measured = chooser.step() if chooser else contextlib.nullcontext()
+            with measured, torch.inference_mode(), autocast(anchors.device, config.precision):
                 predictions = model(batch.images.contiguous(memory_format=torch.channels_last))
             yield batch, predictions  # outside: what the caller computes is no business of these modes
     finally:

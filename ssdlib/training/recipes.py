@@ -10,11 +10,21 @@ from ssdlib.model import BODY, NEW_LAYERS
 from ssdlib.records import CLASSES
 
 # On resuming. Of the drops, only those that lie ahead: see `runs`.
-MAY_CHANGE = ("steps", "drops", "microbatch", "log_every", "val_every", "map_every", "checkpoint_every")
+MAY_CHANGE = (
+    "steps",
+    "drops",
+    "microbatch",
+    "log_every",
+    "val_every",
+    "map_every",
+    "checkpoint_every",
+    "faster",
+)
 FROM_ZERO = "microbatch learning_rate bias_rate drops warmup weight_decay val_every map_every".split()
+FASTER = ("resident", "cast", "fused", "graph", "benchmark")  # see `faster`
 CHOICES = {
     "mining": MININGS,
-    "precision": ("auto", "float32", "bfloat16"),
+    "precision": ("auto", "float32", "bfloat16", "float16"),
     "augment_rule": RULES,
     "new_layers": NEW_LAYERS,
 }
@@ -50,12 +60,15 @@ class RunConfig:
     weight_decay: float = 5e-4  # on kernels, not on biases and batch norm
     decay_scale: bool = True  # on the L2Norm scale too
     mining: str = "image"  # hard negatives ranked within each image, or within the batch
-    precision: str = "auto"  # float32, never TF32; bfloat16; auto: bfloat16 where the device has units for it
+    precision: str = "auto"  # float32, never TF32; bfloat16; float16, scaled; auto: see `precision_on`
     seed: int = 0  # of the weights, the order of the photographs and the augmentation
     log_every: int = 10  # steps that a line of the log averages over
     val_every: int = 1000  # steps between validation losses; 0 = never
     map_every: int = 20_000  # steps between evaluations besides the one at the end; 0 = none
     checkpoint_every: int = 1000  # steps between checkpoints besides the one at the end
+    faster: tuple[
+        str, ...
+    ] = ()  # on a GPU, where none of them has run yet: resident cast fused graph benchmark
 
     def __post_init__(self) -> None:
         """Refuse what can't be trained, before anything is read or decoded."""
@@ -77,9 +90,9 @@ class RunConfig:
                 raise RunError(f"{name} is {value!r}; it needs at least one, or a positive number")
         if trouble := refused_name(self.classes):
             raise RunError(f"classes has {trouble}")
-        unknown = set(self.augment) - set(STEPS)
-        if unknown:
-            raise RunError(f"augment has {min(unknown)!r}; wanted some of {', '.join(STEPS)}")
+        for name, known in (("augment", STEPS), ("faster", FASTER)):
+            if unknown := set(getattr(self, name)) - set(known):
+                raise RunError(f"{name} has {min(unknown)!r}; wanted some of {', '.join(known)}")
         for name in (*FROM_ZERO, "width"):
             value = getattr(self, name)
             for one in value if isinstance(value, tuple) else (value,):
@@ -121,6 +134,19 @@ RECIPES = {
         mining="batch",
         augment_rule="ssd_keras",
         new_layers="he_normal",
+    ),
+    # between the painted scenes and the long run: the paper's loss, anchors and augmentation on VOC2007's photographs
+    # alone, for 48,000 images in place of 3,840,000. VGG16's first seven convolutions stay ImageNet's
+    "voc-short": RunConfig(
+        train_sets=("2007-trainval",),
+        freeze="conv3_3",
+        steps=6000,
+        batch_size=8,
+        drops=(4800, 5600),
+        warmup=50,
+        val_every=3000,
+        map_every=0,
+        checkpoint_every=100,
     ),
     "mini": RunConfig(
         augment=("flip",),

@@ -1,7 +1,8 @@
 """The log of a run: JSON lines, one every few steps, and the place where NaN is noticed.
 
 Kinds of lines, told apart by their keys: means of the training loss (`multibox`), validation losses (`val`) and
-evaluations (`map`); and notes: drops that were changed on resuming (`drops`), layers scaled at the start (`scaled`).
+evaluations (`map`); and notes: drops that were changed on resuming (`drops`), layers scaled at the start (`scaled`),
+another number of threads (`threads`), steps that float16's scaler left out, with its new scale (`skipped`).
 Plots and dashboards read the file, never the loop.
 """
 
@@ -22,6 +23,7 @@ from ssdlib.training import distributed
 from ssdlib.training.runs import Diverged, Progress, kept
 
 LOG = "log.jsonl"
+LEAST_SCALE = 1.0  # below it float16's gradients overflow by themselves, and no scale is to blame
 
 Row = tuple[float, float, float, float]  # localisation, confidence, positives, negatives
 
@@ -35,7 +37,9 @@ class RunLog:
     def __init__(self, out: Path, begin: Progress, every: int = 10):
         self.out, self.every = Path(out), every
         self.started = time.monotonic() - begin.seconds
-        self.unseen: list[tuple[int, float, Losses]] = []  # on the device
+        self.unseen: list[
+            tuple[int, float, Losses, bool]
+        ] = []  # on the device; True: of a step that was skipped
         self.seen: list[Row] = [tuple(row) for row in begin.seen]  # finite, since the last line
         self.last_finite = "no loss was finite"
         self.summary = ""
@@ -47,32 +51,48 @@ class RunLog:
         """Spent on the run so far, over all its sessions."""
         return time.monotonic() - self.started
 
-    def add(self, step: int, rate: float, losses: Losses, model: SSD300) -> None:
-        """Take the losses of the update that made it `step` updates. May raise Diverged."""
-        self.unseen.append((step, rate, losses))
+    def add(
+        self, step: int, rate: float, losses: Losses, model: SSD300, skipped: float | None = None
+    ) -> None:
+        """Take the losses of the update that made it `step` updates, or of one that was `skipped`, with the scale
+        since then. May raise Diverged."""
+        self.unseen.append((step, rate, losses, skipped is not None))
+        if skipped is not None:
+            self._skipped(step, rate, skipped)
         if step % self.every == 0:
             self.look()
-            localisation, confidence, positives, negatives = (
-                sum(column) / len(self.seen) for column in zip(*self.seen, strict=True)
-            )
-            row = loss_row(localisation, confidence, model)
-            self.write(step=step, rate=rate, **row, positives=positives, negatives=negatives)
-            self.summary = f"loss {row['multibox']:.2f}, rate {rate:.0e}"
-            self.seen = []
+            self._mean(step, rate, model)
+
+    def _mean(self, step: int, rate: float, model: SSD300) -> None:
+        """A line of means over the steps since the last one, unless no loss of theirs was finite."""
+        if not self.seen:
+            return
+        localisation, confidence, positives, negatives = (
+            sum(column) / len(self.seen) for column in zip(*self.seen, strict=True)
+        )
+        row = loss_row(localisation, confidence, model)
+        self.write(step=step, rate=rate, **row, positives=positives, negatives=negatives)
+        self.summary = f"loss {row['multibox']:.4g}, rate {rate:.0e}"
+        self.seen = []
 
     def look(self) -> None:
-        """Fetch the losses of all processes that nobody has looked at, and raise Diverged if one isn't finite."""
+        """Fetch the losses of all processes that nobody has looked at, and raise Diverged if one isn't finite. In a
+        skipped step it needn't be, since it has changed nothing."""
         if not self.unseen:
             return
         rows = [
-            torch.stack([x.localisation, x.confidence, x.positives, x.negatives]) for _, _, x in self.unseen
+            torch.stack([x.localisation, x.confidence, x.positives, x.negatives])
+            for _, _, x, _ in self.unseen
         ]
-        rows = distributed.total(torch.stack(rows).double()).tolist()
-        for (step, rate, _), row in zip(self.unseen, rows, strict=True):
-            if not all(map(math.isfinite, row)):
+        stacked = torch.stack(rows)
+        stacked = stacked.cpu() if stacked.device.type == "mps" else stacked  # which knows no float64
+        rows = distributed.total(stacked.double()).tolist()
+        for (step, rate, _, skipped), row in zip(self.unseen, rows, strict=True):
+            if all(map(math.isfinite, row)):
+                self.last_finite = f"the last finite loss was {row[0] + row[1]:.4g} at step {step}"
+                self.seen.append(tuple(row))
+            elif not skipped:
                 self._diverged(step, rate, row)
-            self.last_finite = f"the last finite loss was {row[0] + row[1]:.4g} at step {step}"
-        self.seen += [tuple(row) for row in rows]
         self.unseen = []
 
     def write(self, **row: Any) -> None:
@@ -96,6 +116,15 @@ class RunLog:
             number = 1 + len(list(self.out.glob("log.old-*.jsonl")))
             files.write_whole(self.out / f"log.old-{number}.jsonl", (self.out / LOG).read_bytes())
         files.write_whole(self.out / LOG, "".join(json.dumps(row) + "\n" for row in known).encode())
+
+    def _skipped(self, step: int, rate: float, scale: float) -> None:
+        self.write(step=step, skipped=True, scale=scale)
+        if scale < LEAST_SCALE:
+            self.write(step=step, rate=rate, diverged=True)
+            raise Diverged(
+                f"step {step}: gradients overflow float16 at learning rate {rate:g} whatever they are scaled by; "
+                f"{kept(self.out)}. A lower rate or a warm-up may get through, or --precision float32."
+            )
 
     def _diverged(self, step: int, rate: float, row: Sequence[float]) -> None:
         self.write(step=step, rate=rate, diverged=True)

@@ -65,10 +65,11 @@ def open_run(
     optimizer: torch.optim.Optimizer,
     resume: bool,
     data: str = "",
+    scaler: torch.amp.GradScaler | None = None,
 ) -> Progress:
     """Make the folder, or go on with the run in it.
 
-    Model and optimiser are set to where the run stands; `data` is a fingerprint of what is trained on. Raises
+    Model, optimiser and scaler are set to where the run stands; `data` is a fingerprint of what is trained on. Raises
     RunError if a run is there that isn't to be resumed or had other settings or pictures, or if the folder holds
     something else.
     """
@@ -93,6 +94,8 @@ def open_run(
                 )
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
+            if scaler is not None and scaler.is_enabled():
+                scaler.load_state_dict(state["scaler"])
             replaced = old.drops if old.drops != config.drops else None
             progress = Progress(state["step"], state["seconds"], state["seen"], data, replaced)
         if config.steps < progress.step:
@@ -109,17 +112,25 @@ def open_run(
 
 
 def save_run(
-    out: Path, progress: Progress, config: RunConfig, model: SSD300, optimizer: torch.optim.Optimizer
+    out: Path,
+    progress: Progress,
+    config: RunConfig,
+    model: SSD300,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """Write the checkpoint, unless a weight isn't finite any more: then the older one is worth more."""
-    if not all(bool(p.isfinite().all()) for p in model.parameters()):
+    """Write the checkpoint, unless a weight or a running mean isn't finite any more: then the older one is worth
+    more."""
+    broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+    if broken:
         raise Diverged(
-            f"step {progress.step}: a weight isn't finite, though the loss before it was; {kept(out)}"
+            f"step {progress.step}: a weight isn't finite, though the loss before it was: {broken[0]}; {kept(out)}"
         )
     if distributed.is_first():
         state = {
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else {},
             "config": dataclasses.asdict(config),
         }
         files.save_checkpoint(Path(out) / CHECKPOINT, state | dataclasses.asdict(progress))

@@ -1,10 +1,12 @@
 """The reading edition from disk, without a kernel: on a phone and at a desk, with mouse, finger and keys."""
 
+import io
 import re
 import sys
 
 import nbformat
 import pytest
+from PIL import Image, ImageStat
 
 from browsing import ROOT, chromium_page, serious
 
@@ -15,6 +17,7 @@ import recorded
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CHAPTER = {
+    "LiveDetector": "00_start_here",
     "Overlaps": "01_boxes_and_voc",
     "AnchorBrowser": "02_anchors",
     "Matcher": "03_matching",
@@ -168,6 +171,43 @@ def test_without_scripts_the_still_picture_and_folded_answers_are_there(browser,
     fold.click()
     assert fold.locator("p").is_visible()
     visitor.page.context.close()
+
+
+# ---- formulas, and the strip under the title
+
+
+def test_formulas_are_typeset_in_colour_without_a_script_from_elsewhere(visitor):
+    """The fraction of the loss stands with its 1 above its N; terms have the colours of the figures."""
+    visitor.open("LossAnatomy")
+    loss = visitor.page.locator("div.math math").first
+    above, below = (loss.locator("mfrac > *").nth(i).bounding_box() for i in (0, 1))
+    assert above["y"] + above["height"] <= below["y"] + 1
+    colours = loss.locator("mrow[style]").evaluate_all("e => e.map(e => getComputedStyle(e).color)")
+    assert colours == ["rgb(0, 158, 115)", "rgb(0, 114, 178)", "rgb(213, 94, 0)"]
+    assert "$" not in visitor.page.locator("article").inner_text()
+    assert {url.partition(":")[0] for url in visitor.asked} <= {"file", "data"}
+
+
+def test_the_strip_leads_to_the_pages_of_the_parts_and_fits_a_phone(caller):
+    caller.open("LossAnatomy")
+    assert caller.page.evaluate("document.documentElement.scrollWidth") <= 390
+    here = caller.page.locator("span", has_text="you are here").first
+    assert here.inner_text() == "loss 04 (you are here)"
+    caller.page.get_by_role("link", name="matching 03").click()
+    caller.page.wait_for_selector("h1:has-text('03')")
+
+
+# ---- chapter 00
+
+
+def test_the_car_is_dragged_to_the_nearest_recorded_place_and_the_network_has_looked_there(visitor):
+    visitor.open("LiveDetector")
+    before = visitor.status()
+    visitor.drag((62, 72), (155, 140))  # 93 px right, 68 down; recorded places lie 32 px apart
+    assert visitor.page.evaluate("course.shown[0].board.boxes") == [[120, 96, 198, 176]]
+    assert visitor.status().startswith("car: found as") and visitor.status() != before
+    visitor.press("ArrowLeft")
+    assert visitor.page.evaluate("course.shown[0].board.boxes") == [[88, 96, 166, 176]]
 
 
 # ---- chapter 01
@@ -371,6 +411,72 @@ def test_every_exercise_says_that_it_needs_python_and_the_way_there_exists(site)
         said = re.findall(r'This exercise needs Python: <a[^>]+href="([^"]+)"', page)
         assert said == ["index.html#run-the-notebooks"] * exercises, path.stem
     assert 'id="run-the-notebooks"' in (site / "index.html").read_text()
+
+
+def test_below_an_exercise_nothing_says_that_it_is_not_solved_yet(site):
+    notebooks = [nbformat.read(path, 4) for path in (ROOT / "chapters").glob("[0-9]*.ipynb")]
+    assert any("○ not yet" in str(cell.get("outputs")) for book in notebooks for cell in book.cells)
+    assert not [page.name for page in site.glob("*.html") if "○ not yet" in page.read_text(encoding="utf-8")]
+
+
+def test_where_an_explorer_stays_a_picture_a_line_says_so_before_the_prose_that_tells_what_to_drag(site):
+    for stem, kind in (("09_full_training", "Planner"), ("12_your_own_images", "TileBench")):
+        page = (site / f"{stem}.html").read_text(encoding="utf-8")
+        headings = [part.partition("<h")[0] for part in re.split(r"<h[234]>", page)]
+        [moving] = [part for part in headings if re.search(r"[Dd]rag ", part) and "<img" in part]
+        assert (
+            0
+            < moving.index("A picture here; in the notebook it moves")
+            < re.search("[Dd]rag ", moving).start()
+        ), kind
+    page = (site / "03_matching.html").read_text(encoding="utf-8")
+    assert "A picture here" not in page  # that explorer is alive
+
+
+def test_the_first_page_shows_every_chapter_with_a_picture_and_what_one_will_be_able_to_do(browser, site):
+    visitor = Visitor(browser, site)
+    visitor.page.goto((site / "index.html").as_uri())
+    rows = visitor.page.locator("article table tbody tr")
+    chapters = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9]*.ipynb"))
+    links = [rows.nth(i).locator("a").first.get_attribute("href") for i in range(rows.count())]
+    assert links == [f"{stem}.html" for stem in chapters]
+    loaded = "images => images.map(image => image.complete && image.naturalWidth)"
+    widths = visitor.page.locator("article table img").evaluate_all(loaded)
+    assert len(widths) == len(chapters) and all(widths)
+    assert all(len(rows.nth(i).locator("td").last.inner_text()) > 20 for i in range(rows.count()))
+
+
+def test_the_search_works_from_disk_and_quotes_what_it_found(browser, site):
+    visitor = Visitor(browser, site)
+    visitor.page.goto(f"{(site / 'search.html').as_uri()}?q=momentum")
+    visitor.page.locator("#search-results li p.context").first.wait_for()
+    quotes = visitor.page.locator("#search-results li p.context").all_inner_texts()
+    assert len(quotes) >= 3 and sum("momentum" in quote.lower() for quote in quotes) >= 3
+    assert not visitor.errors and all(url.startswith(("file:", "data:")) for url in visitor.asked)
+    visitor.page.locator("#search-results li a").first.click()
+    assert "momentum" in visitor.page.locator("article").inner_text().lower()
+
+
+@pytest.mark.parametrize("stem", ["07_sgd_instability", "09_full_training"])
+def test_on_a_phone_code_is_broken_into_lines_and_only_outputs_and_tables_scroll(browser, site, stem):
+    visitor = Visitor(browser, site, viewport={"width": 390, "height": 844})
+    visitor.page.goto((site / f"{stem}.html").as_uri())
+    wide = "parts => parts.filter(part => part.scrollWidth > part.clientWidth + 1).length"
+    assert visitor.page.locator(".cell_input pre").evaluate_all(wide) == 0
+    assert visitor.page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    tables = visitor.page.locator(".course-table")
+    widths = tables.evaluate_all("parts => parts.map(part => part.scrollWidth - part.clientWidth)")
+    table = tables.nth(max(range(len(widths)), key=widths.__getitem__))
+    assert max(widths) > 20  # wider than a phone: a shadow says so, until its end is reached
+    begin = right_edge(table)
+    table.evaluate("table => { table.scrollLeft = table.scrollWidth; }")
+    assert begin < right_edge(table) - 15
+
+
+def right_edge(part) -> float:
+    """How bright the last px of a part of the page are, 0 to 255."""
+    picture = Image.open(io.BytesIO(part.screenshot())).convert("L")
+    return ImageStat.Stat(picture.crop((picture.width - 4, 0, *picture.size))).mean[0]
 
 
 def test_the_whole_book_and_each_page_stay_light(site):

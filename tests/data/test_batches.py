@@ -1,41 +1,22 @@
 """`batches`: which photographs a step shows, shares of a batch, and that seed and step alone decide."""
 
 import json
-import threading
 from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given
+from small_data import make_examples, striped
 
+from ssdlib.anchors import default_boxes
 from ssdlib.data import batches, voc
 from ssdlib.data.batches import BatchMaker, in_order, make_batch, padded, shuffled, without_difficult
 from ssdlib.data.store import Jpegs, open_store
-from ssdlib.records import Batch, Example
+from ssdlib.matching import make_targets
+from ssdlib.records import Batch
 
 MEAN = torch.tensor([123.0, 117.0, 104.0])[:, None, None]
-
-
-def make_examples(count: int = 11) -> tuple[list[Example], list[torch.Tensor]]:
-    """Example i has i % 4 objects, every second one difficult, and a photograph all of colour (i, 2i, 3i)."""
-    source = torch.Generator().manual_seed(3)
-    examples, photographs = [], []
-    for i in range(count):
-        width, height, objects = 40 + i, 30 + 2 * i, i % 4
-        corner = torch.rand(objects, 2, generator=source) * 15
-        examples.append(
-            Example(
-                image_id=f"{i:06d}",
-                path=Path(f"{i:06d}.jpg"),
-                size=(width, height),
-                boxes=torch.cat([corner, corner + 12], dim=1),
-                labels=torch.arange(1, objects + 1) + i,
-                difficult=torch.arange(objects) % 2 == 1,
-            )
-        )
-        photographs.append(torch.tensor([i, 2 * i, 3 * i], dtype=torch.uint8).repeat(height, width, 1))
-    return examples, photographs
 
 
 EXAMPLES, PHOTOGRAPHS = make_examples()
@@ -60,18 +41,6 @@ def outline(batch: Batch) -> dict:
         "labels": batch.labels.tolist(),
         "images": cells.double().mul(1000).round().div(1000).tolist(),
     }
-
-
-def striped(count: int = 6) -> tuple[list[Example], list[torch.Tensor]]:
-    """`make_examples` with photographs that have something to crop, mirror and recolour, and larger objects."""
-    examples, photographs = make_examples(count)
-    for i, (example, photograph) in enumerate(zip(examples, photographs, strict=True)):
-        height, width, _ = photograph.shape
-        rows, columns = torch.arange(height)[:, None, None], torch.arange(width)[None, :, None]
-        colours = rows * torch.tensor([2, 0, 3]) + columns * torch.tensor([1, 4, 0]) + 40 * i
-        photograph[:] = (colours % 256).to(torch.uint8)
-        example.boxes[:, 2:] += torch.tensor([9.0, 4.0])
-    return examples, photographs
 
 
 # --- Order ----------------------------------------------------------------------------------------------
@@ -186,35 +155,12 @@ def test_an_unknown_augmentation_step_is_refused():
         BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=2, steps=("mirror",))(0)
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, 4), (5, 6), (3, 3), (4, 2)])
-def test_batches_made_ahead_are_those_of_the_steps_in_order(first, last):
-    maker = BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=2, seed=5)
-    made = list(maker.ahead(first, last))
-    assert len(made) == max(0, last - first)
-    assert all(same(batch, maker(step)) for step, batch in zip(range(first, last), made, strict=False))
-
-
-def test_one_batch_is_made_ahead_in_another_thread_and_no_more():
-    asked, threads = [], set()
-
-    class Watched(BatchMaker):
-        def __call__(self, step):
-            asked.append(step)
-            threads.add(threading.current_thread())
-            return super().__call__(step)
-
-    ahead = Watched(EXAMPLES, PHOTOGRAPHS, batch_size=1, steps=()).ahead(0, 9)
-    for step in range(3):
-        next(ahead)
-        assert asked[: step + 1] == list(range(step + 1)) and len(asked) <= step + 2
-    ahead.close()
-    assert threading.current_thread() not in threads and len(asked) <= 4
-
-
-def test_an_error_in_a_batch_made_ahead_reaches_whoever_waits_for_it():
-    broken = [*PHOTOGRAPHS[:-1], None]
-    with pytest.raises(AttributeError):
-        list(BatchMaker(EXAMPLES, broken, batch_size=11, steps=()).ahead(0, 2))
+def test_with_anchors_a_batch_brings_the_targets_of_its_objects():
+    batch = BatchMaker(*striped(), batch_size=4, seed=5, anchors=default_boxes())(2)
+    wanted = make_targets(batch.boxes, batch.labels, default_boxes())
+    assert (wanted.labels > 0).any()
+    assert all(torch.equal(getattr(batch.targets, n), getattr(wanted, n)) for n in vars(wanted))
+    assert BatchMaker(*striped(), batch_size=4, seed=5)(2).targets is None
 
 
 # --- Difficult objects ----------------------------------------------------------------------------------

@@ -253,6 +253,15 @@ def test_archives_in_a_folder_are_used_without_a_server_and_stay(out, table, fil
     assert beside(out) == ["VOCdevkit"]
 
 
+def test_one_year_alone_asks_for_the_archives_of_that_year(server, out, table, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "ARCHIVES", table)
+    monkeypatch.setattr(script, "MIRRORS", server.mirrors("good"))
+    assert script.main(["--out", str(out), "--only", "VOC2007"]) == 0
+    assert {path.name for path in out.iterdir()} == {"VOC2007"}
+    assert {name for _, name, _ in server.asked} == {a.name for a in table if a.folder == "VOC2007"}
+    assert len(server.asked) < len(table)
+
+
 def test_an_archive_that_the_folder_lacks_is_downloaded(server, out, table, files, packed, tmp_path):
     (tmp_path / "test.tar").write_bytes(packed["test.tar"])
     download_voc(out, table, server.mirrors("good"), tmp_path)

@@ -42,8 +42,7 @@ def matched_by(boxes: torch.Tensor, anchors: torch.Tensor = ANCHORS, threshold: 
 
 def own_anchor(boxes: torch.Tensor) -> list[int]:
     """Of each object in step one, alone."""
-    labels = torch.ones(boxes.shape[:2], dtype=torch.int64)
-    return bipartite(overlaps(boxes, labels, ANCHORS))[0].tolist()
+    return bipartite(overlaps(boxes[0], ANCHORS)).tolist()
 
 
 # --- The known cases on the 8,732 anchors
@@ -76,8 +75,8 @@ def test_the_best_anchors_are_those_of_the_caffe_code():
     ],
 )
 def test_the_overlap_with_the_best_anchor_is_the_known_one(box, anchor, expected):
-    table = overlaps(canvas([box]), torch.tensor([[1]]), ANCHORS)
-    assert float(table[0, 0, anchor]) == pytest.approx(expected, abs=2e-4 if expected == 0.924 else 1e-6)
+    table = overlaps(canvas([box])[0], ANCHORS)
+    assert float(table[0, anchor]) == pytest.approx(expected, abs=2e-4 if expected == 0.924 else 1e-6)
 
 
 def test_each_object_of_a_real_annotation_gets_its_share():
@@ -195,15 +194,18 @@ def test_an_image_is_matched_the_same_whatever_stands_beside_it(batch):
 def test_no_two_objects_share_their_own_anchor(batch):
     anchors, images, slots, places = batch
     boxes, labels = as_slots(images, slots, places)
-    table = overlaps(boxes, labels, torch.tensor(anchors, dtype=torch.float32))
-    for b, own in enumerate(bipartite(table).tolist()):
+    image, slot = (labels > 0).nonzero(as_tuple=True)
+    table = overlaps(boxes[image, slot], torch.tensor(anchors, dtype=torch.float32))
+    everywhere = bipartite(table, image)
+    for b in range(len(images)):
+        own, mine = everywhere[image == b].tolist(), table[image == b]
         taken = [anchor for anchor in own if anchor >= 0]
         assert len(taken) == len(set(taken))
         for slot, anchor in enumerate(own):
-            assert anchor == -1 or table[b, slot, anchor] > 0
+            assert anchor == -1 or mine[slot, anchor] > 0
         # nobody goes without while an anchor it touches is free
         for slot, anchor in enumerate(own):
-            free = [k for k in range(len(anchors)) if k not in taken and table[b, slot, k] > 0]
+            free = [k for k in range(len(anchors)) if k not in taken and mine[slot, k] > 0]
             assert anchor >= 0 or not free
 
 
@@ -216,7 +218,7 @@ def test_an_overlap_of_exactly_one_half_counts():
     assert matched_by(torch.tensor([[[0.0, 0.0, 4.0, 4.0]]]), anchors).tolist() == [0, 0, -1]
 
 
-def test_the_best_pair_marries_first_whatever_the_order_of_the_objects():
+def test_the_best_pair_is_assigned_first_whatever_the_order_of_the_objects():
     anchors = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 6.0, 10.0, 16.0]])
     good, better = [0.0, 0.0, 10.0, 8.0], [0.0, 0.0, 10.0, 9.0]  # 0.8 and 0.9 of the first anchor
     assert matched_by(torch.tensor([[good, better]]), anchors).tolist() == [1, 0]
@@ -226,18 +228,18 @@ def test_the_best_pair_marries_first_whatever_the_order_of_the_objects():
 def test_a_chain_in_which_each_object_waits_for_the_one_before_is_followed_to_its_end():
     """Object i wants anchor i - 1, which object i - 1 wants more: only one pair at a time is nobody else's."""
     length = 6
-    table = torch.zeros(1, length, length)
+    table = torch.zeros(length, length)
     for i in range(length):
-        table[0, i, i] = 0.95 - 0.1 * i
+        table[i, i] = 0.95 - 0.1 * i
         if i:
-            table[0, i, i - 1] = 1.0 - 0.1 * i
-    free, wanted = table[0].clone(), [-1] * length
+            table[i, i - 1] = 1.0 - 0.1 * i
+    free, wanted = table.clone(), [-1] * length
     while free.max() > 0:  # the rule as it is written: the best pair of all, again and again
         slot, anchor = divmod(int(free.argmax()), length)
         wanted[slot] = anchor
         free[slot] = free[:, anchor] = 0
     assert wanted == [0, 1, 2, 3, 4, 5]
-    assert bipartite(table)[0].tolist() == wanted
+    assert bipartite(table).tolist() == wanted
 
 
 def test_an_object_of_its_own_overrules_a_better_overlap():
@@ -295,16 +297,23 @@ def test_zeros_in_an_empty_slot_match_nothing():
 
 def test_no_objects_match_nothing():
     boxes, labels = torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.int64)
-    assert overlaps(boxes, labels, ANCHORS).shape == (2, 0, 8732)
-    assert bipartite(torch.zeros(2, 0, 8732)).shape == (2, 0)
+    assert overlaps(boxes[0], ANCHORS).shape == (0, 8732)
+    assert bipartite(torch.zeros(0, 8732)).shape == (0,)
     matched = match(boxes, labels, ANCHORS)
     assert matched.dtype == torch.int64 and (matched == -1).all() and matched.shape == (2, 8732)
 
 
 def test_step_one_leaves_its_table_as_it_was():
-    table = torch.tensor([[[0.5, 0.25], [0.75, 0.25]]])
+    table = torch.tensor([[0.5, 0.25], [0.75, 0.25]])
     bipartite(table)
-    assert table.tolist() == [[[0.5, 0.25], [0.75, 0.25]]]
+    assert table.tolist() == [[0.5, 0.25], [0.75, 0.25]]
+
+
+def test_objects_of_different_images_do_not_compete():
+    table = torch.tensor([[0.9, 0.8], [0.7, 0.6], [0.5, 0.0]])
+    assert bipartite(table).tolist() == [0, 1, -1]  # all in one image
+    assert bipartite(table, torch.tensor([0, 1, 1])).tolist() == [0, 0, -1]
+    assert bipartite(table, torch.tensor([0, 1, 2])).tolist() == [0, 0, 0]
 
 
 # --- Targets

@@ -110,10 +110,13 @@ def test_no_answer_is_not_yet(exercise):
 def test_every_known_mistake_gets_its_own_sentence(exercise):
     assert exercise.mistakes or isinstance(exercise, Reasoned)  # those have a test of their own
     for says, gives in exercise.mistakes.items():
+        first, mark, more = (part.strip() for part in says.partition(checking.MORE))
         for answer in checking.ways(gives):
+            exercise.wrong = 0  # nothing has been tried yet
             verdict = exercise(answer)
             assert verdict.state == checking.WRONG
-            assert verdict.message.startswith(says)
+            assert verdict.message.startswith(first) and (not mark or more not in verdict.message)
+            assert more in exercise(answer).message
 
 
 @each
@@ -147,6 +150,83 @@ def test_a_wrong_answer_is_told_the_first_case_it_fails_on_with_both_numbers():
 def test_a_known_mistake_is_named_only_if_all_cases_show_it():
     assert DOUBLE(lambda x: [v * v for v in x]).message.startswith("you squared")
     assert "squared" not in DOUBLE(lambda x: [v * v + 1 for v in x]).message
+
+
+STEPWISE = Exercise(
+    "halve",
+    lambda x: x / 2,
+    cases=[Case("four", (4.0,)), Case("nothing", (0.0,))],
+    mistakes={"you doubled||: divide by 2": lambda x: 2 * x},
+)
+
+
+def test_what_gives_the_answer_away_is_told_at_the_second_wrong_try():
+    wrong = lambda x: 2 * x  # noqa: E731
+    first, second = STEPWISE(wrong).message, STEPWISE(wrong).message
+    assert first == "you doubled (four: yours is 8, wanted 2). Run this check again for more."
+    assert second == "you doubled: divide by 2 (four: yours is 8, wanted 2)"
+    assert STEPWISE(lambda x: x / 2).state == checking.RIGHT
+    assert STEPWISE(wrong).message == first  # begun anew
+
+
+def test_an_error_at_an_edge_does_not_hide_what_is_wrong_in_the_ordinary_case():
+    def answer(x):
+        return 3 * x if x else 1 / x
+
+    assert STEPWISE(answer).message.startswith("four: yours is 12, wanted 2")
+    assert "ZeroDivisionError" in STEPWISE(lambda x: x / 2 if x else 1 / x).message
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """A page whose cells are watched, as in a notebook."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from course.kit import stopped_cells
+
+    shell = InteractiveShell()
+    monkeypatch.setattr(stopped_cells, "WATCHED", stopped_cells.StoppedCells(shell))
+    shell.user_ns["check"] = STEPWISE
+    return lambda code: shell.run_cell(code, store_history=True).result
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "def half(x):\n    return x /",
+        "def half(x):\n  return x\n return 2",
+        "oops\ndef half(x):\n    return 1",
+    ],
+)
+def test_after_a_cell_that_stopped_the_old_function_is_not_judged(page, broken, capsys):
+    assert page("check(half)") is None  # NameError: nothing there yet
+    page("def half(x):\n    return x / 2")
+    assert page("check(half)").state == checking.RIGHT
+    page(broken)
+    verdict = page("check(half)")
+    assert verdict.state == checking.TODO and "`half` hasn't run since you changed it" in verdict.message
+    assert (
+        "SyntaxError" in verdict.message
+        or "IndentationError" in verdict.message
+        or "NameError" in verdict.message
+    )
+    page("other = 3")
+    assert page("check(half)").state == checking.TODO
+    page("def half(x):\n    return 2 * x")
+    assert page("check(half)").state == checking.WRONG
+
+
+def test_a_cell_that_stopped_after_its_function_leaves_that_to_be_judged(page, capsys):
+    page("def half(x):\n    return x / 2\nhalf('text')")
+    assert page("check(half)").state == checking.RIGHT
+
+
+def test_a_stopped_cell_holds_for_the_value_it_would_have_given(page, capsys):
+    page("value = 3.0")
+    page("value = [3.0,")
+    assert "hasn't run" in page("check(value)").message
+    page("value = 4.0")
+    assert page("check(value)").state == checking.WRONG
 
 
 def test_an_exception_is_one_sentence_with_its_line():

@@ -37,7 +37,7 @@ def test_short_memory_is_said_and_plenty_is_not(monkeypatch):
 
 @LINUX
 def test_memory_that_was_freed_is_given_back_whatever_the_allocator_was_told_to_keep():
-    """256 MB in small blocks, freed: with the thresholds of `make lab` they stay; `give_back` returns nearly all."""
+    """256 MB in small blocks, freed: with the thresholds of a training they stay; `give_back` returns nearly all."""
     code = (
         "from course.kit import leave\n"
         "blocks = [bytearray(b'x' * 100_000) for _ in range(2560)]\n"

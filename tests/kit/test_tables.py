@@ -1,5 +1,6 @@
 """Tests of tables: what a page, a screen reader and a test see of the same rows."""
 
+import math
 import re
 
 import numpy as np
@@ -52,6 +53,7 @@ def test_formats_are_those_asked_for_column_by_column():
 
 def test_nothing_is_below_zero_that_is_written_as_zero():
     assert repr(table([(-0.0, -0.004, -0.005001, "-0")])) == "0.00  0.00  −0.01  -0"
+    assert repr(table([(0.0, 0.01, 0.06, -math.inf)], form=["+.1f"] * 4)) == "0.0  0.0  +0.1  −inf"
 
 
 def test_tensors_and_arrays_of_one_number_are_numbers():

@@ -2,6 +2,7 @@
 
 import sys
 
+import busy
 import data_path
 import evaluation
 import everything
@@ -10,6 +11,7 @@ import growth
 import heads
 import inputs
 import numpy as np
+import operations
 import pytest
 import roofline
 import timing
@@ -17,6 +19,7 @@ import torch
 
 from ssdlib import coding, evaluate, matching
 from ssdlib.anchors import default_boxes
+from ssdlib.data import store
 from ssdlib.model import SSD300
 from ssdlib.training.runs import RunConfig
 
@@ -176,9 +179,18 @@ def test_a_benchmark_prints_a_table_and_what_was_checked(printed):
     )
 
 
+def test_the_operations_of_a_step_are_told_beside_their_goals(printed, mini):
+    out = printed(operations.main, "--data", str(mini), "--batch", "2")
+    rows = {line.split("|")[1].strip(): line for line in out.splitlines() if line.startswith("|")}
+    assert "at most 120" in rows["making a batch, caffe's rule"]
+    assert "at most 350" in rows["forward + loss + backward"]
+
+
 def test_exponents_are_told_for_matching_and_evaluation(printed, monkeypatch, mini):
     monkeypatch.setattr(timing, "MINI", mini)
-    assert printed(growth.main).count(": exponent ") == 3
+    table = [line for line in printed(growth.main).splitlines() if line.startswith("| ")]
+    first_words = [row.split()[1] for row in table[2:]]
+    assert "exponent" in table[0] and first_words == ["matching", "evaluation,", "building"]
 
 
 def test_the_data_path_resizes_like_torchvision(printed, mini):
@@ -191,10 +203,11 @@ def test_result_files_and_annotations_belong_together(printed, tmp_path):
         printed(evaluation.main, "--detections", str(tmp_path))
 
 
-def test_the_sections_for_a_gpu_run_on_a_processor(mini, capsys, monkeypatch):
+def test_the_sections_for_a_gpu_run_on_a_processor(mini, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("BENCH_STOPS", "1")
+    monkeypatch.setattr(gpu, "WAYS", ((), ("fused",), ("graph",)))
     examples = inputs.painted(mini, most=2)
-    photographs = [torch.zeros(e.size[1], e.size[0], 3, dtype=torch.uint8) for e in examples]
+    photographs = store.open_store(tmp_path / "store", examples)
     config = RunConfig(width=1 / 16, strided_stem=True)
     bench = gpu.Bench(torch.device("cpu"), 1, 1, 1, config, examples, photographs)
     full = {
@@ -204,7 +217,11 @@ def test_the_sections_for_a_gpu_run_on_a_processor(mini, capsys, monkeypatch):
     }  # these take longest; the others are the same kind
     gpu.run(bench, 10, [section for section in gpu.SECTIONS if section not in full])
     out = capsys.readouterr().out
-    assert "The real loop" in out and "broke" not in out and "least, ms" in out
+    assert "The loop of `train`" in out and "least, ms" in out and "the device's memory" in out
+    for size in (1, 4):  # a way that needs a GPU breaks, says why, and the next one is measured
+        assert f"training, batch {size}, fused " in out
+        [row] = [line for line in out.splitlines() if f"batch {size}, graph" in line]
+        assert "broke" in row and "faster names graph, but this run computes on cpu" in row
 
 
 def test_a_section_that_breaks_or_comes_too_late_says_so(capsys):
@@ -221,3 +238,23 @@ def test_images_to_measure_on_keep_their_boxes_inside():
     said = inputs.predictions(1, 500)
     boxes = coding.decode(said.offsets, default_boxes())
     assert boxes.min() > -0.01 and boxes.max() < 300.01
+
+
+def test_a_busy_process_is_there_while_it_is_asked_for_and_gone_after(monkeypatch):
+    started, real = [], busy.subprocess.Popen
+
+    def watched(*given, **named):
+        started.append(real(*given, **named))
+        return started[-1]
+
+    monkeypatch.setattr(busy.subprocess, "Popen", watched)
+    with pytest.raises(KeyboardInterrupt), busy.busy((1, 1)):
+        assert [process.poll() for process in started] == [None, None]
+        raise KeyboardInterrupt
+    assert all(process.poll() is not None for process in started) and len(started) == 2
+
+
+def test_a_full_step_beside_torchvisions_runs_with_a_number_that_was_chosen(printed, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # put back by the test; the benchmark takes it away
+    said = printed(busy.main, "--only", "full")
+    assert "| beside nothing; ours chose 1 |" in said

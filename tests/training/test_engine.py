@@ -353,6 +353,16 @@ def test_the_message_of_a_diverged_run_names_the_last_finite_loss(data, tmp_path
         log.look()
 
 
+def test_the_progress_bar_writes_a_loss_of_any_size_in_a_few_letters(tmp_path):
+    model, _, _ = engine.build(TINY, CPU)
+    for size, written in ((2.5, "loss 5,"), (1e33, "loss 2e+33,")):
+        log = RunLog(tmp_path / str(size), runs.Progress(), every=1)
+        log.out.mkdir()
+        one, count = torch.tensor(size, dtype=torch.float64), torch.tensor(3)
+        log.add(1, 0.01, engine.Losses(one, one, count, count), model)
+        assert log.summary.startswith(written)
+
+
 def test_a_rate_far_too_high_diverges_with_a_sentence(data, tmp_path):
     config = dataclasses.replace(
         TINY, batch_norm=False, learning_rate=1e6, steps=20, drops=(), log_every=1, val_every=0

@@ -51,6 +51,23 @@ def test_durations_are_said_as_one_says_them(seconds, says):
     assert estimate.in_words(seconds) == says
 
 
+EXACT = {
+    0.42: "0.4 s",
+    7: "7 s",
+    12: "12 s",
+    59.7: "1 min",
+    293.4: "4 min 53 s",
+    3599.6: "1 h",
+    11_220: "3 h 7 min",
+}
+EXACT |= {86_400: "24 h", 432_000: "5 days", 190_800: "2 days 5 h", float("nan"): "unknown"}
+
+
+@pytest.mark.parametrize("seconds", EXACT)
+def test_measured_durations_are_said_in_two_units_of_which_the_second_is_never_0(seconds):
+    assert estimate.in_words(seconds, exact=True) == EXACT[seconds]
+
+
 def test_measuring_gives_positive_times_and_changes_neither_chance_nor_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = painted()

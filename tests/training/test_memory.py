@@ -1,6 +1,7 @@
 """Tests for `memory`: a step that doesn't fit is noticed, and what fits is found by trying."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from small_runs import TINY, painted
-from ssdlib.training import engine, memory, runs
+from ssdlib.training import engine, estimate, inference, memory, runs
 
 CPU = torch.device("cpu")
 
@@ -100,7 +101,7 @@ def test_a_run_that_ran_out_of_memory_keeps_its_checkpoint(tmp_path, monkeypatch
     engine.train(TINY, data, data, tmp_path, stop_after=2)
     before = (tmp_path / runs.CHECKPOINT).read_bytes()
 
-    def full(network, optimizer, batch, anchors, rate, config):
+    def full(network, optimizer, batch, anchors, rate, config, scaler=None):
         if (config.microbatch or len(batch.images)) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return real(network, optimizer, batch, anchors, rate, config)
@@ -132,7 +133,7 @@ def test_what_is_said_to_fit_was_tried_and_can_be_asked_for(monkeypatch, changes
     config, real, tried = dataclasses.replace(TINY, **changes), engine.update, []
     data = tuple(2 * list(part) for part in painted())
 
-    def full(network, optimizer, batch, anchors, rate, config):
+    def full(network, optimizer, batch, anchors, rate, config, scaler=None):
         images = config.microbatch or len(batch.images)
         tried.append(images)
         if images > room:
@@ -162,3 +163,66 @@ def test_processes_among_several_are_advised_a_part_that_their_share_allows(monk
     with pytest.raises(memory.OutOfMemory, match="9 images .*perhaps 3 do.*--microbatch 3 "):
         batch = engine.batch_maker(config, data, CPU)(0)
         engine.update_or_advise(model, optimizer, batch, anchors, 1e-3, config)
+
+
+# --- What the allocator keeps
+
+KEPT = """
+import torch
+from course.kit.leave import resident
+from ssdlib.training import memory
+
+def used():
+    blocks = [torch.ones(5_000_000) for _ in range(10)]  # 200 MB in blocks of 20
+    del blocks
+    return resident()
+
+before = resident()
+plain = used() - before
+with memory.keeping():
+    with memory.keeping():
+        inside = used() - before
+    between = resident() - before
+after = resident() - before
+print(plain, inside, between, after)
+"""
+
+
+@pytest.mark.parametrize("own_setting", [{}, {"MALLOC_MMAP_THRESHOLD_": "1000000"}])
+def test_freed_blocks_are_kept_while_a_network_works_and_given_back_after_unless_one_has_said_otherwise(
+    own_setting,
+):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", KEPT], env=clean | own_setting, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    if not sys.platform.startswith("linux") or "libc.so.6" not in open("/proc/self/maps").read():
+        pytest.skip("another C library than glibc")
+    plain, inside, between, after = map(int, done.stdout.split())
+    assert plain < 50e6, "glibc gives blocks of this size back by itself"
+    assert (min(inside, between) > 150e6) == (not own_setting)
+    assert after < 50e6
+
+
+def test_a_system_without_glibc_trains_as_before(monkeypatch):
+    def none(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", none)
+    with memory.keeping():
+        assert memory._keeping == 1
+    assert memory._keeping == 0
+
+
+def test_training_evaluation_and_estimate_keep_blocks(tmp_path, monkeypatch):
+    depth, data = [], painted()
+    model, optimizer, anchors = engine.build(TINY, CPU)
+    model.register_forward_pre_hook(lambda *_: depth.append(memory._keeping))
+    monkeypatch.setattr(engine, "build", lambda *_: (model, optimizer, anchors))
+    engine.train(dataclasses.replace(TINY, steps=1, val_every=0), data, data, tmp_path)
+    assert depth == [1, 2], "a step, and an evaluation within the training"
+    inference.detect_all(model, data, anchors, TINY)
+    assert depth[2:] == [1] and memory._keeping == 0
+    estimate.measure(TINY, data, data)
+    assert 0 not in depth and memory._keeping == 0

@@ -299,28 +299,6 @@ def test_whoever_keeps_everything_is_asked_whether_boxes_were_cut_off_first():
     assert message.startswith("every object stays") and "look at the centres before" in message
 
 
-def test_a_mirror_without_exchanged_edges_and_one_with_minus_one_are_named():
-    def swapped(shown, width):
-        shown = shown.clone()
-        shown[:, 0::2] = width - shown[:, 0::2]
-        return shown
-
-    def pixels(shown, width):
-        left, top, right, bottom = shown.T
-        return torch.stack([width - 1 - right, top, width - 1 - left, bottom], 1)
-
-    def overwritten(shown, width):
-        shown = shown.clone()
-        shown[:, 0] = width - shown[:, 2]
-        shown[:, 2] = width - shown[:, 0]
-        return shown
-
-    assert check.mirror(overwritten).message.startswith("the right edge is where it was")
-    assert check.mirror(lambda s, w: [[w - c, b, w - a, d] for a, b, c, d in s.tolist()]).state == RIGHT
-    assert check.mirror(swapped).message.startswith("left and right edge have to change places")
-    assert check.mirror(pixels).message.startswith("one pixel too far left")
-
-
 def test_a_zoom_out_with_the_wrong_sign_is_told_where_the_plane_begins():
     def zoom_out(width, height, ratio, left, top):
         return torch.tensor([left, top, left + ratio * width, top + ratio * height])

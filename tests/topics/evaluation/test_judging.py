@@ -284,7 +284,7 @@ def test_the_first_price_is_the_official_ap_and_a_change_of_nothing_costs_nothin
         assert abs(found[rule_variants.DEVKIT][name] - float(row["ap11"])) < 1e-11
     assert found["the 100 best of a picture"] == found[rule_variants.DEVKIT]  # no picture has so many
     assert found["area under the curve (VOC2010 and later)"] != found[rule_variants.DEVKIT]
-    text = rule_variants.price_list(found, found)
+    text = repr(rule_variants.price_list(found, found))
     assert (
         all(v.name in text and v.group in text for v in rule_variants.VARIANTS)
         and rule_variants.POOLED in text

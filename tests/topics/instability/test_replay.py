@@ -116,6 +116,38 @@ def test_a_right_guess_counts_and_the_recording_goes_on(explorer):
     assert explorer.step.value == 110 and explorer.guess.value is None
 
 
+def test_guesses_stay_on_the_curve_in_colour_and_in_words(explorer):
+    def told(color, mark):
+        layers = explorer.board.scene["layers"]
+        texts = [text[2] for part in layers for text in part["texts"] if text[2].startswith(mark)]
+        return [
+            c for part in layers if part["color"] == color and part["line"] == 6 for c in part["curves"]
+        ], texts
+
+    explorer.step.value = 20
+    explorer.guess.value = RISES
+    explorer.step.value = 60
+    explorer.guess.value = FALLS
+    [wrong], words = told(replay.RED, "✗")
+    assert words == ["✗ stays, not rises"]
+    across = (RIGHT - LEFT) / 160
+    assert abs(wrong[0] - (LEFT + 19 * across)) < 0.01 and abs(wrong[-2] - (LEFT + 69 * across)) < 0.01
+    [right], words = told(replay.GREEN, "✓")
+    assert words == ["✓ falls"] and right[1] < right[-1]  # down on the board
+
+
+@pytest.mark.parametrize("change", ["which", "arm"])
+def test_another_start_begins_without_the_verdict_of_the_last_one(explorer, change):
+    explorer.guess.value = FALLS
+    explorer.which.value = 1 if change == "which" else explorer.which.value
+    explorer.arm.value = "beyond" if change == "arm" else explorer.arm.value
+    assert explorer.verdict == replay.ASK and replay.ASK in explorer.said.value
+    assert not [
+        text for part in explorer.board.scene["layers"] for text in part["texts"] if text[2][0] in "✓✗"
+    ]
+    assert (explorer.right, explorer.asked) == (1, 1)  # the score goes on
+
+
 def test_a_wrong_guess_is_told_what_happened(explorer):
     explorer.arm.value = "beyond"
     explorer.step.value = 20

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from hands import arrows, press
+from matplotlib.figure import Figure
 
 from course.training import dashboard, run_curves, run_pictures
 from course.training.dashboard import TENTH, WHOLE, Dashboard
@@ -171,6 +172,26 @@ def test_a_finished_run_shows_what_its_network_finds_in_words_too(finished):
         assert all(name in seen for name in own) and (own or "nothing" in seen)
     assert f'alt="{finished.seen.words()}"' in finished.pictures.value
     assert len(finished.still().axes) == 3 + run_pictures.COUNT
+
+
+def test_a_network_that_is_sure_of_nothing_yet_shows_its_best_guess_of_each_picture(tmp_path):
+    config = runs.RECIPES["mini"]
+    model, optimizer, _ = engine.build(config, torch.device("cpu"))
+    for name, parameter in model.named_parameters():
+        if name.startswith("conf."):
+            torch.nn.init.zeros_(parameter)  # the same score for every class
+    runs.save_run(tmp_path, runs.Progress(200), config, model, optimizer)
+    seen = run_pictures.look(tmp_path)
+    photographs = [voc.read_photograph(e.path) for e in seen.examples]
+    best = [max(one.scores.tolist()) for one in inference.detect_in(model.eval(), photographs, config)]
+    assert not any(map(len, seen.found)) and max(best) < 0.5
+    assert [guess.scores.tolist() for guess in seen.guesses] == [[pytest.approx(score)] for score in best]
+    assert seen.words().count("nothing, best guess") == run_pictures.COUNT
+    figure = Figure()
+    run_pictures.draw_below(seen, figure)
+    assert [sum(patch.get_linestyle() == ":" for patch in ax.patches) for ax in figure.axes] == [1] * 4
+    assert "best guess" in seen.legend()
+    assert "best guess" not in run_pictures.look(RECORDED, seen.examples[:1]).legend()
 
 
 def test_looking_draws_no_chance_and_leaves_no_figure_open():

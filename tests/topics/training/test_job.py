@@ -35,8 +35,17 @@ def test_with_the_genuine_voc_it_is_the_paper_or_what_is_asked_for(bare):
     assert job.here("ssd_keras").out == bare / "runs/voc0712_ssd_keras" and job.here("mini").recipe == "mini"
     (bare / "runs/voc0712_seed").mkdir(parents=True)  # a run begun when the recipe was called so goes on
     assert job.here("ssd_keras").out == bare / "runs/voc0712_seed"
-    with pytest.raises(RunError, match="'sed': wanted one of mini, paper, ssd_keras"):
+    with pytest.raises(RunError, match="'sed': wanted one of mini, voc-short, paper, ssd_keras"):
         job.here("sed")
+
+
+def test_the_short_recipe_needs_no_voc2012(bare):
+    (bare / "data/VOCdevkit/VOC2007").mkdir(parents=True)
+    now = job.here("voc-short")
+    assert (now.config, now.out) == (RECIPES["voc-short"], bare / "runs/voc2007_short")
+    assert {s[:4] for s in now.config.train_sets + now.config.test_sets} == {"2007"}
+    with pytest.raises(RunError, match="VOC2012"):
+        job.here("paper")
 
 
 def test_tests_train_elsewhere_shorter_and_on_the_mini_voc(bare, monkeypatch):

@@ -344,26 +344,3 @@ def recorded_warnings(lines_of):
 def test_the_rule_of_a_rising_loss_sees_half_of_the_recorded_nans_coming_if_every_step_is_logged_else_none():
     assert recorded_warnings(1) == {True: [29, 16], False: [76, 1]}
     assert recorded_warnings(10) == {True: [29, 0], False: [76, 0]}
-
-
-# ---- in words
-
-
-@pytest.mark.parametrize(
-    "seconds, said",
-    [(0.42, "0.4 s"), (12, "12 s"), (59.7, "1 min 00 s"), (293.4, "4 min 53 s"), (11_220, "3 h 07 min")]
-    + [(190_800, "2 d 5 h"), (float("nan"), "unknown"), (3599.6, "1 h 00 min")],
-)
-def test_times_are_said_as_people_do(seconds, said):
-    assert run_status.duration(seconds) == said
-
-
-def test_the_recorded_run_says_what_its_recording_says():
-    recorded = starts.ROOT / "chapters/recordings/mini"
-    now = run_status.read_status(recorded)
-    facts = json.loads((recorded / "recording.json").read_text())
-    assert now.phase == run_status.FINISHED and now.step == facts["config"]["steps"]
-    assert now.spent == pytest.approx(facts["seconds"], abs=2)  # its clock stopped before the last evaluation
-    table = dict(row.split(",") for row in (recorded / "ap.csv").read_text().splitlines()[1:])
-    assert {name: f"{ap:.12f}" for name, ap, _ in now.table()} | {"mean": table["mean"]} == table
-    assert "mAP" in report.as_text(now) and "time left" not in report.as_text(now)

@@ -1,0 +1,476 @@
+# %% [markdown]
+# # 13 · Your SSD
+#
+# **In one sentence:** the functions that you wrote in twelve chapters take the library's places, one by one, and train a
+# detector; where one of them is wrong, you find out which.
+#
+# | | |
+# |---|---|
+# | time | 80 minutes, of which the training takes five on a laptop that has nothing else to do |
+# | hardware | any laptop; no GPU |
+# | you need | some of the exercises marked as building blocks; without any, the library lends them all |
+# | new modules | none of the library's: it doesn't know this chapter. `course/capstone` puts your functions in its places |
+#
+# At the end of this page you will be able to
+#
+# - say which function of a detector does what in a run, because you have replaced it,
+# - tell a wrong function from a slow one, and say what a slow one costs,
+# - find the wrong part of a detector by halving it, and recognise four famous mistakes by the trace they leave.
+
+# %%
+import inspect
+
+import torch
+
+from course.capstone import (
+    bisection,
+    blocks,
+    check,
+    figures,
+    mine,
+    reference,
+    run,
+    swap_board,
+    swapping,
+    trial,
+    wrong,
+)
+from course.kit import places
+from course.kit.interruptible import interruptible
+from course.kit.self_test import SelfTest
+from course.kit.tables import table
+from ssdlib import box_ops, evaluate
+from ssdlib.training import engine
+
+# %% [markdown]
+# ## What is yours
+#
+# Whenever the check of a *building block* said **right**, your function was written into the file `my_ssd.py`, beside your
+# pages. It is an ordinary Python file: open it, read it from top to bottom, and you have most of SSD in some two hundred
+# lines. You may edit it. A later solution replaces an earlier one, and what was there before lies in `aside`.
+
+# %% tags=["nbval-ignore-output"]
+functions = mine.functions()
+print(mine.whose())
+mine.inventory(functions)
+
+# %% [markdown]
+# Sixteen blocks, in the order in which a run meets them. Those that you haven't solved are lent by the library, so this
+# page works from the first solution on, and also without any. The last function, `sgd_step`, is exercise 13.3 below: solve
+# it, run the cell above again, and it is in the list.
+#
+# ## How a function takes another one's place
+#
+# Your `greedy` takes the table of one picture, and the library's matcher the boxes of a whole batch. Between the two
+# stands an adapter of a few lines for each block. This is the one for matching:
+
+# %%
+print(inspect.getsource(blocks._matching))
+
+# %% [markdown]
+# Your `encode` takes a single box. `torch.vmap` makes of it a function of thousands, without a loop in Python, as long as
+# it computes with tensors alone; where that fails, a loop does the same, slowly.
+
+# %%
+print(inspect.getsource(blocks.one_by_one))
+
+# %% [markdown]
+# And here the exchange itself happens, for all blocks in the same place. The library has no hook for it: inside of the
+# `with` its names lead to your functions, and at the end to its own again, whatever happened.
+
+# %%
+print(inspect.getsource(swapping.swapped).split('"""')[2])
+
+# %%
+library_iou = box_ops.iou
+with swapping.swapped(reference.__dict__, ["IoU"]):
+    print("inside, the library's IoU is another function:", box_ops.iou is not library_iou)
+print("outside, it is its own again:", box_ops.iou is library_iou)
+
+# %% [markdown]
+# ## Tried harder
+#
+# The checks of the exercises tried your functions on cases that one can draw. A training tries them on all others. So
+# each block is now compared with the library's on twenty random cases: objects that touch, pictures without any, logits in
+# the hundreds, equal rivals.
+#
+# It also has to be *fast enough*. What counts isn't how many times slower a function is, but which part of a step that
+# is. A learning rate may take a thousand times as long and nobody notices; a matcher may not.
+#
+# > **Predict first:** which of your blocks takes the most time beside the library's, and does it matter?
+
+# %% tags=["nbval-ignore-output"]
+yours = blocks.solved(functions)
+tried = trial.try_all(functions, yours)
+trial.shown(tried)
+
+# %% [markdown]
+# The column says two things apart: *right*, and *fast enough*. A block is too slow if it alone would make the run more
+# than 1.3 times as long. Suppression has the largest factor: a loop over boxes is many times slower than the library's
+# rounds, and one over *pairs* of boxes far more so. But it runs in the evaluation alone, once in 2,500 steps.
+#
+# > Note: with all sixteen solutions of the course a step took 1.05 times the processor time of the library's, and the whole
+# > run of 2,500 steps with its evaluation would take 1.06 times as long: AMD EPYC, one thread, 2026-11-29, the best of seven
+# > steps each.
+#
+# ## Is it the same detector?
+#
+# A function may be right on every case that somebody thought of. The last proof is the run. So one batch now goes all the
+# way twice, through the library and through your blocks: from its boxes to the targets, the loss and the changed weights,
+# and from the answers of the recorded network to AP. Each stage gets what the library computed before it, so that the first
+# difference names the place.
+#
+# If there is one, the blocks are halved: is it in the first eight, or in the last? Then in which four? That is a
+# *bisection*. If all is well it needs one comparison, and for one wrong block of sixteen nine, both halves being tried, so
+# that a second one is found as well.
+
+# %% tags=["nbval-ignore-output"]
+found = bisection.search(functions, yours)
+
+# %% [markdown]
+# One sentence for each block of yours:
+
+# %% tags=["nbval-ignore-output"]
+table(bisection.sentences(functions, yours, found), head=("block", "what is known of it") if yours else ())
+
+# %% [markdown]
+# How it looks when something *is* wrong, you see by breaking it. Here the solutions of the course get a matcher that most
+# ports have, in which two objects that want the same anchor are both given it, so that one is lost (chapter 03):
+
+# %%
+broken = {**mine.reference(), "greedy": wrong.argmax_greedy}
+culprit = bisection.search(broken, ("IoU", "default boxes", "matching", "encoding"))
+
+# %% [markdown]
+# Matching stands there alone. Where the difference *appears* says what to look at; it is no proof by itself, because a
+# wrong IoU would have shown in the same stage. Swapping back is the proof.
+#
+# ## Choose
+#
+# Click on a tile to swap a block, or go there with the arrow keys and press <kbd>n</kbd>. Full tiles are yours in
+# the run that follows, dashed ones are lent. Blocks that were found wrong or too slow begin as lent; take them in all the
+# same if you want to see what they do.
+#
+# - Which single block costs the most time?
+# - Swap out all blocks that are used in the evaluation alone. Which are they?
+
+# %% tags=["nbval-ignore-output"]
+explorer = swap_board.SwapBoard(yours, tried, found)
+explorer
+
+# %% [markdown]
+# ## Train it
+#
+# Now `engine.train` runs, the same as in chapter 09, with your functions in their places. The blue curve is yours, the dashed
+# one the recorded run of the library's functions, with the same random seed and so the same batches. You may stop the
+# cell; run it again and it goes on. The folder of the run is named after your functions: if you change one, you begin
+# a new run.
+#
+# > **Predict first:** will the two curves lie on each other? At the beginning, and in the end?
+
+# %% tags=["nbval-ignore-output"] alt="The training loss of your run as a thick blue line, that of the recorded run dashed: they fall together"
+this = run.job(functions, explorer.names)
+train, test = run.mini_data()
+curve = figures.LiveCurve(this.out, places.recording("mini"))
+with interruptible(this.out, recorded=places.recording("mini")) as attempt:
+    with swapping.swapped(functions, this.names):
+        attempt.table = engine.train(
+            this.config, train, test, this.out, resume=True, bar=curve.around(attempt.bar)
+        )
+curve.draw()
+
+# %% tags=["nbval-ignore-output"]
+done = attempt.or_recorded(test)
+figures.ap_beside(done.table, this.config.steps)
+
+# %% [markdown]
+# In your own copy of this page the run has 2,500 steps, as the recorded one. The outputs that you saw before you ran
+# anything come from a run of 800 steps with the solutions of the course, whose learning rate drops after 620 and 740 of
+# them. That is why its curve ends early, and its AP lies lower: it isn't the functions.
+#
+# Up to there the curves lie close together, although sixteen functions are others. They aren't the same to the last bit:
+# sums are taken in another order, and SGD carries every last bit on. What chapter 08 calls the noise of a
+# run, about .02 of mAP between two random seeds, is all that may lie between two right detectors in the end.
+#
+# The table was judged by *your* average precision if that block is yours. Judged again by the library's, on the same
+# detections:
+
+# %% tags=["nbval-ignore-output"]
+judging = [name for name in this.names if name == "average precision"]
+results = figures.results_of(done)
+with swapping.swapped(functions, judging):
+    by_yours = evaluate.evaluate(results, done.test[0]).mean
+by_library = evaluate.evaluate(results, done.test[0]).mean
+print(f"mAP by your rule {by_yours:.4f}, by the library's {by_library:.4f}")
+
+# %%
+print("both rules agree to a thousandth:", abs(by_yours - by_library) < 1e-3)
+
+# %% [markdown]
+# ## Your certificate
+#
+# Your blocks, your curve, your mAP, and what your network finds: in four test scenes, and in the four photographs that come
+# with the course. It has seen painted scenes alone, so expect little of the photographs.
+
+# %% tags=["nbval-ignore-output"] alt="A sheet: tiles of the blocks that are yours, the loss curve beside the recorded one, the mAP, and detections in four scenes and four photographs"
+sheet = figures.certificate(done.folder, this.names, done.table.mean)
+sheet
+
+# %% [markdown]
+# As a file, to be shown around. It lies beside your pages:
+
+# %%
+print(figures.save_certificate(sheet).name)
+
+# %% [markdown]
+# ## Exercises
+#
+# The first three are steps that join what you have; the third is a block of its own. The other four are cases for a
+# detective.
+#
+# ### 13.1 The overlap of the development kit · easy · 6 minutes
+#
+# Chapter 11 measures overlaps with the + 1: `a` and `b` are four numbers each, xmin, ymin, xmax, ymax, and both corners
+# are pixels that belong to the box. You have an IoU already, and a detector should have one. So return the overlap out of
+# `box_ops.iou`, which takes tensors of corners without a + 1. While your blocks are swapped in, that is your own `iou`.
+
+# %% tags=["exercise"]
+def overlap(a, b):
+    # solution
+    a, b = (torch.tensor(box, dtype=torch.float64) for box in (a, b))
+    one_more = torch.tensor([0, 0, 1, 1])
+    return float(box_ops.iou(a + one_more, b + one_more))
+
+# %%
+check.overlap(overlap)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Columns 11 to 20 are ten columns. Between which two *edges* do they lie?
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# A pixel's right edge lies one further than its left one: add 1 to xmax and ymax of both boxes.
+# </details>
+# <!-- solution -->
+#
+# ### 13.2 A box on its way · medium · 8 minutes
+#
+# Three functions of yours move the boxes of a picture that is cropped to a `window` and then, if `flip` is true, mirrored:
+# `keep(objects, window)` says which objects stay, `move(objects, window)` takes boxes from the photograph to the input, 300 px
+# wide, and `mirrored(boxes, width)` mirrors them in a picture of that width. They are handed to you. Return the boxes of
+# the objects that stay, in the input.
+
+# %% tags=["exercise"]
+def into_input(objects, window, flip, keep, move, mirrored):
+    # solution
+    moved = move(objects[keep(objects, window)], window)
+    return mirrored(moved, 300) if flip else moved
+
+# %%
+check.into_input(into_input)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# In which picture are the numbers of `window` meant: in the photograph, or in the input?
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `objects[keep(objects, window)]` are those that stay. Move them, and mirror last.
+# </details>
+# <!-- solution -->
+#
+# ### 13.3 The update step · the heart of the chapter · 10 minutes
+#
+# The last block: what happens to a layer's weights once its gradient is there. `weights`, `gradient` and `velocity` are
+# tensors of one shape. Weight decay adds `decay` · weights to the gradient; the new velocity is `momentum` · velocity plus
+# that; the weights move against it, `rate` times its length. Return the new weights and the new velocity.
+
+# %% tags=["exercise"]
+def sgd_step(weights, gradient, velocity, rate, momentum, decay):
+    # solution
+    velocity = momentum * velocity + gradient + decay * weights
+    return weights - rate * velocity, velocity
+
+# %%
+check.sgd_step(sgd_step)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Two lines: first the velocity, then the weights with the *new* velocity.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The rate multiplies the velocity only when the weights move. Inside of the velocity it would be Caffe's way.
+# </details>
+# <!-- solution -->
+#
+# These are PyTorch's two lines. With `momentum` 0.9 a gradient is carried on some ten steps; with a learning rate that
+# changes, Caffe's way and this one part for a while (exercise 8.5).
+#
+# ## Which block is it?
+#
+# Four detectors, each trained with one famous mistake in one block; all of its functions pass for right on most pictures. The
+# evidence is what one has in practice: a log, drawn and as a table. The dashed curves are a run of the same settings
+# without the mistake, whose mAP was 30.3 after 800 steps; the others were stopped earlier, as they had shown what they
+# show. Answer with the name of a block, as it stands in the inventory above.
+#
+# ### 13.4 Case A · medium · 4 minutes
+#
+# "The loss falls, so the training works. Why does it find nothing?"
+
+# %% alt="Case A: confidence and localisation loss of a run with a mistake, thick, and of one without, dashed"
+figure = figures.case("A")
+
+# %%
+figures.case_numbers("A")
+
+# %% tags=["exercise"]
+culprit_a = "head outputs"  # solution
+
+# %%
+check.case_a(culprit_a)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# As many anchors are matched as without the mistake. So boxes, anchors and matcher are innocent.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The network can learn which classes are frequent, but not *where* anything is. Which block says which number belongs to
+# which anchor?
+# </details>
+# <!-- solution -->
+#
+# ### 13.5 Case B · medium · 4 minutes
+#
+# "It learned for some hundred steps. Then the loss climbed again, and nobody had touched anything."
+
+# %% alt="Case B: confidence and localisation loss of a run with a mistake, thick, and of one without, dashed"
+figure = figures.case("B")
+
+# %%
+figures.case_numbers("B")
+
+# %% tags=["exercise"]
+culprit_b = "boxes of a crop"  # solution
+
+# %%
+check.case_b(culprit_b)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# About as many anchors are matched, so the matcher is innocent. And both runs begin alike: the difference grows as the
+# right one begins to know where things are.
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# The mini recipe has one step of augmentation. Every second picture is changed by it.
+# </details>
+# <!-- solution -->
+#
+# ### 13.6 Case C · hard · 5 minutes
+#
+# "It stops in the second step. A colleague's program, with the same random seed, goes through." (Here without batch norm
+# and without warm-up, as in chapter 07; both losses are drawn on a logarithmic axis.)
+
+# %% alt="Case C: two losses on a logarithmic axis; the run without a mistake climbs to hundreds and falls again, the other one ends within a few steps"
+figure = figures.case("C")
+
+# %%
+figures.case_numbers("C")
+
+# %% tags=["exercise"]
+culprit_c = "loss"  # solution
+
+# %%
+check.case_c(culprit_c)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Both runs begin alike, and one of them survives the peak. Its localisation is finite in both. What is computed from
+# logits in the hundreds?
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Chapter 04, *What would go wrong if*: in float32 the exp of -104 is 0, and the logarithm of 0 is -inf.
+# </details>
+# <!-- solution -->
+#
+# ### 13.7 Case D · hard · 5 minutes
+#
+# "Nothing is wrong." Indeed every number of the log is that of the run without the mistake, to the last digit. What else is
+# known: in none of the 800 scenes of the mini VOC do two objects want the same anchor, because the painter keeps them
+# apart. In genuine photographs this detector would lose objects.
+
+# %% alt="Case D: confidence and localisation loss of two runs that lie on each other"
+figure = figures.case("D")
+
+# %%
+figures.case_numbers("D")
+
+# %% tags=["exercise"]
+culprit_d = "matching"  # solution
+
+# %%
+check.case_d(culprit_d)
+
+# %% [markdown]
+# <details><summary>Hint 1</summary>
+#
+# Which block has to decide something when two objects want the same anchor, and never otherwise?
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# You have seen this mistake found on this page.
+# </details>
+# <!-- solution -->
+#
+# A good curve on easy data proves that the mistakes which easy data shows aren't there. That is why the search has
+# pictures of its own.
+#
+# ## What would go wrong if
+#
+# ... a function changed what it is given? Your `greedy` may empty the table that it works on, and `both` would then see zeros.
+# The checks notice that; an exchange in the middle of a run wouldn't, and the fault would show in *another* block. That
+# is why each stage above gets its own input.
+#
+# ... two wrong functions cancelled each other? An `encode` with a variance of 0.2 for the centres, and a `decode` with the same
+# wrong number, train and detect without a trace: both are wrong, and the detector is right. It can't read anybody else's
+# weights. The search finds both, because it compares each with the library's:
+
+# %%
+def wide_encode(box, anchor):
+    return reference.encode(box, anchor) * torch.tensor([0.5, 0.5, 1, 1])
+
+
+def wide_decode(offsets, anchors):
+    return reference.decode(offsets * torch.tensor([2.0, 2, 1, 1]), anchors)
+
+
+both_wrong = {**mine.reference(), "encode": wide_encode, "decode": wide_decode}
+pair = bisection.search(both_wrong, ("encoding", "decoding"), say=lambda sentence: None)
+print("found:", ", ".join(pair))
+
+# %% [markdown]
+# ## Self-test
+
+# %%
+SelfTest("capstone")
+
+# %% [markdown]
+# ## Recap
+#
+# - Sixteen blocks are a detector: some two hundred lines of yours, plus a network, a loop and a store of pictures.
+# - Right and fast are two questions. What a slow function costs is its share of a step, not its factor.
+# - A run with other functions is the same run up to rounding, or something is wrong.
+# - A wrong part is found by halving, with the same input for both sides, and is proved by swapping it back.
+# - A falling loss proves little, and a right curve on easy data not much more. Keep a few pictures that are made to hurt.
+#
+# That was the last chapter. `my_ssd.py` is yours: take it with you.

@@ -1,0 +1,185 @@
+"""Train the narrow network with one rule changed, from several random seeds: the runs behind docs/experiments.md.
+
+    python data_scripts/experiments.py --work runs/experiments
+    python data_scripts/experiments.py --work runs/experiments --share 0 2      this process does every second run
+
+An arm is the recipe `mini` with one change; `docs/experiments.md` says which question it belongs to, and was written
+before. Every run is a folder ARM/SEED of --work, and what a chapter may show of it goes into --out: settings, log, AP
+by class, AP by size, and `recording.json`. Give the command again and it goes on: finished runs are skipped, a
+stopped one resumes. A run that breaks keeps its log and counts. One thread a process, bfloat16. Drops of the learning
+rate have a script of their own (drops.py), and so have starts without batch norm (restarts.py).
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from record_run import ROOT, record
+from torch import Tensor
+from tqdm import tqdm
+
+from course.evaluation import ap_by_size, judging
+from ssdlib import loss, matching
+from ssdlib.data import voc
+from ssdlib.data.store import Jpegs, open_store
+from ssdlib.records import Losses, Predictions, Targets
+from ssdlib.training import engine
+from ssdlib.training.runs import RECIPES, Diverged, RunConfig
+
+OUT = ROOT / "chapters/recordings/experiments"
+RECORDING = "recording.json"
+Patch = tuple[object, str, Callable[..., Any]]  # module, name in it, what stands there during the run
+
+
+def argmax_match(
+    boxes: Tensor, labels: Tensor, anchors: Tensor, threshold: float = matching.THRESHOLD
+) -> Tensor:
+    """`matching.match` with the common shortcut for step one: each object takes its best anchor, and if two want the
+    same one, the later object has it."""
+    matched = threshold_match(boxes, labels, anchors, threshold)
+    if labels.shape[1] == 0:
+        return matched
+    best, wanted = matching.overlaps(boxes, labels, anchors).max(dim=2)  # (B, R)
+    image = torch.arange(len(labels))
+    for slot in range(labels.shape[1]):
+        touches = best[:, slot] > 0
+        matched[image[touches], wanted[touches, slot]] = slot
+    return matched
+
+
+def threshold_match(
+    boxes: Tensor, labels: Tensor, anchors: Tensor, threshold: float = matching.THRESHOLD
+) -> Tensor:
+    """`matching.match` without step one: an object that overlaps no anchor by the threshold gets none."""
+    if labels.shape[1] == 0:
+        return labels.new_full((len(labels), len(anchors)), -1)
+    best, matched = matching.overlaps(boxes, labels, anchors).max(dim=1)
+    return matched.where(best >= threshold, -1)
+
+
+def focal_loss(
+    predictions: Predictions,
+    targets: Targets,
+    mining: str = "none",
+    num_matched: Tensor | None = None,
+    negative: Tensor | None = None,
+    gamma: float = 2.0,
+    alpha: float = 0.25,
+) -> Losses:
+    """The multibox loss with focal loss (Lin et al., arXiv 1708.02002) over all anchors."""
+    positive = targets.labels > 0
+    count = positive.sum()
+    n = (count if num_matched is None else num_matched).clamp(min=1)
+    offsets = F.smooth_l1_loss(
+        predictions.offsets[positive].float(), targets.offsets[positive], reduction="sum"
+    )
+    log_p = F.log_softmax(predictions.logits.float(), dim=-1).gather(2, targets.labels[..., None])[..., 0]
+    weight = torch.where(positive, alpha, 1 - alpha) * (1 - log_p.exp()) ** gamma
+    return Losses(offsets / n, -(weight * log_p).sum() / n, count, (~positive).sum())
+
+
+def with_prior(build: Callable[..., tuple]) -> Callable[..., tuple]:
+    """`engine.build`, but the network begins by saying background with p = .99, as focal loss wants it."""
+
+    def built(*arguments: Any, **more: Any) -> tuple:
+        model, optimizer, anchors = build(*arguments, **more)
+        with torch.no_grad():
+            for head in model.conf.values():
+                head.bias[:: model.num_classes] = float(
+                    torch.tensor(0.99 / 0.01 * (model.num_classes - 1)).log()
+                )
+        return model, optimizer, anchors
+
+    return built
+
+
+def rate_times(factor: float, until: int) -> Callable[[RunConfig, int], float]:
+    """The recipe's learning rate, but `factor` times it during the first `until` steps."""
+    plain = engine.learning_rate
+    return lambda config, step: plain(config, step) * (factor if step < until else 1.0)
+
+
+def negatives(ratio: float) -> tuple[Patch, ...]:
+    return ((engine, "multibox_loss", functools.partial(loss.multibox_loss, negative_ratio=ratio)),)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The recipe with something else in the place of one of its parts, from these random seeds."""
+
+    seeds: tuple[int, ...]
+    patches: tuple[Patch, ...] = ()
+
+
+FEW = (0, 1, 2)
+ARMS = {
+    "recipe": Arm(tuple(range(10))),
+    "argmax": Arm(FEW, ((matching, "match", argmax_match),)),
+    "threshold": Arm(FEW, ((matching, "match", threshold_match),)),
+    "negatives_1": Arm(FEW, negatives(1)),
+    "negatives_10": Arm(FEW, negatives(10)),
+    "negatives_all": Arm(FEW, negatives(1e6)),
+    "focal": Arm(FEW, ((engine, "multibox_loss", focal_loss), (engine, "build", with_prior(engine.build)))),
+    "plateau": Arm((0, 1), ((engine, "learning_rate", rate_times(0.1, 300)),)),
+    "nearly_broken": Arm((0, 1), ((engine, "learning_rate", rate_times(3.0, 100)),)),
+}
+
+
+def jobs(arms: list[str]) -> list[tuple[str, int]]:
+    """(arm, seed), low seeds of all arms first, so that comparisons are whole as early as can be."""
+    return sorted(((arm, seed) for arm in arms for seed in ARMS[arm].seeds), key=lambda job: job[1])
+
+
+def run(arm: str, seed: int, work: Path, out: Path, devkit: Path, data: tuple, config: RunConfig) -> None:
+    """Train one run to its end, or to where it breaks, and keep its recording."""
+    config = dataclasses.replace(config, seed=seed)
+    note = f"arm {arm} of docs/experiments.md; one thread"
+    with ExitStack() as rules:
+        for module, name, other in ARMS[arm].patches:
+            rules.enter_context(mock.patch.object(module, name, other))
+        try:
+            table = engine.train(config, *data, work, resume=True)
+        except Diverged as error:
+            record(work, out, log_only=True, note=f"{note}; it broke: {error}")
+            return
+    subject = judging.from_files(work / "results", devkit, config.test_sets)
+    out.mkdir(parents=True, exist_ok=True)
+    table.write_csv(out / "ap.csv")
+    sizes = ap_by_size.means(ap_by_size.by_size(subject))
+    (out / "sizes.json").write_text(json.dumps(sizes) + "\n", "utf-8")
+    record(work, out, log_only=True, note=note)  # last: the run counts as kept once this is there
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--data", type=Path, default=ROOT / "data/mini/VOCdevkit")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--share", nargs=2, type=int, default=(0, 1), metavar=("N", "OF"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    config = dataclasses.replace(RECIPES["mini"], precision="bfloat16", log_every=25)
+    train, test = (voc.read_sets(options.data, sets) for sets in (config.train_sets, config.test_sets))
+    place = options.data.parent / f"{options.data.name}.store" / "+".join(config.train_sets)
+    data = (train, open_store(place, train)), (test, Jpegs(test))
+    number, processes = options.share
+    for arm, seed in tqdm(jobs(options.arms)[number::processes], unit="run"):
+        work, out = (folder / arm / str(seed) for folder in (options.work, options.out))
+        if not (out / RECORDING).exists():
+            run(arm, seed, work, out, options.data, data, config)
+
+
+if __name__ == "__main__":
+    main()

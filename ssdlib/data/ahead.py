@@ -1,0 +1,125 @@
+"""Batches for a GPU, made by threads of the host while the GPU computes.
+
+They are those of `BatchMaker`, made with fewer operations of the host. One thread draws and matches for several steps
+at once. Another packs the photographs of one step, sends them, and starts the resampling in a queue of the GPU's own:
+in the queue of the training it would wait for the step before it, and the next step for the batch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from ssdlib.data import augment, packed
+from ssdlib.data.batches import BatchMaker, padded
+from ssdlib.data.store import BadPhotograph
+from ssdlib.matching import make_targets
+from ssdlib.records import Batch, Targets
+
+TOGETHER = 8  # steps that are drawn at once: 256 images take as many operations as 32
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of a batch but its pixels, on the host."""
+
+    shown: Sequence[int]  # which photographs
+    drawn: augment.Draw
+    amounts: Tensor  # (B, 5) of `augment.colours`
+    read: packed.Reading
+    targets: Targets
+
+
+def ahead(maker: BatchMaker, first: int, last: int) -> Iterator[Batch]:
+    """Batches of steps first ... last - 1 with their targets, each made in a thread while the one before is used.
+    R is that of the fullest image of some steps."""
+    render = (
+        _beside(maker) if torch.device(maker.device).type == "cuda" else lambda plan: rendered(maker, plan)
+    )
+    starts = range(first, last, TOGETHER)
+    with ThreadPoolExecutor(max_workers=1) as planner, ThreadPoolExecutor(max_workers=1) as renderer:
+        blocks = _one_ahead(planner, lambda start: planned(maker, start, min(start + TOGETHER, last)), starts)
+        yield from _one_ahead(renderer, render, (plan for block in blocks for plan in block))
+
+
+def planned(maker: BatchMaker, first: int, last: int) -> list[Plan]:
+    """What the steps first ... last - 1 show, drawn and matched together."""
+    chosen = [maker.chosen(step) for step in range(first, last)]
+    examples = [maker.examples[i] for shown, _ in chosen for i in shown]
+    sizes = torch.tensor([e.size for e in examples])
+    random_numbers = torch.cat([numbers for _, numbers in chosen])
+    drawn = augment.draw(sizes, *padded(examples), random_numbers, maker.steps, maker.rule)
+    read = packed.reading(sizes, augment.places(sizes, drawn))
+    everything = drawn, augment.colours(drawn), read, make_targets(drawn.boxes, drawn.labels, maker.anchors)
+    size = maker.batch_size // maker.share[1]
+    steps = [slice(start, start + size) for start in range(0, len(examples), size)]
+    return [
+        Plan(shown, *(_rows(one, step) for one in everything))
+        for (shown, _), step in zip(chosen, steps, strict=True)
+    ]
+
+
+def rendered(maker: BatchMaker, plan: Plan) -> Batch:
+    """The batch of a plan on the maker's device, sent in one copy."""
+    pixels, first = packed.pack([_photograph(maker, i) for i in plan.shown])
+    known = [
+        plan.drawn.boxes,
+        plan.drawn.labels,
+        first,
+        plan.amounts,
+        *_values(plan.read),
+        *_values(plan.targets),
+    ]
+    (boxes, labels, first, amounts, *rest), pixels = packed.send(known, maker.device, pixels)
+    read, goal = packed.Reading(*rest[:4]), Targets(*rest[4:])
+    return Batch(augment.warp_packed(pixels, first, read, amounts, plan.drawn.rule), boxes, labels, goal)
+
+
+def _photograph(maker: BatchMaker, i: int) -> Tensor:
+    """One of the size that its example states, since that says where in memory its rows begin."""
+    photograph, example = maker.photographs[i], maker.examples[i]
+    height, width, _ = photograph.shape
+    if (width, height) != tuple(example.size):
+        stated = "x".join(map(str, example.size))
+        raise BadPhotograph(f"{example.path}: {width}x{height} px; its annotation says {stated}")
+    return photograph
+
+
+def _beside(maker: BatchMaker) -> Callable[[Plan], Batch]:
+    """`rendered` in a queue of the GPU's own. It has not run on a GPU yet."""
+    using, making = torch.cuda.current_stream(maker.device), torch.cuda.Stream(maker.device)
+
+    def render(plan: Plan) -> Batch:
+        with torch.cuda.stream(making):
+            batch = rendered(maker, plan)
+        making.synchronize()  # this thread may wait
+        for tensor in (batch.images, batch.boxes, batch.labels, *_values(batch.targets)):
+            tensor.record_stream(using)  # its memory is free again when the step is done, not before
+        return batch
+
+    return render
+
+
+def _one_ahead(pool: ThreadPoolExecutor, make: Callable, of: Sequence | Iterator) -> Iterator:
+    """`map(make, of)`, where the pool makes the next one while the one before is used."""
+    future = None
+    for one in of:
+        future, before = pool.submit(make, one), future
+        if before is not None:
+            yield before.result()
+    if future is not None:
+        yield future.result()
+
+
+def _values(record: object) -> list[Tensor]:
+    return [getattr(record, field.name) for field in fields(record)]
+
+
+def _rows(record: object, which: slice) -> object:
+    """Some rows of a tensor, or of a record of tensors."""
+    if isinstance(record, Tensor):
+        return record[which]
+    some = {field.name: getattr(record, field.name) for field in fields(record)}
+    return replace(record, **{name: x[which] for name, x in some.items() if isinstance(x, Tensor)})

@@ -1,0 +1,181 @@
+"""What may make a step faster on a GPU, and has not run on one yet: off, unless `--faster` names it.
+
+- resident: the photographs of the store lie in the GPU's memory, 9 GB for VOC 07+12
+- cast: the kernels are written in bfloat16 once a step and all together, instead of one by one where they are used
+- fused: SGD updates all weights in one operation
+- graph: forward, loss, backward and update are recorded once and replayed as one CUDA graph, which costs the host one
+  operation; with fused
+- benchmark: cuDNN tries its ways to convolve and takes the fastest
+
+All compute what the plain step computes, up to rounding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ssdlib.data.store import Jpegs, Store
+from ssdlib.records import Batch, Losses, Targets
+from ssdlib.training import distributed
+from ssdlib.training.inference import precision_on
+from ssdlib.training.recipes import RunConfig, RunError
+
+WARM = 3  # steps before a graph is recorded: libraries make their buffers in them
+
+Step = Callable[..., Losses]  # as `engine.update`
+
+
+def prepare(config: RunConfig, device: torch.device) -> None:
+    """Set what is set once, and raise RunError where what `faster` names can't work."""
+    wanted, precision = set(config.faster), precision_on(device, config.precision)
+    torch.backends.cudnn.benchmark = "benchmark" in wanted
+    if "graph" in wanted and device.type != "cuda":
+        raise RunError(
+            f"faster names graph, but this run computes on {device.type}; CUDA graphs need a CUDA GPU"
+        )
+    if "cast" in wanted and precision != "bfloat16":
+        raise RunError(
+            f"faster names cast, but this run computes in {precision}; it writes kernels in bfloat16"
+        )
+    if wanted & {"graph", "cast"} and distributed.processes() > 1:
+        raise RunError(
+            "faster names graph or cast, which work in one process; leave them out, or start one process"
+        )
+    whole = config.microbatch in (0, config.batch_size)
+    if "graph" in wanted and (config.batch_norm or not whole or precision == "float16"):
+        raise RunError("faster names graph, which can't take batch_norm, microbatch or float16; leave it out")
+
+
+def resident(photographs: Store | Jpegs, device: torch.device) -> Store:
+    """A store whose pixels lie on the device. Raises RunError if they don't fit beside the training."""
+    if not isinstance(photographs, Store):
+        raise RunError("faster names resident, but photographs are read from JPEGs; it needs a store")
+    if device.type == "cuda":
+        free, needed = torch.cuda.mem_get_info(device)[0], photographs.pixels.nbytes
+        if needed > 0.7 * free:
+            raise RunError(
+                f"faster names resident, but the photographs take {needed / 1e9:.1f} GB and the GPU has "
+                f"{free / 1e9:.1f} GB free, of which a step needs some; leave it out"
+            )
+    return photographs.on(device)
+
+
+# --- cast -----------------------------------------------------------------------------------------------
+
+
+class CastOnce(nn.Module):
+    """A network whose convolutions get all their kernels and biases in bfloat16 at once. To be used under autocast,
+    which then has nothing left to convert but the images."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.names = [
+            f"{name}.{one}"
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Conv2d)
+            for one, _ in module.named_parameters()
+        ]
+
+    def forward(self, images: Tensor) -> object:
+        known = dict(self.model.named_parameters())
+        cast = _Cast.apply(*(known[name] for name in self.names))
+        return functional_call(self.model, dict(zip(self.names, cast, strict=True)), images)
+
+
+class _Cast(torch.autograd.Function):
+    """float32 -> bfloat16 for many tensors in one operation, and their gradients back in another."""
+
+    @staticmethod
+    def forward(_: object, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(_copied(tensors, torch.bfloat16))
+
+    @staticmethod
+    def backward(_: object, *gradients: Tensor) -> tuple[Tensor, ...]:
+        return tuple(_copied(gradients, torch.float32))
+
+
+def _copied(tensors: Sequence[Tensor], kind: torch.dtype) -> list[Tensor]:
+    copies = [torch.empty_like(tensor, dtype=kind) for tensor in tensors]
+    torch._foreach_copy_(copies, list(tensors))
+    return copies
+
+
+# --- graph ----------------------------------------------------------------------------------------------
+
+
+def capture(work: Callable[[], object]) -> Callable[[], None]:
+    """Record the operations of `work` on the GPU, without carrying them out. -> what does so."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+class Graphed:
+    """`update` for batches of one size: a few plain steps, then a recording of it is replayed.
+
+    A recording reads and writes always the same memory. So each batch and its learning rate are copied there, and the
+    losses are copied from there.
+    """
+
+    def __init__(self, update: Step, record: Callable = capture):
+        self.update, self.record, self.plain, self.replay = update, record, WARM, None
+
+    def __call__(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batch: Batch,
+        anchors: Tensor,
+        rate: float,
+        config: RunConfig,
+        *more: object,
+    ) -> Losses:
+        if self.plain:
+            self.plain -= 1
+            return _in_a_queue_of_its_own(
+                self.update, network, optimizer, batch, anchors, rate, config, *more
+            )
+        if self.replay is None:
+            self.batch = replace(batch, images=batch.images.clone(), targets=_cloned(batch.targets))
+            self.rate = torch.tensor(rate, device=batch.images.device)
+
+            def work() -> None:
+                self.losses = self.update(network, optimizer, self.batch, anchors, self.rate, config, *more)
+
+            self.replay = self.record(work)
+        for mine, given in zip(_read(self.batch), _read(batch), strict=True):
+            mine.copy_(given, non_blocking=True)
+        self.rate.fill_(rate)
+        self.replay()
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["rate_factor"]  # for checkpoints; the recording has its own
+        return _cloned(self.losses)
+
+
+def _read(batch: Batch) -> list[Tensor]:
+    """What a step reads of a batch. Boxes and labels it doesn't, since they are in the targets."""
+    return [batch.images, *(getattr(batch.targets, field.name) for field in fields(Targets))]
+
+
+def _cloned(record: Targets | Losses) -> Targets | Losses:
+    return type(record)(*(getattr(record, field.name).clone() for field in fields(record)))
+
+
+def _in_a_queue_of_its_own(
+    update: Step, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, *rest: object
+) -> Losses:
+    """A plain step. The nodes of autograd remember the queue in which they first worked, and a recording is made in
+    another one than the default."""
+    if not batch.images.is_cuda:
+        return update(network, optimizer, batch, *rest)
+    queue, usual = torch.cuda.Stream(), torch.cuda.current_stream()
+    queue.wait_stream(usual)
+    with torch.cuda.stream(queue):
+        losses = update(network, optimizer, batch, *rest)
+    usual.wait_stream(queue)
+    return losses

@@ -1,0 +1,49 @@
+"""Chapter 13 as a learner has it: from top to bottom without a function, with half of them, and with all."""
+
+import os
+import re
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from course.capstone import reference
+from course.kit import my_ssd
+
+ROOT = Path(__file__).parents[3]
+SOURCE = ROOT / "chapters/source/13_your_ssd.py"
+TEXT = Path(reference.__file__).read_text()
+HALF = "\n\n\n".join([TEXT.split("# 1.1")[0], "# 1.1" + TEXT.split("# 1.1")[1].split("# 4.4")[0]])
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("text, count", [("", 0), (HALF, 6), (TEXT, 16)], ids=["none", "half", "all"])
+def test_the_page_works_from_top_to_bottom_whatever_is_solved(tmp_path, monkeypatch, text, count):
+    home = tmp_path / "home"
+    (home / ".shipped").mkdir(parents=True)
+    if text:
+        (home / my_ssd.FILE).write_text(text)
+    monkeypatch.setenv("COURSE_SHORT", "1")
+    monkeypatch.setenv("COURSE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    book = jupytext.read(SOURCE)
+    for cell in book.cells:  # exercises stay as the source solves them
+        cell.metadata = {}
+    NotebookClient(
+        book, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(home)}}
+    ).execute()
+    said = "\n".join(
+        str(out.get("text", "")) + str(out.get("data", {}).get("text/plain", ""))
+        for cell in book.cells
+        if cell.cell_type == "code"
+        for out in cell.outputs
+    )
+    assert f"{count} of 16 blocks are yours" in said
+    assert re.search(r"SwapBoard\(yours: \d+ of 16", said)
+    assert "both rules agree to a thousandth: True" in said
+    assert (home / "my_ssd.png").read_bytes().startswith(b"\x89PNG")
+    assert not [out for cell in book.cells for out in cell.get("outputs", ()) if out.output_type == "error"]
+    nbformat.validate(book)
