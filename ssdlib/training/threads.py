@@ -105,7 +105,7 @@ class Chooser:
             self._recent.append(took)
             return
         self._times[self._turns.pop(0)].append(took)
-        if not self._turns or self._obvious():
+        if not self._turns or self._clear():
             self._choose()
 
     def look(self) -> None:
@@ -131,7 +131,7 @@ class Chooser:
             self._numbers, self._turns = numbers, numbers * (1 + ROUNDS)
             self._times |= {n: [] for n in numbers}
 
-    def _obvious(self) -> bool:
+    def _clear(self) -> bool:
         """Whether a round is complete and there is no need of another: beside a busy program each costs time."""
         times = [self._times[n] for n in self._numbers]
         rounds = len(times[0]) - 1
