@@ -23,7 +23,7 @@ from ssdlib import evaluate, files, plots
 from ssdlib.data import voc
 from ssdlib.data.formats import CONVERT, PICTURES, UNREAD, Files, FormatError
 from ssdlib.records import Detections
-from ssdlib.training import distributed, inference
+from ssdlib.training import distributed, inference, threads
 from ssdlib.training.runlog import read_log
 from ssdlib.training.runs import RunConfig, load_run
 
@@ -92,7 +92,8 @@ def draw_run(out: Path, table: evaluate.Table, data: inference.Data, count: int 
     model, config, _ = load_run(out, distributed.start())
     chosen = range(0, len(data[0]), max(1, len(data[0]) // count))[:count]
     few = [data[0][i] for i in chosen], [data[1][i] for i in chosen]
-    found = inference.detect_in(model, few[1], config)
+    with threads.as_chosen():
+        found = inference.detect_in(model, few[1], config)
     table.write_csv(out / "ap.csv")
     return [
         out / "ap.csv",

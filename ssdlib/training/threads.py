@@ -19,12 +19,15 @@ import torch
 from ssdlib.training import distributed
 
 ROUNDS = 3  # that count, after one that makes buffers and chooses kernels
-OBVIOUS = {1: 3.0, 2: 2.0}  # rounds -> how many times faster the best has to be for no further one
+# rounds that count -> how many times faster the best has to be for no further one; where none counts yet, the present
+# number has to be the slower one, for its first step is the first of all
+OBVIOUS = {0: 5.0, 1: 3.0, 2: 2.0}
 CLEAR = 0.9  # of the time with the present number: a smaller gain may be chance, and isn't worth a change
 SLOW = 2.0  # times the pace measured at the last choice: then it is time for another
 RECENT = 20  # steps whose median is that pace
 
 _deciding: list[object] = []  # who decides the number now: the first of them does
+_last: int | None = None  # what was chosen last
 
 
 @contextlib.contextmanager
@@ -47,6 +50,15 @@ def restored() -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
         del _deciding[deciding:]
+
+
+@contextlib.contextmanager
+def as_chosen() -> Iterator[None]:
+    """Compute with the number that was chosen last in this process, if one was and none is fixed now."""
+    with restored():
+        if _last and not _deciding:
+            torch.set_num_threads(min(_last, torch.get_num_threads()))
+        yield
 
 
 class Chooser:
@@ -93,7 +105,7 @@ class Chooser:
             self._recent.append(took)
             return
         self._times[self._turns.pop(0)].append(took)
-        if not self._turns or self._obvious():
+        if not self._turns or self._clear():
             self._choose()
 
     def look(self) -> None:
@@ -119,19 +131,21 @@ class Chooser:
             self._numbers, self._turns = numbers, numbers * (1 + ROUNDS)
             self._times |= {n: [] for n in numbers}
 
-    def _obvious(self) -> bool:
+    def _clear(self) -> bool:
         """Whether a round is complete and there is no need of another: beside a busy program each costs time."""
         times = [self._times[n] for n in self._numbers]
         rounds = len(times[0]) - 1
         if rounds not in OBVIOUS or len(times[-1]) <= rounds:
             return False
-        best, second = sorted(statistics.median(took[1:]) for took in times)[:2]
-        return second >= OBVIOUS[rounds] * best
+        paces = [statistics.median(took[1:] or took) for took in times]
+        best, second = sorted(paces)[:2]
+        return second >= OBVIOUS[rounds] * best and (rounds > 0 or best < paces[0])
 
     def _choose(self) -> None:
         """Take the fastest of the numbers tried if that is clear, and try the next one in that direction."""
+        global _last
         before, self._turns = self.now, []
-        paces = {n: statistics.median(took[1:]) for n, took in self._times.items()}
+        paces = {n: statistics.median(took[1:] or took) for n, took in self._times.items()}
         best = min(paces, key=lambda n: paces[n])
         if paces[best] < CLEAR * paces[before]:
             self.now = best
@@ -139,7 +153,7 @@ class Chooser:
             shown = {str(n): float(f"{pace:.3g}") for n, pace in paces.items()}
             first = self.news["before"] if self.news else before
             self.news = {"threads": best, "before": first, "seconds_a_step": shown}
-        self._pace = paces[self.now]
+        self._pace, _last = paces[self.now], self.now
         torch.set_num_threads(self.now)
         if not self._turns:
             self._times = {}

@@ -39,6 +39,7 @@ def machine(monkeypatch):
 
     one = Machine()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_last", None)
     monkeypatch.setattr(threads.time, "perf_counter", lambda: one.now)
     with threads.restored():
         yield one
@@ -52,7 +53,8 @@ ON_TWO = [
     ({2: 32, 1: 19}, 1, 4),
     ({2: 63, 1: 30}, 1, 3),
     ({2: 39, 1: 29}, 1, 4),
-    ({2: 673, 1: 106}, 1, 2),
+    ({2: 673, 1: 106}, 1, 1),
+    ({2: 673, 1: 206}, 1, 2),
 ]
 
 
@@ -163,6 +165,18 @@ def test_the_callers_number_is_set_again_even_after_an_error(machine):
     assert torch.get_num_threads() == 2 and not threads._deciding
 
 
+def test_what_comes_after_a_training_computes_with_the_number_it_chose(machine):
+    machine.seconds = {2: 3.0, 1: 1.0}.__getitem__
+    with threads.restored():
+        machine.steps(machine.chooser(), 9)
+        with threads.fixed(2), threads.as_chosen():
+            assert torch.get_num_threads() == 2, "fixed meanwhile"
+    torch.set_num_threads(2)
+    with threads.as_chosen():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+
+
 @pytest.fixture
 def slow_with_two(monkeypatch):
     """A machine on which two threads take three times as long as one, in training and in evaluation."""
@@ -174,6 +188,7 @@ def slow_with_two(monkeypatch):
         return clock.now
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_last", None)
     monkeypatch.setattr(threads.time, "perf_counter", perf_counter)
     with threads.restored():
         torch.set_num_threads(2)
