@@ -1,5 +1,6 @@
 """Explorer of chapter 13: which blocks are yours in the next run, and what that costs."""
 
+import time
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,6 +14,7 @@ from course.kit.explorer import Explorer, html_text
 from ssdlib.plots import BLACK, BLUE, RED
 
 COLUMNS, WIDE, HIGH, GAP = 4, 190.0, 66.0, 12.0
+SHAKE = 0.5  # seconds: a pressed button that moves within a tile is one click
 ROWS = -(-len(BLOCKS) // COLUMNS)
 VIEW = (0.0, 0.0, COLUMNS * (WIDE + GAP) + GAP, ROWS * (HIGH + GAP) + GAP)
 
@@ -48,6 +50,7 @@ class SwapBoard(Explorer):
         self.wrong = dict(wrong or {})
         self.chosen = [name for name in self.there if name not in self.wrong and not self._fails(name)]
         self.at = 0
+        self.clicked: tuple[int | None, float] | None = None  # the last tile, and when
         label = "The blocks of the detector. Arrow keys choose one, n swaps it; a click does both."
         self.board = Board(label=label, view=list(VIEW), frame=list(VIEW), width=820, **UNSEEN)
         self.card = html_text(width="820px")
@@ -76,7 +79,10 @@ class SwapBoard(Explorer):
     def _point(self, change: dict) -> None:
         click, (right, down) = self.board.click_and_arrows(change)
         if click is not None:
-            if (index := hit(*click)) is not None:
+            index, now = hit(*click), time.monotonic()
+            same = self.clicked is not None and index == self.clicked[0] and now - self.clicked[1] < SHAKE
+            self.clicked = (index, now)
+            if index is not None and not same:
                 self.swap(index)
         elif right or down:
             self.at = (self.at + round(right) + COLUMNS * round(down)) % len(BLOCKS)

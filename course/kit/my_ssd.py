@@ -34,7 +34,10 @@ PLAIN = int | float | str | bool | tuple | type(None)  # constants of a page tha
 
 
 class NotKept(Exception):
-    """A solution can't be kept. The message says why and what to do, in a sentence."""
+    """A solution can't be kept, or the file can't be run. The message says why and what to do, in a sentence."""
+
+    def _render_traceback_(self) -> list[str]:  # asked by IPython instead of a traceback
+        return [str(self)]
 
 
 def path_in(home: Path | None = None) -> Path | None:

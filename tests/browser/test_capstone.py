@@ -25,7 +25,7 @@ def middle(index):
 
 def test_a_click_swaps_a_block_and_keys_go_on_and_swap_too(chapter):
     assert "yours: 16 of 16" in chapter.ask("explorer")
-    chapter.drag(middle(4), middle(4), VIEW)
+    chapter.drag(middle(4), middle(4), VIEW, steps=1)
     chapter.until_status("matching: assigns anchors to objects")
     chapter.page.wait_for_timeout(500)
     assert "yours: 15 of 16, at matching" in chapter.ask("explorer")
@@ -41,7 +41,7 @@ def test_a_click_swaps_a_block_and_keys_go_on_and_swap_too(chapter):
 
 def test_what_is_not_solved_stays_lent_and_the_chapter_that_asks_for_it_is_said(chapter):
     chapter.ask("setattr(explorer, 'there', ())")
-    chapter.drag(middle(4), middle(4), VIEW)
+    chapter.drag(middle(4), middle(4), VIEW, steps=1)
     chapter.until_status("matching: assigns anchors to objects; not solved yet: chapter 03")
     assert "yours: 15 of 16, at matching" in chapter.ask("explorer")
     assert chapter.errors() == 0

@@ -4,7 +4,10 @@ import linecache
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
+import nbclient
+import nbformat
 import pytest
 
 from course.kit import my_ssd
@@ -148,3 +151,27 @@ def test_a_folder_that_cannot_be_written_to_is_a_sentence(home):
     (home / my_ssd.LOCK).mkdir()
     verdict = TWICE(on_a_page("def twice(x):\n    return 2 * x\n"))
     assert verdict.state == RIGHT and "can't be written" in verdict.message
+
+
+def test_a_page_of_a_learner_keeps_its_cells_function_and_another_page_finds_it(tmp_path, monkeypatch):
+    (tmp_path / ".shipped").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    first = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell("import torch\n\nfrom course.boxes import check"),
+            nbformat.v4.new_code_cell(
+                "def mirrored(boxes, width):\n"
+                "    x1, y1, x2, y2 = boxes.unbind(dim=-1)\n"
+                "    return torch.stack([width - x2, y1, width - x1, y2], dim=-1)"
+            ),
+            nbformat.v4.new_code_cell("check.mirrored(mirrored)"),
+        ]
+    )
+    second = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("from course.kit import my_ssd\nprint(list(my_ssd.read()))")]
+    )
+    for page in (first, second):
+        where = {"metadata": {"path": str(tmp_path)}}
+        nbclient.NotebookClient(page, timeout=300, kernel_name="python3", resources=where).execute()
+    assert "Kept in my_ssd.py" in first.cells[2].outputs[0]["data"]["text/plain"]
+    assert second.cells[0].outputs[0]["text"] == "['mirrored']\n"

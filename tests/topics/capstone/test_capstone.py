@@ -290,6 +290,8 @@ def test_a_click_on_a_tile_swaps_its_block_and_one_between_two_tiles_nothing():
     assert len(board.names) == 15
     board.board.pointer = [x1, y1]
     assert board.names == blocks.NAMES
+    board.board.pointer = [x1 + 1, y1]  # the button is still down
+    assert board.names == blocks.NAMES
 
 
 def test_keys_go_from_tile_to_tile_and_swap():
