@@ -389,7 +389,7 @@ print(sorted(p.name for p in (work / "found").iterdir()), len(told[0]["frames"])
 print("seconds:", [frame["seconds"] for frame in told[0]["frames"]][:4], "...")
 
 # %%
-explorer = film_player.Film.of(work / "found/walk.mp4", told[0]["frames"])
+explorer = film_player.Film.of(work / "found" / told[0]["picture"], told[0]["frames"])
 explorer
 
 # %% [markdown]
