@@ -309,6 +309,12 @@ def test_step_one_leaves_its_table_as_it_was():
     assert table.tolist() == [[0.5, 0.25], [0.75, 0.25]]
 
 
+def test_of_equal_overlaps_the_lowest_anchor_counts_then_the_lowest_object():
+    assert bipartite(torch.tensor([[0.2, 0.5, 0.5]])).tolist() == [1]
+    assert bipartite(torch.tensor([[0.0, 0.5], [0.0, 0.5]])).tolist() == [1, -1]
+    assert bipartite(torch.tensor([[0.0, 0.5], [0.5, 0.5]])).tolist() == [1, 0]
+
+
 def test_objects_of_different_images_do_not_compete():
     table = torch.tensor([[0.9, 0.8], [0.7, 0.6], [0.5, 0.0]])
     assert bipartite(table).tolist() == [0, 1, -1]  # all in one image
