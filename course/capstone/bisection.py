@@ -12,6 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from course.capstone import blocks
 from course.capstone.blocks import BLOCKS, BY_NAME, Functions
 from course.capstone.swapping import swapped
 from course.kit import pictures
@@ -143,7 +144,7 @@ def _fixed() -> _Fixed:
     logits[0, 5000, 7] += 150
     negative = loss.hard_negatives(logits, targets.labels > 0, "image", 3)
     found = detect.detect(answers, anchors, [example.size for example in few])
-    overlaps, crowded = (matching.overlaps(*these, anchors) for these in ((batch.boxes, batch.labels), CROWD))
+    overlaps, crowded = (blocks.overlaps(*these, anchors) for these in ((batch.boxes, batch.labels), CROWD))
     return _Fixed(anchors, batch, overlaps, crowded, targets, said, logits, negative, answers, found)
 
 

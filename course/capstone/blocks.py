@@ -79,12 +79,18 @@ def _default_boxes(mine: Functions) -> list[Replacement]:
     return [(anchors, "default_boxes", default_boxes)]
 
 
+def overlaps(boxes: Tensor, labels: Tensor, grid: Tensor) -> Tensor:
+    """IoU of the objects of a batch with every anchor: (B, R, 4), (B, R), (K, 4) -> (B, R, K); 0 in empty slots."""
+    found = matching.overlaps(boxes.reshape(-1, 4), grid).reshape(*labels.shape, len(grid))
+    return found.where((labels > 0)[..., None], 0.0)
+
+
 def _matching(mine: Functions) -> list[Replacement]:
     def match(boxes: Tensor, labels: Tensor, grid: Tensor, threshold: float = matching.THRESHOLD) -> Tensor:
         if labels.shape[1] == 0:
             return labels.new_full((len(labels), len(grid)), -1)
         found = []
-        for table in matching.overlaps(boxes, labels, grid):
+        for table in overlaps(boxes, labels, grid):
             own = torch.as_tensor(mine["greedy"](table))
             found.append(torch.as_tensor(mine["both"](table, own, threshold)))
         return torch.stack(found).to(labels.device)

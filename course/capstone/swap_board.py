@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from course.capstone.bisection import STAGES, Fault
 from course.capstone.blocks import BLOCKS, BY_NAME
 from course.capstone.trial import Tried
-from course.kit.board import UNSEEN, Board, layer
+from course.kit.board import Board, layer, steps_taken
 from course.kit.explorer import Explorer, html_text
 from ssdlib.plots import BLACK, BLUE, RED
 
@@ -51,10 +51,17 @@ class SwapBoard(Explorer):
         self.chosen = [name for name in self.there if name not in self.wrong and not self._fails(name)]
         self.at = 0
         self.clicked: tuple[int | None, float] | None = None  # the last tile, and when
-        label = "The blocks of the detector. Arrow keys choose one, n swaps it; a click does both."
-        self.board = Board(label=label, view=list(VIEW), frame=list(VIEW), width=820, **UNSEEN)
+        self.board = Board(
+            label="The blocks of the detector.",
+            hint="Keys: arrows choose a block, n swaps it. A click does both.",
+            view=list(VIEW),
+            frame=list(VIEW),
+            width=820,
+            pointer_mode="press",
+        )
         self.card = html_text(width="820px")
-        self.board.observe(self._point, "pointer")
+        self.board.observe(self._press, "pressed")
+        self.board.observe(self._arrows, "arrows")
         self.board.observe(self._step, "steps")
         super().__init__([self.board, self.card])
         self._show()
@@ -76,17 +83,17 @@ class SwapBoard(Explorer):
             self.chosen.append(name)
         self._show()
 
-    def _point(self, change: dict) -> None:
-        click, (right, down) = self.board.click_and_arrows(change)
-        if click is not None:
-            index, now = hit(*click), time.monotonic()
-            same = self.clicked is not None and index == self.clicked[0] and now - self.clicked[1] < SHAKE
-            self.clicked = (index, now)
-            if index is not None and not same:
-                self.swap(index)
-        elif right or down:
-            self.at = (self.at + round(right) + COLUMNS * round(down)) % len(BLOCKS)
-            self._show()
+    def _press(self, change: dict) -> None:
+        index, now = hit(*self.board.pressed[:2]), time.monotonic()
+        same = self.clicked is not None and index == self.clicked[0] and now - self.clicked[1] < SHAKE
+        self.clicked = (index, now)
+        if index is not None and not same:
+            self.swap(index)
+
+    def _arrows(self, change: dict) -> None:
+        right, down = steps_taken(change)
+        self.at = (self.at + right + COLUMNS * down) % len(BLOCKS)
+        self._show()
 
     def _step(self, change: dict) -> None:
         self.swap(self.at)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from course.capstone import bisection
-from course.capstone.blocks import BLOCKS, BY_NAME, Functions
+from course.capstone.blocks import BLOCKS, BY_NAME, Functions, overlaps
 from course.capstone.swapping import swapped
 from course.kit.comparing import agree, difference
 from course.kit.tables import Table, table
@@ -201,7 +201,7 @@ def _grid() -> Tensor:
 
 
 def _overlaps(boxes: Tensor, labels: Tensor) -> Tensor:
-    return matching.overlaps(boxes, labels, _grid())
+    return overlaps(boxes, labels, _grid())
 
 
 def _mined(logits: Tensor, positive: Tensor) -> list[Tensor]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import jupytext
 import pytest
 import torch
+from hands import arrows, press
 
 import ssdlib
 from course.capstone import bisection, blocks, check, mine, reference, run, swap_board, swapping, trial, wrong
@@ -284,20 +285,19 @@ def test_an_overlap_without_the_one_more_and_one_with_it_in_the_areas_alone_are_
 def test_a_click_on_a_tile_swaps_its_block_and_one_between_two_tiles_nothing():
     board = swap_board.SwapBoard(blocks.NAMES)
     x1, y1, x2, y2 = swap_board.place(5)
-    board.board.pointer = [(x1 + x2) / 2, (y1 + y2) / 2]
+    press(board.board, (x1 + x2) / 2, (y1 + y2) / 2)
     assert blocks.NAMES[5] not in board.names and repr(board) == "SwapBoard(yours: 15 of 16, at encoding)"
-    board.board.pointer = [x2 + 1, y2 + 1]
+    press(board.board, x2 + 1, y2 + 1)
     assert len(board.names) == 15
-    board.board.pointer = [x1, y1]
+    press(board.board, x1, y1)
     assert board.names == blocks.NAMES
-    board.board.pointer = [x1 + 1, y1]  # the button is still down
+    press(board.board, x1 + 1, y1)  # the button is still down
     assert board.names == blocks.NAMES
 
 
 def test_keys_go_from_tile_to_tile_and_swap():
     board = swap_board.SwapBoard(blocks.NAMES)
-    x, y = board.board.pointer
-    board.board.pointer = [x + 1, y + 1]
+    arrows(board.board, 1, 1)
     assert repr(board).endswith("at encoding)")  # one to the right, one down, four in a row
     board.board.steps += 1
     assert "encoding" not in board.names
