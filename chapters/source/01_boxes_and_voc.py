@@ -59,8 +59,8 @@ figure.set_size_inches(5, 3.9)
 #
 # > IoU = area of the intersection / area of the union
 #
-# It is 0 for boxes that share nothing and 1 for two boxes that are the same. VOC counts a detection as right from an
-# IoU of 0.5 on.
+# It is 0 for boxes that share nothing and 1 for two boxes that are the same. VOC counts a detection as right if its IoU
+# is 0.5 or more.
 #
 # If you want to compute one at once, read *IoU by hand* now and come back, since it needs nothing from the sections
 # before it. Those sections settle what an IoU takes for granted: where an object ends, and what its four numbers mean.
@@ -92,8 +92,8 @@ figure = free_photographs.draw_photographs(["astronaut", "chelsea"])
 # the person. A few pixels that would make the box much larger, such as a car's aerial, may be left out, and we took
 # whiskers for such pixels. That the helmet is left out is a decision of ours, because it is held and not worn.
 #
-# Two annotators will differ by some pixels, and sometimes by more, which is why VOC asks a detection for an IoU of 0.5
-# and not for more. What an annotator has decided is kept in a file, so let us read one.
+# Two annotators will differ by some pixels, and sometimes by more, which is why VOC asks for an IoU of 0.5 and not for
+# more. What an annotator has decided is kept in a file, so let us read one.
 #
 # ## An annotation by hand
 #
@@ -112,8 +112,8 @@ print(text[text.index("<size>") : text.index("</object>")].replace("\t", "  "))
 # - `truncated`: the object goes on outside its box, often because the photograph ends there. This library doesn't use
 #   it.
 # - `difficult`: the object is hard to recognise, even for people. The network is trained on such objects but **not
-#   judged on them**, which means that finding one is no success and missing one is no failure. Chapter 11 shows the
-#   rule.
+#   judged on them**, which means that finding one is no success and missing one is no failure. The code says *judged by
+#   nobody*, and chapter 11 shows the rule.
 #
 # A few lines with Python's own XML reader collect all objects of the file.
 
@@ -168,8 +168,8 @@ figure = overlap.pixels_and_edges((2, 2, 5, 3))
 
 # %% [markdown]
 # We don't number the pixels, we number the **lines between them**, whose numbers stand along the edge of the drawing.
-# The shaded box begins at line 1 and ends at line 5, so for us it is (1, 1, 5, 3): one less in the two minima, nothing
-# less in the maxima. Its width is 5 - 1 = 4, and you can count four pixels.
+# The shaded box begins at line 1 and ends at line 5, so for us it is (1, 1, 5, 3): 1 comes off the two minima and
+# nothing off the maxima. Its width is 5 - 1 = 4, and you can count four pixels.
 #
 # Not every program does that. The next table shows three ways to read a box over a whole 500 x 375 photograph, which
 # VOC writes as (1, 1, 500, 375).
@@ -192,7 +192,7 @@ tables.table(rows, head=("reader", "xmin", "ymin", "xmax", "ymax", "area, px²")
 #
 # ### Parts inside an object
 #
-# For some persons VOC also notes head, hands and feet, as `part`s *inside* the object. A reader that collects every
+# For some persons VOC also marks head, hands and feet, as `part`s *inside* the object. A reader that collects every
 # `bndbox` of a file therefore finds too many boxes, as the next cell shows on a small file made for this purpose.
 
 # %%
@@ -218,7 +218,7 @@ print(tuple(opened[0].shape), opened[0].dtype, " same pixels:", torch.equal(open
 
 # %% [markdown]
 # Note the shape: height comes first in a tensor of pixels, whereas width comes first in `size` and in a box. If you use
-# one where the other belongs, x and y are swapped and every box is mirrored at the diagonal.
+# one where the other belongs, x and y are swapped and every box is mirrored across the diagonal.
 #
 # You have now seen one box in VOC's numbers and in ours. Two more notations are in use, so here are all four side by
 # side.
@@ -494,8 +494,8 @@ explorer
 #
 # ### 1.1 The way back · easy · 5 minutes
 #
-# You saw corners become centre form; now go back. Given is `boxes_cxcywh`, a tensor of shape (..., 4), so it may be one
-# box, R boxes or a batch of them. Return a tensor of the same shape that holds corners.
+# You saw corners become centre form; now go back. You are given `boxes_cxcywh`, a tensor of shape (..., 4), so it may
+# be one box, R boxes or a batch of them. Return a tensor of the same shape that holds corners.
 #
 # *Building block:* chapter 13 uses your function to turn its anchors and its decoded boxes into corners.
 
@@ -548,12 +548,12 @@ check.which(formats)
 # </details>
 # <!-- solution -->
 #
-# With data of your own you have only one of the seven. Then guess, draw the boxes of five images, and look whether they
-# fit.
+# With data of your own you see only one of the seven. Guess which it is, draw the boxes of five images, and look
+# whether they fit.
 #
 # ### 1.3 VOC's corners · easy · 5 minutes
 #
-# Given is `corners_voc`, a tensor of shape (..., 4) with numbers as they stand in the XML file: pixels from 1,
+# You are given `corners_voc`, a tensor of shape (..., 4) with numbers as they stand in the XML file: pixels from 1,
 # inclusive. Return our corners in the same shape, and leave the tensor that you were given as it is.
 
 # %% tags=["exercise"]
@@ -577,7 +577,7 @@ check.from_voc(from_voc)
 #
 # ### 1.4 IoU · the heart of the chapter · 15 minutes
 #
-# Given are `first` and `second`, tensors of corners, each (..., 4), in shapes that broadcast. Return their IoU, one
+# You are given `first` and `second`, tensors of corners, each (..., 4), in shapes that broadcast. Return their IoU, one
 # number for each pair: two times (R, 4) gives (R,), while (2, 1, 4) and (3, 4) give the table (2, 3). A pair that
 # shares nothing gets 0, and so does a box without area. Don't use `box_ops.iou`.
 #
@@ -632,7 +632,7 @@ check.shift(distance)
 #
 # ### 1.6 The mirror · a famous slip · 5 minutes
 #
-# An image `width` px wide is mirrored left to right. Where are its boxes now? Given are that `width` and `boxes`,
+# An image `width` px wide is mirrored left to right. Where are its boxes now? You are given that `width` and `boxes`,
 # corners of shape (..., 4). Return the corners of the mirrored boxes in the same shape, with xmin < xmax.
 #
 # *Building block:* chapter 13 uses your function to take the boxes along when a training image is mirrored.
@@ -655,8 +655,8 @@ check.mirrored(mirrored)
 #
 # ### 1.7 Who is judged · easy · 5 minutes
 #
-# Given are an `Example` and the name of a class. Return, as a number, how many of its objects count when detections of
-# that class are judged.
+# You are given an `Example` and the name of a class. Return, as a number, how many of its objects count when detections
+# of that class are judged.
 
 # %% tags=["exercise"]
 def judged(example, name):
@@ -674,7 +674,7 @@ check.judged(judged)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `~example.difficult` turns true and false around; `&` is *and*.
+# `~example.difficult` exchanges true and false; `&` is *and*.
 # </details>
 # <!-- solution -->
 #
@@ -684,7 +684,7 @@ check.judged(judged)
 #
 # Why did my loss become NaN? [*NaN*, not a number](https://en.wikipedia.org/wiki/NaN), is what arithmetic returns where
 # no number is right, such as for the logarithm of a negative number. Four answers in [What people ask about
-# SSD](../docs/faq.md) are about NaN. One of its causes is in the annotations: a box whose left edge lies on its right
+# SSD](../docs/faq.md) are about that question. One cause is in the annotations: a box whose left edge lies on its right
 # edge, or beyond it. In [amdegroot #373](https://github.com/amdegroot/ssd.pytorch/issues/373) a user had tried many
 # learning rates, momenta and batch sizes before another advised looking for boxes like that. Here is what such boxes
 # do, beginning with the logarithm of their width:
@@ -697,7 +697,7 @@ tables.table([(name, *four.tolist()) for name, four in offsets.items()], head=("
 
 # %% [markdown]
 # > Note: these are our numbers. In VOC's, `xmin` equal to `xmax` is still one pixel wide, but a program that takes 1
-# > off both makes nothing of it.
+# > off both leaves it no width.
 #
 # The other three numbers of a sick box look healthy, which makes it hard to notice. The next cell computes the loss,
 # and by *backpropagation* ([explained here](https://docs.pytorch.org/tutorials/beginner/blitz/autograd_tutorial.html))
