@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 01 · Boxes and VOC
 #
-# **In one sentence:** an object is a class and four numbers, those numbers mean nothing until somebody says how to
-# read them, and two boxes are compared by the area they share, divided by the area they cover together.
+# **In one sentence:** an object is a class and four numbers, those numbers mean nothing until you know how to read
+# them, and two boxes are compared by the area that they share, divided by the area that they cover together.
 #
 # | | |
 # |---|---|
@@ -13,9 +13,9 @@
 #
 # At the end of this page you will be able to
 #
+# - compute an IoU on paper and in one line, and say what doesn't change it,
 # - read an annotation of Pascal VOC by hand, with its quirks,
 # - tell four notations of a box apart, and change one into another,
-# - compute an IoU on paper and in one line, and say what doesn't change it,
 # - say what SSD300 is trained and tested on, in numbers,
 # - find the box that would turn a loss into NaN, before training begins.
 
@@ -35,10 +35,16 @@ from ssdlib.data import store, voc
 from ssdlib.records import LABELS
 
 # %% [markdown]
-# ## The picture
+# ## When is a box right?
 #
-# This is what a detector has to give back: boxes with a class. A dashed box is marked *difficult*; more about that
-# soon.
+# A detector's boxes are never exactly those that an annotator drew, so when is one of them right? The question comes
+# back all through this course: in chapter 03, where objects are assigned to anchors, in chapter 10, where second boxes
+# on the same object are removed, and in chapter 11, where detections are judged. The answer is one number each time,
+# and by the end of this page you will have written the function that computes it.
+#
+# Here is what a detector has to give back for one image: boxes, each with a class. A dashed box is marked *difficult*,
+# a flag that *An annotation by hand* explains. Predict first: which two of these boxes overlap most, and by how much?
+# The answer is in *Objects that overlap*.
 
 # %% alt="One picture with the boxes of its annotation: solid boxes with their class, a dashed one for a difficult object"
 found = overlap.worth_reading(pictures.test_set())
@@ -48,38 +54,51 @@ figure = plots.examples([example], [photograph])
 figure.set_size_inches(5, 3.9)
 
 # %% [markdown]
+# The number is called **IoU**, *intersection over union*, or *Jaccard overlap*. It is the area that two boxes share,
+# divided by the area that they cover together:
+#
+# > IoU = area of the intersection / area of the union
+#
+# It is 0 for boxes that share nothing and 1 for two boxes that are the same. VOC counts a detection as right if its IoU
+# is 0.5 or more.
+#
+# If you want to compute one at once, read *IoU by hand* now and come back, since it needs nothing from the sections
+# before it. Those sections settle what an IoU takes for granted: where an object ends, and what its four numbers mean.
+# They do so on *Pascal VOC*, the dataset that SSD300 is trained and tested on, and they are worth your time because one
+# box whose edges are exchanged is enough to turn a loss into NaN. In one project it took three days to find such boxes.
+#
 # ## The words
 #
 # - A **box** is the smallest upright rectangle around the visible part of an object. It has four numbers.
-# - An **annotation** is what people wrote down about a picture: its objects, each with class and box. Also called
-#   *ground truth*.
+# - An **annotation**, also called *ground truth*, is what people wrote down about an image: its objects, each with a
+#   class and a box.
 # - A **format** says what the four numbers mean. Ours is **xyxy**: `xmin, ymin, xmax, ymax` in pixels, with y pointing
 #   down. The other one you will meet is **cxcywh**: centre, width, height.
-# - **IoU**, *intersection over union*, says how much two boxes agree: 0 is not at all, 1 is the same box. Also called
-#   *Jaccard overlap*.
-# - The **canvas** is the 300 x 300 square that the network sees. Every photograph is squeezed to it.
+# - The **300 x 300 input** is the square image that the network receives, because every photograph is resampled to that
+#   size, whatever its shape. Figures and tables of this course call it the **canvas**.
 #
 # ## Where does an object end?
 #
-# Somebody has to decide that for every box. Predict first: does the helmet belong to the person, do whiskers belong to the
-# cat, and what becomes of an object that the picture cuts off? Then compare with the boxes that we drew.
+# An annotator has to decide that for every box. Predict first: does the helmet belong to the person, do whiskers belong
+# to the cat, and what becomes of an object that the border of the photograph cuts off? Then compare with the boxes that
+# we drew.
 
 # %% alt="Two photographs: an astronaut in a box that holds her suit but only a part of the helmet in front of her, and a cat's face in a box that ends at an ear and at three borders of the picture"
 figure = free_photographs.draw_photographs(["astronaut", "chelsea"])
 
 # %% [markdown]
-# VOC's guidelines for its annotators say that a box holds all that can be seen of an object, so where the picture ends,
-# the box ends too. Clothes belong to the person. A few pixels that would make the box much larger, such as a car's
-# aerial, may be left out; we took whiskers for such pixels. That the helmet is left out is a decision of ours: it is held
-# and not worn.
+# [VOC's guidelines](http://host.robots.ox.ac.uk/pascal/VOC/voc2007/guidelines.html) tell its annotators to draw a box
+# around all that can be seen of an object, which means that the box ends where the photograph ends. Clothes belong to
+# the person. A few pixels that would make the box much larger, such as a car's aerial, may be left out, and we took
+# whiskers for such pixels. That the helmet is left out is a decision of ours, because it is held and not worn.
 #
-# Two annotators will differ by some pixels, and sometimes by more. That is why VOC counts a detection as right from an
-# IoU of 0.5 on and doesn't ask for more.
+# Two annotators will differ by some pixels, and sometimes by more, which is why VOC asks for an IoU of 0.5 and not for
+# more. What an annotator has decided is kept in a file, so let us read one.
 #
 # ## An annotation by hand
 #
-# VOC keeps one XML file for each photograph. Here is the part that matters of the file for the picture above: its
-# size and the first object.
+# VOC keeps one XML file for each photograph. Here is the part that matters of the file for the image at the top: its
+# size and its first object.
 
 # %%
 annotation = example.path.parents[1] / "Annotations" / f"{example.image_id}.xml"
@@ -87,13 +106,16 @@ text = annotation.read_text()
 print(text[text.index("<size>") : text.index("</object>")].replace("\t", "  "))
 
 # %% [markdown]
-# Read it with your finger. `name` is the class and `bndbox` the box; `pose` isn't used here. Two flags are left:
+# Follow it with your finger. `name` is the class and `bndbox` is the box, while `pose` isn't used here. Two flags are
+# left:
 #
-# - `truncated`: the object goes on outside of its box, often because the picture ends. This library doesn't look at it.
-# - `difficult`: hard to recognise, even for people. Such objects are trained on, but **judged by nobody**: finding one
-#   is no success, missing one is no failure. Chapter 11 shows the rule.
+# - `truncated`: the object goes on outside its box, often because the photograph ends there. This library doesn't use
+#   it.
+# - `difficult`: the object is hard to recognise, even for people. The network is trained on such objects but **not
+#   judged on them**, which means that finding one is no success and missing one is no failure. The code says *judged by
+#   nobody*, and chapter 11 shows the rule.
 #
-# Python's own XML reader needs a few lines for the same.
+# A few lines with Python's own XML reader collect all objects of the file.
 
 # %%
 root = ElementTree.parse(annotation).getroot()
@@ -104,7 +126,8 @@ for node in root.findall("object"):
 tables.table(rows, head=("name", "difficult", "xmin", "ymin", "xmax", "ymax"))
 
 # %% [markdown]
-# And this is what the library made of the same file. It is a **record**: a bundle of values that nobody changes.
+# And this is what the library made of the same file. Each line below the first holds a box, a label and the flag
+# `difficult` of one object.
 
 # %%
 print("id", example.image_id, " size", example.size)
@@ -115,40 +138,41 @@ for box, label, difficult in zip(example.boxes, example.labels, example.difficul
 print(inspect.getsource(records.Example))
 
 # %% [markdown]
-# Compare the numbers: `xmin` and `ymin` went down by one, `xmax` and `ymax` didn't. Names became labels. Let us look at
-# both.
+# The second cell prints the definition of that **record**, an immutable bundle of values, which Python calls a [frozen
+# dataclass](https://docs.python.org/3/library/dataclasses.html). R stands for the number of objects.
 #
-# ### Labels: 1 to 20, and 0 is nobody
+# Compare the numbers with those of the XML file. The names have become labels, and `xmin` and `ymin` went down by one
+# while `xmax` and `ymax` didn't. The next two sections explain these two changes, because programs differ in both of
+# them.
+#
+# ### Labels: 1 to 20, and 0 for background
 
 # %%
 for start in range(0, 21, 7):
     print("".join(f"{i:>3} {voc.CLASSES[i]:<12}" for i in range(start, start + 7)))
 
 # %% [markdown]
-# There are twenty classes, in alphabetical order. The network has **twenty-one** answers, because *background* is one of
-# them and has the label 0. Some code numbers the classes 0 to 19 in the data set and adds 1 later, in matching.
-# If the 1 is added twice, an index is out of range
-# ([amdegroot #17](https://github.com/amdegroot/ssd.pytorch/issues/17)); if it is forgotten, aeroplanes become background
-# ([PytorchSSD #7](https://github.com/lzx1413/PytorchSSD/issues/7)). And "how many classes have I?" has two answers, with
-# and without background ([ssd_keras #45](https://github.com/pierluigiferrari/ssd_keras/issues/45),
-# [amdegroot #427](https://github.com/amdegroot/ssd.pytorch/issues/427)). In this library labels are 0 to 20 everywhere,
-# and C, the number of classes, is 21.
+# There are twenty classes, in alphabetical order. The network has **twenty-one** answers, because *background* is one
+# of them and has the label 0. "How many classes do I have?" therefore has two answers, with and without background.
+# Some programs number the classes 0 to 19 in the dataset and add 1 later, in matching: if the 1 is added twice, an
+# index is out of range, and if it is forgotten, aeroplanes become background. In this library labels are 0 to 20
+# everywhere, and C, the number of classes, is 21.
 #
 # ### Corners: VOC counts pixels from 1
 #
-# In VOC the first pixel of a line is number 1, and a box names its first and its last pixel, both inclusive. Here are
+# In VOC the first pixel of each row is number 1, and a box names its first and its last pixel, both inclusive. Here are
 # six times four pixels with VOC's numbers, and a box that VOC writes as (2, 2, 5, 3).
 
 # %% alt="A grid of six by four pixels, each with VOC's number inside, our coordinates along the edges, and a shaded box"
 figure = overlap.pixels_and_edges((2, 2, 5, 3))
 
 # %% [markdown]
-# We don't number pixels, we number the **lines between them**, at the edge of the drawing. The shaded box begins at
-# line 1 and ends at line 5, so for us it is (1, 1, 5, 3): one off the two minima, nothing off the maxima. Its width is
-# 5 - 1 = 4, and you can count four pixels.
+# We don't number the pixels, we number the **lines between them**, whose numbers stand along the edge of the drawing.
+# The shaded box begins at line 1 and ends at line 5, so for us it is (1, 1, 5, 3): 1 comes off the two minima and
+# nothing off the maxima. Its width is 5 - 1 = 4, and you can count four pixels.
 #
-# Not everybody does that. This is what becomes of a box over a whole 500 x 375 picture, which VOC writes as
-# (1, 1, 500, 375):
+# Not every program does that. The next table shows three ways to read a box over a whole 500 x 375 photograph, which
+# VOC writes as (1, 1, 500, 375).
 
 # %%
 whole_voc = torch.tensor([1.0, 1, 500, 375])
@@ -161,17 +185,15 @@ rows = [(name, *(whole_voc - taken).int().tolist(), box_ops.area(whole_voc - tak
 tables.table(rows, head=("reader", "xmin", "ymin", "xmax", "ymax", "area, px²"), form=("", "", "", "", "", ",.0f"))
 
 # %% [markdown]
-# (Caffe: `src/caffe/util/io.cpp`; amdegroot: `data/voc0712.py`.) One pixel is not much for a large object. What hurts is
-# a **mix**: training with one reading and judging with another, or taking 1 off numbers that already count from 0, so
-# that a box starts at -1
-# ([vod-converter #26](https://github.com/umautobots/vod-converter/issues/26),
-# [YOLOX #1417](https://github.com/Megvii-BaseDetection/YOLOX/issues/1417)). So find out of every labelling tool where it
-# begins to count, as somebody did for labelImg ([#4](https://github.com/HumanSignal/labelImg/issues/4)).
+# One pixel is not much for a large object. What does harm is a **mixture**: training with one reading and judging with
+# another, or taking 1 off numbers that already count from 0, so that a box starts at -1. So find out for every
+# labelling tool where it begins to count. [What people ask about SSD](../docs/faq.md) has threads about that, and [How
+# other programs read VOC](../docs/differences_from_caffe.md) names the files to look at.
 #
-# ### A box inside an object
+# ### Parts inside an object
 #
-# For some persons VOC also notes head, hands and feet, as `part`s *inside* the object. A reader that collects every
-# `bndbox` of a file finds too many.
+# For some persons VOC also marks head, hands and feet, as `part`s *inside* the object. A reader that collects every
+# `bndbox` of a file therefore finds too many boxes, as the next cell shows on a small file made for this purpose.
 
 # %%
 corners = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>".format
@@ -183,10 +205,10 @@ print("every bndbox:", len(list(ElementTree.parse(file).iter("bndbox"))), "boxes
 print("the library: ", voc.read_example(file, Path("person.jpg"), "person").boxes.tolist())
 
 # %% [markdown]
-# ### The pixels
+# ### Pixels and their order
 #
-# An `Example` has no pixels, only the path of its JPEG. Training shows each photograph hundreds of times, so the module
-# `store` decodes all of them once into one file, and gives back a view into it.
+# An `Example` has no pixels, only the path of its JPEG. Because training shows each photograph hundreds of times, the
+# module `store` decodes all photographs once into one file, and gives back a view into it.
 
 # %%
 folder = Path(tempfile.mkdtemp()) / "store"
@@ -195,8 +217,11 @@ print(len(opened), "photographs,", (folder / store.PIXELS).stat().st_size, "byte
 print(tuple(opened[0].shape), opened[0].dtype, " same pixels:", torch.equal(opened[0], photograph))
 
 # %% [markdown]
-# Note the shape: height comes first in a tensor of pixels, width comes first in `size` and in a box. Whoever uses one
-# where the other belongs swaps x and y, and every box is mirrored at the diagonal.
+# Note the shape: height comes first in a tensor of pixels, whereas width comes first in `size` and in a box. If you use
+# one where the other belongs, x and y are swapped and every box is mirrored across the diagonal.
+#
+# You have now seen one box in VOC's numbers and in ours. Two more notations are in use, so here are all four side by
+# side.
 #
 # ## Four notations of one box
 
@@ -206,64 +231,69 @@ rows = [(name, ", ".join(overlap.NOTATIONS[name]), overlap.written(numbers)) for
 tables.table(rows, head=("notation", "its numbers", "this box"))
 
 # %% [markdown]
-# - **Corners in px** travel between the modules of this library. Always.
-# - **Centre in px** lives inside functions: where anchors are made, and where
-#   [offsets](glossary.md) are computed (`coding`).
-# - **Unit**: divided by width and height of the picture. Caffe and many others compute in it.
-# - **VOC**: in the XML files and in result files.
+# - **Corners in px** are what the modules of this library pass to one another, always.
+# - **Centre in px** is used inside functions only: where anchors are made, and where [offsets](glossary.md) are
+#   computed (`coding`).
+# - **Unit** coordinates are divided by the width and the height of the image. Caffe and many other programs compute in
+#   them.
+# - **VOC** coordinates stand in the XML files and in result files.
 #
-# Nothing in a tensor says which one it holds. So the rule here is: without a suffix it is xyxy in px, anything else is
-# in the name, as in `anchors_cxcywh`. Two functions lead from one of the first two to the other: `to_cxcywh`, below,
-# and `to_xyxy`, which you will write yourself.
+# Nothing in a tensor says which notation it holds. So the rule here is that a name without a suffix means xyxy in px,
+# while anything else is said in the name, as in `anchors_cxcywh`. Two functions convert between the first two:
+# `to_cxcywh`, which is printed below, and `to_xyxy`, which you will write yourself.
 
 # %%
 print(inspect.getsource(box_ops.to_cxcywh))
 
 # %% [markdown]
-# What people ask, and the answers:
-#
-# | question | answer |
-# |---|---|
-# | *VOC has corners, but the model is set to "centroids". Wrong?* [ssd_keras #92](https://github.com/pierluigiferrari/ssd_keras/issues/92), [#86](https://github.com/pierluigiferrari/ssd_keras/issues/86) | No. What goes in and comes out is corners. Centre form is only how the offsets are computed inside. |
-# | *And "minmax"?* (the same threads) | The same edges in another order: xmin, xmax, ymin, ymax. |
-# | *Which four numbers does Caffe give me?* [weiliu89/caffe #528](https://github.com/weiliu89/caffe/issues/528) | xmin, ymin, xmax, ymax, in unit coordinates: multiply x by the width and y by the height of *your* picture. |
-# | *What are x and y in a YOLO file?* [labelImg #576](https://github.com/HumanSignal/labelImg/issues/576) | The centre, and all four numbers are in unit coordinates. |
+# Other programs have other names for these formats. What "centroids" and "minmax" mean in `ssd_keras`, and which four
+# numbers Caffe and YOLO write, is answered in [What people ask about SSD](../docs/faq.md). Now that the four numbers
+# have a meaning, two boxes can be compared.
 #
 # ## IoU by hand
 #
-# Two boxes on squared paper: A is (1, 1, 5, 4), B is (3, 2, 6, 5). Count squares.
+# Two boxes lie on squared paper: A is (1, 1, 5, 4) and B is (3, 2, 6, 5), both as xmin, ymin, xmax, ymax. Count squares
+# before you read on: how many do they share, and how many do they cover together?
 
 # %% alt="Two boxes on squared paper, A solid and B dashed, with a dot in each of the four squares they share"
 a, b = torch.tensor([1.0, 1, 5, 4]), torch.tensor([3.0, 2, 6, 5])
 figure = overlap.on_squared_paper(a, b)
 
 # %% [markdown]
-# *Areas.* A has 4 · 3 = 12 squares, B has 3 · 3 = 9.
+# *Areas.* A has 4 · 3 = 12 squares, and B has 3 · 3 = 9.
 #
-# *Intersection.* It starts at the larger of the two left edges, 3, and ends at the smaller of the two right edges, 5: 2
-# wide. In y from 2 to 4: 2 high. So 4 squares, those with a dot.
+# *Intersection.* It starts at the larger of the two left edges, 3, and ends at the smaller of the two right edges, 5,
+# so it is 2 wide. In y it goes from 2 to 4 in the same way, so it is 2 high. That makes 4 squares, those with a dot.
 #
-# *Union.* 12 + 9 = 21 counts the dots twice. Minus 4 is 17.
+# *Union.* 12 + 9 = 21 counts the squares with a dot twice, so we subtract them once: 21 - 4 = 17.
 #
-# *IoU.* 4 / 17 = .235.
+# *IoU.* 4 / 17 = 0.235.
+#
+# Matching compares thousands of boxes at a time, so the same steps have to be written for tensors.
 #
 # ## In the library
 #
-# The same steps, for any number of boxes at once.
+# The function takes the same steps, for any number of boxes at once. "Boxes that broadcast" means that PyTorch repeats
+# a dimension of size 1 until two shapes fit ([its
+# rules](https://docs.pytorch.org/docs/stable/notes/broadcasting.html)).
 
 # %%
 print(inspect.getsource(box_ops.iou))
 
 # %% [markdown]
-# `movedim` only turns a list of boxes into four columns, and an underscore at the end of a name means that the result
-# is written where the input was. `clamp_(min=0)` is for boxes that don't meet: their "intersection" would be negative
-# in width. `torch.where` is for boxes without area, which would give 0 / 0. `extent` comes later.
+# Three details need a word. `movedim` only turns a list of boxes into four columns, and an underscore at the end of a
+# name means that the result is written where the input was. `clamp_(min=0)` is for boxes that don't meet, because their
+# "intersection" would be negative in width. `torch.where` is for boxes without area, which would give 0 / 0. The
+# section on "+1" below explains `extent`.
+#
+# First the two boxes of the squared paper:
 
 # %%
 print(f"{box_ops.iou(a, b):.4f}", f"{4 / 17:.4f}")
 
 # %% [markdown]
-# Is the formula right? Pencil and paper counted squares; so can Python, one pixel at a time, with sets.
+# Is the formula right for other boxes, too? You counted squares on paper, and Python can do the same with sets, one
+# pixel at a time.
 
 # %%
 def by_counting(first, second):
@@ -284,9 +314,9 @@ assert torch.allclose(counted, computed)
 print(f"500 pairs, {(counted > 0).sum()} of them overlap: equal")
 
 # %% [markdown]
-# A second witness, for boxes with any corners: torchvision. Its `box_iou` always makes the table of all pairs. Ours
-# compares the first with the first, the second with the second and so on. It makes the table if you give it one more
-# dimension: `first[:, None]`.
+# The squares need whole numbers. For boxes with any corners there is a second check, torchvision. Its `box_iou` always
+# makes the table of all pairs, whereas ours compares the first with the first, the second with the second and so on. It
+# makes the table if you give it one more dimension: `first[:, None]`.
 
 # %%
 from torchvision.ops import box_iou
@@ -299,9 +329,12 @@ assert torch.allclose(table, box_iou(first, second))
 print(tuple(table.shape), "equal")
 
 # %% [markdown]
-# ## On the picture
+# The formula agrees with two computations that don't share its code, so let us use it on an image.
 #
-# How much do the objects of the picture at the top overlap each other? On the diagonal every object meets itself.
+# ## Objects that overlap
+#
+# At the top of this page you predicted which two boxes overlap most, and by how much. Here is the answer. On the
+# diagonal every object meets itself.
 
 # %%
 names = [voc.CLASSES[label] for label in example.labels.tolist()]
@@ -309,11 +342,14 @@ overlaps = box_ops.iou(example.boxes[:, None], example.boxes).tolist()
 tables.table([(name, *line) for name, line in zip(names, overlaps)], head=("IoU with", *names), heat=True)
 
 # %% [markdown]
+# These numbers depend on how widths are computed, and you will find programs that add 1 to them. The next section says
+# which of the two is right.
+#
 # ## Why there is no "+1", and where there is
 #
 # In VOC's evaluation code (`VOCevaldet.m` of the development kit) every width is `xmax - xmin + 1`. That is right
-# *there*: pixel 3 to pixel 5, both inclusive, is three pixels. With lines instead of pixels there is nothing to add.
-# Both are the same IoU, each in its own numbers:
+# *there*, because pixel 3 to pixel 5, both inclusive, is three pixels. When corners are lines instead of pixels there
+# is nothing to add. Both ways give the same IoU, each in its own numbers:
 
 # %%
 a_voc, b_voc = a + torch.tensor([1.0, 1, 0, 0]), b + torch.tensor([1.0, 1, 0, 0])
@@ -322,13 +358,16 @@ print(f"VOC's numbers, +1:   {box_ops.iou(a_voc, b_voc, extent=1):.4f}")
 print(f"our numbers with +1: {box_ops.iou(a, b, extent=1):.4f}   wrong")
 
 # %% [markdown]
-# `extent` is that 1. Only the module `evaluate` sets it to 1. In unit coordinates a +1 would be worse: it would add a whole
-# picture to each side.
+# `extent` is that 1. Only the module `evaluate` sets it to 1. In unit coordinates a +1 would be worse, since it would
+# add a whole image to each side.
 #
-# ## Why squeezing does no harm to IoU
+# A +1 in the wrong place changes an IoU, as the last line shows. What about the other change that boxes go through,
+# when their photograph is resampled for the network?
 #
-# The network wants 300 x 300. A photograph of 500 x 375 is squeezed by .6 in x and by .8 in y, so shapes change: a square
-# becomes upright.
+# ## Why resampling to 300 x 300 leaves IoU as it is
+#
+# The network receives 300 x 300 pixels. A photograph of 500 x 375 is scaled by 0.6 in x and by 0.8 in y, so shapes
+# change: a square becomes taller than wide. Predict first: does the IoU of two boxes change as well?
 
 # %%
 pair = torch.tensor([[100.0, 100, 200, 200], [140, 120, 240, 220]])
@@ -339,16 +378,19 @@ for name, (one, other) in (("photograph", pair), ("canvas", small)):
 tables.table(rows, head=("", "width", "height", "area", "IoU"), form=("", ".0f", ".0f", ",.0f", ".4f"))
 
 # %% [markdown]
-# Each area is multiplied by .6 · .8 = .48, the intersection and the union alike. In the fraction it cancels. So one may
-# match objects with anchors on the canvas and judge detections on the photograph, and mean the same by ".5".
+# It doesn't. Each area is multiplied by 0.6 · 0.8 = 0.48, the intersection and the union alike, so the factor cancels
+# in the fraction. That is why you may match objects with anchors on the 300 x 300 input and judge detections on the
+# photograph, and mean the same by "an IoU of 0.5".
 #
-# The *shapes* that anchors have to fit are those on the canvas, though. That is for
-# [chapter 02](02_anchors.ipynb).
+# The *shapes* that anchors have to fit are those on the 300 x 300 input, though, and [chapter 02](02_anchors.ipynb) is
+# about them. Which shapes and sizes these are depends on the dataset, so we count it next.
 #
-# ## The data set in numbers
+# ## The dataset in numbers
 #
-# SSD300 is trained on VOC2007 and VOC2012 *trainval* together, called 07+12, and tested on VOC2007 *test*. The next
-# numbers were counted on the genuine annotations by `data_scripts/count_facts.py`, whatever pictures you have on disk.
+# SSD300 is trained on VOC2007 and VOC2012 *trainval* together, called 07+12, and tested on VOC2007 *test*.
+#
+# > Note: the numbers of this section were counted on the genuine annotations by `data_scripts/count_facts.py`, whatever
+# > images you have on disk.
 
 # %%
 classes = voc_facts.classes()
@@ -360,8 +402,8 @@ for name, rows in classes.items():
 tables.table(counts, head=("set", "pictures", "objects", "difficult"))
 
 # %% [markdown]
-# Caffe, ssd_keras and sgrvinod train on all objects, and so do we. amdegroot, lufficc and chainercv leave the difficult
-# ones out, and train on 15 % fewer.
+# The last column counts objects that are difficult. Caffe trains on all objects, and so do we, while other programs
+# leave the difficult ones out ([which programs do what](../docs/differences_from_caffe.md)). How much do they lose?
 
 # %%
 training = [classes[name]["all"] for name in ("2007-trainval", "2012-trainval")]
@@ -370,16 +412,17 @@ print(f"07+12: {images:,} pictures, {objects:,} objects, {easy:,} of them not di
 print(f"left out by some: {100 * (1 - easy / objects):.0f} %")
 
 # %% [markdown]
-# The classes are far from equal.
+# They train on 15 % fewer objects. Nor are those objects spread evenly, because the classes are far from equal:
 
 # %% alt="Bars of the number of objects of each class in VOC 07+12 trainval, person by far the most, difficult ones hatched"
 figure = voc_facts.classes_drawn()
 
 # %% [markdown]
-# mAP, the score of a detector (chapter 11), is the mean over *classes*. So the bus counts as much as the person, with far
-# fewer examples to learn from.
+# mAP, the score of a detector (chapter 11), is the mean over *classes*. So the bus counts as much as the person, with
+# far fewer examples to learn from.
 #
-# Tables of VOC count only what isn't difficult. If your count for a class is larger than theirs, this is why:
+# Tables of VOC count only objects that aren't difficult. If your count for a class is larger than theirs, this is the
+# reason:
 
 # %%
 for name in ("bus", "person"):
@@ -388,10 +431,14 @@ for name in ("bus", "person"):
     print(f"not difficult: {row['images_easy']:,} and {row['objects_easy']:,}")
 
 # %% [markdown]
-# How many objects are there in a picture, and how large are they once the picture is squeezed?
+# How many objects are there in an image, and how large are they on the 300 x 300 input?
 
 # %% alt="Left, bars of pictures by their number of objects, falling from one; right, histograms of width and height on the canvas"
 figure = voc_facts.sizes_drawn()
+
+# %% [markdown]
+# The bars at the right end of the histogram are objects as wide or as high as the image. The next cell counts those at
+# the other end. For comparison, the side of the smallest square anchor is 30 px.
 
 # %%
 table, counts = voc_facts.shapes(), voc_facts.per_image()
@@ -401,11 +448,7 @@ for side in (20, 30, 50):
     print(f"less than {side} px wide and high on the canvas: {100 * voc_facts.smaller_than(side, table):.1f} %")
 
 # %% [markdown]
-# Thirty pixels is the side of the smallest square anchor. The bars at the right end of the histogram are objects as wide
-# or as high as the picture.
-#
-# One case never occurs: no picture of the three sets has **zero** objects, not even when the difficult ones are left
-# out.
+# One case never occurs: no image of the three sets has **zero** objects, not even when the difficult ones are left out.
 
 # %%
 print("fewest objects in a training picture:", min(counts))
@@ -413,9 +456,8 @@ for name, rows in classes.items():
     print(f"{name}: {rows['all']['images'] - rows['all']['images_easy']} pictures with only difficult ones")
 
 # %% [markdown]
-# That is why so much code has never met an empty picture, and stops at the first one in your own data:
-# [sgrvinod #104](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/104),
-# [lufficc #168](https://github.com/lufficc/SSD/issues/168). Here R, the number of objects, may be 0 everywhere:
+# That is why so much code has never met an image without objects, and stops at the first one in your own data ([why,
+# and what to do](../docs/faq.md)). Here R, the number of objects, may be 0 everywhere:
 
 # %%
 nothing = torch.zeros(1, 0, 4)
@@ -424,13 +466,15 @@ print("IoU with nothing:", tuple(box_ops.iou(nothing[0, :, None], example.boxes)
 print("anchors that are background:", f"{(answer == -1).sum():,}")
 
 # %% [markdown]
+# You have now seen IoU as a formula, as code and as a table. To get a feeling for it, move two boxes yourself.
+#
 # ## Move it
 #
-# Drag A or B, or one of their corners. Green and dashed is the intersection, everything shaded is the union. The buttons
-# say in which notation the numbers are written. Say before you look:
+# Drag A or B, or one of their corners. Green and dashed is the intersection, and everything shaded is the union. The
+# buttons choose the notation in which the numbers are written. Predict first, case by case:
 #
 # - **half shifted**: is the IoU one half?
-# - **one inside the other**: all of B is shared. Why is the IoU so low? Make B larger until it is .5.
+# - **one inside the other**: all of B is shared. Why is the IoU so low? Make B larger until it is 0.5.
 # - **touching edge**: what is the IoU, and what would it be with a +1?
 # - **one pixel wide**: how much does one pixel matter to a very small object? Click B, then use the arrow keys.
 # - **squeezed to 300 x 300**: tick the box. Which numbers change, and which one doesn't?
@@ -440,20 +484,20 @@ explorer = overlap.Overlaps(photograph)
 explorer
 
 # %% [markdown]
-# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
-# Notebook 7. VS Code and Colab have not been tried.)
+# > Note: run the cells of this page to move things, because you see a still picture where no kernel runs. Tried in
+# > JupyterLab 4 and Notebook 7; VS Code and Colab have not been tried.
 #
 # ## Exercises
 #
-# Each has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not right*
-# shows where.
+# Each exercise has a cell to fill in, a check right below it, hints, and a folded solution. If a check says *not
+# right*, it also shows where.
 #
 # ### 1.1 The way back · easy · 5 minutes
 #
-# You saw corners become centre form. Go back: `boxes_cxcywh` has the shape (..., 4), so it may be one box, R boxes or
-# a batch of them. Return a tensor of corners with the same shape.
+# You saw corners become centre form; now go back. You are given `boxes_cxcywh`, a tensor of shape (..., 4), so it may
+# be one box, R boxes or a batch of them. Return a tensor of the same shape that holds corners.
 #
-# *Building block:* chapter 13 turns its anchors and its decoded boxes into corners with it.
+# *Building block:* chapter 13 uses your function to turn its anchors and its decoded boxes into corners.
 
 # %% tags=["exercise"]
 def to_corners(boxes_cxcywh):
@@ -471,16 +515,17 @@ check.to_corners(to_corners)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `t.unbind(dim=-1)` gives the four columns whatever stands before them, and `torch.stack([...], dim=-1)` puts four
-# together again. `t[..., 0]` also works; `t[:, 0]` doesn't for one box or for a batch.
+# `t.unbind(dim=-1)` gives the four columns whatever dimensions stand before them, and `torch.stack([...], dim=-1)` puts
+# four together again. `t[..., 0]` also works; `t[:, 0]` doesn't for one box or for a batch.
 # </details>
 # <!-- solution -->
 #
 # ### 1.2 Which format is this? · a drill · 8 minutes
 #
-# A picture is 500 px wide and 375 px high. Seven programs wrote down the same object of it. Which format does each use?
-# Choose from `xyxy`, `cxcywh`, `xywh` (upper left corner, width, height), `yxyx` (corners, y before x), `voc`,
-# `unit xyxy`, `unit cxcywh`. Each occurs once. Give a list of seven names in quotes, for A to G.
+# An image is 500 px wide and 375 px high. Seven programs wrote down the same object in it, and the next cell prints
+# their numbers, A to G. Which format does each of them use? Choose from `xyxy`, `cxcywh`, `xywh` (upper left corner,
+# width, height), `yxyx` (corners, y before x), `voc`, `unit xyxy`, `unit cxcywh`; each occurs once. Set `formats` to a
+# list of these seven names in quotes, in the order A to G.
 
 # %%
 for letter, numbers in check.WRITTEN.items():
@@ -503,12 +548,13 @@ check.which(formats)
 # </details>
 # <!-- solution -->
 #
-# In real life you have only one of the seven. Then guess, draw the boxes of five pictures, and look whether they fit.
+# With data of your own you see only one of the seven. Guess which it is, draw the boxes of five images, and look
+# whether they fit.
 #
 # ### 1.3 VOC's corners · easy · 5 minutes
 #
-# `corners_voc`, a tensor of shape (..., 4), holds numbers as they stand in the XML file: pixels from 1, inclusive.
-# Return our corners, in the same shape. Leave the tensor that you were given as it is.
+# You are given `corners_voc`, a tensor of shape (..., 4) with numbers as they stand in the XML file: pixels from 1,
+# inclusive. Return our corners in the same shape, and leave the tensor that you were given as it is.
 
 # %% tags=["exercise"]
 def from_voc(corners_voc):
@@ -531,11 +577,11 @@ check.from_voc(from_voc)
 #
 # ### 1.4 IoU · the heart of the chapter · 15 minutes
 #
-# `first` and `second` are tensors of corners, each (..., 4), in shapes that broadcast. Return their IoU, one number for
-# each pair: two times (R, 4) gives (R,), while (2, 1, 4) and (3, 4) give the table (2, 3). A pair that shares nothing
-# gets 0, and so does a box without area. Don't use `box_ops.iou`.
+# You are given `first` and `second`, tensors of corners, each (..., 4), in shapes that broadcast. Return their IoU, one
+# number for each pair: two times (R, 4) gives (R,), while (2, 1, 4) and (3, 4) give the table (2, 3). A pair that
+# shares nothing gets 0, and so does a box without area. Don't use `box_ops.iou`.
 #
-# *Building block:* in chapter 13 it compares objects with anchors, and detections with each other.
+# *Building block:* in chapter 13 your function compares objects with anchors, and detections with one another.
 
 # %% tags=["exercise"]
 def iou(first, second):
@@ -557,7 +603,8 @@ check.iou(iou)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Clamp the width and the height each, before you multiply. And `torch.where(both > 0, ..., 0.0)`.
+# Clamp the width and the height separately, before you multiply them. Then `torch.where(both > 0, ..., 0.0)` takes care
+# of boxes without area.
 # </details>
 # <details><summary>Help: it stops with an IndexError at "a table"</summary>
 #
@@ -567,7 +614,8 @@ check.iou(iou)
 #
 # ### 1.5 How far for one half · on paper · 5 minutes
 #
-# A box of 120 x 120 px is shifted to the right by d px. For which d is the IoU of the old and the new box exactly .5?
+# A box of 120 x 120 px is shifted to the right by d px. For which d is the IoU of the old and the new box exactly 0.5?
+# Set `distance` to that number of pixels.
 
 # %% tags=["exercise"]
 distance = 40.0  # solution
@@ -584,10 +632,10 @@ check.shift(distance)
 #
 # ### 1.6 The mirror · a famous slip · 5 minutes
 #
-# A picture `width` px wide is mirrored left to right. Where are its boxes now? `boxes` are corners of shape (..., 4);
-# return corners again, with xmin < xmax.
+# An image `width` px wide is mirrored left to right. Where are its boxes now? You are given that `width` and `boxes`,
+# corners of shape (..., 4). Return the corners of the mirrored boxes in the same shape, with xmin < xmax.
 #
-# *Building block:* in chapter 13 it takes the boxes along when a training picture is mirrored.
+# *Building block:* chapter 13 uses your function to take the boxes along when a training image is mirrored.
 
 # %% tags=["exercise"]
 def mirrored(boxes, width):
@@ -607,8 +655,8 @@ check.mirrored(mirrored)
 #
 # ### 1.7 Who is judged · easy · 5 minutes
 #
-# Given an `Example` and the name of a class, return how many of its objects count when detections of that class are
-# judged.
+# You are given an `Example` and the name of a class. Return, as a number, how many of its objects count when detections
+# of that class are judged.
 
 # %% tags=["exercise"]
 def judged(example, name):
@@ -622,11 +670,11 @@ check.judged(judged)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `voc.LABELS["dog"]` is the label; `example.labels == label` is true for each object that has it.
+# `voc.LABELS["dog"]` is the label of dogs; `example.labels == label` is true for each object that has it.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `~example.difficult` turns true and false around; `&` is *and*.
+# `~example.difficult` exchanges true and false; `&` is *and*.
 # </details>
 # <!-- solution -->
 #
@@ -634,12 +682,12 @@ check.judged(judged)
 #
 # ### ... a box had no width?
 #
-# Why did my loss become NaN? Four answers in `docs/faq.md` are about that. One of the causes sits in the
-# annotations: a box whose left edge lies on its right edge, or beyond it. (In our numbers. In VOC's, `xmin` equal to `xmax` is still one
-# pixel wide; but a program that takes 1 off both makes nothing of it.) In [amdegroot #373](https://github.com/amdegroot/ssd.pytorch/issues/373) somebody has
-# tried many learning rates, momenta and batch sizes, until another says: look for boxes like that. In
-# [lufficc #95](https://github.com/lufficc/SSD/issues/95) it took three days to find them. Here is what they do. A width
-# goes into a logarithm:
+# Why did my loss become NaN? [*NaN*, not a number](https://en.wikipedia.org/wiki/NaN), is what arithmetic returns where
+# no number is right, such as for the logarithm of a negative number. Four answers in [What people ask about
+# SSD](../docs/faq.md) are about that question. One cause is in the annotations: a box whose left edge lies on its right
+# edge, or beyond it. In [amdegroot #373](https://github.com/amdegroot/ssd.pytorch/issues/373) a user had tried many
+# learning rates, momenta and batch sizes before another advised looking for boxes like that. Here is what such boxes
+# do, beginning with the logarithm of their width:
 
 # %%
 anchor = torch.tensor([20.0, 20, 80, 80])
@@ -648,7 +696,13 @@ offsets = {name: coding.encode(torch.tensor(box), anchor) for name, box in sick.
 tables.table([(name, *four.tolist()) for name, four in offsets.items()], head=("box", "x", "y", "width", "height"))
 
 # %% [markdown]
-# Note how healthy the other three numbers of a sick box are. Now the loss, and the gradient that it sends back:
+# > Note: these are our numbers. In VOC's, `xmin` equal to `xmax` is still one pixel wide, but a program that takes 1
+# > off both leaves it no width.
+#
+# The other three numbers of a sick box look healthy, which makes it hard to notice. The next cell computes the loss,
+# and by *backpropagation* ([explained here](https://docs.pytorch.org/tutorials/beginner/blitz/autograd_tutorial.html))
+# the gradient, which says for each of the network's four outputs how the loss changes with it. The loss is [smooth
+# L1](glossary.md), which chapter 04 is about.
 
 # %%
 rows = []
@@ -660,12 +714,12 @@ for name, four in offsets.items():
 tables.table(rows, head=("box", "loss", "gradient of x", "of y", "of the width", "of the height"))
 
 # %% [markdown]
-# A box without width makes the loss infinite, but its gradient is still a number: you see `inf` in the log, and a
-# program that doesn't check goes on. A box inside out sends back NaN, into layers that all anchors share. After that step
-# every answer is NaN.
+# A box without width makes the loss infinite, but its gradient is still a number, so you see `inf` in the log, and a
+# program that doesn't check goes on. A box inside out, with its left edge beyond its right one, sends back NaN into
+# layers that all anchors share, so after that step every answer of the network is NaN.
 #
-# So the library doesn't let such a box in. In an XML file that means `xmax` smaller than `xmin`. It stops while *reading*,
-# where it can still name the file:
+# That is why the library doesn't let such boxes in. In an XML file a box is inside out if `xmax` is smaller than
+# `xmin`, and the library stops while *reading*, where it can still name the file:
 
 # %%
 file.write_text(file.read_text().replace("<xmax>160", "<xmax>20"))
@@ -675,9 +729,9 @@ except voc.VOCError as error:
     print(str(error).replace(str(file), file.name))
 
 # %% [markdown]
-# Annotations aren't the only source of boxes without width. Take 1 off all four VOC numbers of a box one pixel wide, and
-# you have one. Clip a box that lies outside of a picture or of a crop, and you have another
-# ([mmdetection #2972](https://github.com/open-mmlab/mmdetection/pull/2972)):
+# Annotations aren't the only source of boxes without width. If you take 1 off all four VOC numbers of a box one pixel
+# wide, you have one. If you clip a box that lies outside an image or a crop, that is, cut it off at the border, you
+# have another:
 
 # %%
 print(box_ops.clip(torch.tensor([310.0, 20, 340, 80]), width=300, height=300).tolist())
@@ -685,10 +739,8 @@ print(box_ops.clip(torch.tensor([310.0, 20, 340, 80]), width=300, height=300).to
 # %% [markdown]
 # ### ... we clipped in centre form?
 #
-# A box that sticks out of the picture is to be cut off at the border. In unit coordinates that means numbers between 0
-# and 1, so it is tempting to clamp all four. With centre form that does nothing of the kind
-# ([sgrvinod #94](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/94),
-# [amdegroot #18](https://github.com/amdegroot/ssd.pytorch/issues/18)):
+# Clipping also goes wrong in another way. In unit coordinates the image ends at 0 and 1, so it is tempting to clip a
+# box that sticks out by clamping all four numbers to that range. In centre form that does nothing of the kind:
 
 # %%
 outside_cxcywh = torch.tensor([0.1, 0.5, 0.4, 0.6])
@@ -698,11 +750,11 @@ print("clamped in centre form:", [round(x, 2) for x in clamped.tolist()])
 print("clipped as corners:    ", [round(x, 2) for x in clipped.tolist()])
 
 # %% [markdown]
-# The left edge is still outside, at -.1: centre .1 and width .4 are both between 0 and 1, and were left alone. There is no
-# error and no warning. In those two programs it was the anchors that were clamped so, and by luck it did no harm:
-# somebody trained both ways and got 77.1 mAP with anchors like this, 76.2 with anchors really clipped, one run each
-# ([sgrvinod #95](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/95)). Caffe doesn't clip its
-# anchors at all ([weiliu89/caffe #526](https://github.com/weiliu89/caffe/issues/526)), and neither do we.
+# The left edge is still outside, at -0.1, because the centre 0.1 and the width 0.4 are both between 0 and 1 and were
+# left alone. There is no error and no warning. The programs of sgrvinod and amdegroot clamped their anchors so, and by
+# luck it did no harm: in [sgrvinod #95](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/95) a
+# user trained both ways and got 77.1 mAP with anchors like this and 76.2 with anchors really clipped, one run each.
+# Caffe doesn't clip its anchors at all, and neither do we.
 #
 # ## Self-test
 
@@ -712,11 +764,15 @@ SelfTest("boxes")
 # %% [markdown]
 # ## Recap
 #
-# - Our boxes are xyxy in px, edges are lines, the whole W x H picture is (0, 0, W, H). Anything else has a suffix.
-# - VOC numbers pixels from 1, inclusive: 1 comes off the minima only. Parts of persons are not objects.
-# - Labels are 1 to 20; 0 is background. Difficult objects are trained on and judged by nobody.
-# - IoU is the shared area over the area covered together. Squeezing doesn't change it; +1 belongs to pixel numbers.
-# - 16,551 pictures with 47,223 objects to train on, 4,952 to be tested on; none of them empty.
-# - A box without width makes the loss infinite, a box inside out makes it NaN. Stop them where they are read.
+# - IoU is the shared area over the area covered together. Resampling to 300 x 300 doesn't change it; a +1 belongs to
+#   pixel numbers.
+# - Our boxes are xyxy in px, edges are lines, and the whole W x H image is (0, 0, W, H). Anything else has a suffix.
+# - VOC numbers pixels from 1, inclusive, so 1 comes off the minima only. Parts of persons are not objects.
+# - Labels are 1 to 20; 0 is background. Difficult objects are trained on and left out of the evaluation.
+# - There are 16,551 images with 47,223 objects to train on and 4,952 to be tested on, and none of them is empty.
+# - A box without width makes the loss infinite, and a box inside out makes it NaN. Stop them where they are read.
+#
+# You can now compare any two boxes. The network never starts from nothing, though: it corrects boxes that are laid over
+# every image beforehand, and [chapter 02](02_anchors.ipynb) derives all 8,732 of them.
 #
 # Numbers: the documentation of VOC's development kits, counted again on the XML files. Paper: section 3.1.
