@@ -82,10 +82,12 @@ figure = figures.head_sliding(opening.scene())
 # ## By hand: from 300 to 1
 #
 # A [convolution](https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv2d.html) puts a small grid of weights,
-# its kernel, on a map, multiplies each weight by the number below it, adds up the products and moves on. How many
-# cells the next map has is therefore the number of places where the kernel can stand. *Padding* adds cells of zeros
-# around the map, *stride* is how far the kernel moves each time, and *dilation* is the distance between neighbouring
-# weights of the kernel, in cells. Along one side, a kernel has this many places to stand:
+# its kernel, on a map, multiplies each weight by the number below it, adds up the products and moves on. It has one
+# kernel for each channel that it gives, and each kernel has a grid of weights for every channel of the map below. A
+# pool slides in the same way, without weights, and keeps the largest number of each channel. So the next map has as
+# many cells as there are places to stand. *Padding* adds cells of zeros around the map, *stride* is how far the
+# kernel moves each time, and *dilation* is the distance between neighbouring weights of the kernel, in cells. Along
+# one side there are this many places:
 #
 # > (side + 2 · padding - dilation · (kernel - 1) - 1) / stride + 1
 #
@@ -106,10 +108,10 @@ figure = figures.head_sliding(opening.scene())
 # | conv8_2 | 3, 1, 0 | (5 - 3) / 1 + 1 | 3 |
 # | conv9_2 | 3, 1, 0 | (3 - 3) / 1 + 1 | 1 |
 #
-# Two results end in a half, and they are rounded differently, because **in this network pools round up and
-# convolutions round down**. Caffe's pools always round up; PyTorch's round down unless they are told
-# `ceil_mode=True`; ssd_keras pads (`padding="same"`) and gets 38, too. The direction matters because the anchors of
-# the first source were made for 38 cells.
+# Two results end in a half, and they are rounded differently: **in this network pools round up and convolutions round
+# down**. Caffe's pools always round up; PyTorch's round down unless they are told `ceil_mode=True`; ssd_keras pads
+# (`padding="same"`) and gets 38, too. The direction matters because the anchors of the first source were made for 38
+# cells.
 #
 # Look at the paddings as well. The two extras with stride 2 have padding 1, whereas the last two have none, which is
 # why 5 becomes 3 and 3 becomes 1.
@@ -168,7 +170,7 @@ table(rows, head=("fc6", "kernel", "outputs", "parameters"))
 # ### A kernel with holes
 #
 # SSD keeps one in four of the outputs, and of the 7 rows and columns only numbers 0, 3 and 6. The library does the
-# same, although no document says which outputs the original file kept. The places where a kernel reads are called its
+# same, although no document says which ones the original file kept. The places where a kernel reads are called its
 # taps. On VGG16's own map the taps that remain are 3 cells apart. But in SSD **pool5 no longer halves the map** (3x3,
 # stride 1), so a cell is half as large, and the same taps are 6 cells apart: *dilation 6*, also called *atrous*, from
 # French *à trous*, with holes. Which cells does such a kernel read?
@@ -204,8 +206,8 @@ print(inspect.getsource(weights.from_vgg16))
 # Why start from weights that were learned for another task? VGG16 learned on ImageNet which patterns tell things in
 # photographs apart. Such patterns aren't bound to the thousand classes, so a detector can build on them and has to
 # learn only what is new, its own classes and where their objects are. There is also a practical reason: the paper's
-# learning rate was made for these weights. Two later chapters show that on photographs, with the network at full
-# width:
+# learning rate was made for these weights, and from random ones the training doesn't even start with it. Two later
+# chapters try it with the network at full width, on photographs:
 #
 # - [Chapter 07](07_sgd_instability.ipynb), *The same at full width, on photographs*, compares four starts. From
 #   random weights and at the paper's learning rate, the loss becomes NaN in step 6. ImageNet's convolutions alone
@@ -383,9 +385,9 @@ table(rows, head=("mean length", *columns), form=("", ".0f", ".0f", ".0f"))
 #
 # > Note: with random weights conv4_3 isn't the longest. That comes with ImageNet's weights.
 #
-# Why is it 5 there and not 20? The scale is a parameter for each channel, and it learns. In the recorded network,
-# which has an eighth of the channels, it began at 20 · √(1/8), so that a single channel began as large as in the full
-# network:
+# Why is the length behind L2Norm 5 there and not 20? The scale is a parameter for each channel, and it learns. In the
+# recorded network, which has an eighth of the channels, it began at 20 · √(1/8), so that a single channel began as
+# large as in the full network:
 
 # %%
 scale = recorded.conv4_3_norm.weight
@@ -404,8 +406,8 @@ with torch.no_grad():
 print("changed:", [name for name in before if not torch.equal(before[name], after[name])])
 
 # %% [markdown]
-# > Note: programs differ in where they add the small number that keeps a cell of zeros from becoming 0/0; the
-# > [docs](../docs/differences_from_caffe.md) list them.
+# > Note: programs differ in where, and whether, they add the small number that keeps a cell of zeros from becoming
+# > 0/0; the [docs](../docs/differences_from_caffe.md) list what they do.
 #
 # Now every source is ready for its heads, and what remains is to bring their numbers into order.
 #
@@ -597,6 +599,9 @@ table(rows, head, form=("", "", "", ".0f"))
 # smaller than the theoretical one, and dense in the middle. The last maps look nearly even, since their fields are so
 # large that the whole image lies in the middle of them.
 #
+# > Note: the recorded network has a strided stem, so its fields, here and in the explorer, are one pixel smaller than
+# > in the table of the full network.
+#
 # What a cell sees, its anchors and its answers have had separate figures so far. The explorer puts them on one image.
 #
 # ## Move it
@@ -619,8 +624,7 @@ explorer
 
 # %% [markdown]
 # > Note: run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab
-# > 4 and Notebook 7. VS Code and Colab have not been tried. The recorded network has a strided stem, so its fields
-# > are one pixel smaller than in the table of the full network above.
+# > 4 and Notebook 7. VS Code and Colab have not been tried.
 #
 # Now write the pieces yourself: two of them, 5.5 and 5.6, are building blocks of your own SSD in chapter 13.
 #
@@ -876,6 +880,9 @@ SelfTest("network")
 # - Channel b · 21 + c is class c of box b. Put the channels last before you cut rows, or the answers belong to other
 #   anchors.
 # - Every answer sees far more than its anchors, but what matters to it can be much less than what it sees.
+#
+# Close the page and draw the first picture from memory: the six sources with their sides, their channels and their
+# anchors.
 #
 # The network is described in the paper in sections 2.1 and 3, "Base network"; the
 # [docs](../docs/differences_from_caffe.md) say where Caffe's program builds it.
