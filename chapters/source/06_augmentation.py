@@ -36,8 +36,12 @@ from ssdlib.data import augment, batches, store, voc
 # %% [markdown]
 # ## The picture
 #
-# Here is one image in eight random versions, which is what the network could see of it in eight epochs, that is, in eight
-# passes over the training set. The orange boxes are what the network is told.
+# A network that sees every photograph only as it is and mirrored reaches 65.5 mAP in the paper; with random crops as
+# well it reaches 74.3. This page shows how those crops are chosen, what else changes at random, and what happens to the
+# boxes.
+#
+# Here is one image in eight random versions, which is what the network could see of it in eight epochs, that is, in
+# eight passes over the training set. The orange boxes are what the network is told.
 
 # %% alt="Eight versions of one picture: cropped, shrunk on a plain background, mirrored, in other colours, each with the boxes that are left"
 example = single_draws.mixed()
@@ -60,8 +64,8 @@ figure = free_photographs.add_credit(figure, ["chelsea"])
 # ## What it is worth
 #
 # The gain can only be measured by full trainings, each of which takes hours on a GPU. **This course hasn't run that
-# comparison.** The numbers below are other people's. They are mAP on VOC07 test, the score from
-# [chapter 00](00_start_here.ipynb) that [chapter 11](11_evaluation.ipynb) computes.
+# comparison.** The numbers below are other people's. They are mAP on VOC07 test, the score of a detector that
+# [chapter 00](00_start_here.ipynb) introduced and [chapter 11](11_evaluation.ipynb) computes.
 #
 # | training | mAP | source |
 # |---|---|---|
@@ -71,22 +75,23 @@ figure = free_photographs.add_credit(figure, ["chelsea"])
 # | amdegroot/ssd.pytorch without any augmentation | 58.12 | its README |
 # | amdegroot/ssd.pytorch with it | 77.43 | its README |
 #
-# So the sampling strategy, which is the random choice of a crop, was worth 8.8 points to the authors of the paper. The 2.9
-# points of the third line come from zoom-out **and** a doubled schedule together, because section 3.6 asks for both and the
-# paper doesn't separate them. The rest of this page is about the exact rules behind these lines.
+# So the sampling strategy, which is the random choice of a crop, was worth 8.8 points to the authors of the paper. The
+# 2.9 points of the third line come from zoom-out **and** a doubled schedule together, because section 3.6 asks for both
+# and the paper doesn't separate them. The rest of this page is about the exact rules behind these lines.
 #
 # ## The words
 #
 # Two terms carry the whole page.
 #
 # - The **300 x 300 input** is the image that the network gets.
-# - The **crop** is the rectangle that fills the 300 x 300 input. Its corners are in px of the photograph, and it may reach
-#   beyond the photograph.
+# - The **crop** is the rectangle that fills the 300 x 300 input. Its corners are in px of the photograph, and it may
+#   reach beyond the photograph.
 #
-# What decides about the crop has names as well.
+# Two more words say where a crop comes from.
 #
 # - **Zoom-out**, also called **expansion**, pastes the photograph on a larger area of the mean colour before a crop is
-#   chosen. We call the result the *padded photograph*; without zoom-out it is the photograph itself.
+#   chosen. The mean is subtracted from every input, so the network gets zeros there. We call the result the *padded
+#   photograph*; without zoom-out it is the photograph itself.
 # - A **sampler** is a rule that looks for a crop of the padded photograph.
 #
 # The library and the explorer use shorter names for the same things. You will meet them in code, in labels and in the
@@ -101,19 +106,19 @@ figure = free_photographs.add_credit(figure, ["chelsea"])
 # | `patch` | a crop that a sampler has found in the padded photograph |
 # | *canvas* | the 300 x 300 input |
 #
-# Published code augments in a chain: change the colours, paste on a larger area, crop, resize, flip. Each link of that chain
-# makes a new image and moves the boxes once more. The chain can be shortened, because pasting, cropping, resizing and
-# flipping together only say *which rectangle fills the input, and which way round*. The library therefore chooses the
-# numbers first and reads the pixels once. The example below does the first half, the numbers, with a pencil.
+# Published code augments in a chain: change the colours, paste on a larger area, crop, resize, flip. Each link of that
+# chain makes a new image and moves the boxes once more. The chain can be shortened, because pasting, cropping, resizing
+# and flipping together only say *which rectangle fills the input, and which way round*. The library therefore chooses
+# the numbers first and reads the pixels once. The example below does the first half, the numbers, with a pencil.
 #
 # ## By hand
 #
 # A photograph is 400 x 300 px. The crop is (100, 60, 300, 260), and the result is to be mirrored. There are two
-# objects, one at (120, 90, 240, 210) and one at (270, 200, 350, 260), all corners as (xmin, ymin, xmax, ymax). Where do the
-# boxes go?
+# objects, one at (120, 90, 240, 210) and one at (270, 200, 350, 260), all corners as (xmin, ymin, xmax, ymax). Where do
+# the boxes go?
 #
-# 1. *Does the object stay?* The centre of the first is (180, 150), which lies inside the crop. The centre of the second is
-#    (310, 230), and 310 is to the right of 300, so this object is dropped, although a part of it is in view.
+# 1. *Does the object stay?* The centre of the first is (180, 150), which lies inside the crop. The centre of the second
+#    is (310, 230), and 310 is to the right of 300, so this object is dropped, although a part of it is in view.
 # 2. *Shift.* Subtract the crop's upper left corner from the box: (20, 30, 140, 150).
 # 3. *Scale.* The crop is 200 px wide and high and the input 300, so multiply by 1.5: (30, 45, 210, 225).
 # 4. *Clip* what lies beyond 0 and 300. Here that changes nothing.
@@ -152,7 +157,8 @@ used = ", ".join(f"{name} {count}" for name, count in augment.NEEDS.items())
 table(rows, head=("steps", "window, px of the photograph", "mirrored", "hue"), note=f"Random numbers of each step: {used}.")
 
 # %% [markdown]
-# The boxes are moved by `_move`, which does steps 1 to 5 of the example by hand.
+# Negative corners lie beyond the photograph. The last two lines have the same crop, because colours and flip use numbers of
+# their own. The boxes are moved by `_move`, which does steps 1 to 5 of the example by hand.
 
 # %%
 print(inspect.getsource(augment._move))
@@ -197,15 +203,15 @@ print("equal to a slice:", torch.equal(cut[: height - y1], photograph[y1:y2, x1:
 # ## The samplers
 #
 # There are seven candidates for a crop. The first is the whole padded photograph (*whole picture* in the figure below),
-# and it always succeeds. The six others come from samplers, each of which tries at most 50 random crops and keeps the first
-# one that it may accept.
+# and it always succeeds. The six others come from samplers, each of which tries at most 50 random crops and keeps the
+# first one that it may accept.
 #
-# - The **scale** of a crop, the square root of its share of the area, is drawn from 0.3 to 1. The **aspect** (width to height, both as shares of the padded
-#   photograph's) is drawn from 0.5 to 2 and then limited so that the crop fits in. The position is anywhere in the padded
-#   photograph.
-# - The sampler with the bound 0.5 accepts a crop if its IoU with **any one object** is at least 0.5. Five samplers have
-#   such a bound: 0.1, 0.3, 0.5, 0.7 and 0.9. The sixth, labelled *any patch*, accepts every crop, provided that the
-#   image has an object at all.
+# - The **scale** of a crop, the square root of its share of the area, is drawn from 0.3 to 1. The **aspect** (width to
+#   height, both as shares of the padded photograph's) is drawn from 0.5 to 2 and then limited so that the crop fits in.
+#   The position is anywhere in the padded photograph.
+# - The sampler with the bound 0.5 accepts a crop if its IoU with **any one object** is at least 0.5. Five of the
+#   samplers have such a bound: 0.1, 0.3, 0.5, 0.7 and 0.9. The sixth, labelled *any patch*, accepts every crop,
+#   provided that the image has an object at all.
 #
 # All six try. Then **one of the candidates that succeeded is drawn, each with the same probability.**
 
@@ -224,8 +230,8 @@ figure = single_draws.candidates(example, photograph)
 # cropped at all.
 #
 # How often does each sampler find a crop? That depends on the objects. The table takes images with a single object, 500
-# random versions of each, zoom-out included. *Side* is the object's width and height as shares of the image's, so the object
-# covers from 1 to 81 percent of the area.
+# random versions of each, zoom-out included. *Side* is the object's width and height as shares of the image's, so the
+# object covers from 1 to 81 percent of the area.
 
 # %%
 rows = []
@@ -241,9 +247,9 @@ table(rows, head=("side", *names), form=(".1f", *[".0%"] * len(names)), heat=nam
 # with small objects most samplers therefore fail, and the whole padded photograph is chosen more often: with probability
 # 1/7 if all six samplers succeed, and up to 1/2 if only *any patch* does.
 #
-# **The scale is a side, not an area**, so a scale of 0.3 is 9 percent of the area. Here paper and code disagree. The paper (section 2.2) says that a patch's size is "[0.1, 1] of the original
-# image size", while the released code draws a side from 0.3 to 1. These are the areas that the library's crops have
-# without zoom-out:
+# **The scale is a side, not an area**, so a scale of 0.3 is 9 percent of the area. Here paper and code disagree. The
+# paper (section 2.2) says that a patch's size is "[0.1, 1] of the original image size", while the released code draws a
+# side from 0.3 to 1. These are the areas that the library's crops have without zoom-out:
 
 # %%
 train = single_draws.training(800)
@@ -255,7 +261,7 @@ share = ((cropped.window[:, 2:] - cropped.window[:, :2]) / sizes).prod(dim=1)[cr
 print(f"{len(train)} pictures, {len(share)} of them cropped to a patch, area {share.min():.3f} to {share.max():.3f} of the picture")
 
 # %% [markdown]
-# Crops can only enlarge objects. The step that makes them smaller is zoom-out.
+# A crop of the photograph itself can only enlarge what it shows. The step that makes objects smaller is zoom-out.
 #
 # ## Zoom-out
 #
@@ -276,10 +282,10 @@ figure = single_draws.size_curves(sides)
 # together do both, so the network sees each object at many sizes. Crops alone would show it few small objects. Compare how
 # high the curves are where they cross the line of the smallest square anchor, 30 px.
 #
-# The effect of expansion alone can be computed for the genuine VOC 07+12 without a single photograph, because it divides
-# every side by the ratio, wherever the photograph lies in the padded one. `course/facts` holds the shapes of all objects.
-# The last line of the table is the mean over the random choices: half of the images have ratio 1, the others one between 1
-# and 4.
+# The effect of expansion alone can be computed for the genuine VOC 07+12 without a single photograph, because it
+# divides every side by the ratio, wherever the photograph lies in the padded one. `course/facts` holds the shapes of
+# all objects. The last line of the table is the mean over the random choices: half of the images have ratio 1, the
+# others one between 1 and 4.
 
 # %%
 rows = [(f"ratio {ratio}", single_draws.genuine_below(30, ratio)) for ratio in (1, 2, 4)]
@@ -294,8 +300,8 @@ table(rows, head=("expansion", "objects with a size below 30 px"), form=("", ".1
 # ## Kept by its centre
 #
 # An object stays if the centre of its whole box lies in the crop. Its box is then clipped at the border. What about an
-# object whose centre lies outside? It may still be in view, **and the network isn't told that it is there**. How often does
-# that happen? We count over five random versions of each of the images above.
+# object whose centre lies outside? It may still be in view, **and the network isn't told that it is there**. How often
+# does that happen? We count over five random versions of each of the images above.
 
 # %%
 seen, stays = [], []
@@ -323,11 +329,11 @@ table(rows, head=("an object is", "how often"), form=("", ".1%"), note=most)
 #
 # ## Colours
 #
-# There are four changes, each with its own coin, so that on average one image in 16 keeps its colours. **Brightness** adds
-# -32 to 32. **Contrast** multiplies all three channels by 0.5 to 1.5. **Saturation** is multiplied by 0.5 to 1.5, and
-# **hue** is turned on the colour circle by -36 to 36 degrees; both are coordinates of
-# [HSV](https://en.wikipedia.org/wiki/HSL_and_HSV), where a colour is described by its hue, its saturation and its value. A
-# fifth coin says whether contrast comes before saturation or last.
+# There are four changes, each switched on by its own coin toss, so that on average one image in 16 keeps its colours.
+# **Brightness** adds -32 to 32. **Contrast** multiplies all three channels by 0.5 to 1.5. **Saturation** is multiplied
+# by 0.5 to 1.5, and **hue** is turned on the colour circle by -36 to 36 degrees; both are coordinates of
+# [HSV](https://en.wikipedia.org/wiki/HSL_and_HSV), where a colour is described by its hue, its saturation and its
+# value. A fifth toss says whether contrast comes before saturation or last.
 
 # %% alt="One picture in ten colourings: as it is, darker, brighter, less and more contrast, less and more saturation, hue turned both ways, and everything at once"
 def coloured(**amounts):
@@ -365,9 +371,11 @@ print(f"{(apart.amax(dim=-1) > 1).double().mean():.0%} of the pixels differ; mea
 # [What differs from the released Caffe program](../docs/differences_from_caffe.md) has the whole list with the reasons.
 #
 # The published run departs further, because the author of ssd_keras wrote these steps anew. He draws one bound after
-# another instead of letting all samplers try, his sampler without a bound accepts only crops that touch an object, and his
-# crops and boxes have whole pixels. The recipe of the published run follows him (`rule="ssd_keras"`, tested in the same
-# way), and the page linked above compares the two rules line by line. The table counts what that changes on the genuine annotations of VOC 07+12 trainval, each image augmented once by each rule.
+# another instead of letting all samplers try, his sampler without a bound accepts only crops that touch an object, his
+# crops and boxes have whole pixels, and his contrast and hue are computed in another way. The recipe of the published
+# run follows him (`rule="ssd_keras"`, tested in the same way), and the page linked above compares the two rules line by
+# line. The table counts what that changes on the genuine annotations of VOC 07+12 trainval, each image augmented once
+# by each rule.
 
 # %%
 kinds = ("emptied", "objects", "anchors", "whole")
@@ -411,8 +419,8 @@ halves = [batches.BatchMaker(train, jpegs, batch_size=4, seed=0, share=(i, 2))(6
 print("two halves make the whole:", torch.equal(torch.cat([half.images for half in halves]), first.images))
 
 # %% [markdown]
-# The halves are equal to the whole, so the number of processes doesn't change what a network learns from. How long does
-# one batch take?
+# The halves are equal to the whole, so two processes show the network the same images as one. How long does a batch
+# take?
 #
 # ## What it costs
 #
@@ -445,14 +453,15 @@ table(rows, head=("steps", "draw, ms", "warp, ms"), form=("", ".0f", ".0f"))
 # ## Move it
 #
 # On the left is the padded photograph (*plane*) with the crop (*window*) in blue, on the right the 300 x 300 input
-# (*canvas*). Drag the crop or its corners; the text says which samplers would accept it and which objects stay. A dot marks
-# the centre of each object. *Predict first*:
+# (*canvas*). Drag the crop or its corners; the text says which samplers would accept it and which objects stay. A dot
+# marks the centre of each object. *Predict first*:
 #
-# - Press **next draw** ten times (or <kbd>n</kbd> on the picture) to get ten other random versions. In how many does every
-#   object stay?
+# - Press **next draw** ten times (or <kbd>n</kbd> on the picture) to get ten other random versions. In how many does
+#   every object stay?
 # - Drag the crop until the dot of a large object is outside. What happens to its box, and what do you still see of the
 #   object?
-# - Make a crop that the bound 0.3 accepts and 0.5 doesn't. Now make one that *any patch* accepts and that keeps no object.
+# - Make a crop that the bound 0.3 accepts and 0.5 doesn't. Now make one that *any patch* accepts and that keeps no
+#   object.
 # - Choose the sampler **IoU ≥ 0.7** and press **next draw** until it finds a crop. How long does it take?
 # - Switch **flip** off and on. Does anything else change? Why not?
 
@@ -466,18 +475,18 @@ explorer
 #
 # ## Exercises
 #
-# The first four exercises build the geometry of this chapter in the order in which a photograph meets it on the way to its
-# boxes; the last one is done on paper. Each has a cell to fill in, a check right below, hints, and a solution in a fold. A
-# check that says *not right* shows where. As in the library, an argument called `window` is the crop.
+# You have seen the rules at work; now you write them. The first four exercises build the geometry of this chapter piece
+# by piece, and the last one is done on paper. Each has a cell to fill in, a check right below, hints, and a solution in
+# a fold. A check that says *not right* shows where. As in the library, an argument called `window` is the crop.
 #
 # ### 6.1 Boxes into the window · the heart of the chapter · 8 minutes
 #
 # Write steps 2 to 4 of *By hand* (shift, scale, clip) as one function for all objects of an image.
 #
-# - *Given:* the tensors `objects` (R, 4) and `window` (4,), both (xmin, ymin, xmax, ymax) in px of the photograph. The crop
-#   needn't be a square, and it may reach beyond the photograph.
-# - *Return:* a tensor (R, 4) with the boxes in px of the 300 x 300 input, clipped at its border. Return all R of them, also
-#   those that would be dropped, and don't flip them.
+# - *Given:* the tensors `objects` (R, 4) and `window` (4,), both (xmin, ymin, xmax, ymax) in px of the photograph. The
+#   crop needn't be a square, and it may reach beyond the photograph.
+# - *Return:* a tensor (R, 4) with the boxes in px of the 300 x 300 input, clipped at its border. Return all R of them,
+#   also those that would be dropped, and don't flip them.
 # - *For instance:* the box (120, 90, 240, 210) and the crop (100, 60, 300, 260) give (30, 45, 210, 225).
 #
 # *Building block:* in chapter 13 it moves the boxes of every picture that is cropped.
@@ -508,8 +517,8 @@ check.move(move)
 # decision which of them the network is told about.
 #
 # - *Given:* `objects` (R, 4) and `window` (4,) as before. R may be 0.
-# - *Return:* a tensor (R,) of True and False that says for each object whether it stays, which means that the centre of its
-#   whole box lies in the crop. A centre on the border counts as inside.
+# - *Return:* a tensor (R,) of True and False that says for each object whether it stays, which means that the centre of
+#   its whole box lies in the crop. A centre on the border counts as inside.
 # - *For instance:* of the two objects of *By hand* the first stays and the second doesn't.
 #
 # *Building block:* in chapter 13 it decides which objects a cropped picture keeps.
@@ -533,12 +542,13 @@ check.keep(keep)
 #
 # ### 6.3 The window of a zoom-out · medium · 5 minutes
 #
-# Zoom-out needs no code of its own for pixels, because it is a crop that reaches beyond the photograph. Compute that crop.
+# Zoom-out needs no code of its own for pixels, because it is a crop that reaches beyond the photograph. Compute that
+# crop.
 #
 # - *Given:* five numbers. The photograph has `width` x `height` px. It is pasted on an area `ratio` times as wide and
 #   `ratio` times as high, `left` px from the left edge of that area and `top` px from its upper edge.
-# - *Return:* the crop that shows the whole area, as four numbers xmin, ymin, xmax, ymax in px **of the photograph**, whose
-#   upper left corner is (0, 0). Don't round.
+# - *Return:* the crop that shows the whole area, as four numbers xmin, ymin, xmax, ymax in px **of the photograph**,
+#   whose upper left corner is (0, 0). Don't round.
 
 # %% tags=["exercise"]
 def zoom_out(width, height, ratio, left, top):
@@ -559,8 +569,9 @@ check.zoom_out(zoom_out)
 #
 # Write the decision that each sampler makes up to 50 times: may it accept this crop?
 #
-# - *Given:* `patch` (4,), a crop that the sampler tries; `objects` (R, 4), the boxes of the image in the same coordinates;
-#   `bound`, the sampler's IoU bound. R may be 0, and then no bound is met. `box_ops.iou(objects, patch)` gives R numbers.
+# - *Given:* `patch` (4,), a crop that the sampler tries; `objects` (R, 4), the boxes of the image in the same
+#   coordinates; `bound`, the sampler's IoU bound. R may be 0, and then no bound is met. `box_ops.iou(objects, patch)`
+#   gives R numbers.
 # - *Return:* True if the sampler accepts the crop, else False; one answer, not one for each object.
 
 # %% tags=["exercise"]
@@ -586,8 +597,8 @@ check.accepts(accepts)
 #
 # How often does the network see an image with its geometry left alone, that is, neither expanded nor cropped nor
 # flipped? Suppose that all six samplers succeed for this image, and count the candidate *whole picture* as not cropped.
-# Colours don't matter here. Put the probability, a number between 0 and 1, into the cell; you may write it as a product of
-# fractions.
+# Colours don't matter here. Put the probability, a number between 0 and 1, into the cell; you may write it as a product
+# of fractions.
 
 # %% tags=["exercise"]
 probability = 1 / 2 * 1 / 7 * 1 / 2  # solution
@@ -602,14 +613,14 @@ check.untouched(probability)
 # </details>
 # <!-- solution -->
 #
-# You have now written the rules yourself. The last part shows what published programs got wrong in each of them.
+# Now that you have written the rules yourself, the last part shows what published programs got wrong in each of them.
 #
 # ## What would go wrong if
 #
-# **... boxes were clipped before their centres are looked at?** After clipping, every centre lies in the crop, and objects
-# far outside become boxes without width or height at its border. The offsets take the logarithm of a width, and the
-# logarithm of 0 is -∞. A pull request [traces an infinite loss](https://github.com/amdegroot/ssd.pytorch/pull/116) to such
-# boxes.
+# **... boxes were clipped before their centres are looked at?** After clipping, every centre lies in the crop, and
+# objects far outside become boxes without width or height at its border. The offsets take the logarithm of a width, and
+# the logarithm of 0 is -∞. A pull request [traces an infinite loss](https://github.com/amdegroot/ssd.pytorch/pull/116)
+# to such boxes.
 
 # %%
 window = augment.draw(sizes, truth, classes, luck[0]).window[:, None]
@@ -647,9 +658,9 @@ print(f"{(mirrored >= 0.5).double().mean():.0%} of the boxes")
 #
 # **... a bound had no effect?** In amdegroot's PyTorch SSD a crop is refused only if its smallest IoU with an object is
 # below the lower bound *and* its largest is above the upper one. The upper one is infinite, so no crop is ever refused
-# ([issue 68](https://github.com/amdegroot/ssd.pytorch/issues/68)), and every sampler takes the first crop that holds some
-# object's centre. How closely do crops then fit the object that they fit best? The table shows that rule beside the
-# original.
+# ([issue 68](https://github.com/amdegroot/ssd.pytorch/issues/68)), and every sampler takes the first crop that holds
+# some object's centre. How closely do crops then fit the object that they fit best? The table shows that rule beside
+# the original.
 
 # %%
 rows = []
@@ -674,7 +685,7 @@ print(f"{torch.cat(empty).double().mean():.1%} of the draws leave no object")
 
 # %% [markdown]
 # Code that takes a maximum over no objects stops with an error. Code that divides by the number of matched anchors divides
-# by zero, and some people help themselves with invented boxes. The [FAQ](../docs/faq.md) collects such reports. Our loss
+# by zero, and some people work around that with invented boxes. The [FAQ](../docs/faq.md) collects such reports. Our loss
 # needs no invented box, as you see for a network that guesses:
 
 # %%
@@ -685,7 +696,8 @@ losses = loss.multibox_loss(records.Predictions(guess[..., :4], guess[..., 4:]),
 print("positives", losses.positives.item(), " negatives", losses.negatives.item(), " loss", losses.multibox.item())
 
 # %% [markdown]
-# Without positives no [negatives are mined](04_multibox_loss.ipynb), since three times zero is zero. The image adds nothing to
+# Without positives no hard negatives are chosen either ([chapter 04](04_multibox_loss.ipynb)), since three times zero is
+# zero. The image adds nothing to
 # the loss and no gradient, which costs time and does no harm.
 #
 # **... your training stopped near 71 or 74 instead of 77?** Check these before you change the network:
@@ -695,8 +707,8 @@ print("positives", losses.positives.item(), " negatives", losses.negatives.item(
 # 3. Do the IoU bounds have an effect, as above?
 # 4. Do boxes move with the pixels? Draw a batch and look at it, as at the top of this page.
 #
-# The [FAQ](../docs/faq.md) links the threads behind these questions. Other reports there, of 71 at best, 64.8 and 43, have no
-# settled cause. The other suspect is the evaluation, which [chapter 11](11_evaluation.ipynb) takes apart.
+# The [FAQ](../docs/faq.md) links the threads behind these questions. Other reports there, of 71 at best, 64.8 and 43,
+# have no settled cause. The other suspect is the evaluation, which [chapter 11](11_evaluation.ipynb) takes apart.
 #
 # ## Self-test
 
@@ -706,10 +718,10 @@ SelfTest("augmentation")
 # %% [markdown]
 # ## Recap
 #
-# - One random version of an image is a handful of numbers: a crop, a flip, colours. One resampling step makes the 300 x 300
-#   input from them. Boxes are shifted, scaled and clipped.
-# - All samplers try 50 times; a bound is met by any one object; one of the candidates that succeeded is drawn, each with the
-#   same probability.
+# - One random version of an image is a handful of numbers: a crop, a flip, colours. One resampling step makes the 300 x
+#   300 input from them. Boxes are shifted, scaled and clipped.
+# - All samplers try 50 times; a bound is met by any one object; one of the candidates that succeeded is drawn, each
+#   with the same probability.
 # - A scale of 0.3 to 1 is a side, so by area it is 0.09 to 1. Zoom-out is up to 4 by side and 16 by area.
 # - An object stays if its centre is in the crop. A dropped one may be in view without a box.
 # - A batch is a function of the random seed and the step, so it can be made again by any process at any time.
