@@ -113,8 +113,8 @@ figure = free_photographs.add_credit(figure, ["chelsea"])
 #
 # ## By hand
 #
-# A photograph is 400 x 300 px. The crop is (100, 60, 300, 260), and the result is to be mirrored. There are two
-# objects, one at (120, 90, 240, 210) and one at (270, 200, 350, 260), all corners as (xmin, ymin, xmax, ymax). Where do
+# A photograph is 400 x 300 px. The crop is (100, 60, 300, 260), and the result is flipped horizontally, that is,
+# mirrored. There are two objects, one at (120, 90, 240, 210) and one at (270, 200, 350, 260), all corners as (xmin, ymin, xmax, ymax). Where do
 # the boxes go?
 #
 # 1. *Does the object stay?* The centre of the first is (180, 150), which lies inside the crop. The centre of the second
@@ -173,7 +173,7 @@ print("the library on the example by hand:", moved[0].tolist())
 # ## In the library: `warp`
 #
 # For every pixel of the input, `warp` computes where in the photograph it comes from, and reads the colour there by
-# [bilinear interpolation](https://en.wikipedia.org/wiki/Bilinear_interpolation), a weighted mean of the nearest pixels.
+# [bilinear interpolation](https://en.wikipedia.org/wiki/Bilinear_interpolation), a weighted mean of the four nearest pixels.
 # Resizing, cropping, zoom-out and flipping differ in the crop and the flip alone, so one function does all four:
 
 # %% alt="One photograph four times: the whole of it, a part enlarged, shrunk on a plain background, mirrored"
@@ -221,12 +221,12 @@ figure = single_draws.candidates(example, photograph)
 # %% [markdown]
 # The upper row shows the crop in blue on the padded photograph, and the lower row the input that it gives. Objects with a
 # dashed box are dropped because their centres lie outside the crop. All columns come from the same random numbers, except
-# those with a star, whose sampler found nothing there, so that its crop comes from other ones.
+# those with a star: there the sampler found nothing with these numbers, so its crop comes from others.
 #
 # The higher the bound, the closer the crop follows one object, until that object fills the input. Low bounds may cut
 # objects off, and *any patch* may leave out even the largest one.
 #
-# That one object is enough matters: if all objects had to reach the bound, an image with several of them could hardly be
+# It matters that one object is enough. If all objects had to reach the bound, an image with several of them could hardly be
 # cropped at all.
 #
 # How often does each sampler find a crop? That depends on the objects. The table takes images with a single object, 500
