@@ -114,8 +114,8 @@ figure = free_photographs.add_credit(figure, ["chelsea"])
 # ## By hand
 #
 # A photograph is 400 x 300 px. The crop is (100, 60, 300, 260), and the result is flipped horizontally, that is,
-# mirrored. There are two objects, one at (120, 90, 240, 210) and one at (270, 200, 350, 260), all corners as (xmin, ymin, xmax, ymax). Where do
-# the boxes go?
+# mirrored. There are two objects, one at (120, 90, 240, 210) and one at (270, 200, 350, 260), all corners as (xmin,
+# ymin, xmax, ymax). Where do the boxes go?
 #
 # 1. *Does the object stay?* The centre of the first is (180, 150), which lies inside the crop. The centre of the second
 #    is (310, 230), and 310 is to the right of 300, so this object is dropped, although a part of it is in view.
