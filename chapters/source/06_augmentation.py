@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 06 · Augmentation
 #
-# **In one sentence:** every time a photograph is shown, chance picks a window, perhaps a mirror, and new colours; one
-# warp then reads the canvas from the photograph, and the boxes go where the picture goes.
+# **In one sentence:** every time a photograph is shown, random numbers choose a crop, perhaps a horizontal flip and new
+# colours; one resampling step then produces the 300 x 300 input, and the boxes move with the pixels.
 #
 # | | |
 # |---|---|
@@ -13,8 +13,8 @@
 #
 # At the end of this page you will be able to
 #
-# - read a draw, a handful of numbers, and say what the picture will look like,
-# - decide for any window which samplers would take it and which objects stay,
+# - read the handful of numbers that describe one random version of a photograph, and say what it will look like,
+# - decide for any crop which samplers would accept it and which objects stay,
 # - say what zoom-out does to the sizes of objects, and how much,
 # - recognise five bugs of published code by what they do to the boxes.
 
@@ -36,7 +36,12 @@ from ssdlib.data import augment, batches, store, voc
 # %% [markdown]
 # ## The picture
 #
-# One photograph, eight draws. This is what the network could see of it in eight epochs; the orange boxes are what it is told.
+# A network that sees every photograph only as it is and mirrored reaches 65.5 mAP in the paper; with random crops as
+# well it reaches 74.3. This page shows how those crops are chosen, what else changes at random, and what happens to the
+# boxes.
+#
+# Here is one image in eight random versions, which is what the network could see of it in eight epochs, that is, in
+# eight passes over the training set. The orange boxes are what the network is told.
 
 # %% alt="Eight versions of one picture: cropped, shrunk on a plain background, mirrored, in other colours, each with the boxes that are left"
 example = single_draws.mixed()
@@ -45,8 +50,8 @@ chance = augment.uniforms(8, torch.Generator().manual_seed(6))
 figure = plots.batch(batches.make_batch([example] * 8, [photograph] * 8, chance, augment.STEPS))
 
 # %% [markdown]
-# On a photograph you see better what this asks of the network. All of these are cats: two eyes from close by, a face the
-# size of a stamp, a red one and a green one.
+# On a photograph you see better how much this asks of the network. All eight of these are the same cat, although one shows
+# two eyes from close by, one a face the size of a stamp, one is red and one is green.
 
 # %% alt="Eight versions of a photograph of a cat's face: parts of it, the whole face small on a plain background, mirrored, in other colours"
 cat = free_photographs.example("chelsea")
@@ -56,32 +61,68 @@ figure = plots.batch(batches.make_batch([cat] * 8, [face] * 8, chance, augment.S
 figure = free_photographs.add_credit(figure, ["chelsea"])
 
 # %% [markdown]
+# ## What it is worth
+#
+# The gain can only be measured by full trainings, each of which takes hours on a GPU. **This course hasn't run that
+# comparison.** The numbers below are other people's. They are mAP on VOC07 test, the score of a detector that
+# [chapter 00](00_start_here.ipynb) introduced and [chapter 11](11_evaluation.ipynb) computes.
+#
+# | training | mAP | source |
+# |---|---|---|
+# | only the original picture and its mirror | 65.5 | paper, table 2 |
+# | with the paper's sampling strategy | 74.3 | paper, table 2; in table 1 as 07+12 |
+# | with zoom-out as well, and twice as many steps | 77.2 | paper, table 6 and section 3.6 |
+# | amdegroot/ssd.pytorch without any augmentation | 58.12 | its README |
+# | amdegroot/ssd.pytorch with it | 77.43 | its README |
+#
+# So the sampling strategy, which is the random choice of a crop, was worth 8.8 points to the authors of the paper. The
+# 2.9 points of the third line come from zoom-out **and** a doubled schedule together, because section 3.6 asks for both
+# and the paper doesn't separate them. The rest of this page is about the exact rules behind these lines.
+#
 # ## The words
 #
-# - The **canvas** is the 300 x 300 picture that the network gets.
-# - The **plane** is what is cut from: the photograph itself, or the photograph on a larger area of the mean colour.
-#   Making the plane larger is called **expansion** or **zoom-out**.
-# - A **patch** is a rectangle cut from the plane. The rules that look for one are the **samplers**.
-# - The **window** is the rectangle that ends up on the canvas, in px of the photograph. It may reach outside.
-# - A **draw** is everything chance decides for one photograph: window, mirror, and colours.
-# - The **warp** turns a photograph and its draw into the canvas.
+# Two terms carry the whole page.
 #
-# Published code does this as a chain: change the colours, paste on a larger picture, cut, resize, mirror. Each link
-# makes a new picture and moves the boxes once more. Here the chain is shorter. Pasting, cutting, resizing and mirroring
-# together only say *which rectangle goes on the canvas, and which way round*. So numbers are drawn first, and the pixels are
-# read once.
+# - The **300 x 300 input** is the image that the network gets.
+# - The **crop** is the rectangle that fills the 300 x 300 input. Its corners are in px of the photograph, and it may
+#   reach beyond the photograph.
+#
+# Two more words say where a crop comes from.
+#
+# - **Zoom-out**, also called **expansion**, pastes the photograph on a larger area of the mean colour before a crop is
+#   chosen. The mean is subtracted from every input, so the network gets zeros there. We call the result the *padded
+#   photograph*; without zoom-out it is the photograph itself.
+# - A **sampler** is a rule that looks for a crop of the padded photograph.
+#
+# The library and the explorer use shorter names for the same things. You will meet them in code, in labels and in the
+# messages of the checks:
+#
+# | name in the code | what it is |
+# |---|---|
+# | `draw` | the function that makes all random choices for a batch; its result, a `Draw`, holds crop, flip and colours |
+# | `warp` | the function that resamples photographs to 300 x 300 inputs, following a `Draw` |
+# | `window` | the crop |
+# | `plane` | the padded photograph |
+# | `patch` | a crop that a sampler has found in the padded photograph |
+# | *canvas* | the 300 x 300 input |
+#
+# Published code augments in a chain: change the colours, paste on a larger area, crop, resize, flip. Each link of that
+# chain makes a new image and moves the boxes once more. The chain can be shortened, because pasting, cropping, resizing
+# and flipping together only say *which rectangle fills the input, and which way round*. The library therefore chooses
+# the numbers first and reads the pixels once. The example below does the first half, the numbers, with a pencil.
 #
 # ## By hand
 #
-# A photograph of 400 x 300 px. The draw says: the window is (100, 60, 300, 260), and it is mirrored. There are two
-# objects, one at (120, 90, 240, 210), one at (270, 200, 350, 260), all corners as (xmin, ymin, xmax, ymax). Where do they go?
+# A photograph is 400 x 300 px. The crop is (100, 60, 300, 260), and the result is flipped horizontally, that is,
+# mirrored. There are two objects, one at (120, 90, 240, 210) and one at (270, 200, 350, 260), all corners as (xmin,
+# ymin, xmax, ymax). Where do the boxes go?
 #
-# 1. *Does it stay?* The centre of the first is (180, 150), inside the window. The centre of the second is (310, 230),
-#    and 310 is to the right of 300: it is dropped, although a part of it is in view.
-# 2. *Shift.* Take the window's corner off: (20, 30, 140, 150).
-# 3. *Stretch.* The window is 200 px wide and high, the canvas 300, so times 1.5: (30, 45, 210, 225).
-# 4. *Cut off* what lies beyond 0 and 300. Nothing to do here.
-# 5. *Mirror.* x becomes 300 - x and the edges change places: (90, 45, 270, 225).
+# 1. *Does the object stay?* The centre of the first is (180, 150), which lies inside the crop. The centre of the second
+#    is (310, 230), and 310 is to the right of 300, so this object is dropped, although a part of it is in view.
+# 2. *Shift.* Subtract the crop's upper left corner from the box: (20, 30, 140, 150).
+# 3. *Scale.* The crop is 200 px wide and high and the input 300, so multiply by 1.5: (30, 45, 210, 225).
+# 4. *Clip* what lies beyond 0 and 300. Here that changes nothing.
+# 5. *Flip.* Each x becomes 300 - x, and the left and right edges change places: (90, 45, 270, 225).
 
 # %%
 window, plane = torch.tensor([100.0, 60, 300, 260]), torch.tensor([0.0, 0, 400, 300])
@@ -91,7 +132,10 @@ print("stays:", found.kept.tolist(), " in view:", [f"{share:.1%}" for share in f
 print("mirrored:", box_ops.flip(found.moved[found.kept], 300).tolist())
 
 # %% [markdown]
-# ## In the library: the draw
+# The computer agrees with the pencil. The next two sections show the functions that do this for a whole batch: `draw`
+# makes the choices and moves the boxes, and `warp` reads the pixels.
+#
+# ## In the library: `draw`
 #
 # `draw` decides for a whole batch at once, and it touches no pixel. This is what it returns.
 
@@ -99,9 +143,9 @@ print("mirrored:", box_ops.flip(found.moved[found.kept], 300).tolist())
 print(inspect.getsource(augment.Draw))
 
 # %% [markdown]
-# All chance comes from outside: `draw` is given a row of random numbers between 0 and 1 for each photograph. Each step has
-# its own part of the row. So switching one step off leaves the other steps' numbers as they were, and you can look at one
-# step at a time. Below, *expand* is zoom-out, *distort* are the colours.
+# All randomness comes from outside, because `draw` is given a row of random numbers between 0 and 1 for each photograph,
+# and each step has its own part of the row. If you switch one step off, the other steps' numbers therefore stay as they
+# were, and you can look at one step at a time. In the table below, *expand* is zoom-out and *distort* changes the colours.
 
 # %%
 rows = []
@@ -113,7 +157,8 @@ used = ", ".join(f"{name} {count}" for name, count in augment.NEEDS.items())
 table(rows, head=("steps", "window, px of the photograph", "mirrored", "hue"), note=f"Random numbers of each step: {used}.")
 
 # %% [markdown]
-# And the boxes: `_move` does steps 1 to 5 of the example by hand.
+# Negative corners lie beyond the photograph. The last two lines have the same crop, because colours and flip use numbers of
+# their own. The boxes are moved by `_move`, which does steps 1 to 5 of the example by hand.
 
 # %%
 print(inspect.getsource(augment._move))
@@ -123,10 +168,13 @@ moved, stay = augment._move(two[None], torch.tensor([[7, 7]]), window[None], fli
 print("the library on the example by hand:", moved[0].tolist())
 
 # %% [markdown]
-# ## In the library: the warp
+# These are the numbers from the example by hand. Once crop, flip and boxes are known, only the pixels are missing.
 #
-# For every pixel of the canvas, `warp` computes where in the photograph it comes from, and reads there. Four windows,
-# one function:
+# ## In the library: `warp`
+#
+# For every pixel of the input, `warp` computes where in the photograph it comes from, and reads the colour there by
+# [bilinear interpolation](https://en.wikipedia.org/wiki/Bilinear_interpolation), a weighted mean of the four nearest pixels.
+# Resizing, cropping, zoom-out and flipping differ in the crop and the flip alone, so one function does all four:
 
 # %% alt="One photograph four times: the whole of it, a part enlarged, shrunk on a plain background, mirrored"
 plain = augment.draw(torch.tensor([example.size]), example.boxes[None], example.labels[None], steps=())
@@ -139,8 +187,8 @@ draws |= {"mirrored": replace(plain, flip=torch.tensor([True]))}
 figure = single_draws.strip({name: single_draws.pixels(photograph, one) for name, one in draws.items()}, columns=4)
 
 # %% [markdown]
-# Is it exact? A window of 300 x 300 px at whole positions needs no interpolation. Then the canvas must be a slice of the
-# photograph, pixel by pixel. (If the photograph isn't high enough, only the rows that it covers are compared.)
+# Is the resampling exact? A crop of 300 x 300 px at whole positions needs no interpolation, so the input must then be a
+# slice of the photograph, equal in every pixel.
 
 # %%
 x1, y1, x2, y2 = inner[0].int().tolist()
@@ -148,34 +196,42 @@ cut = single_draws.pixels(photograph, draws["inside: crop"])
 print("equal to a slice:", torch.equal(cut[: height - y1], photograph[y1:y2, x1:x2]))
 
 # %% [markdown]
+# > Note: If the photograph isn't high enough for this crop, only the rows that it covers are compared.
+#
+# So far the crop was given. How is it chosen?
+#
 # ## The samplers
 #
-# Which patch is cut? There are seven candidates. The first is the whole plane (*whole picture* in the figure below), and it
-# always succeeds. The six others are samplers. Each tries at most 50 patches and keeps the first one that it may take:
+# There are seven candidates for a crop. The first is the whole padded photograph (*whole picture* in the figure below),
+# and it always succeeds. The six others come from samplers, each of which tries at most 50 random crops and keeps the
+# first one that it may accept.
 #
-# - the **scale** of a patch is drawn from .3 to 1; the **aspect** (width to height, both as shares of the plane) from .5 to
-#   2, then limited so that the patch fits in; the place is anywhere in the plane;
-# - the sampler with the bound .5 takes a patch if its IoU with **any one object** is at least .5. The bounds are .1, .3,
-#   .5, .7, .9. The sixth sampler, *any patch*, takes every patch, if there is an object at all.
+# - The **scale** of a crop, the square root of its share of the area, is drawn from 0.3 to 1. The **aspect** (width to
+#   height, both as shares of the padded photograph's) is drawn from 0.5 to 2 and then limited so that the crop fits in.
+#   The position is anywhere in the padded photograph.
+# - The sampler with the bound 0.5 accepts a crop if its IoU with **any one object** is at least 0.5. Five of the
+#   samplers have such a bound: 0.1, 0.3, 0.5, 0.7 and 0.9. The sixth, labelled *any patch*, accepts every crop,
+#   provided that the image has an object at all.
 #
-# All of them try. Then **one of those that succeeded is drawn, each with the same chance.**
+# All six try. Then **one of the candidates that succeeded is drawn, each with the same probability.**
 
 # %% alt="Seven columns, one for each sampler: above the photograph on its plane with a blue window, below what the window shows on the canvas; the higher the bound, the closer the window follows an object"
 figure = single_draws.candidates(example, photograph)
 
 # %% [markdown]
-# Blue is the window. Objects with a dashed box are dropped: their centre is outside. All columns are from one draw, but for
-# those with a star: that sampler found nothing in this draw, and its patch is from another one.
+# The upper row shows the crop in blue on the padded photograph, and the lower row the input that it gives. Objects with a
+# dashed box are dropped because their centres lie outside the crop. All columns come from the same random numbers, except
+# those with a star: there the sampler found nothing with these numbers, so its crop comes from others.
 #
-# The higher the bound, the closer the window follows one object, until that object fills the canvas. Low bounds may cut
+# The higher the bound, the closer the crop follows one object, until that object fills the input. Low bounds may cut
 # objects off, and *any patch* may leave out even the largest one.
 #
-# Any *one* object is enough. Where all objects have to reach the bound, a picture with several of them can hardly be
-# cropped at all ([a report](https://github.com/GOATmessi8/RFBNet/issues/134)).
+# It matters that one object is enough. If all objects had to reach the bound, an image with several of them could hardly be
+# cropped at all.
 #
-# How often does each sampler find a patch? That depends on the objects. Here are pictures with a single object, 500 draws
-# each, zoom-out included. *Side* is the object's width and height as shares of the picture's; so it covers from 1 to 81
-# percent of the area.
+# How often does each sampler find a crop? That depends on the objects. The table takes images with a single object, 500
+# random versions of each, zoom-out included. *Side* is the object's width and height as shares of the image's, so the
+# object covers from 1 to 81 percent of the area.
 
 # %%
 rows = []
@@ -187,13 +243,13 @@ names = list(single_draws.SAMPLERS)
 table(rows, head=("side", *names), form=(".1f", *[".0%"] * len(names)), heat=names)
 
 # %% [markdown]
-# A small object can't have a large IoU with a patch that covers at least 9 percent of the plane. So for a picture with small
-# objects most samplers fail, and the whole plane is drawn more often: with probability 1/7 if all six samplers succeed, up to
-# 1/2 if only *any patch* does.
+# A small object can't have a large IoU with a crop that covers at least 9 percent of the padded photograph. In an image
+# with small objects most samplers therefore fail, and the whole padded photograph is chosen more often: with probability
+# 1/7 if all six samplers succeed, and up to 1/2 if only *any patch* does.
 #
-# **Scale is a side.** It is the root of the share of the area. A scale of .3 is 9 percent of the area. The paper (section
-# 2.2) says that a patch's size is "[0.1, 1] of the original image size"; the released code draws a side, from .3 to 1. Areas
-# of drawn patches, without zoom-out:
+# **The scale is a side, not an area**, so a scale of 0.3 is 9 percent of the area. Here paper and code disagree. The
+# paper (section 2.2) says that a patch's size is "[0.1, 1] of the original image size", while the released code draws a
+# side from 0.3 to 1. These are the areas that the library's crops have without zoom-out:
 
 # %%
 train = single_draws.training(800)
@@ -205,11 +261,14 @@ share = ((cropped.window[:, 2:] - cropped.window[:, :2]) / sizes).prod(dim=1)[cr
 print(f"{len(train)} pictures, {len(share)} of them cropped to a patch, area {share.min():.3f} to {share.max():.3f} of the picture")
 
 # %% [markdown]
+# A crop of the photograph itself can only enlarge what it shows. The step that makes objects smaller is zoom-out.
+#
 # ## Zoom-out
 #
-# With probability 1/2 a photograph is laid on a plane of up to 4 times its width and height. By area that is up to 16 times.
-# Then patches are cut from *that*. What does it do to objects? The same objects, drawn with different steps. (*Size* is
-# the root of the area here, √(width · height): the side of a square as large.)
+# With probability 1/2 a photograph is pasted on an area of the mean colour that has up to 4 times its width and height,
+# which is up to 16 times its area. The crop is then chosen in *that*. What does this do to the objects? The figure
+# shows the same objects with different steps switched on. (*Size* is √(width · height), the side of a square of the same
+# area.)
 
 # %% alt="Four curves of the share of objects below a size: with crops alone objects are larger than in the photographs, with expansion alone much smaller, with both they spread widely"
 sides = {}
@@ -219,13 +278,14 @@ for steps in ((), ("crop",), ("expand",), ("expand", "crop")):
 figure = single_draws.size_curves(sides)
 
 # %% [markdown]
-# A curve further to the right has larger objects. Crops make objects larger, expansion makes them smaller, both together do
-# both: the network sees each object at many sizes. Crops alone would show it few small objects. Compare how high the curves
-# are where they cross the line of the smallest square anchor, 30 px.
+# A curve further to the right has larger objects. Crops make objects larger, expansion makes them smaller, and both
+# together do both, so the network sees each object at many sizes. Crops alone would show it few small objects. Compare how
+# high the curves are where they cross the line of the smallest square anchor, 30 px.
 #
-# Expansion alone can be computed for the genuine VOC 07+12 without a single photograph, since it divides every side by the
-# ratio, wherever the picture lies on the plane. `course/facts` holds the shapes of all objects. The last line is the mean over
-# the draws: half of the pictures have ratio 1, the others one between 1 and 4.
+# The effect of expansion alone can be computed for the genuine VOC 07+12 without a single photograph, because it
+# divides every side by the ratio, wherever the photograph lies in the padded one. `course/facts` holds the shapes of
+# all objects. The last line of the table is the mean over the random choices: half of the images have ratio 1, the
+# others one between 1 and 4.
 
 # %%
 rows = [(f"ratio {ratio}", single_draws.genuine_below(30, ratio)) for ratio in (1, 2, 4)]
@@ -234,11 +294,14 @@ rows.append(("mean over the draws", (single_draws.genuine_below(30) + enlarged) 
 table(rows, head=("expansion", "objects with a size below 30 px"), form=("", ".1%"))
 
 # %% [markdown]
+# A crop decides not only how large an object appears, but also whether the network is told about it at all. That is the
+# next rule.
+#
 # ## Kept by its centre
 #
-# An object stays if the centre of its whole box lies in the window. Then its box is cut off at the border. What about an
-# object whose centre lies outside? It may still be in view, **and nobody tells the network that it is there**. How often does
-# that happen? Five draws of each of the pictures above:
+# An object stays if the centre of its whole box lies in the crop. Its box is then clipped at the border. What about an
+# object whose centre lies outside? It may still be in view, **and the network isn't told that it is there**. How often
+# does that happen? We count over five random versions of each of the images above.
 
 # %%
 seen, stays = [], []
@@ -257,16 +320,20 @@ most = f"The most one sees of a dropped object: {seen[~stays].max():.1%}."
 table(rows, head=("an object is", "how often"), form=("", ".1%"), note=most)
 
 # %% [markdown]
-# A dropped object never shows half of itself: if its centre is to the left of the window, so is more than half of its
-# area. A kept one may show less than that, for instance when it is larger than the window. To the loss a dropped object is
-# background, also where it is in view: a few of the targets are wrong. The rule is that of the paper (section 2.2) and of its
-# code.
+# A dropped object never shows half of itself, because if its centre is to the left of the crop, so is more than half of its
+# area. A kept one may show less than that, for instance when it is larger than the crop. To the loss a dropped object
+# is background, even where it is in view, so a few of the targets are wrong. The rule is that of the paper (section 2.2) and
+# of its code.
+#
+# This completes the geometry. What remains are the colours, which move no box.
 #
 # ## Colours
 #
-# Four changes, each with its own coin, so that on average one picture in 16 keeps its colours: **brightness** adds -32 to 32,
-# **contrast** multiplies all three channels by .5 to 1.5, **saturation** is multiplied by .5 to 1.5, and **hue** turns the
-# colour circle by -36 to 36 degrees. A fifth coin says whether contrast comes before saturation or last.
+# There are four changes, each switched on by its own coin toss, so that on average one image in 16 keeps its colours.
+# **Brightness** adds -32 to 32. **Contrast** multiplies all three channels by 0.5 to 1.5. **Saturation** is multiplied
+# by 0.5 to 1.5, and **hue** is turned on the colour circle by -36 to 36 degrees; both are coordinates of
+# [HSV](https://en.wikipedia.org/wiki/HSL_and_HSV), where a colour is described by its hue, its saturation and its
+# value. A fifth toss says whether contrast comes before saturation or last.
 
 # %% alt="One picture in ten colourings: as it is, darker, brighter, less and more contrast, less and more saturation, hue turned both ways, and everything at once"
 def coloured(**amounts):
@@ -280,11 +347,11 @@ shown["all at their highest"] = coloured(**{name: pair[1] for name, pair in ways
 figure = single_draws.strip(shown)
 
 # %% [markdown]
-# **Why 36 degrees if the configuration says 18?** The original works on OpenCV's 8-bit pictures, where hue is stored in
-# half degrees, 0 to 179. Eighteen of those are 36 degrees. Some PyTorch ports hold hue in floats, 0 to 360, and kept the number
-# 18: they turn half as far.
+# **Why 36 degrees if the configuration says 18?** The original works on OpenCV's 8-bit images, where hue is stored in half
+# degrees, 0 to 179, so 18 of those are 36 degrees. Some PyTorch ports hold hue in floats, 0 to 360, and kept the number 18,
+# which means that they turn it half as far.
 #
-# **Does the order matter?** Only where numbers leave 0 to 255 and are cut off.
+# **Does the order matter?** Only where numbers leave 0 to 255 and are clipped.
 
 # %%
 strong = dict(contrast=1.5, saturation=1.5, hue=36.0)
@@ -293,33 +360,22 @@ apart = (early.int() - late.int()).abs().float()
 print(f"{(apart.amax(dim=-1) > 1).double().mean():.0%} of the pixels differ; mean difference over all pixels: {apart.mean():.1f} of 255")
 
 # %% [markdown]
+# Crop, flip and colours have now been described as Caffe's released program makes them. Two programs depart from it in
+# details: this library, and the one behind the published run.
+#
 # ## What differs from the original
 #
-# `docs/differences_from_caffe.md` holds the whole list. Its lines about augmentation:
+# In this library the distribution of the random choices is the original's, and `tests/data/test_augment.py` compares it
+# with a slow simulation. The pixels differ slightly: nothing is re-encoded as JPEG, colours change after the resampling,
+# crops aren't rounded to whole pixels, and there is one interpolation instead of five.
+# [What differs from the released Caffe program](../docs/differences_from_caffe.md) has the whole list with the reasons.
 #
-# - nothing is re-encoded as JPEG (Caffe does so after colours and crop, and after expansion where it expands);
-# - colours change after the resampling, on the photograph's pixels only, and aren't rounded in between;
-# - patches aren't rounded to whole pixels;
-# - one interpolation, bilinear, instead of one of five at random.
-#
-# The distribution of the draws is the original's, and `tests/data/test_augment.py` compares it with a slow simulation.
-#
-# ## What differs in the published run
-#
-# The author of ssd_keras wrote these steps anew, and some of his rules differ from Caffe's. The recipe of the published
-# run follows his (`rule="ssd_keras"`, tested in the same way):
-#
-# | | Caffe | ssd_keras |
-# |---|---|---|
-# | which patch | all seven samplers try, and one of the patches found is taken | round after round: the whole picture with a probability of 0.143, else one of the six bounds, with 50 trials |
-# | the sampler without a bound | takes any patch | the patch has to touch an object, because a bound of none becomes IoU > 0 |
-# | the other bounds | IoU of at least the bound | IoU above the bound |
-# | shape of a patch | area, then aspect relative to the picture's | width and height drawn independently, in whole pixels; width / height 0.5 to 2 in pixels |
-# | boxes | cut off at the patch's border | cut off at its last pixel, size - 1; then rounded to whole pixels of the 300 x 300 input |
-# | contrast | about 0 | about 127.5 |
-# | a hue that falls below 0 | stays at 0 | wraps, as one above 360 does in both |
-#
-# What that changes, counted on the genuine annotations of VOC 07+12 trainval, each picture augmented once by each rule:
+# The published run departs further, because the author of ssd_keras wrote these steps anew. He draws one bound after
+# another instead of letting all samplers try, his sampler without a bound accepts only crops that touch an object, his
+# crops and boxes have whole pixels, and his contrast and hue are computed in another way. The recipe of the published
+# run follows him (`rule="ssd_keras"`, tested in the same way), and the page linked above compares the two rules line by
+# line. The table counts what that changes on the genuine annotations of VOC 07+12 trainval, each image augmented once
+# by each rule.
 
 # %%
 kinds = ("emptied", "objects", "anchors", "whole")
@@ -328,22 +384,23 @@ head = ("rule", "left without object", "objects a picture", "anchors a picture",
 table(rows, head, form=("", ".1%", ".2f", ".1f", ".1%"))
 
 # %% [markdown]
-# The published run saw fewer pictures without an object and about a twentieth more assigned anchors. How much of its mAP
-# that is, nobody has measured.
+# The published run saw fewer images without an object and about a twentieth more assigned anchors. How much of its mAP
+# that explains has not been measured.
 #
-# > Note: ssd_keras cuts boxes off since a change of 14 April 2018, and the summary of the published run came five days
-# > later. So the run itself may have been trained with boxes that reached out of their patch.
+# Whichever rule is used, a training has to repeat these choices exactly when it is interrupted or split over processes.
+# How the library makes that possible is the next section.
 #
 # ## A batch is a function of the seed and the step
 #
-# `BatchMaker` says which photographs make up step t, draws, and warps. It carries no random state along.
+# `BatchMaker` chooses which photographs make up step t, calls `draw`, and then `warp`. It carries no random state along,
+# because the random seed and the number of the step determine all of its random numbers.
 
 # %%
 print(inspect.getsource(batches.BatchMaker.__call__))
 
 # %% [markdown]
-# So a batch can be asked for twice. It can be asked for by a program that was killed and started again. And two processes
-# can each make their half.
+# So you can ask for the same batch twice, a program that was killed can ask for it again after a restart, and two processes
+# can each make their half. The next two cells try all three.
 
 # %%
 def equal(first, second):
@@ -362,11 +419,15 @@ halves = [batches.BatchMaker(train, jpegs, batch_size=4, seed=0, share=(i, 2))(6
 print("two halves make the whole:", torch.equal(torch.cat([half.images for half in halves]), first.images))
 
 # %% [markdown]
+# The halves are equal to the whole, so two processes show the network the same images as one. How long does a batch
+# take?
+#
 # ## What it costs
 #
-# In milliseconds for a batch of 32, the best of five, on the machine that runs this page. Three hundred trials for the crop
-# of each picture are cheap, since they are numbers; the pixels are what takes time. The lower line is geometry alone, so the
-# difference is what colours cost.
+# Trying three hundred crops for each image is cheap, because they are numbers; the pixels are what takes time. The lower
+# line of the table is geometry alone, so the difference is what colours cost.
+#
+# > Note: In milliseconds for a batch of 32, the best of five, on the machine that runs this page.
 
 # %% tags=["nbval-ignore-output"]
 def milliseconds(job, *arguments):
@@ -387,46 +448,21 @@ for steps in (augment.STEPS, ("expand", "crop", "flip")):
 table(rows, head=("steps", "draw, ms", "warp, ms"), form=("", ".0f", ".0f"))
 
 # %% [markdown]
-# ## What each step is worth
-#
-# Only full trainings can tell, each hours on a GPU. **This course hasn't run that comparison.** These are other people's
-# numbers, mAP on VOC07 test:
-#
-# | training | mAP | source |
-# |---|---|---|
-# | only the original picture and its mirror | 65.5 | paper, table 2 |
-# | with the paper's sampling strategy | 74.3 | paper, table 2; in table 1 as 07+12 |
-# | with zoom-out as well, and twice as many steps | 77.2 | paper, table 6 and section 3.6 |
-# | amdegroot/ssd.pytorch without any augmentation | 58.12 | its README |
-# | amdegroot/ssd.pytorch with it | 77.43 | its README |
-#
-# So the sampling strategy is worth 8.8 points there. The 2.9 points of the third line are zoom-out **and** a doubled
-# schedule, since section 3.6 asks for both; the paper doesn't separate them
-# ([an old question](https://github.com/weiliu89/caffe/issues/554)).
-#
-# If your training stops near 71 or 74 instead of 77, check these before you change the network:
-#
-# 1. Is zoom-out there, and are there enough steps for it? ([thread](https://github.com/weiliu89/caffe/issues/752))
-# 2. Do you train on 07 **and** 12? One report of 41.9 came from 07 alone and 60 epochs
-#    ([thread](https://github.com/pierluigiferrari/ssd_keras/issues/125)).
-# 3. Do the bounds bind? See below.
-# 4. Do boxes go where the picture goes? Draw a batch and look at it, as at the top of this page.
-#
-# Other reports have no settled cause:
-# [71 at best](https://github.com/amdegroot/ssd.pytorch/issues/233),
-# [again](https://github.com/amdegroot/ssd.pytorch/issues/440),
-# [64.8](https://github.com/lufficc/SSD/issues/144),
-# [43](https://github.com/pierluigiferrari/ssd_keras/issues/170). The other suspect is the evaluation.
+# With that the whole of augmentation is in place, and you can play with it.
 #
 # ## Move it
 #
-# Left is the plane with the window in blue, right is the canvas. Drag the window or its corners; the text says which
-# samplers would take it and which objects stay. A dot marks each object's centre. *Say before you look*:
+# On the left is the padded photograph (*plane*) with the crop (*window*) in blue, on the right the 300 x 300 input
+# (*canvas*). Drag the crop or its corners; the text says which samplers would accept it and which objects stay. A dot
+# marks the centre of each object. *Predict first*:
 #
-# - Press **next draw** ten times (or <kbd>n</kbd> on the picture). In how many does every object stay?
-# - Drag the window until the dot of a large object is outside. What happens to its box, and what do you still see of it?
-# - Make a window that the bound .3 accepts and .5 doesn't. Now one that *any patch* accepts and that keeps no object.
-# - Choose the sampler **IoU ≥ 0.7** and press **next draw** until it finds something. How long does it take?
+# - Press **next draw** ten times (or <kbd>n</kbd> on the picture) to get ten other random versions. In how many does
+#   every object stay?
+# - Drag the crop until the dot of a large object is outside. What happens to its box, and what do you still see of the
+#   object?
+# - Make a crop that the bound 0.3 accepts and 0.5 doesn't. Now make one that *any patch* accepts and that keeps no
+#   object.
+# - Choose the sampler **IoU ≥ 0.7** and press **next draw** until it finds a crop. How long does it take?
 # - Switch **flip** off and on. Does anything else change? Why not?
 
 # %%
@@ -434,18 +470,24 @@ explorer = augmentation_player.Player(example, photograph, seed=29)
 explorer
 
 # %% [markdown]
-# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
-# Notebook 7. VS Code and Colab have not been tried.)
+# > Note: Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
+# > Notebook 7. VS Code and Colab have not been tried.
 #
 # ## Exercises
 #
-# Each has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not right*
-# shows where.
+# You have seen the rules at work; now you write them. The first four exercises build the geometry of this chapter piece
+# by piece, and the last one is done on paper. Each has a cell to fill in, a check right below, hints, and a solution in
+# a fold. A check that says *not right* shows where. As in the library, an argument called `window` is the crop.
 #
 # ### 6.1 Boxes into the window · the heart of the chapter · 8 minutes
 #
-# Given the tensors `objects` (R, 4) and `window` (4,), both (xmin, ymin, xmax, ymax) in px of the photograph, return the boxes
-# (R, 4) in px of the 300 x 300 canvas, cut off at its border. All R of them, also those that would be dropped; no mirroring.
+# Write steps 2 to 4 of *By hand* (shift, scale, clip) as one function for all objects of an image.
+#
+# - *Given:* the tensors `objects` (R, 4) and `window` (4,), both (xmin, ymin, xmax, ymax) in px of the photograph. The
+#   crop needn't be a square, and it may reach beyond the photograph.
+# - *Return:* a tensor (R, 4) with the boxes in px of the 300 x 300 input, clipped at its border. Return all R of them,
+#   also those that would be dropped, and don't flip them.
+# - *For instance:* the box (120, 90, 240, 210) and the crop (100, 60, 300, 260) give (30, 45, 210, 225).
 #
 # *Building block:* in chapter 13 it moves the boxes of every picture that is cropped.
 
@@ -461,18 +503,23 @@ check.move(move)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Shift, stretch, cut off. x and y may be stretched differently.
+# Shift, scale, clip. The factors for x and y may differ.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `window[:2].repeat(2)` is (x1, y1, x1, y1): what has to be taken off all four numbers of a box.
+# `window[:2].repeat(2)` is (x1, y1, x1, y1): what has to be subtracted from the four numbers of a box.
 # </details>
 # <!-- solution -->
 #
 # ### 6.2 Which objects stay · easy · 5 minutes
 #
-# `objects` (R, 4) and `window` (4,) as before. Return for each of the R objects whether it stays: R times True or False. Its
-# centre has to lie in the window; a centre on the border counts. R may be 0.
+# Your function of 6.1 returns a box for every object, also for those far outside. Now write step 1 of *By hand*, the
+# decision which of them the network is told about.
+#
+# - *Given:* `objects` (R, 4) and `window` (4,) as before. R may be 0.
+# - *Return:* a tensor (R,) of True and False that says for each object whether it stays, which means that the centre of
+#   its whole box lies in the crop. A centre on the border counts as inside.
+# - *For instance:* of the two objects of *By hand* the first stays and the second doesn't.
 #
 # *Building block:* in chapter 13 it decides which objects a cropped picture keeps.
 
@@ -488,15 +535,20 @@ check.keep(keep)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# A tensor (R, 2) of centres; compare it with `window[:2]` and `window[2:]`; both coordinates have to fit: `.all(dim=1)`.
+# Compute a tensor (R, 2) of centres and compare it with `window[:2]` and `window[2:]`. Both coordinates have to fit, which is
+# `.all(dim=1)`.
 # </details>
 # <!-- solution -->
 #
 # ### 6.3 The window of a zoom-out · medium · 5 minutes
 #
-# A photograph of `width` x `height` px is laid on a plane `ratio` times as wide and as high. It lies `left` px from the
-# plane's left edge and `top` px from its upper edge. Return the window that shows the whole plane: four numbers xmin, ymin,
-# xmax, ymax in px **of the photograph**, whose upper left corner is (0, 0). No rounding.
+# Zoom-out needs no code of its own for pixels, because it is a crop that reaches beyond the photograph. Compute that
+# crop.
+#
+# - *Given:* five numbers. The photograph has `width` x `height` px. It is pasted on an area `ratio` times as wide and
+#   `ratio` times as high, `left` px from the left edge of that area and `top` px from its upper edge.
+# - *Return:* the crop that shows the whole area, as four numbers xmin, ymin, xmax, ymax in px **of the photograph**,
+#   whose upper left corner is (0, 0). Don't round.
 
 # %% tags=["exercise"]
 def zoom_out(width, height, ratio, left, top):
@@ -509,14 +561,18 @@ check.zoom_out(zoom_out)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Draw it. If the photograph begins 200 px inside the plane, where does the plane begin, seen from the photograph?
+# Draw it. If the photograph begins 200 px inside the larger area, where does that area begin, seen from the photograph?
 # </details>
 # <!-- solution -->
 #
 # ### 6.4 Does the sampler take this patch? · medium · 7 minutes
 #
-# Return True if the sampler with this `bound` takes the `patch` (4,) of a plane with `objects` (R, 4), else False.
-# `box_ops.iou(objects, patch)` gives R numbers. R may be 0: then no bound is met.
+# Write the decision that each sampler makes up to 50 times: may it accept this crop?
+#
+# - *Given:* `patch` (4,), a crop that the sampler tries; `objects` (R, 4), the boxes of the image in the same
+#   coordinates; `bound`, the sampler's IoU bound. R may be 0, and then no bound is met. `box_ops.iou(objects, patch)`
+#   gives R numbers.
+# - *Return:* True if the sampler accepts the crop, else False; one answer, not one for each object.
 
 # %% tags=["exercise"]
 def accepts(patch, objects, bound):
@@ -539,8 +595,10 @@ check.accepts(accepts)
 #
 # ### 6.5 Left as it was · on paper · 3 minutes
 #
-# Suppose that for some picture all samplers succeed. With which probability is its geometry left alone, that is: not
-# expanded, not cropped, not mirrored? The candidate *whole picture* counts as not cropped.
+# How often does the network see an image with its geometry left alone, that is, neither expanded nor cropped nor
+# flipped? Suppose that all six samplers succeed for this image, and count the candidate *whole picture* as not cropped.
+# Colours don't matter here. Put the probability, a number between 0 and 1, into the cell; you may write it as a product
+# of fractions.
 
 # %% tags=["exercise"]
 probability = 1 / 2 * 1 / 7 * 1 / 2  # solution
@@ -555,11 +613,14 @@ check.untouched(probability)
 # </details>
 # <!-- solution -->
 #
+# Now that you have written the rules yourself, the last part shows what published programs got wrong in each of them.
+#
 # ## What would go wrong if
 #
-# **... boxes were cut off before their centres are looked at?** After cutting, every centre lies in the window. Objects far
-# outside become boxes of no width or height at its border. The offsets take the logarithm of a width, and that of 0 is -∞:
-# somebody [traced their infinite loss](https://github.com/amdegroot/ssd.pytorch/pull/116) to such boxes.
+# **... boxes were clipped before their centres are looked at?** After clipping, every centre lies in the crop, and
+# objects far outside become boxes without width or height at its border. The offsets take the logarithm of a width, and
+# the logarithm of 0 is -∞. A pull request [traces an infinite loss](https://github.com/amdegroot/ssd.pytorch/pull/116)
+# to such boxes.
 
 # %%
 window = augment.draw(sizes, truth, classes, luck[0]).window[:, None]
@@ -574,7 +635,7 @@ sliver = torch.tensor([[300.0, 120, 300, 180]])
 print([round(x, 1) for x in coding.encode(sliver, anchors.default_boxes()[:1])[0].tolist()])
 
 # %% [markdown]
-# **... the picture were mirrored and the boxes forgotten?** Left, what should be; right, what would be.
+# **... the image were mirrored and the boxes forgotten?** On the left is what should be, on the right what would be.
 
 # %% alt="The same mirrored picture twice: left with its boxes on the objects, right with the boxes where the objects were before mirroring, on background"
 numbers = augment.uniforms(1, batches.generator(29))
@@ -583,8 +644,8 @@ both = torch.cat([good.boxes, box_ops.flip(good.boxes, 300)])
 figure = plots.batch(records.Batch(good.images.repeat(2, 1, 1, 1), both, good.labels.repeat(2, 1)))
 
 # %% [markdown]
-# No error, no warning. A box in the middle hardly moves, so the network still learns something. How many boxes still have
-# IoU .5 or more with their mirrored object?
+# There is no error and no warning. A box in the middle hardly moves, so the network still learns something. How many boxes
+# still have an IoU of 0.5 or more with their mirrored object?
 
 # %%
 there = box_ops.area(cropped.boxes) > 0
@@ -592,13 +653,14 @@ mirrored = box_ops.iou(cropped.boxes, box_ops.flip(cropped.boxes, 300))[there]
 print(f"{(mirrored >= 0.5).double().mean():.0%} of the boxes")
 
 # %% [markdown]
-# If the edges aren't exchanged ([a report](https://github.com/Nota-NetsPresso/netspresso-trainer/issues/196)), widths are
-# negative, and the logarithm gives NaN. That is the kinder bug: you see it.
+# **... the boxes were mirrored without exchanging their left and right edges?** Then widths are negative, and their
+# logarithm gives NaN, *not a number*. This is the kinder bug, because you notice it.
 #
-# **... a bound didn't bind?** In amdegroot's PyTorch SSD a patch is refused only if its smallest IoU with an object is
-# below the lower bound *and* its largest above the upper one. The upper one is infinite, so no patch is ever refused ([issue 68](https://github.com/amdegroot/ssd.pytorch/issues/68),
-# [issue 119](https://github.com/amdegroot/ssd.pytorch/issues/119)). Then every sampler takes the first patch that holds
-# some object's centre. How closely do patches then fit the object they fit best? Here is that rule beside the original.
+# **... a bound had no effect?** In amdegroot's PyTorch SSD a crop is refused only if its smallest IoU with an object is
+# below the lower bound *and* its largest is above the upper one. The upper one is infinite, so no crop is ever refused
+# ([issue 68](https://github.com/amdegroot/ssd.pytorch/issues/68)), and every sampler takes the first crop that holds
+# some object's centre. How closely do crops then fit the object that they fit best? The table shows that rule beside
+# the original.
 
 # %%
 rows = []
@@ -610,20 +672,21 @@ for name, sampler in {"bounds bind": None, "bounds don't bind": 6}.items():
 table(rows, head=("patches with an IoU of at least", "0.1", "0.5", "0.7"), form=("", *[".1%"] * 3))
 
 # %% [markdown]
-# Close-ups of an object, which the high bounds are there for, become rarer. (Both lines count patches that keep an object;
-# whole pictures are left out.) That repository reports 77.43 all the same. We don't know what the bounds are worth.
+# Close-ups of an object, for which the high bounds are there, become rarer. That repository reports 77.43 all the same, so
+# we don't know what the bounds are worth.
 #
-# **... a crop left no object?** It happens, and it isn't a bug: *any patch* may show only background.
+# > Note: Both lines count crops that keep an object; whole pictures are left out.
+#
+# **... a crop left no object?** That happens, and it isn't a bug, because *any patch* may show only background.
 
 # %%
 empty = [(augment.draw(sizes, truth, classes, numbers).labels > 0).sum(dim=1) == 0 for numbers in luck]
 print(f"{torch.cat(empty).double().mean():.1%} of the draws leave no object")
 
 # %% [markdown]
-# Code that takes a maximum over no objects stops ([a thread](https://github.com/lufficc/SSD/issues/168)). Code that divides
-# by the number of matched anchors divides by zero ([another](https://github.com/kuangliu/torchcv/issues/16)), and people
-# help themselves with invented boxes ([a third](https://github.com/amdegroot/ssd.pytorch/issues/247)). Here is what our
-# loss gets, for a network that guesses:
+# Code that takes a maximum over no objects stops with an error. Code that divides by the number of matched anchors divides
+# by zero, and some people work around that with invented boxes. The [FAQ](../docs/faq.md) collects such reports. Our loss
+# needs no invented box, as you see for a network that guesses:
 
 # %%
 grid = anchors.default_boxes()
@@ -633,8 +696,19 @@ losses = loss.multibox_loss(records.Predictions(guess[..., :4], guess[..., 4:]),
 print("positives", losses.positives.item(), " negatives", losses.negatives.item(), " loss", losses.multibox.item())
 
 # %% [markdown]
-# No positives, so no negatives are mined: three times zero. The picture adds nothing to the loss and no gradient. It costs
-# time and does no harm.
+# Without positives no hard negatives are chosen either ([chapter 04](04_multibox_loss.ipynb)), since three times zero is
+# zero. The image adds nothing to
+# the loss and no gradient, which costs time and does no harm.
+#
+# **... your training stopped near 71 or 74 instead of 77?** Check these before you change the network:
+#
+# 1. Is zoom-out there, and are there enough steps for it?
+# 2. Do you train on 07 **and** 12? One report of 41.9 came from 07 alone and 60 epochs.
+# 3. Do the IoU bounds have an effect, as above?
+# 4. Do boxes move with the pixels? Draw a batch and look at it, as at the top of this page.
+#
+# The [FAQ](../docs/faq.md) links the threads behind these questions. Other reports there, of 71 at best, 64.8 and 43,
+# have no settled cause. The other suspect is the evaluation, which [chapter 11](11_evaluation.ipynb) takes apart.
 #
 # ## Self-test
 
@@ -644,11 +718,13 @@ SelfTest("augmentation")
 # %% [markdown]
 # ## Recap
 #
-# - A draw is numbers: a window, a mirror, colours. One warp makes the canvas from them. Boxes: shift, stretch, cut off.
-# - All samplers try 50 times; a bound is met by any one object; one of the successes is drawn, each with the same chance.
-# - Scale .3 to 1 is a side. By area it is .09 to 1. Zoom-out is up to 4 by side and 16 by area.
-# - An object stays if its centre is in the window. A dropped one may be in view without a box.
-# - A batch is a function of seed and step. It can be made again, by anybody, at any time.
+# - One random version of an image is a handful of numbers: a crop, a flip, colours. One resampling step makes the 300 x
+#   300 input from them. Boxes are shifted, scaled and clipped.
+# - All samplers try 50 times; a bound is met by any one object; one of the candidates that succeeded is drawn, each
+#   with the same probability.
+# - A scale of 0.3 to 1 is a side, so by area it is 0.09 to 1. Zoom-out is up to 4 by side and 16 by area.
+# - An object stays if its centre is in the crop. A dropped one may be in view without a box.
+# - A batch is a function of the random seed and the step, so it can be made again by any process at any time.
 #
-# Paper, section 2.2 "Data augmentation" and section 3.6; the rules are those of Caffe's `sampler.cpp`,
-# `im_transforms.cpp` and `annotated_data_layer.cpp`.
+# The sources are the paper, section 2.2 "Data augmentation" and section 3.6, and Caffe's `sampler.cpp`,
+# `im_transforms.cpp` and `annotated_data_layer.cpp`, whose rules these are.
