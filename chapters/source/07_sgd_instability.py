@@ -6,7 +6,7 @@
 #
 # | | |
 # |---|---|
-# | time | 100 minutes: 40 for reading and 60 for the exercises. An optional part, *the edge*, takes 10 of the 40 and two exercises with 19 of the 60 |
+# | time | 100 minutes: 40 for reading, 60 for the exercises. The optional part, *the edge*, is 10 of the 40 and 19 of the 60 |
 # | hardware | any laptop; no GPU; three cells train or measure for some seconds |
 # | you need | chapter 04: the loss and its negatives |
 # | new modules | `engine`: its update and its learning rate |
@@ -35,8 +35,8 @@ from ssdlib.training import engine
 # %% [markdown]
 # ## The picture
 #
-# You start a training and its loss becomes NaN. You start it again without changing anything, and it works. Was that
-# luck, or was something wrong?
+# You start a training, and its loss becomes NaN, *not a number*. You start it again without changing anything, and it
+# works. Was that luck, or was something wrong?
 #
 # Below we train one network on one dataset with one program, and only the random seed differs between the curves of a
 # panel. The random seed decides the first weights, the order of the images and which of them are mirrored. There are
@@ -59,35 +59,30 @@ print(starts.made([s for name in ("paper", "near", "beyond") for s in starts.arm
 #
 # ## What was claimed, and what we found
 #
-# The published run that this course retraces was trained with ssd_keras. Its author described in the
+# The published run that this course retraces was trained with ssd_keras. Its author started it again and again, and
+# described in the
 # [summary](https://github.com/pierluigiferrari/ssd_keras/blob/master/training_summaries/ssd300_pascal_07%2B12_training_summary.md)
-# of his training what he saw when he started it again and again: with SGD, the first steps look very different each
-# time. Sometimes the loss falls smoothly from the start, which is what happened in the published run. Sometimes it
-# rests on a plateau for a couple of hundred steps, and sometimes it blows up and becomes NaN. After 1,000 steps the
-# loss was anything between about 10 and 15. In his experience the loss at the end depends little on the beginning, as
-# long as it doesn't become NaN; it only takes longer to get there. [Adam](https://arxiv.org/abs/1412.6980), an
-# optimiser that scales the step of each weight by the size of that weight's own gradients, varies less, and he calls it
-# evidently the superior one. Users whose loss became NaN he advised to [just try
-# again](https://github.com/pierluigiferrari/ssd_keras/issues/136).
-#
-# The curves of those starts were never published and we found no others, so we recorded our own. These are our
-# verdicts:
+# of his training what he saw: with SGD, the first steps look very different each time.
+# [Adam](https://arxiv.org/abs/1412.6980), an optimiser that scales the step of each weight by the size of that weight's
+# own gradients, varied less for him. Users whose loss became NaN he advised to [just try
+# again](https://github.com/pierluigiferrari/ssd_keras/issues/136). The curves of his starts were never published and we
+# found no others, so we recorded our own. These are his claims and our verdicts:
 #
 # | claim | verdict |
 # |---|---|
-# | ten starts look different at the beginning | the timing differs, the shape doesn't |
-# | smooth, plateau or NaN, by chance | **different**: mostly the learning rate decides |
-# | the published run fell smoothly, by luck | not tested |
+# | ten starts look different at the beginning | **confirmed** for the timing, not for the shape |
+# | by chance, the loss falls smoothly, rests on a plateau, or blows up and becomes NaN | **different**: mostly the learning rate decides |
+# | the published run was one that fell smoothly from the start | not tested |
 # | a plateau lasts a couple of hundred steps | **confirmed** for the first of two plateaus |
-# | after 1,000 steps the loss is between 10 and 15 | not tested |
-# | the end depends little on the start | seen as far as we went |
+# | after 1,000 steps the loss is anything between about 10 and 15 | not tested |
+# | unless the loss becomes NaN, its end depends little on the start; it only takes longer to get there | seen as far as we went |
 # | Adam varies less | **confirmed**, if compared at the same stage |
-# | Adam is evidently superior | not tested |
+# | Adam is evidently the superior optimiser | not tested |
 # | if the loss is NaN, just try again | **only near the edge** |
-# | the configuration is the original's | not quite |
+# | the configuration is that of the original, but for a batch of 31 | not quite |
 #
 # The <a href="#verdicts">full table</a> near the end of the page gives the evidence for each. Until then the page
-# explains the two things in the picture, why a loss rests and why it breaks.
+# explains the two things in the picture: why a loss rests, and why it breaks.
 #
 # > **Note.** Our starts aren't those of the full network. Ours is the narrow network of chapter 00, trained on the mini
 # > VOC in batches of 8, with random weights instead of VGG16's. It has no [batch
@@ -97,12 +92,13 @@ print(starts.made([s for name in ("paper", "near", "beyond") for s in starts.arm
 # ## The words
 #
 # - A **start** is one training from its first step on. Its **random seed** is the number that decides all its chance.
-# - A **step** is one update of the weights. The **learning rate** is the factor between the gradient and the step; in
-#   figures and tables it is called *rate*, and *way* names a configuration.
+# - A **step** is one update of the weights. **SGD**, stochastic gradient descent, steps against the gradient of one
+#   batch. The **learning rate** is the factor between the gradient and the step; in figures and tables it is called
+#   *rate*, and *way* names a configuration.
 # - **Momentum** m adds m times the step before to each new step. A gradient that occurs once is therefore carried on,
 #   in all 1 + m + m² + ... times.
 # - A **plateau** is a stretch of many steps in which the loss hardly changes.
-# - To **diverge** is to leave every valley of the loss, which grows until it is infinite and then NaN, *not a number*.
+# - To **diverge** is to leave every valley of the loss, which grows until it is infinite and then NaN.
 # - The **edge** is the learning rate beyond which steps across a valley grow instead of shrinking.
 #
 # ## By hand: the two levels
@@ -176,9 +172,9 @@ figure = figures.mined_by_map(panels)
 # The figure shows from which feature map the mined negatives come. Its left panel explains the plateau. From step 10
 # on, nearly all mined negatives lie on feature maps that haven't learned anything yet, so each of them costs ln 21. The
 # 10 x 10, 5 x 5 and 3 x 3 feature maps have 786 anchors in each image, more than enough to supply all the negatives.
-# The 38 x 38 map no longer supplies any. Only its positives still count, and its background logit sinks again, from 3.4
-# to 1.0. Then, between steps 100 and 200, all feature maps but the last rise together, and the plateau ends. The 1 x 1
-# map is later still, but its four anchors are too few to hold up the loss.
+# The 38 x 38 map supplies hardly any during this time. Only its positives still count, and its background logit sinks
+# again, from 3.4 to 1.0. Then, between steps 100 and 200, all feature maps but the last rise together, and the plateau
+# ends. The 1 x 1 map is later still, but its four anchors are too few to hold up the loss.
 #
 # The small feature maps are late because they lie behind many layers, and what comes out of these layers is close to 0
 # at first.
@@ -272,8 +268,8 @@ print(inspect.getsource(curvature.largest_curvature))
 
 # %% [markdown]
 # Here and now, we make start 0 at learning rate 0.001 again and measure its curvature after one step. Five rounds take
-# some seconds. The method accounts for biases, which learn at twice the learning rate, by factors, and it holds the
-# choice of negatives fixed.
+# some seconds. Biases learn at twice the learning rate, which the factors in the code account for, and the choice of
+# negatives is held fixed.
 
 # %%
 mine = watched_start.again(starts.arm("paper")[0])
@@ -402,10 +398,10 @@ table(rows, head=("broke after", *(f"start {i}" for i in range(10))), note=note)
 
 # %% [markdown]
 # None of the five breaks. Yet on a parabola the edge without momentum is *nearer*, because learning rate times
-# curvature may reach only 2 instead of 3.8, so these starts should fare worse. Being beyond the edge is therefore not
-# enough to break. But the control changed two things at once: nothing is carried on, and in the long run that is also a
-# tenth of the learning rate. It can't tell the two apart. Gradient clipping, <a href="#remedies">below</a>, shortens
-# only the long gradients.
+# curvature may reach only 2 instead of 3.8 (as the optional part shows), so these starts should fare worse. Being
+# beyond the edge is therefore not enough to break. But the control changed two things at once: nothing is carried on,
+# and in the long run that is also a tenth of the learning rate. It can't tell the two apart. Gradient clipping, <a
+# href="#remedies">below</a>, shortens only the long gradients.
 #
 # ### An alarm
 #
@@ -427,15 +423,16 @@ assert len(warned) == len(broken) and len(false) == 2
 # %% [markdown]
 # Every start that broke had the alarm, and so had two that didn't break; you meet these two in the next section. A loss
 # above 60 would have caught the same starts, sometimes a step earlier and sometimes later. The movement of the kernels
-# has two advantages, since it doesn't depend on the scale of the loss and it names the layer. A healthy step moves a
-# kernel by a thousandth to some hundredths of its length.
+# has two advantages: it doesn't depend on the scale of the loss, and it names the layer. A healthy step moves a kernel
+# by a thousandth to some hundredths of its length.
 #
-# > **Note.** The half was chosen on these same starts, so take it as a rule of thumb.
+# > **Note.** The threshold of one half was chosen on these same starts, so take it as a rule of thumb.
 #
 # ### Again, on your machine
 #
-# Here and now, we run the same start again. Its first loss is the recorded one. You can expect it to break, but not in
-# which step, because rounding differs from processor to processor and here every step makes a difference larger.
+# Here and now, we run the same start again. Its first loss is the recorded one. You can expect it to break, but you
+# can't predict the step, because rounding differs from processor to processor and here every step makes a difference
+# larger.
 
 # %%
 doomed = watched_start.again(starts.arm("beyond")[0])
@@ -591,15 +588,14 @@ explorer
 # > **Note.** Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in
 # > JupyterLab 4. VS Code and Colab have not been tried.
 #
-# So far every start had batches of 8. One explanation of broken starts says that the size of the batch is to blame,
-# which is the last thing that this page tests.
+# So far every start of the narrow network had batches of 8, while the published run had 31. The last question is
+# therefore what the size of the batch changes.
 #
 # ## 31 or 32?
 #
-# The published run was to have batches of 32. Because its author occasionally ran out of memory with 32, he trained
-# with
-# 31. What does another batch size change? The loss is divided by N, the number of positives in the batch. Here is N for
-#     batches of the test scenes, without augmentation:
+# The published run was to have batches of 32. Because its author occasionally ran out of memory with that, he took 31
+# instead. The loss is divided by N, the number of positives in the batch. Here is N for batches of the test scenes,
+# without augmentation:
 
 # %%
 scenes = [pictures.scene(example) for example in pictures.test_set()[:200]]
@@ -672,8 +668,8 @@ print("the same gradient, up to rounding")
 # | if it is NaN, just try again | **only near the edge**: at 0.01 another random seed helps, at 0.02 none of ten does | `near` `beyond` |
 # | the configuration is that of the original, but for a batch of 31 | **not quite**: read line by line, it has twice the weight decay, one learning rate for kernels and biases, mining over the batch, other rules for crops, and new layers that begin with He's distribution ([chapter 09](09_full_training.ipynb), *The recipes*) | |
 #
-# The words in the last column are the folders of the recordings. What the summary says of the end of the training has
-# its table in chapter 08. These two tables hold the numbers behind the rows about spread and about trying again:
+# The last column names recordings in `chapters/recordings/restarts`. What the summary says of the end of the training
+# has its table in chapter 08. These two tables hold the numbers behind the rows about spread and about trying again:
 
 # %%
 def spread(name, step):
@@ -711,7 +707,7 @@ check.level(second_level)
 # </details>
 # <!-- solution -->
 #
-# ### 7.2 The largest curvature · hard, to the optional part · 14 minutes
+# ### 7.2 The largest curvature · hard, for the optional part · 14 minutes
 #
 # Write power iteration. Given are `turn`, a function whose `turn(v)` is H · v for a symmetric matrix H that you never
 # see, a vector `start`, and a number of `rounds`. In each round scale v to length 1, compute H · v, note the number v ·
@@ -745,7 +741,7 @@ check.power(largest_curvature)
 # </details>
 # <!-- solution -->
 #
-# ### 7.3 The edge · easy, to the optional part · 5 minutes
+# ### 7.3 The edge · easy, for the optional part · 5 minutes
 #
 # Given are the curvature of a valley and the momentum. Return the learning rate at the edge, beyond which steps grow.
 # From memory, please.
