@@ -38,9 +38,10 @@ from ssdlib.training import engine
 # You start a training, and its loss becomes NaN, *not a number*. You start it again without changing anything, and it
 # works. Was that luck, or was something wrong?
 #
-# Below we train one network on one dataset with one program, and only the random seed differs between the curves of a
-# panel. The random seed decides the first weights, the order of the images and which of them are mirrored. There are
-# three learning rates with ten starts each. **Predict first:** how many of the ten break at each learning rate?
+# In the figure below, one network was trained on one dataset with one program, and only the random seed differs between
+# the curves of a panel. The random seed decides the first weights, the order of the images and which of them are
+# mirrored. There are three learning rates with ten starts each. **Predict first:** how many of the ten break at each
+# learning rate?
 
 # %% alt="Three panels of ten loss curves each. At rate .001 all fall to a first dotted level, linger there and then fall to a second one. At .01 and .02 curves jump up and down; at .01 three of ten, at .02 all ten end in a cross"
 figure = figures.ten(["paper", "near", "beyond"])
@@ -64,7 +65,7 @@ print(starts.made([s for name in ("paper", "near", "beyond") for s in starts.arm
 # [summary](https://github.com/pierluigiferrari/ssd_keras/blob/master/training_summaries/ssd300_pascal_07%2B12_training_summary.md)
 # of his training what he saw: with SGD, the first steps look very different each time.
 # [Adam](https://arxiv.org/abs/1412.6980), an optimiser that scales the step of each weight by the size of that weight's
-# own gradients, varied less for him. Users whose loss became NaN he advised to [just try
+# own gradients, varied less for him. He advised users whose loss became NaN to [just try
 # again](https://github.com/pierluigiferrari/ssd_keras/issues/136). The curves of his starts were never published and we
 # found no others, so we recorded our own. These are his claims and our verdicts:
 #
@@ -100,6 +101,8 @@ print(starts.made([s for name in ("paper", "near", "beyond") for s in starts.arm
 # - A **plateau** is a stretch of many steps in which the loss hardly changes.
 # - To **diverge** is to leave every valley of the loss, which grows until it is infinite and then NaN.
 # - The **edge** is the learning rate beyond which steps across a valley grow instead of shrinking.
+#
+# With these words we can take up the first question, at which heights a loss rests.
 #
 # ## By hand: the two levels
 #
@@ -319,7 +322,7 @@ print("start 0 at .012 was beyond the edge at", over, "of the steps", [b.step fo
 # flatter place, and then all is well, or in a steeper one. Such an estimate gives the order of magnitude and not the
 # digit, and the curvature at some steps doesn't say when a start breaks. At 0.012 six of ten did, after 14 to 67 steps.
 #
-# This is the end of the optional part. Since the curvature doesn't tell when a start breaks, we now look inside one
+# **This is the end of the optional part.** Since the curvature doesn't tell when a start breaks, we now look inside one
 # that does.
 #
 # <a id="anatomy"></a>
@@ -924,8 +927,9 @@ SelfTest("instability")
 # - The confidence loss rests on two levels: 4 · ln 21 = 12.18 is no opinion, and 5.245 is background only.
 # - On the first level, mining looks where nothing has been learned yet, at the small feature maps, which are slow. If
 #   you tell the network about background before it starts, there is no such plateau.
-# - Beyond 2 · (1 + momentum) / curvature a step grows instead of shrinking. The curvature is large in the first steps
-#   and again at the end of the plateau. Because the loss is no parabola, the edge is only an order of magnitude.
+# - Optional part: beyond 2 · (1 + momentum) / curvature a step grows instead of shrinking. The curvature is large in
+#   the first steps and again at the end of the plateau. Because the loss is no parabola, the edge is only an order of
+#   magnitude.
 # - A momentum of 0.9 carries one long gradient on, in all ten times its own step.
 # - A NaN begins some steps earlier than it shows. A step that moves a kernel by more than half of its length is a good
 #   alarm.
