@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 08 · Learning-rate drops
 #
-# **In one sentence:** the noise of small batches keeps SGD on a floor whose height goes with the learning rate; a
-# drop of the rate lowers the floor, the loss follows within tens of steps, and everything that was still on its way
-# slows down.
+# **In one sentence:** the noise of small batches keeps the loss of SGD on a floor that is proportional to the learning
+# rate, so a drop of the learning rate lowers the floor and the loss follows within tens of steps, while everything
+# that was still being learned slows down.
 #
 # | | |
 # |---|---|
@@ -14,10 +14,10 @@
 #
 # At the end of this page you will be able to
 #
-# - say why a loss falls at once when the rate falls, in training and in validation,
-# - compute the floor of a toy on paper, and what a drop does to it,
+# - say why a loss falls at once when the learning rate falls, in training and in validation,
+# - compute the noise floor of a toy on paper, and what a drop does to it,
 # - compare schedules by the images they see, and say what published numbers prove about them and what they don't,
-# - stop a run and resume it across a drop to the same numbers,
+# - stop a run and resume it across a drop with identical numbers,
 # - decide from a validation curve when to drop.
 
 # %%
@@ -38,23 +38,27 @@ from ssdlib.training import engine, inference, runs
 # %% [markdown]
 # ## The picture
 #
-# The loss of SSD300 on VOC 07+12 as
-# [ssd_keras](https://github.com/pierluigiferrari/ssd_keras/blob/master/training_summaries/ssd300_pascal_07%2B12_training_summary.md)
-# published it, read off the plot. We call it *the published run*. Its learning rate was .001 until step 56,000, then
-# .0001, and .00001 from step 76,000.
+# At step 56,000 of a published SSD300 training, the learning rate was cut to a tenth. From then on the weights move in
+# steps a tenth as long, so one would expect the loss to fall more *slowly*. Look at what it does instead:
+#
+# > Note: the curves are the loss of SSD300 on VOC 07+12 that
+# > [ssd_keras](https://github.com/pierluigiferrari/ssd_keras/blob/master/training_summaries/ssd300_pascal_07%2B12_training_summary.md)
+# > published, read off its plot; gaps are points that could not be read. We call it *the published run*. Its learning
+# > rate was 0.001 until step 56,000, then 0.0001, and 0.00001 from step 76,000.
 
 # %% alt="Training and validation loss of the published run from step 10,000: both fall more and more slowly, make a step down at 56,000 where the rate drops, and are flatter after it; at 76,000 nothing is to be seen"
 curve = schedules.published()
 figure = figures.published_drawn(curve)
 
 # %% [markdown]
-# At 56,000 both curves make a step down. (The gaps are points that could not be read.) Its author says why: that was
-# when he reduced the rate. At 76,000 he reduced it again. *Say before you look*: how deep is the step in training,
-# how deep in validation? And at 76,000?
+# At 56,000 both curves make a step down, and the author gives the reason himself: that was when he reduced the learning
+# rate. At 76,000 he reduced it again.
 #
-# To answer we need something to compare with. Lay a straight line through the ten points before the drop. It says
-# where the next point should lie if nothing happens. The *scatter* is how far, typically, the ten lie from their
-# line.
+# > **Predict first:** how deep is the step at 56,000 in training, and how deep in validation? And at 76,000?
+#
+# To measure a step we need something to compare it with. We lay a straight line through the ten points before the drop,
+# because this line says where the next point should lie if nothing happens. The *scatter* is how far, typically, the
+# ten points lie from their line.
 
 # %%
 rows = []
@@ -65,56 +69,58 @@ for step in curve.drops:
 table(rows, head=("step", "loss", "expected", "found", "difference", "scatter"))
 
 # %% [markdown]
-# In training the step at 56,000 is .20, far more than the scatter. In validation it is .1 to .2: the line says .20,
-# but the last point before the drop was low already, and a line through ten points that scatter by .07 is uncertain
-# by as much. That both read .20 is chance. At 76,000 the differences are hardly larger than what the eye can read
-# from a plot (0.03).
+# In training the step at 56,000 is 0.20, which is far more than the scatter. In validation all we can say is 0.1 to
+# 0.2: the line gives 0.20, but the last point before the drop was low already, and a line through ten points that
+# scatter by 0.07 is itself uncertain by as much. That both losses read 0.20 is chance. At 76,000 the differences are
+# hardly larger than 0.03, which is as precisely as the plot can be read.
 #
-# Two things ask for an explanation. A smaller rate means *slower* learning: why does the loss fall at once? And the
-# network has not seen the validation pictures: why do they gain at all?
+# So two things ask for an explanation. A lower learning rate means slower learning, so why does the loss fall at once?
+# And the network has never been trained on the validation images, so why do they gain at all? The chapter answers in
+# four parts:
+#
+# 1. **The noise floor:** at a constant learning rate the loss stops falling above its minimum. You compute where.
+# 2. **What a drop does:** it lowers that floor, and recorded runs show how fast the loss follows.
+# 3. **Early against late:** a drop also slows all further learning, so when is the right time for it?
+# 4. **What can't be told:** which questions neither the published runs nor ours can answer.
 #
 # ## The words
 #
-# - The **learning rate** says how far the weights go along the gradient. A **schedule** says which rate each step
-#   has.
-# - A **drop** takes the rate to a tenth. (Caffe: *multistep*, γ = .1. PyTorch: `MultiStepLR`. Also *decay*.)
-# - **Cosine**: a schedule without drops. After the warm-up the rate follows half a cosine from its value down to 0. (One
-#   was recorded for comparison.)
-# - The **noise** of a gradient: that of 32 pictures isn't that of all pictures. Each batch errs in another
-#   direction.
-# - The **floor**: the loss at which a run ends up if its rate stays, because noise lifts it as fast as learning
-#   lowers it.
-# - A **plateau**: many checks without a gain worth the name.
-# - An **epoch**: as many images as the training set has, 16,551 for VOC 07+12.
-# - **Trunk** and **branch**: one recorded run at a constant rate, and a run that leaves it at some step with a lower
-#   rate, with the weights, the momentum and the batches of that moment.
+# - The **learning rate** says how far the weights go along the gradient. A **schedule** says which learning rate each
+#   step has.
+# - A **drop** takes the learning rate to a tenth. Caffe calls such a schedule *multistep* with γ = 0.1, PyTorch has
+#   [`MultiStepLR`](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.MultiStepLR.html), and
+#   others speak of *decay*.
+# - The **noise** of a gradient is the difference between the gradient of one batch of 32 images and that of all images.
+#   Each batch errs in another direction.
+# - The **floor** is the loss at which a run ends up if its learning rate stays constant, because there the noise lifts
+#   the loss as fast as learning lowers it.
 #
-# ## By hand
+# ## By hand: the noise floor
 #
-# One weight w. The loss is w² / 2, best at 0, and its gradient is w. But we only know the gradient with an error:
-# mean 0, and as often above as below, deviation 1. A step of SGD is
+# The smallest network that has a floor has one weight, w. Its loss is w² / 2, which is lowest at 0 and has the gradient
+# w. But we know the gradient only with a random error, which has mean 0 and standard deviation 1. A step of SGD is
 #
 # w ← w - rate · (w + error) = (1 - rate) · w - rate · error
 #
-# Two things happen: w shrinks, and it gets a kick. Let V be the mean of w² over many such runs. The kick
-# doesn't depend on w and is 0 on average, so the two mean squares add up:
+# Two things happen in it: w shrinks, and it gets a random kick. Let V be the mean of w² over many such runs. The kick
+# doesn't depend on w and is 0 on average, so the mean squares of the two parts add up:
 #
 # V ← (1 - rate)² · V + rate²
 #
-# Start at w = 10, V = 100.
+# Start at w = 10, which means V = 100, and compare two learning rates:
 #
-# | | rate .2 | rate .02 |
+# | | rate 0.2 | rate 0.02 |
 # |---|---|---|
-# | one step does | V ← .64 V + .04 | V ← .9604 V + .0004 |
+# | one step does | V ← 0.64 V + 0.04 | V ← 0.9604 V + 0.0004 |
 # | after 1 step | 64.04 | 96.04 |
 # | after 2 steps | 41.03 | 92.24 |
-# | the floor: V stays | .36 V = .04, **V = 1/9** | .0396 V = .0004, **V = 1/99** |
-# | the loss there, V / 2 | **.0556** | **.0051** |
+# | the floor: V stays | 0.36 V = 0.04, **V = 1/9** | 0.0396 V = 0.0004, **V = 1/99** |
+# | the loss there, V / 2 | **0.0556** | **0.0051** |
 # | steps until w has gone half of its way | 3 (V: 1.6) | 34 (V: 17) |
 #
 # The high rate comes down fast and stops high. The low rate comes down ten times as slowly and stops eleven times as
-# low. In general the floor is rate / (2 · (2 - rate)): for small rates a quarter of the rate. *Proportional to the
-# rate.*
+# low. In general the floor is rate / (2 · (2 - rate)), which for small rates is a quarter of the rate: the floor is
+# *proportional to the learning rate*. The next cell checks the table.
 
 # %%
 rows = []
@@ -126,20 +132,21 @@ head = ("rate", "V after one step", "after two", "loss at the end", "by the form
 table(rows, head, form=("", "", "", ".4f", ".4f", ".1f"))
 
 # %% [markdown]
-# So use both: first the high rate, then the low one.
+# Neither rate alone is good at both, so we use the high one first and the low one afterwards. That is a schedule with
+# one drop:
 
 # %% alt="Loss over 200 steps on a logarithmic axis: one run by chance and the mean of all fall to a first floor, stay there, and at step 80 the rate drops, and the mean comes down over about a hundred steps to a floor eleven times as low, while the one run jumps"
 figure = noisy_quadratic.draw_runs(high=0.2, low=0.02, drop=80, steps=200)
 
 # %% [markdown]
-# The black line isn't a simulation. It is the rule for V, step by step:
+# The black line isn't a simulation. It is the rule for V from above, applied step by step:
 
 # %%
 print(inspect.getsource(noisy_quadratic.expected))
 
 # %% [markdown]
-# It allows for momentum, too. Is it right? Compare with the mean of 20,000 runs by chance, with PyTorch's momentum
-# of .9 and a drop in the middle:
+# The function allows for momentum, too, which we haven't computed by hand. To see whether it is right we compare it
+# with the mean of 20,000 simulated runs, which use PyTorch's momentum of 0.9 and a drop in the middle:
 
 # %%
 rates = [0.02] * 150 + [0.002] * 150
@@ -149,12 +156,16 @@ print("largest difference below 5 %:", bool(((by_chance - exact).abs() < 0.05 * 
 print(f"momentum .9 lifts the floor by a factor of {noisy_quadratic.floor(0.002, momentum=0.9) / noisy_quadratic.floor(0.002):.1f}")
 
 # %% [markdown]
-# With momentum .9 every gradient acts ten times over, one tenth less each time. So it is as if the rate were ten
-# times as high, and so is the floor.
+# With a momentum of 0.9 every gradient is used again in each later step, each time weakened by a tenth, so that it acts
+# ten times over in all. It is as if the learning rate were ten times as high, and so is the floor.
+#
+# So much for the toy: a floor proportional to the learning rate, which a drop lowers. Before we look for it in a real
+# network, here is how a real run gets its learning rate.
 #
 # ## In the library
 #
-# The rate of a step, from the settings and the number of updates done. It remembers nothing:
+# The library computes the learning rate of a step from the settings and the number of updates done. It remembers
+# nothing, and the section on what would go wrong shows why that matters.
 
 # %%
 print(inspect.getsource(engine.learning_rate))
@@ -165,17 +176,20 @@ for step in (0, 79_999, 80_000, 99_999, 100_000, 119_999):
     print(f"after {step:7,} updates the rate is {engine.learning_rate(paper, step):.0e}")
 
 # %% [markdown]
-# ## A valley
+# ## What a drop does
 #
-# A network has millions of weights. In some directions its loss is steep. There even a low rate has arrived long
-# ago, and all that is left is noise. In others it is nearly flat. There no noise is to be seen, and the rate decides
-# how far one gets. A toy with one of each: what happens if the rate drops after 500, 1000, 1500, 2000 of 2500 steps,
-# or never? *Say before you look* which of the five ends lowest.
+# A network has millions of weights, and their directions differ. Where the loss is steep, even a low learning rate has
+# arrived long ago, and all that is left is noise. Where it is nearly flat, no noise is to be seen, and the learning rate
+# decides how far one gets. We look at both on a toy with one direction of each kind.
 #
-# And the real thing below it, on the same axis of steps: a narrow SSD300 on the mini VOC, trained with two of
-# these drops and with none. Nothing but the rate differs between the trunk (*no drop*) and a branch. Each of these runs takes
-# minutes to a quarter of an hour, so they were recorded (`data_scripts/drops.py`); drawn below are the two with a
-# single drop and the trunk.
+# Below it, on the same axis of steps, are runs of a real network: a narrow SSD300 on the mini VOC. One run, the
+# **trunk**, keeps its learning rate constant. A **branch** leaves the trunk at some step with a lower learning rate,
+# taking over the weights, the momentum and the batches of that moment, so that nothing but the learning rate differs
+# between the two. Each of these runs takes minutes to a quarter of an hour, which is why they were recorded
+# (`data_scripts/drops.py`). The figure shows the trunk and the two branches with a single drop.
+#
+# > **Predict first:** the toy's learning rate drops after 500, 1000, 1500 or 2000 of 2500 steps, or never. Which of the
+# > five ends lowest?
 
 # %%
 found = schedules.recorded()
@@ -187,18 +201,21 @@ print(f"2,500 steps of 8 images, {len(scenes)} scenes: {2500 * 8 / len(scenes):.
 figure = figures.toy_and_recorded(found)
 
 # %% [markdown]
-# The toy is computed and its numbers were chosen for the picture: it proves nothing about SSD. It says what to look
-# for. Right after a drop the loss steps down, because the floor of the steep directions sinks. After that the curve
-# is flatter than before, because the flat directions go at a tenth of their speed. What was not learned before the
-# drop takes ten times as long after it.
+# The toy is computed, and its numbers were chosen for the figure, so it proves nothing about SSD. It tells us what to
+# look for. Right after a drop the loss steps down, because the floor of the steep directions sinks. After that the
+# curve is flatter than before, because the flat directions now go at a tenth of their speed: what was not learned
+# before the drop takes ten times as long after it.
 #
-# In one thing the two disagree. *Find it before you read on.* In the toy every drop ends below no drop, and the latest lowest. The network
-# that dropped at 500 ends above: it had more left to learn than the toy.
+# > **Find it before you read on:** in one thing the toy and the network disagree.
 #
-# ## Does it fall at once?
+# In the toy every drop ends below no drop, and the latest drop ends lowest. The network that dropped at 500 ends
+# *above* the trunk, because it had more left to learn than the toy. We return to that under *Early against late*. First
+# comes the question from the beginning of this chapter.
 #
-# Trunk and branch see the same batches. So subtract: how much less does the branch lose on the very same pictures?
-# The noise of the batches cancels, and one sees every step.
+# ### Does it fall at once?
+#
+# The trunk and a branch see the same batches, so we can subtract: how much lower is the branch's loss on the very same
+# images? The noise of the batches cancels, and every single step becomes visible.
 
 # %% alt="Curves, one for each drop: the training loss that the branch saves against the trunk on the same batches, over the 200 steps after the drop; it starts near 0 and rises within some tens of steps"
 figure = figures.saved(found, steps=200, width=10)
@@ -215,12 +232,13 @@ spans = [f"steps {a} to {b}" for a, b in windows]
 table(rows, head=("branch", *spans), caption="Training loss saved", heat=True)
 
 # %% [markdown]
-# In the first five steps nothing: the branch begins with the trunk's weights and its momentum, and the loss takes
-# time to sink to the new floor. From the fifth to the twentieth step it already saves a third to two thirds of what
-# it saves later. So *at once* means: within some twenty of 2,500 steps. The points of the published curve are a
-# thousand steps apart; there it looks like a jump.
+# In the first five steps nothing happens: the branch begins with the trunk's weights and momentum, and the loss takes
+# time to sink to the new floor. From the fifth to the twentieth step the branch already saves a third to two thirds of
+# what it saves later. So *at once* means within some twenty of 2,500 steps. The points of the published curve lie a
+# thousand steps apart, which is why the same fall looks like a jump there.
 #
-# And in validation? Ten steps after the drop, on 96 test scenes that the network is never trained on:
+# Does validation follow as fast? This is the validation loss ten steps after the drop, on 96 test scenes that the
+# network is never trained on:
 
 # %%
 rows = []
@@ -234,19 +252,21 @@ head = ("branch", "before", "10 steps later", "difference", "of the L2 term")
 table(rows, head, form=("", "", "", "", ".4f"))
 
 # %% [markdown]
-# Both fell within ten steps, and the weights haven't shrunk in them: the L2 term stands still to the third digit.
-# This fits, but it doesn't prove it: the trunk's validation loss jitters, and with no drop it falls as far from one
-# check to the next in a few cases, as you will see. The proof is the training comparison above, and the live fork
-# below, where the run without a drop is the control.
+# Both losses fell within ten steps, and not because the weights shrank: the L2 term stands still to the third digit.
 #
-# ## Why in validation too?
+# > Note: this table fits the explanation but doesn't prove it. The trunk's validation loss jitters, and in a few cases
+# > it falls as far from one check to the next without any drop, as the black line in the figure above shows. The proof
+# > is the training comparison above, and the fork that you run live further down, where the run without a drop is the
+# > control.
 #
-# It is the *weights* that are noisy. They are off the bottom of the valley by a random amount, another one after
-# each step. A network with such weights is worse on any picture, seen or unseen. A drop takes the noise out of the
+# ### Why in validation too?
+#
+# Because it is the *weights* that are noisy. After each step they are off the bottom of the valley by another random
+# amount, and a network with such weights is worse on any image, seen or unseen. A drop takes the noise out of the
 # weights, so both losses fall.
 #
-# Learning something by heart would look different. It would lower the loss of the training pictures alone. Here is
-# how far validation lies above training in the published run:
+# Memorising the training images would look different, because it would lower the training loss alone. We can check that
+# in the published run by how far its validation loss lies above its training loss:
 
 # %%
 print("validation above training at", end="")
@@ -255,11 +275,12 @@ for step in (30_000, 40_000, 50_000, 55_000, 56_000, 75_000):
     print(f"   {step // 1000}k: {curve.val[at] - curve.train[at]:.2f}", end="")
 
 # %% [markdown]
-# The distance had been growing since 26k, while both still fell. After the drop it goes on growing, and now the
-# validation loss hardly falls any more. The step itself is something else: it lowers both.
+# The distance had been growing since step 26,000, while both losses still fell. It goes on growing after the drop,
+# where the validation loss hardly falls any more. So memorising is there, but the step at 56,000 is something else,
+# because it lowers both.
 #
-# There is one more sign of noise. Look at the validation curve of the picture at the top: before the drop it
-# jitters, after it hardly:
+# There is one more sign of noise. In the figure at the top the validation curve jitters before the drop and hardly
+# after it. Here is the jitter in numbers:
 
 # %%
 rows = []
@@ -271,13 +292,18 @@ for name in ("never", "at_1000"):
 table(rows, head=("run", "", "scatter of ten validations"))
 
 # %% [markdown]
-# The pictures are the same at each check, so it isn't they that jitter. (A scatter of .01 is less than the 0.03 to which the plot can be read.)
+# The validation images are the same at each check, so the jitter can't come from them; it comes from the weights. (The
+# scatter of 0.01 is below the 0.03 to which the plot can be read.)
 #
-# ## How much of the fall is the L2 term?
+# One other explanation of the step has to be excluded before we go on.
 #
-# Keras reports the loss *with* 5e-4 · Σw² (chapter 04). Where weights shrink, this curve falls without any better
-# detection. How much can that be in the published run? Take as a guide what decay does to a weight that nothing else
-# pulls. The gradient of the term is 1e-3 · w, and momentum makes it ten times as much:
+# ### How much of the fall is the L2 term?
+#
+# Keras reports the loss *with* the term 5e-4 · Σw² (chapter 04), so this curve also falls where weights merely shrink,
+# without any better detection. How much can that be in the published run? As a guide we take a weight that nothing but
+# weight decay pulls. The gradient of the term is 1e-3 · w, and momentum makes it ten times as much. The fresh layers
+# start from [He initialisation](https://arxiv.org/abs/1502.01852), random weights with a variance of 2 / inputs, which
+# makes Σw² = 2 for each output channel on average.
 
 # %%
 left = 1.0
@@ -290,14 +316,14 @@ begin = 5e-4 * 2 * (extras + heads)
 print(f"L2 term of the fresh layers: {begin:.2f} at the start, {begin * left:.2f} at the end if nothing else pulls")
 
 # %% [markdown]
-# (He's random weights have Σw² = 2 for each output channel on average.) If nothing else pulled, the fresh layers'
-# part would sink by 1.8, nearly a third of the fall from 9.94 to 3.85; what the pretrained part adds we don't know,
-# and gradients pull as well. A guess, then, of the size and no more: part of this curve is weights shrinking.
+# If nothing else pulled, the part of the fresh layers would sink by 1.8, nearly a third of the whole fall from 9.94 to
+# 3.85. What the pretrained part adds isn't known, and gradients pull as well, so this is a guess of the size and no
+# more: part of this curve is shrinking weights.
 #
-# And the step at 56,000? A thousand steps of decay at .001 take 2 % off the L2 term, after the drop it is .2 %.
-# Weight decay is slower after a drop, not faster. The step is none of its doing.
+# But weight decay doesn't explain the *step*. A thousand steps at a learning rate of 0.001 take 2 % off the L2 term, and
+# after the drop it is 0.2 %. Weight decay becomes slower at a drop, not faster.
 #
-# In our own runs nobody has to guess. L2 was recorded beside the loss:
+# In our own runs no guess is needed, because the L2 term was recorded beside the loss:
 
 # %%
 rows = []
@@ -317,15 +343,21 @@ figure = figures.weights_part(found, [name for name in ("never", "paper") if nam
 print("without a drop the L2 term rises:", found["never"].check(2500, "l2") > found["never"].check(100, "l2"))
 
 # %% [markdown]
-# Nothing of *our* fall is the L2 term: it *rises*, as long as the rate is high. A reason lies at hand: this network
-# normalises after the convolutions of its body (batch norm), so the size of such a kernel doesn't change what the
-# network says. Then the gradient has no part along the kernel, and a step at right angles makes a vector longer.
-# However that may be: the share of L2 in a curve can't be carried over from one network to another. Read the
-# multibox loss.
+# None of the fall of *our* runs is the L2 term. It even *rises* as long as the learning rate is high. One possible
+# reason is that this network has [batch norm](https://arxiv.org/abs/1502.03167), which brings each channel behind a
+# convolution to mean 0 and deviation 1, so that the size of the kernel doesn't change the output. Then the gradient has
+# no component along the kernel, and a step at right angles to a vector makes it longer. Whether or not that is the
+# reason, the share of the L2 term can't be carried over from one network to another, so read the multibox loss alone.
 #
-# ## 80k and 100k, 56k and 76k, 40k
+# That completes the second part: a drop takes noise out of the weights, the loss follows within some twenty steps, and
+# what remains to be learned is learned more slowly. The last point raises the question of when to drop.
 #
-# Steps can't be compared unless the batches are equal. Images can:
+# ## Early against late
+#
+# ### 80k and 100k, 56k and 76k, 40k
+#
+# The obvious evidence is what others have published. Their steps can't be compared unless the batches are equal, but
+# their images can. An **epoch** is as many images as the training set has, 16,551 for VOC 07+12.
 
 # %%
 rows = []
@@ -337,7 +369,7 @@ head = ("plan", "million images", "epochs", "epochs at each rate")
 table(rows, head, form=("", "", ".0f"))
 
 # %% [markdown]
-# What they reached on VOC07 test, as published:
+# And this is what the runs reached on VOC07 test, as published:
 #
 # | run | drops | epochs | mAP |
 # |---|---|---|---|
@@ -347,12 +379,12 @@ table(rows, head, form=("", "", ".0f"))
 # | the published run, batch 31 | 56k, 76k of 102k | 191 | 77.1 |
 # | [paz 389](https://github.com/oarriaga/paz/pull/389), drops after 110 and 152 of 240 epochs | 57k, 79k of 124k | 240 | 76.5 |
 #
-# What does an early drop cost? The published run dropped at 56k and reached what the paper reached. The author of
-# paz dropped at 57k, reached .7 less, and blames the drop. Both can't be the whole truth, and neither has a twin
-# that differs in the drop alone. Between the two rows of the paper there is the zoom-out as well. So the table
-# doesn't tell.
+# What does an early drop cost? The published run dropped at 56k and reached what the paper reached. The author of paz
+# dropped at 57k, reached 0.7 less than the paper, and blames the drop. Both can't be the whole truth, and neither run
+# has a twin that differs in the drop alone. The two rows of the paper differ in the zoom-out as well. So this table
+# can't tell.
 #
-# The published run also says when its *mAP* rose, which need not be where its loss fell:
+# The published run also says when its *mAP* rose, which need not be when its loss fell:
 
 # %%
 checks = list(curve.map.items())
@@ -362,15 +394,19 @@ for (a, before), (b, after) in zip(checks[:-1], checks[1:-1]):
 table(rows, head=("steps", "mAP before", "after", "change"), form=("", ".3f", ".3f", "+.3f"))
 
 # %% [markdown]
-# The drop at 56k lies between 40k and 60k, but its mAP rose more from 60k to 80k, when the validation loss hardly
-# moved (4.37 to 4.33). It is one run, and its author says that he shows the best values of every 20,000 steps. But
-# it is reason enough not to judge a drop by the step in the loss.
+# The drop at 56k lies between 40k and 60k, but the mAP rose more from 60k to 80k, when the validation loss hardly moved
+# (4.37 to 4.33). It is one run, and its author says that he shows the best values of every 20,000 steps. But it is
+# reason enough not to judge a drop by the step in the loss. What is missing is a pair of runs that differ in the drop
+# alone, so we made some.
 #
-# ## What do pairs say?
+# ### What do pairs say?
 #
-# The recorded runs differ in nothing but the schedule. Two of them imitate the published run and the paper: their
-# drops come after the same shares of the run. *Say before you look*: you have seen the branch of step 1000 fall far
-# below the trunk at once. Where will it be at the end?
+# The recorded runs differ in nothing but the schedule. Two of them imitate the published run and the paper: their drops
+# come after the same shares of the run. Another has a **cosine** schedule, which has no drops: after the warm-up the
+# learning rate follows [half a cosine](https://arxiv.org/abs/1608.03983) from its value down to 0.
+#
+# > **Predict first:** you have seen the branch of step 1000 fall far below the trunk at once. Where will it be at the
+# > end?
 
 # %% alt="The training loss that the branches of 500 and 1000 save against the trunk: about half in the first 200 steps, below 0 from about 560 and 880 steps on"
 figure = figures.saved(found, steps=2000, width=100)
