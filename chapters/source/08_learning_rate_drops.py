@@ -131,8 +131,8 @@ head = ("rate", "V after one step", "after two", "loss at the end", "by the form
 table(rows, head, form=("", "", "", ".4f", ".4f", ".1f"))
 
 # %% [markdown]
-# Neither rate alone is good at both, so we use the high one first and the low one afterwards. That is a schedule with
-# one drop:
+# Each rate is good at one half of the task, so we use the high one first and the low one afterwards. That is a schedule
+# with one drop:
 
 # %% alt="Loss over 200 steps on a logarithmic axis: one run by chance and the mean of all fall to a first floor, stay there, and at step 80 the rate drops, and the mean comes down over about a hundred steps to a floor eleven times as low, while the one run jumps"
 figure = noisy_quadratic.draw_runs(high=0.2, low=0.02, drop=80, steps=200)
@@ -144,8 +144,9 @@ figure = noisy_quadratic.draw_runs(high=0.2, low=0.02, drop=80, steps=200)
 print(inspect.getsource(noisy_quadratic.expected))
 
 # %% [markdown]
-# The function allows for momentum, too, which we haven't computed by hand. To see whether it is right we compare it
-# with the mean of 20,000 simulated runs, which use PyTorch's momentum of 0.9 and a drop in the middle:
+# The function allows for momentum, too, which carries each gradient on into the later steps (chapter 07) and which we
+# haven't computed by hand. To see whether it is right we compare it with the mean of 20,000 simulated runs, which use
+# PyTorch's momentum of 0.9 and a drop in the middle:
 
 # %%
 rates = [0.02] * 150 + [0.002] * 150
@@ -155,15 +156,16 @@ print("largest difference below 5 %:", bool(((by_chance - exact).abs() < 0.05 * 
 print(f"momentum .9 lifts the floor by a factor of {noisy_quadratic.floor(0.002, momentum=0.9) / noisy_quadratic.floor(0.002):.1f}")
 
 # %% [markdown]
-# With a momentum of 0.9 every gradient is used again in each later step, weakened by a tenth each time, so it acts ten
-# times over in all. It is as if the learning rate were ten times as high, and so is the floor.
+# With a momentum of 0.9 every gradient acts again in each later step, one tenth less each time, so it acts ten times
+# over in all. It is as if the learning rate were ten times as high, and so is the floor.
 #
 # Before we look for the floor in a real network, here is where a real run gets its learning rate from.
 #
 # ## In the library
 #
 # The library computes the learning rate of a step from the settings and the number of updates done. It remembers
-# nothing, and *What would go wrong if* shows why that matters.
+# nothing, and *What would go wrong if* shows why that matters. (Its warm-up, a gradual rise over the first steps, belongs
+# to chapter 07.)
 
 # %%
 print(inspect.getsource(engine.learning_rate))
@@ -177,8 +179,8 @@ for step in (0, 79_999, 80_000, 99_999, 100_000, 119_999):
 # ## What a drop does
 #
 # A network has millions of weights. In some directions its loss is steep, and there even a low learning rate has arrived
-# long ago, so that all that is left is noise. In others it is nearly flat, and there the learning rate decides how far
-# one gets. The upper diagram below shows a toy with one direction of each kind.
+# long ago, so that all that is left is noise. In others it is nearly flat, so no noise is to be seen there, and the
+# learning rate decides how far one gets. The upper diagram below shows a toy with one direction of each kind.
 #
 # The lower one shows a narrow SSD300 on the mini VOC. One run, the **trunk**, keeps its learning rate constant. A
 # **branch** leaves the trunk at some step with a lower learning rate and takes over the weights, the momentum and the
@@ -271,8 +273,7 @@ for step in (30_000, 40_000, 50_000, 55_000, 56_000, 75_000):
 
 # %% [markdown]
 # The distance had been growing since step 26,000, while both losses still fell. It goes on growing after the drop,
-# where the validation loss hardly falls any more. So memorising is there, but the step at 56,000 is something else,
-# because it lowers both.
+# where the validation loss hardly falls any more. The step at 56,000 is something else, because it lowers both.
 #
 # There is one more sign of noise: in the first figure the validation curve jitters before the drop and hardly after it.
 
@@ -294,8 +295,8 @@ table(rows, head=("run", "", "scatter of ten validations"))
 # Keras reports the loss *with* the term 5e-4 · Σw² (chapter 04), so this curve also falls where weights merely shrink,
 # without any better detection. How much can that be in the published run? As a guide we take a weight that nothing but
 # weight decay pulls. The gradient of the term is 1e-3 · w, and momentum makes it ten times as much. The fresh layers
-# start from [He initialisation](https://arxiv.org/abs/1502.01852), random weights with a variance of 2 / inputs, which
-# makes Σw² = 2 for each output channel on average.
+# start from [He initialisation](https://arxiv.org/abs/1502.01852), random weights with a variance of 2 / inputs, so that
+# Σw² is 2 for each output channel on average.
 
 # %%
 left = 1.0
@@ -374,8 +375,8 @@ table(rows, head, form=("", "", ".0f"))
 #
 # What does an early drop cost? The published run dropped at 56k and reached what the paper reached. The author of paz
 # dropped at 57k, reached 0.7 less than the paper, and blames the drop. Both can't be the whole truth, and neither run
-# has a twin that differs in the drop alone. The two rows of the paper differ in the zoom-out as well. So this table
-# can't tell.
+# has a twin that differs in the drop alone. The two rows of the paper differ in the zoom-out (chapter 06) as well. So
+# this table can't tell.
 #
 # The published run also says when its *mAP* rose, which need not be when its loss fell:
 
@@ -441,12 +442,13 @@ print("drops at the paper's shares give more than these three:", late.map - max(
 # How large must a difference be to mean anything? That depends on how far the mAP of such a run differs from one random
 # seed to another, which **has not been recorded**.
 #
-# > Note: the lines of ±0.02 in the figure are an assumption, about what we saw while making this course. The thresholds
-# > behind the printed lines, 0.02 and 0.04, rest on it. The only published spread is 0.031, between two starts of the
+# > Note: the lines of ±0.02 in the figure are an assumption. It comes from what we saw while making this course, which is
+# > an observation and not a recording. The thresholds behind the printed lines, 0.02 and 0.04, rest on it. The only published spread is 0.031, between two starts of the
 # > published run's configuration (an mAP of 0.665 and of 0.696 after 20,000 steps). How far two of our runs differ is
 # > question 1 of [experiments.md](../docs/experiments.md); question 2 repeats these schedules with five random seeds.
 #
-# If the assumption is right, smaller differences mean nothing here. These are larger, though all from one random seed:
+# If the assumption is right, differences below 0.02 mean nothing here. These are larger, though all from one random
+# seed:
 #
 # - **The late drop pays.** At two thirds of the run, the paper's share, it gives a lower validation loss than the
 #   earlier ones and an mAP well above no drop at all.
@@ -481,11 +483,11 @@ assert highest - lowest < 0.03  # what is said below
 
 # %% [markdown]
 # From 77,000 to its end the points lie within 0.02, less than can be read from the plot, so it had converged long
-# before. Our recordings can't test the three other claims that the summary makes about the schedule and the end of the
-# training; [experiments.md](../docs/experiments.md) lists all four with what is known. (Chapter 07 has those about the
-# first steps.)
+# before. Our recordings can't settle the three other claims that the summary makes about the schedule and the end of
+# the training; [experiments.md](../docs/experiments.md) lists all four with what is known. (Chapter 07 has those about
+# the first steps.)
 #
-# Whereas the end of a run takes a recording, what a drop does at once can be seen on your own computer.
+# The end of a run has to be recorded, but what a drop does at once can be seen on your own computer.
 #
 # ## The same, live
 #
@@ -582,8 +584,8 @@ table(rows, head=("step after the drop", "Caffe's is times as long", "1 + 9 · 0
 print(f"the detour, all steps together: {sum(r - 1 for r in ratios):.0f} of the new steps, 8.1 of the old")
 
 # %% [markdown]
-# After twenty steps the factor is two, and after forty nearly nothing is left of it. Of 120,000 steps that is negligible,
-# and no mAP will show it. But two programs that agree to the last digit for 80,000 steps will differ at step 80,001
+# After twenty steps the factor is two, and after forty nearly nothing is left of it. Of 120,000 steps that is
+# negligible, and no mAP will show it. But two programs that agree to the last digit for 80,000 steps will differ at step 80,001
 # ([differences from Caffe](../docs/differences_from_caffe.md)). It also matters where the learning rate changes all the
 # time, as in a warm-up.
 #
@@ -668,11 +670,11 @@ check.ground(floor_at_4_tenths)
 #
 # ### 8.4 Going on across a drop · the heart of the chapter · 15 minutes
 #
-# Write `go_on`, which resumes a saved run. Given is `saved`, which holds the weight `w`, its momentum `v` and `step`, the
-# number of updates done. For each `error` of the list `noise` do one update as PyTorch does: the gradient is w + error,
-# then v ← 0.9 v + gradient, then w ← w - rate · v, with the learning rate of that step (your `rate`, from `base` and
-# `drops`). Return the new state in the same form, and leave `saved` as it is. Ten steps, saved, and ten more have to
-# give exactly the numbers of twenty in one go.
+# Write `go_on`, which resumes a saved run. Given is `saved`, which holds the weight `w`, its momentum `v` and `step`,
+# the number of updates done. For each `error` of the list `noise` do one update as PyTorch does: the gradient is
+# w + error, then v ← 0.9 v + gradient, then w ← w - rate · v, with the learning rate of that step (your `rate`, from
+# `base` and `drops`). Return the new state in the same form, and leave `saved` as it is. Ten steps, saved, and ten more
+# have to give exactly the numbers of twenty in one go.
 
 
 # %% tags=["exercise"]
@@ -747,16 +749,17 @@ check.coasting(times_as_long)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# With the old learning rate 1, Caffe's V is 10 too. PyTorch's next step is 0.1 · 10 = 1. And Caffe's: 0.9 · 10 plus what?
+# With the old learning rate 1, Caffe's V is 10 too. PyTorch's next step is 0.1 · 10 = 1. And Caffe's: 0.9 · 10 plus
+# what?
 # </details>
 # <!-- solution -->
 #
 # ### 8.7 When to drop · medium · 12 minutes
 #
 # A common rule drops the learning rate at a **plateau**, after many checks without a gain worth the name. Write `when`,
-# which applies it. Given are `losses`, the validation losses in order, one for each check; the first is the best so far.
-# After that a check is *good* if its loss lies *more* than `least` below the best, and then it is the new best; otherwise
-# it is *bad*. Return the number of the check, counted from 0, at which `patience` bad checks have come in a row, or -1
+# which applies it. Given are `losses`, the validation losses in order, one for each check; the first is the best so
+# far. After that a check is *good* if its loss lies *more* than `least` below the best, and then it is the new best;
+# otherwise it is *bad*. Return the number of the check, counted from 0, at which `patience` bad checks have come in a row, or -1
 # if that never happens.
 
 
@@ -800,8 +803,8 @@ for patience, least in ((3, 0.0), (5, 0.0), (5, 0.05), (10, 0.0), (10, 0.05)):
 # %% [markdown]
 # With little patience the rule drops at 38k, where the validation loss was still to fall by 0.4 at the high learning
 # rate. With much patience it never drops. The jitter of this curve, 0.07, is as large as what it gains in 5,000 steps,
-# so three or five points look like a plateau where there is none. No setting is right for every curve: measure the jitter
-# first, then ask for a `least` or a `patience` that jitter alone can't meet. The author didn't wait for a plateau. He
+# so three or five points look like a plateau where there is none. No setting is right for every curve: measure the
+# jitter first, then ask for a `least` or a `patience` that jitter alone can't meet. The author didn't wait for a plateau. He
 # dropped, he writes, because the loss had come down so quickly.
 #
 # ## What would go wrong if
@@ -831,17 +834,21 @@ for step in (79_000, 80_000, 89_000, 90_000, 99_000, 100_000, 119_000):
     print(f"{step:7,}  should be {engine.learning_rate(paper, step):.0e}, was {got[step]:.0e}")
 
 # %% [markdown]
-# For 10,000 steps the learning rate is back at 0.001, so the run will climb back towards its old floor. Then the *second*
-# drop acts as a first one, and the run ends at 0.0001. No error is raised. Only the loss curve shows it, to those who
+# For 10,000 steps the learning rate is back at 0.001, so the run will climb back towards its old floor. Then the
+# *second* drop acts as a first one, and the run ends at 0.0001. No error is raised. Only the loss curve shows it, to those who
 # know that a loss must not rise at a restart. That program has a second gap: it saves the weights, but not the momentum.
 # Here the learning rate is computed from the step, and weights, momentum and step are saved together; chapter 09
 # compares a killed run with one that wasn't, bit for bit.
 #
-# The [FAQ](../docs/faq.md) has four more mistakes under *Training and the learning rate*: drops that stay where they are
-# when the batch shrinks (55 % mAP with batches of 2 instead of 32), epochs taken for something they aren't (the 110 of
-# the paz run above are 57,000 steps), a scheduler that counts epochs but is called once a batch, so that the first drop
-# comes after 80 steps, and a cosine whose run is made longer on resuming, so that the learning rate jumps. Two habits
-# help: write down images instead of steps or epochs, and print the learning rate in the log, as ours does.
+# Four more mistakes have their answers in the [FAQ](../docs/faq.md), under *Training and the learning rate*:
+#
+# - **Drops that stay where they are when the batch shrinks:** 55 % mAP with a batch of 2 instead of 32.
+# - **Epochs taken for something they aren't:** the 110 epochs of the paz run sound like a lot and are 57,000 steps.
+# - **A scheduler that counts epochs but is called once a batch**, or the other way round: the first drop comes after 80
+#   steps, or never.
+# - **A longer run on resuming, with a cosine:** the cosine knows the length of the run, so the learning rate jumps.
+#
+# Two habits help: write down images instead of steps or epochs, and print the learning rate in the log, as ours does.
 #
 # ## Self-test
 
@@ -856,8 +863,8 @@ SelfTest("drops")
 #   the weights that are noisy. After the drop everything else goes at a tenth of the speed.
 # - The step at 56k in the published curve is real, 0.20 in training and 0.1 to 0.2 in validation, and not the L2 term.
 # - Judge a drop by the end of the run and by mAP, not by the step in the loss: the recorded runs that dropped early
-#   were ahead at once and behind at the end, with one random seed. What an early drop cost the published run, if
-#   anything, no published number tells.
+#   were ahead at once and behind in mAP at the end, with one random seed. What an early drop cost the published run,
+#   if anything, no published number tells.
 # - Compare schedules in images or epochs, not in steps.
 # - The learning rate is a function of the step. Save weights, momentum and step, and a run can be stopped anywhere.
 #
