@@ -164,8 +164,8 @@ print(f"momentum .9 lifts the floor by a factor of {noisy_quadratic.floor(0.002,
 # ## In the library
 #
 # The library computes the learning rate of a step from the settings and the number of updates done. It remembers
-# nothing, and *What would go wrong if* shows why that matters. (Its warm-up, a gradual rise over the first steps, belongs
-# to chapter 07.)
+# nothing, and *What would go wrong if* shows why that matters. (Its warm-up, a gradual rise over the first steps,
+# belongs to chapter 07.)
 
 # %%
 print(inspect.getsource(engine.learning_rate))
@@ -178,14 +178,15 @@ for step in (0, 79_999, 80_000, 99_999, 100_000, 119_999):
 # %% [markdown]
 # ## What a drop does
 #
-# A network has millions of weights. In some directions its loss is steep, and there even a low learning rate has arrived
-# long ago, so that all that is left is noise. In others it is nearly flat, so no noise is to be seen there, and the
-# learning rate decides how far one gets. The upper diagram below shows a toy with one direction of each kind.
+# A network has millions of weights. In some directions its loss is steep, and there even a low learning rate has
+# arrived long ago, so that all that is left is noise. In others it is nearly flat, so no noise is to be seen there,
+# and the learning rate decides how far one gets. The upper diagram below shows a toy with one direction of each kind.
 #
 # The lower one shows a narrow SSD300 on the mini VOC. One run, the **trunk**, keeps its learning rate constant. A
 # **branch** leaves the trunk at some step with a lower learning rate and takes over the weights, the momentum and the
-# batches of that moment, so that nothing but the learning rate differs. Each of these runs takes minutes to a quarter of
-# an hour, so they were recorded (`data_scripts/drops.py`); drawn are the trunk and the two branches with a single drop.
+# batches of that moment, so that nothing but the learning rate differs. Each of these runs takes minutes to a quarter
+# of an hour, so they were recorded (`data_scripts/drops.py`); drawn are the trunk and the two branches with a single
+# drop.
 #
 # > **Predict first:** the toy's learning rate drops after 500, 1000, 1500 or 2000 of 2500 steps, or never. Which of the
 # > five ends lowest?
@@ -313,8 +314,8 @@ print(f"L2 term of the fresh layers: {begin:.2f} at the start, {begin * left:.2f
 # 3.85. What the pretrained part adds isn't known, and gradients pull as well, so this is a guess of the size and no
 # more: part of this curve is shrinking weights.
 #
-# But weight decay doesn't explain the *step*. A thousand steps at a learning rate of 0.001 take 2 % off the L2 term, and
-# after the drop it is 0.2 %. Weight decay becomes slower at a drop, not faster.
+# But weight decay doesn't explain the *step*. A thousand steps at a learning rate of 0.001 take 2 % off the L2 term,
+# and after the drop it is 0.2 %. Weight decay becomes slower at a drop, not faster.
 #
 # In our own runs no guess is needed, because the L2 term was recorded beside the loss:
 
@@ -442,10 +443,11 @@ print("drops at the paper's shares give more than these three:", late.map - max(
 # How large must a difference be to mean anything? That depends on how far the mAP of such a run differs from one random
 # seed to another, which **has not been recorded**.
 #
-# > Note: the lines of ±0.02 in the figure are an assumption. It comes from what we saw while making this course, which is
-# > an observation and not a recording. The thresholds behind the printed lines, 0.02 and 0.04, rest on it. The only published spread is 0.031, between two starts of the
-# > published run's configuration (an mAP of 0.665 and of 0.696 after 20,000 steps). How far two of our runs differ is
-# > question 1 of [experiments.md](../docs/experiments.md); question 2 repeats these schedules with five random seeds.
+# > Note: the lines of ±0.02 in the figure are an assumption. It comes from what we saw while making this course, which
+# > is an observation and not a recording. The thresholds behind the printed lines, 0.02 and 0.04, rest on it. The only
+# > published spread is 0.031, between two starts of the published run's configuration (an mAP of 0.665 and of 0.696
+# > after 20,000 steps). How far two of our runs differ is question 1 of [experiments.md](../docs/experiments.md);
+# > question 2 repeats these schedules with five random seeds.
 #
 # If the assumption is right, differences below 0.02 mean nothing here. These are larger, though all from one random
 # seed:
@@ -461,8 +463,8 @@ print("drops at the paper's shares give more than these three:", late.map - max(
 #
 # ## What can't be told
 #
-# **Differences within the assumed spread.** At the published run's shares the mAP is that of no drop, though the loss is
-# lower, and the cosine gives as much as the paper's shares.
+# **Differences within the assumed spread.** At the published run's shares the mAP is that of no drop, though the loss
+# is lower, and the cosine gives as much as the paper's shares.
 #
 # **What is due to the second drop.** The two late schedules have one, while the branches of 500 and 1000 have none, so
 # part of the difference may be that.
@@ -585,9 +587,9 @@ print(f"the detour, all steps together: {sum(r - 1 for r in ratios):.0f} of the 
 
 # %% [markdown]
 # After twenty steps the factor is two, and after forty nearly nothing is left of it. Of 120,000 steps that is
-# negligible, and no mAP will show it. But two programs that agree to the last digit for 80,000 steps will differ at step 80,001
-# ([differences from Caffe](../docs/differences_from_caffe.md)). It also matters where the learning rate changes all the
-# time, as in a warm-up.
+# negligible, and no mAP will show it. But two programs that agree to the last digit for 80,000 steps will differ at
+# step 80,001 ([differences from Caffe](../docs/differences_from_caffe.md)). It also matters where the learning rate
+# changes all the time, as in a warm-up.
 #
 # ## Exercises
 #
@@ -643,8 +645,8 @@ check.images(same_images)
 # </details>
 # <!-- solution -->
 #
-# > Note: with smaller batches the learning rate has to be reconsidered as well, because they are noisier. Or compute the
-# > 32 images in four parts and update once: `microbatch=8`.
+# > Note: with smaller batches the learning rate has to be reconsidered as well, because they are noisier. Or compute
+# > the 32 images in four parts and update once: `microbatch=8`.
 #
 # ### 8.3 The floor · on paper · 5 minutes
 #
@@ -756,11 +758,11 @@ check.coasting(times_as_long)
 #
 # ### 8.7 When to drop · medium · 12 minutes
 #
-# A common rule drops the learning rate at a **plateau**, after many checks without a gain worth the name. Write `when`,
-# which applies it. Given are `losses`, the validation losses in order, one for each check; the first is the best so
-# far. After that a check is *good* if its loss lies *more* than `least` below the best, and then it is the new best;
-# otherwise it is *bad*. Return the number of the check, counted from 0, at which `patience` bad checks have come in a row, or -1
-# if that never happens.
+# A common rule drops the learning rate at a **plateau**, after many checks without a gain worth the name. Write
+# `when`, which applies it. Given are `losses`, the validation losses in order, one for each check; the first is the
+# best so far. After that a check is *good* if its loss lies *more* than `least` below the best, and then it is the new
+# best; otherwise it is *bad*. Return the number of the check, counted from 0, at which `patience` bad checks have come
+# in a row, or -1 if that never happens.
 
 
 # %% tags=["exercise"]
@@ -804,8 +806,8 @@ for patience, least in ((3, 0.0), (5, 0.0), (5, 0.05), (10, 0.0), (10, 0.05)):
 # With little patience the rule drops at 38k, where the validation loss was still to fall by 0.4 at the high learning
 # rate. With much patience it never drops. The jitter of this curve, 0.07, is as large as what it gains in 5,000 steps,
 # so three or five points look like a plateau where there is none. No setting is right for every curve: measure the
-# jitter first, then ask for a `least` or a `patience` that jitter alone can't meet. The author didn't wait for a plateau. He
-# dropped, he writes, because the loss had come down so quickly.
+# jitter first, then ask for a `least` or a `patience` that jitter alone can't meet. The author didn't wait for a
+# plateau. He dropped, he writes, because the loss had come down so quickly.
 #
 # ## What would go wrong if
 #
@@ -835,10 +837,10 @@ for step in (79_000, 80_000, 89_000, 90_000, 99_000, 100_000, 119_000):
 
 # %% [markdown]
 # For 10,000 steps the learning rate is back at 0.001, so the run will climb back towards its old floor. Then the
-# *second* drop acts as a first one, and the run ends at 0.0001. No error is raised. Only the loss curve shows it, to those who
-# know that a loss must not rise at a restart. That program has a second gap: it saves the weights, but not the momentum.
-# Here the learning rate is computed from the step, and weights, momentum and step are saved together; chapter 09
-# compares a killed run with one that wasn't, bit for bit.
+# *second* drop acts as a first one, and the run ends at 0.0001. No error is raised. Only the loss curve shows it, to
+# those who know that a loss must not rise at a restart. That program has a second gap: it saves the weights, but not
+# the momentum. Here the learning rate is computed from the step, and weights, momentum and step are saved together;
+# chapter 09 compares a killed run with one that wasn't, bit for bit.
 #
 # Four more mistakes have their answers in the [FAQ](../docs/faq.md), under *Training and the learning rate*:
 #
