@@ -559,8 +559,8 @@ explorer = drop_planner.DropPlanner()
 explorer
 
 # %% [markdown]
-# > Note: run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4.
-# > VS Code and Colab have not been tried.
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4. VS
+# Code and Colab have not been tried.)
 #
 # ## Two kinds of momentum
 #
