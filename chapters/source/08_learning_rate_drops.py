@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 08 · Learning-rate drops
 #
-# **In one sentence:** the noise of small batches keeps SGD on a floor whose height goes with the learning rate; a
-# drop of the rate lowers the floor, the loss follows within tens of steps, and everything that was still on its way
-# slows down.
+# **In one sentence:** the noise of small batches keeps the loss of SGD on a floor that is proportional to the learning
+# rate, so a drop of the learning rate lowers the floor and the loss follows within tens of steps, while everything
+# that was still being learned slows down.
 #
 # | | |
 # |---|---|
@@ -14,10 +14,10 @@
 #
 # At the end of this page you will be able to
 #
-# - say why a loss falls at once when the rate falls, in training and in validation,
-# - compute the floor of a toy on paper, and what a drop does to it,
+# - say why a loss falls at once when the learning rate falls, in training and in validation,
+# - compute the noise floor of a toy on paper, and what a drop does to it,
 # - compare schedules by the images they see, and say what published numbers prove about them and what they don't,
-# - stop a run and resume it across a drop to the same numbers,
+# - stop a run and resume it across a drop with identical numbers,
 # - decide from a validation curve when to drop.
 
 # %%
@@ -38,23 +38,26 @@ from ssdlib.training import engine, inference, runs
 # %% [markdown]
 # ## The picture
 #
-# The loss of SSD300 on VOC 07+12 as
-# [ssd_keras](https://github.com/pierluigiferrari/ssd_keras/blob/master/training_summaries/ssd300_pascal_07%2B12_training_summary.md)
-# published it, read off the plot. We call it *the published run*. Its learning rate was .001 until step 56,000, then
-# .0001, and .00001 from step 76,000.
+# At step 56,000 of a published SSD300 training, the learning rate was cut to a tenth. A lower learning rate means slower
+# learning, so one would expect the loss to fall more slowly from there on. Look at what it does instead:
 
 # %% alt="Training and validation loss of the published run from step 10,000: both fall more and more slowly, make a step down at 56,000 where the rate drops, and are flatter after it; at 76,000 nothing is to be seen"
 curve = schedules.published()
 figure = figures.published_drawn(curve)
 
 # %% [markdown]
-# At 56,000 both curves make a step down. (The gaps are points that could not be read.) Its author says why: that was
-# when he reduced the rate. At 76,000 he reduced it again. *Say before you look*: how deep is the step in training,
-# how deep in validation? And at 76,000?
+# > Note: the loss of SSD300 on VOC 07+12 as
+# > [ssd_keras](https://github.com/pierluigiferrari/ssd_keras/blob/master/training_summaries/ssd300_pascal_07%2B12_training_summary.md)
+# > published it, read off the plot; gaps are points that could not be read. We call it *the published run*. Its learning
+# > rate was 0.001 until step 56,000, then 0.0001, and 0.00001 from step 76,000.
 #
-# To answer we need something to compare with. Lay a straight line through the ten points before the drop. It says
-# where the next point should lie if nothing happens. The *scatter* is how far, typically, the ten lie from their
-# line.
+# At 56,000 both curves make a step down, and the author says why: that was when he reduced the learning rate. At 76,000
+# he reduced it again.
+#
+# > **Predict first:** how deep is the step at 56,000 in training, and how deep in validation? And at 76,000?
+#
+# To measure a step we lay a straight line through the ten points before the drop, which says where the next point
+# should lie if nothing happens. The *scatter* is how far, typically, the ten points lie from their line.
 
 # %%
 rows = []
@@ -65,56 +68,58 @@ for step in curve.drops:
 table(rows, head=("step", "loss", "expected", "found", "difference", "scatter"))
 
 # %% [markdown]
-# In training the step at 56,000 is .20, far more than the scatter. In validation it is .1 to .2: the line says .20,
-# but the last point before the drop was low already, and a line through ten points that scatter by .07 is uncertain
-# by as much. That both read .20 is chance. At 76,000 the differences are hardly larger than what the eye can read
-# from a plot (0.03).
+# In training the step at 56,000 is 0.20, far more than the scatter. In validation it is 0.1 to 0.2: the line gives 0.20,
+# but the last point before the drop was low already, and a line through ten points that scatter by 0.07 is itself
+# uncertain by as much. That both losses read 0.20 is chance. At 76,000 the differences are hardly larger than 0.03,
+# which is as precisely as the plot can be read.
 #
-# Two things ask for an explanation. A smaller rate means *slower* learning: why does the loss fall at once? And the
-# network has not seen the validation pictures: why do they gain at all?
+# Two things ask for an explanation. If a lower learning rate means slower learning, why does the loss fall at once?
+# And the network has never been trained on the validation images, so why do they gain at all? The chapter answers in
+# four parts:
+#
+# 1. **The noise floor:** at a constant learning rate the loss stops falling above its minimum. You compute where.
+# 2. **What a drop does:** it lowers that floor, and recorded runs show how fast the loss follows.
+# 3. **Early against late:** a drop also slows all further learning, so when is the right time for it?
+# 4. **What can't be told:** which questions neither the published runs nor ours can answer.
 #
 # ## The words
 #
-# - The **learning rate** says how far the weights go along the gradient. A **schedule** says which rate each step
-#   has.
-# - A **drop** takes the rate to a tenth. (Caffe: *multistep*, γ = .1. PyTorch: `MultiStepLR`. Also *decay*.)
-# - **Cosine**: a schedule without drops. After the warm-up the rate follows half a cosine from its value down to 0. (One
-#   was recorded for comparison.)
-# - The **noise** of a gradient: that of 32 pictures isn't that of all pictures. Each batch errs in another
-#   direction.
-# - The **floor**: the loss at which a run ends up if its rate stays, because noise lifts it as fast as learning
-#   lowers it.
-# - A **plateau**: many checks without a gain worth the name.
-# - An **epoch**: as many images as the training set has, 16,551 for VOC 07+12.
-# - **Trunk** and **branch**: one recorded run at a constant rate, and a run that leaves it at some step with a lower
-#   rate, with the weights, the momentum and the batches of that moment.
+# - The **learning rate** says how far the weights go along the gradient. A **schedule** says which learning rate each
+#   step has.
+# - A **drop** takes the learning rate to a tenth. Caffe calls such a schedule *multistep* with γ = 0.1, PyTorch has
+#   [`MultiStepLR`](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.MultiStepLR.html), and
+#   others speak of *decay*.
+# - The **noise** of a gradient is the difference between the gradient of one batch of 32 images and that of all images.
+#   Each batch errs in another direction.
+# - The **floor** is the loss at which a run ends up if its learning rate stays constant, because there the noise lifts
+#   the loss as fast as learning lowers it.
 #
-# ## By hand
+# ## By hand: the noise floor
 #
-# One weight w. The loss is w² / 2, best at 0, and its gradient is w. But we only know the gradient with an error:
-# mean 0, and as often above as below, deviation 1. A step of SGD is
+# The smallest network that has a floor has one weight, w. Its loss is w² / 2, which is lowest at 0 and has the gradient
+# w. But we know the gradient only with a random error, which has mean 0 and standard deviation 1. A step of SGD is
 #
 # w ← w - rate · (w + error) = (1 - rate) · w - rate · error
 #
-# Two things happen: w shrinks, and it gets a kick. Let V be the mean of w² over many such runs. The kick
-# doesn't depend on w and is 0 on average, so the two mean squares add up:
+# Two things happen in it: w shrinks, and it gets a random kick. Let V be the mean of w² over many such runs. The kick
+# doesn't depend on w and is 0 on average, so the mean squares of the two parts add up:
 #
 # V ← (1 - rate)² · V + rate²
 #
-# Start at w = 10, V = 100.
+# Start at w = 10, which means V = 100, and compare two learning rates:
 #
-# | | rate .2 | rate .02 |
+# | | rate 0.2 | rate 0.02 |
 # |---|---|---|
-# | one step does | V ← .64 V + .04 | V ← .9604 V + .0004 |
+# | one step does | V ← 0.64 V + 0.04 | V ← 0.9604 V + 0.0004 |
 # | after 1 step | 64.04 | 96.04 |
 # | after 2 steps | 41.03 | 92.24 |
-# | the floor: V stays | .36 V = .04, **V = 1/9** | .0396 V = .0004, **V = 1/99** |
-# | the loss there, V / 2 | **.0556** | **.0051** |
+# | the floor: V stays | 0.36 V = 0.04, **V = 1/9** | 0.0396 V = 0.0004, **V = 1/99** |
+# | the loss there, V / 2 | **0.0556** | **0.0051** |
 # | steps until w has gone half of its way | 3 (V: 1.6) | 34 (V: 17) |
 #
 # The high rate comes down fast and stops high. The low rate comes down ten times as slowly and stops eleven times as
-# low. In general the floor is rate / (2 · (2 - rate)): for small rates a quarter of the rate. *Proportional to the
-# rate.*
+# low. In general the floor is rate / (2 · (2 - rate)), which for small rates is a quarter of the rate: the floor is
+# *proportional to the learning rate*. The next cell checks the table.
 
 # %%
 rows = []
@@ -126,20 +131,22 @@ head = ("rate", "V after one step", "after two", "loss at the end", "by the form
 table(rows, head, form=("", "", "", ".4f", ".4f", ".1f"))
 
 # %% [markdown]
-# So use both: first the high rate, then the low one.
+# Each rate is good at one half of the task, so we use the high one first and the low one afterwards. That is a schedule
+# with one drop:
 
 # %% alt="Loss over 200 steps on a logarithmic axis: one run by chance and the mean of all fall to a first floor, stay there, and at step 80 the rate drops, and the mean comes down over about a hundred steps to a floor eleven times as low, while the one run jumps"
 figure = noisy_quadratic.draw_runs(high=0.2, low=0.02, drop=80, steps=200)
 
 # %% [markdown]
-# The black line isn't a simulation. It is the rule for V, step by step:
+# The black line isn't a simulation. It is the rule for V from above, applied step by step:
 
 # %%
 print(inspect.getsource(noisy_quadratic.expected))
 
 # %% [markdown]
-# It allows for momentum, too. Is it right? Compare with the mean of 20,000 runs by chance, with PyTorch's momentum
-# of .9 and a drop in the middle:
+# The function allows for momentum, too, which carries each gradient on into the later steps (chapter 07) and which we
+# haven't computed by hand. To see whether it is right we compare it with the mean of 20,000 simulated runs, which use
+# PyTorch's momentum of 0.9 and a drop in the middle:
 
 # %%
 rates = [0.02] * 150 + [0.002] * 150
@@ -149,12 +156,16 @@ print("largest difference below 5 %:", bool(((by_chance - exact).abs() < 0.05 * 
 print(f"momentum .9 lifts the floor by a factor of {noisy_quadratic.floor(0.002, momentum=0.9) / noisy_quadratic.floor(0.002):.1f}")
 
 # %% [markdown]
-# With momentum .9 every gradient acts ten times over, one tenth less each time. So it is as if the rate were ten
-# times as high, and so is the floor.
+# With a momentum of 0.9 every gradient acts again in each later step, one tenth less each time, so it acts ten times
+# over in all. It is as if the learning rate were ten times as high, and so is the floor.
+#
+# Before we look for the floor in a real network, here is where a real run gets its learning rate from.
 #
 # ## In the library
 #
-# The rate of a step, from the settings and the number of updates done. It remembers nothing:
+# The library computes the learning rate of a step from the settings and the number of updates done. It remembers
+# nothing, and *What would go wrong if* shows why that matters. (Its warm-up, a gradual rise over the first steps,
+# belongs to chapter 07.)
 
 # %%
 print(inspect.getsource(engine.learning_rate))
@@ -165,17 +176,20 @@ for step in (0, 79_999, 80_000, 99_999, 100_000, 119_999):
     print(f"after {step:7,} updates the rate is {engine.learning_rate(paper, step):.0e}")
 
 # %% [markdown]
-# ## A valley
+# ## What a drop does
 #
-# A network has millions of weights. In some directions its loss is steep. There even a low rate has arrived long
-# ago, and all that is left is noise. In others it is nearly flat. There no noise is to be seen, and the rate decides
-# how far one gets. A toy with one of each: what happens if the rate drops after 500, 1000, 1500, 2000 of 2500 steps,
-# or never? *Say before you look* which of the five ends lowest.
+# A network has millions of weights. In some directions its loss is steep, and there even a low learning rate has
+# arrived long ago, so that all that is left is noise. In others it is nearly flat, so no noise is to be seen there,
+# and the learning rate decides how far one gets. The upper diagram below shows a toy with one direction of each kind.
 #
-# And the real thing below it, on the same axis of steps: a narrow SSD300 on the mini VOC, trained with two of
-# these drops and with none. Nothing but the rate differs between the trunk (*no drop*) and a branch. Each of these runs takes
-# minutes to a quarter of an hour, so they were recorded (`data_scripts/drops.py`); drawn below are the two with a
-# single drop and the trunk.
+# The lower one shows a narrow SSD300 on the mini VOC. One run, the **trunk**, keeps its learning rate constant. A
+# **branch** leaves the trunk at some step with a lower learning rate and takes over the weights, the momentum and the
+# batches of that moment, so that nothing but the learning rate differs. Each of these runs takes minutes to a quarter
+# of an hour, so they were recorded (`data_scripts/drops.py`); drawn are the trunk and the two branches with a single
+# drop.
+#
+# > **Predict first:** the toy's learning rate drops after 500, 1000, 1500 or 2000 of 2500 steps, or never. Which of the
+# > five ends lowest?
 
 # %%
 found = schedules.recorded()
@@ -187,18 +201,20 @@ print(f"2,500 steps of 8 images, {len(scenes)} scenes: {2500 * 8 / len(scenes):.
 figure = figures.toy_and_recorded(found)
 
 # %% [markdown]
-# The toy is computed and its numbers were chosen for the picture: it proves nothing about SSD. It says what to look
-# for. Right after a drop the loss steps down, because the floor of the steep directions sinks. After that the curve
-# is flatter than before, because the flat directions go at a tenth of their speed. What was not learned before the
-# drop takes ten times as long after it.
+# The toy is computed, and its numbers were chosen for the figure, so it proves nothing about SSD. It tells us what to
+# look for. Right after a drop the loss steps down, because the floor of the steep directions sinks. Then the curve is
+# flatter than before, because in the flat directions what was not learned before the drop takes ten times as long.
 #
-# In one thing the two disagree. *Find it before you read on.* In the toy every drop ends below no drop, and the latest lowest. The network
-# that dropped at 500 ends above: it had more left to learn than the toy.
+# > **Find it before you read on:** in one thing the toy and the network disagree.
 #
-# ## Does it fall at once?
+# In the toy every drop ends below no drop, and the latest drop ends lowest. The network that dropped at 500 ends
+# *above* the trunk, because it had more left to learn than the toy. *Early against late* returns to that. First comes
+# the question from the beginning.
 #
-# Trunk and branch see the same batches. So subtract: how much less does the branch lose on the very same pictures?
-# The noise of the batches cancels, and one sees every step.
+# ### Does it fall at once?
+#
+# The trunk and a branch see the same batches, so we can subtract: how much lower is the branch's loss on the very same
+# images? The noise of the batches cancels, and every single step becomes visible.
 
 # %% alt="Curves, one for each drop: the training loss that the branch saves against the trunk on the same batches, over the 200 steps after the drop; it starts near 0 and rises within some tens of steps"
 figure = figures.saved(found, steps=200, width=10)
@@ -215,12 +231,13 @@ spans = [f"steps {a} to {b}" for a, b in windows]
 table(rows, head=("branch", *spans), caption="Training loss saved", heat=True)
 
 # %% [markdown]
-# In the first five steps nothing: the branch begins with the trunk's weights and its momentum, and the loss takes
-# time to sink to the new floor. From the fifth to the twentieth step it already saves a third to two thirds of what
-# it saves later. So *at once* means: within some twenty of 2,500 steps. The points of the published curve are a
-# thousand steps apart; there it looks like a jump.
+# In the first five steps nothing happens: the branch begins with the trunk's weights and momentum, and the loss takes
+# time to sink to the new floor. From the fifth to the twentieth step the branch already saves a third to two thirds of
+# what it saves later. So *at once* means within some twenty of 2,500 steps. The points of the published curve lie a
+# thousand steps apart, which is why the same fall looks like a jump there.
 #
-# And in validation? Ten steps after the drop, on 96 test scenes that the network is never trained on:
+# Does validation follow as fast? This is the validation loss ten steps after the drop, on 96 test scenes that the
+# network is never trained on:
 
 # %%
 rows = []
@@ -234,19 +251,20 @@ head = ("branch", "before", "10 steps later", "difference", "of the L2 term")
 table(rows, head, form=("", "", "", "", ".4f"))
 
 # %% [markdown]
-# Both fell within ten steps, and the weights haven't shrunk in them: the L2 term stands still to the third digit.
-# This fits, but it doesn't prove it: the trunk's validation loss jitters, and with no drop it falls as far from one
-# check to the next in a few cases, as you will see. The proof is the training comparison above, and the live fork
-# below, where the run without a drop is the control.
+# Both branches fell within ten steps, and not because the weights shrank: the L2 term stands still to the third digit.
 #
-# ## Why in validation too?
+# > Note: this fits the explanation but doesn't prove it. The trunk's validation loss jitters, and in a few cases it
+# > falls as far from one check to the next without a drop (the black line in the figure above). The proof is the
+# > training comparison, and the live fork further down, where the run without a drop is the control.
 #
-# It is the *weights* that are noisy. They are off the bottom of the valley by a random amount, another one after
-# each step. A network with such weights is worse on any picture, seen or unseen. A drop takes the noise out of the
+# ### Why in validation too?
+#
+# Because it is the *weights* that are noisy. After each step they are off the bottom of the valley by another random
+# amount, and a network with such weights is worse on any image, seen or unseen. A drop takes the noise out of the
 # weights, so both losses fall.
 #
-# Learning something by heart would look different. It would lower the loss of the training pictures alone. Here is
-# how far validation lies above training in the published run:
+# Memorising the training images would look different, because it would lower the training loss alone. Here is how far
+# validation lies above training in the published run:
 
 # %%
 print("validation above training at", end="")
@@ -255,11 +273,10 @@ for step in (30_000, 40_000, 50_000, 55_000, 56_000, 75_000):
     print(f"   {step // 1000}k: {curve.val[at] - curve.train[at]:.2f}", end="")
 
 # %% [markdown]
-# The distance had been growing since 26k, while both still fell. After the drop it goes on growing, and now the
-# validation loss hardly falls any more. The step itself is something else: it lowers both.
+# The distance had been growing since step 26,000, while both losses still fell. It goes on growing after the drop,
+# where the validation loss hardly falls any more. The step at 56,000 is something else, because it lowers both.
 #
-# There is one more sign of noise. Look at the validation curve of the picture at the top: before the drop it
-# jitters, after it hardly:
+# There is one more sign of noise: in the first figure the validation curve jitters before the drop and hardly after it.
 
 # %%
 rows = []
@@ -271,13 +288,16 @@ for name in ("never", "at_1000"):
 table(rows, head=("run", "", "scatter of ten validations"))
 
 # %% [markdown]
-# The pictures are the same at each check, so it isn't they that jitter. (A scatter of .01 is less than the 0.03 to which the plot can be read.)
+# The validation images are the same at each check, so it isn't they that jitter. (The scatter of 0.01 is below the 0.03
+# to which the plot can be read.) One other explanation of the step remains to be excluded.
 #
-# ## How much of the fall is the L2 term?
+# ### How much of the fall is the L2 term?
 #
-# Keras reports the loss *with* 5e-4 · Σw² (chapter 04). Where weights shrink, this curve falls without any better
-# detection. How much can that be in the published run? Take as a guide what decay does to a weight that nothing else
-# pulls. The gradient of the term is 1e-3 · w, and momentum makes it ten times as much:
+# Keras reports the loss *with* the term 5e-4 · Σw² (chapter 04), so this curve also falls where weights merely shrink,
+# without any better detection. How much can that be in the published run? As a guide we take a weight that nothing but
+# weight decay pulls. The gradient of the term is 1e-3 · w, and momentum makes it ten times as much. The fresh layers
+# start from [He initialisation](https://arxiv.org/abs/1502.01852), random weights with a variance of 2 / inputs, so that
+# Σw² is 2 for each output channel on average.
 
 # %%
 left = 1.0
@@ -290,14 +310,14 @@ begin = 5e-4 * 2 * (extras + heads)
 print(f"L2 term of the fresh layers: {begin:.2f} at the start, {begin * left:.2f} at the end if nothing else pulls")
 
 # %% [markdown]
-# (He's random weights have Σw² = 2 for each output channel on average.) If nothing else pulled, the fresh layers'
-# part would sink by 1.8, nearly a third of the fall from 9.94 to 3.85; what the pretrained part adds we don't know,
-# and gradients pull as well. A guess, then, of the size and no more: part of this curve is weights shrinking.
+# If nothing else pulled, the part of the fresh layers would sink by 1.8, nearly a third of the whole fall from 9.94 to
+# 3.85. What the pretrained part adds isn't known, and gradients pull as well, so this is a guess of the size and no
+# more: part of this curve is shrinking weights.
 #
-# And the step at 56,000? A thousand steps of decay at .001 take 2 % off the L2 term, after the drop it is .2 %.
-# Weight decay is slower after a drop, not faster. The step is none of its doing.
+# But weight decay doesn't explain the *step*. A thousand steps at a learning rate of 0.001 take 2 % off the L2 term,
+# and after the drop it is 0.2 %. Weight decay becomes slower at a drop, not faster.
 #
-# In our own runs nobody has to guess. L2 was recorded beside the loss:
+# In our own runs no guess is needed, because the L2 term was recorded beside the loss:
 
 # %%
 rows = []
@@ -317,15 +337,21 @@ figure = figures.weights_part(found, [name for name in ("never", "paper") if nam
 print("without a drop the L2 term rises:", found["never"].check(2500, "l2") > found["never"].check(100, "l2"))
 
 # %% [markdown]
-# Nothing of *our* fall is the L2 term: it *rises*, as long as the rate is high. A reason lies at hand: this network
-# normalises after the convolutions of its body (batch norm), so the size of such a kernel doesn't change what the
-# network says. Then the gradient has no part along the kernel, and a step at right angles makes a vector longer.
-# However that may be: the share of L2 in a curve can't be carried over from one network to another. Read the
-# multibox loss.
+# None of the fall of *our* runs is the L2 term. It even *rises* as long as the learning rate is high. One possible
+# reason is that this network has [batch norm](https://arxiv.org/abs/1502.03167), which brings each channel behind a
+# convolution to mean 0 and deviation 1, so that the size of the kernel doesn't change the output. Then the gradient has
+# no component along the kernel, and a step at right angles to a vector makes it longer. Whether or not that is the
+# reason, the share of the L2 term can't be carried over from one network to another, so read the multibox loss.
 #
-# ## 80k and 100k, 56k and 76k, 40k
+# So the step isn't weight decay. It is noise taken out of the weights, and its price is that all further learning is
+# slower, which raises the question of when to pay it.
 #
-# Steps can't be compared unless the batches are equal. Images can:
+# ## Early against late
+#
+# ### 80k and 100k, 56k and 76k, 40k
+#
+# The steps of two runs can't be compared unless their batches are equal, but their images can. An **epoch** is as many
+# images as the training set has, 16,551 for VOC 07+12.
 
 # %%
 rows = []
@@ -337,7 +363,8 @@ head = ("plan", "million images", "epochs", "epochs at each rate")
 table(rows, head, form=("", "", ".0f"))
 
 # %% [markdown]
-# What they reached on VOC07 test, as published:
+# (The 102k of the published run is the step of its best checkpoint, not the length of the run.) On VOC07 test such runs
+# reached, as published:
 #
 # | run | drops | epochs | mAP |
 # |---|---|---|---|
@@ -347,12 +374,12 @@ table(rows, head, form=("", "", ".0f"))
 # | the published run, batch 31 | 56k, 76k of 102k | 191 | 77.1 |
 # | [paz 389](https://github.com/oarriaga/paz/pull/389), drops after 110 and 152 of 240 epochs | 57k, 79k of 124k | 240 | 76.5 |
 #
-# What does an early drop cost? The published run dropped at 56k and reached what the paper reached. The author of
-# paz dropped at 57k, reached .7 less, and blames the drop. Both can't be the whole truth, and neither has a twin
-# that differs in the drop alone. Between the two rows of the paper there is the zoom-out as well. So the table
-# doesn't tell.
+# What does an early drop cost? The published run dropped at 56k and reached what the paper reached. The author of paz
+# dropped at 57k, reached 0.7 less than the paper, and blames the drop. Both can't be the whole truth, and neither run
+# has a twin that differs in the drop alone. The two rows of the paper differ in the zoom-out (chapter 06) as well. So
+# this table can't tell.
 #
-# The published run also says when its *mAP* rose, which need not be where its loss fell:
+# The published run also says when its *mAP* rose, which need not be when its loss fell:
 
 # %%
 checks = list(curve.map.items())
@@ -362,15 +389,18 @@ for (a, before), (b, after) in zip(checks[:-1], checks[1:-1]):
 table(rows, head=("steps", "mAP before", "after", "change"), form=("", ".3f", ".3f", "+.3f"))
 
 # %% [markdown]
-# The drop at 56k lies between 40k and 60k, but its mAP rose more from 60k to 80k, when the validation loss hardly
-# moved (4.37 to 4.33). It is one run, and its author says that he shows the best values of every 20,000 steps. But
-# it is reason enough not to judge a drop by the step in the loss.
+# The drop at 56k lies between 40k and 60k, but the mAP rose more from 60k to 80k, when the validation loss hardly moved
+# (4.37 to 4.33). It is one run, and its author says that he shows the best values of every 20,000 steps, but it is
+# reason enough not to judge a drop by the step in the loss. What is missing is pairs that differ in the drop alone.
 #
-# ## What do pairs say?
+# ### What do pairs say?
 #
-# The recorded runs differ in nothing but the schedule. Two of them imitate the published run and the paper: their
-# drops come after the same shares of the run. *Say before you look*: you have seen the branch of step 1000 fall far
-# below the trunk at once. Where will it be at the end?
+# The recorded runs differ in nothing but the schedule. Two of them imitate the published run and the paper: their drops
+# come after the same shares of the run. Another has a **cosine** schedule, which has no drops: after the warm-up the
+# learning rate follows [half a cosine](https://arxiv.org/abs/1608.03983) from its value down to 0.
+#
+# > **Predict first:** you have seen the branch of step 1000 fall far below the trunk at once. Where will it be at the
+# > end?
 
 # %% alt="The training loss that the branches of 500 and 1000 save against the trunk: about half in the first 200 steps, below 0 from about 560 and 880 steps on"
 figure = figures.saved(found, steps=2000, width=100)
@@ -410,32 +440,42 @@ print("drops at the published run's shares give what none gives:", abs(middle.ma
 print("drops at the paper's shares give more than these three:", late.map - max(middle.map, trunk.map) > 0.04)
 
 # %% [markdown]
-# The lines in the figure are ±.02. About so much the mAP of such a run differs from one random seed to another; that
-# is what we saw while making this course, and it has not been recorded. Differences of less mean nothing here. These
-# are larger:
+# How large must a difference be to mean anything? That depends on how far the mAP of such a run differs from one random
+# seed to another, which **has not been recorded**.
+#
+# > Note: the lines of ±0.02 in the figure are an assumption. It comes from what we saw while making this course, which
+# > is an observation and not a recording. The thresholds behind the printed lines, 0.02 and 0.04, rest on it. The only
+# > published spread is 0.031, between two starts of the published run's configuration (an mAP of 0.665 and of 0.696
+# > after 20,000 steps). How far two of our runs differ is question 1 of [experiments.md](../docs/experiments.md);
+# > question 2 repeats these schedules with five random seeds.
+#
+# If the assumption is right, differences below 0.02 mean nothing here. These are larger, though all from one random
+# seed:
 #
 # - **The late drop pays.** At two thirds of the run, the paper's share, it gives a lower validation loss than the
 #   earlier ones and an mAP well above no drop at all.
-# - **An early drop is paid for.** The branches that left at 500 and 1000 were ahead of the trunk at once. The trunk,
-#   noise and all, went on learning at ten times the rate, passed them on the training pictures, and has the higher
-#   mAP at the end.
+# - **An early drop is paid for.** The branches that left at 500 and 1000 were ahead of the trunk at once. But the trunk,
+#   noise and all, went on learning at ten times the learning rate, passed them on the training images, and has the
+#   higher mAP at the end.
 # - **The loss hides it.** The branch of 1000 ends at a lower validation loss than the trunk and at a lower mAP. The
-#   noise of the trunk seems to cost loss more than it costs mAP. So the step in a loss curve says little about what
-#   a drop is worth.
+#   noise of the trunk seems to cost loss more than it costs mAP, so the step in a loss curve says little about what a
+#   drop is worth.
 #
-# Not larger: at the published run's shares the mAP is that of no drop, though its loss is lower, and the cosine
-# gives as much as the paper's shares. And mind that the two late plans have a second drop, while the branches of 500
-# and 1000 have none: part of the difference may be that.
+# ## What can't be told
 #
-# Does it settle what the published run did? No. It shows that an early drop *can* cost a lot: here after 5 and 10
-# epochs of 25, on painted scenes, from random weights, with one random seed. The published run had pretrained
-# weights, 105 epochs at the high rate before its drop, and reached the paper's mAP. *How early is too early* depends
-# on what is left to be learned at the high rate.
+# **Differences within the assumed spread.** At the published run's shares the mAP is that of no drop, though the loss
+# is lower, and the cosine gives as much as the paper's shares.
 #
-# ## What the summary says, claim by claim
+# **What is due to the second drop.** The two late schedules have one, while the branches of 500 and 1000 have none, so
+# part of the difference may be that.
 #
-# The training summary that comes with the published curve makes four more claims that our recordings bear on, or don't.
-# (Those about the first steps are in chapter 07.) For two of them the end of the curve is needed:
+# **What the published run lost or gained by its early drop.** Our pairs show that an early drop *can* cost a lot, here
+# after 5 and 10 epochs of 25, on painted scenes, from random weights. The published run had pretrained weights and 105
+# epochs at the high learning rate before its drop, and it reached the paper's mAP. *How early is too early* depends on
+# what is left to be learned at the high learning rate.
+#
+# One question about the published run can be answered from its curve. Its summary says that the validation loss
+# converged after about 105,000 steps instead of 120,000:
 
 # %%
 ending = curve.val[curve.steps.index(77_000) :]
@@ -444,19 +484,20 @@ print(f"the last {len(ending)} points of the validation loss: {lowest:.2f} to {h
 assert highest - lowest < 0.03  # what is said below
 
 # %% [markdown]
-# | the claim | what we know | recorded in |
-# |---|---|---|
-# | the validation loss converged after about 105,000 steps instead of 120,000; in another run it may well take longer | **seen in the curve**, which ends there: from 77,000 on its points lie within 0.02, less than can be read from the plot, so it had converged long before. Whether another run takes longer is **not tested**. (The 102,000 of the plan above is the step of its best checkpoint, not the length of the run) | |
-# | the rate could drop at 56,000 instead of 80,000, because the loss had fallen so quickly at the beginning | **not tested**: there is no second run with the later drop. In our pairs the two earliest drops cost mAP, and drops at the published run's shares give what no drop gives | `at_500` `at_1000` `seed` |
-# | another start of the same configuration had an mAP of 0.665 after 20,000 steps, the published one 0.696 | the only spread that was published: 0.031 between two starts, at the high rate. **Not tested** at this size; nothing is known of the other start's end | |
-# | neither the paper nor its repository says how the training goes, only how it ends; that is why he published | **true of the paper**: its tables hold final results only. The repository was not searched for it | |
+# From 77,000 to its end the points lie within 0.02, less than can be read from the plot, so it had converged long
+# before. Our recordings can't settle the three other claims that the summary makes about the schedule and the end of
+# the training; [experiments.md](../docs/experiments.md) lists all four with what is known. (Chapter 07 has those about
+# the first steps.)
+#
+# The end of a run has to be recorded, but what a drop does at once can be seen on your own computer.
 #
 # ## The same, live
 #
-# Enough recordings. This runs **now**, on your processor, in less than a minute. We take the network that `make
-# train` trained to the end (recorded, chapter 00; its last steps had the rate .0003) and give it the high rate back,
-# for 15 steps. *Say before you look*: is it better or worse after them? Then the run forks: ten steps more at .03,
-# or ten at .003, on the same batches.
+# This runs **now**, on your CPU, in less than a minute. We take the network that `make train` trained to the end
+# (recorded, chapter 00), whose last steps had a learning rate of 0.0003, and give it the high learning rate back for 15
+# steps. Then the run forks: ten more steps, on the same batches, at 0.03 or at 0.003.
+#
+# > **Predict first:** is the network better or worse after the 15 steps? And which fork is the better one?
 
 # %%
 config = runs.RECIPES["mini"]
@@ -492,21 +533,26 @@ print("ten steps after the drop it is better than before the drop:", dropped < s
 print("and better than without the drop:", dropped < stayed - 0.2)
 
 # %% [markdown]
-# A network that has been trained for 2,500 steps doesn't forget in fifteen. It was shaken: lifted towards the floor
-# of the high rate. And ten steps at a tenth of it undo a good part of that.
+# A network that has been trained for 2,500 steps doesn't forget in fifteen. It was shaken, that is, lifted towards the
+# floor of the high learning rate, and ten steps at a tenth of it undo a good part of that.
+#
+# The explorer lets you try any schedule and compare it with all that was recorded.
 #
 # ## Move it
 #
-# Above the published run, below the recorded ones, over the share of a run. Drag a drop along both diagrams, or
-# press the arrow keys; <kbd>n</kbd> takes the other drop. The thick green curve is the recorded run whose drops are
-# most similar to yours. Where nobody has run your schedule, no curve is made up: the last line says how far away the
-# nearest is (the share of the run in which the two rates differ). *Say before you look*:
+# The upper diagram shows the published run, the lower one the recorded runs, both over the share of a run. Drag a drop
+# along both diagrams, or press the arrow keys; <kbd>n</kbd> takes the other drop. The thick green curve is the recorded
+# run whose drops are most similar to yours. Where your schedule hasn't been run, no curve is made up: the last line
+# says how far away the nearest one is, as the share of the run in which the two learning rates differ.
 #
-# - Put drop 1 at 20 % and drop 2 at 100 %. What does the recorded run do right after it, and where does it end?
-# - Take *no drop*. How much does the recorded curve jitter from check to check? Compare with any branch.
-# - Take the paper's plan, then change the batch to 8. How many epochs are left? Which *steps* give 232 epochs again?
-# - Choose the published plan and take drop 2 (<kbd>n</kbd>). What does the line *published run there* say at 74.5 %,
-#   and five points to either side?
+# > **Predict first**, then try:
+# >
+# > - Put drop 1 at 20 % and drop 2 at 100 %. What does the recorded run do right after it, and where does it end?
+# > - Take *no drop*. How much does the recorded curve jitter from check to check? Compare with any branch.
+# > - Take the paper's schedule, then change the batch to 8. How many epochs are left? Which *steps* give 232 epochs
+# >   again?
+# > - Choose the published schedule and take drop 2 (<kbd>n</kbd>). What does the line *published run there* say at
+# >   74.5 %, and five points to either side?
 
 # %%
 explorer = drop_planner.DropPlanner()
@@ -518,16 +564,17 @@ explorer
 #
 # ## Two kinds of momentum
 #
-# Caffe and Keras keep the rate *inside* the momentum, PyTorch keeps it outside:
+# This is an aside for those who compare two programs number by number, and exercises 8.5 and 8.6 need it. Caffe and
+# Keras keep the learning rate *inside* the momentum, while PyTorch keeps it outside:
 #
 # | Caffe | PyTorch |
 # |---|---|
-# | V ← .9 V + rate · gradient | v ← .9 v + gradient |
+# | V ← 0.9 V + rate · gradient | v ← 0.9 v + gradient |
 # | w ← w - V | w ← w - rate · v |
 #
-# As long as the rate stays, V is rate · v, and nobody can tell the two apart. At a drop PyTorch's step shrinks to a
-# tenth at once. In Caffe's V there are still the gradients of the last steps, with the *old* rate: it coasts. How
-# long does it take? Let the gradient be 1 for ever, so that v is 10. After the drop, in units of PyTorch's new step:
+# As long as the learning rate stays the same, V is rate · v, and the two can't be told apart. At a drop, PyTorch's step
+# shrinks to a tenth at once. Caffe's V still holds the gradients of the last steps with the *old* learning rate, so the
+# weights coast. For how long? Let the gradient always be 1, so that v is 10. In units of PyTorch's new step:
 
 # %%
 before, after = noisy_quadratic.step_lengths([1.0] * 200 + [0.1] * 60)
@@ -539,19 +586,21 @@ table(rows, head=("step after the drop", "Caffe's is times as long", "1 + 9 · 0
 print(f"the detour, all steps together: {sum(r - 1 for r in ratios):.0f} of the new steps, 8.1 of the old")
 
 # %% [markdown]
-# After twenty steps it is a factor of two, after forty nearly nothing. Of 120,000 steps that is negligible, and no
-# mAP will show it. But whoever compares two programs number by number will find them equal to the last digit for
-# 80,000 steps, and different at step 80,001. (It also matters where the rate changes all the time, as in a warm-up.)
+# After twenty steps the factor is two, and after forty nearly nothing is left of it. Of 120,000 steps that is
+# negligible, and no mAP will show it. But two programs that agree to the last digit for 80,000 steps will differ at
+# step 80,001 ([differences from Caffe](../docs/differences_from_caffe.md)). It also matters where the learning rate
+# changes all the time, as in a warm-up.
 #
 # ## Exercises
 #
-# Each has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not right*
+# Each exercise has a cell to fill in, a check right below, hints, and a folded solution. A check that says *not right*
 # shows where.
 #
 # ### 8.1 The rate · easy · 5 minutes
 #
-# `step` updates are done, `base` is the first rate, `drops` a list of steps. Return the rate of the next update: a
-# tenth of what it was from each drop on. After exactly 80,000 updates a drop at 80,000 counts.
+# Write `rate`, which returns the learning rate of the next update. Given are `step`, the number of updates done;
+# `base`, the first learning rate; and `drops`, a list of steps. From each drop on the learning rate is a tenth of what
+# it was: after exactly 80,000 updates, a drop at 80,000 counts.
 #
 # *Building block:* with 7.4 it sets the learning rate of every step in chapter 13.
 
@@ -579,8 +628,9 @@ check.rate(rate)
 #
 # ### 8.2 The same images · on paper · 4 minutes
 #
-# The paper's batches hold 32 images; it drops at 80,000 and 100,000 and stops at 120,000. Your GPU takes 8 images.
-# At which three steps has your run seen as many images as the paper's?
+# The paper's batches hold 32 images; its learning rate drops at 80,000 and 100,000, and the run stops at 120,000. Your
+# GPU takes 8 images. At which three steps has your run seen as many images as the paper's had at those three? Write
+# them as a list.
 
 # %% tags=["exercise"]
 same_images = [320_000, 400_000, 480_000]  # solution
@@ -595,13 +645,13 @@ check.images(same_images)
 # </details>
 # <!-- solution -->
 #
-# (Then the rate has to be thought over as well: smaller batches are noisier. Or compute the 32 images in four parts
-# and update once: `microbatch=8`.)
+# > Note: with smaller batches the learning rate has to be reconsidered as well, because they are noisier. Or compute
+# > the 32 images in four parts and update once: `microbatch=8`.
 #
 # ### 8.3 The floor · on paper · 5 minutes
 #
-# As in *By hand*: loss w² / 2, gradient w plus an error of deviation 1. The rate is .4. At which mean loss does it
-# end?
+# Take the toy of *By hand* again: the loss is w² / 2, and the gradient is w plus an error of standard deviation 1. The
+# rate is 0.4. At which mean loss does the run end?
 
 # %% tags=["exercise"]
 floor_at_4_tenths = 0.125  # solution
@@ -612,20 +662,21 @@ check.ground(floor_at_4_tenths)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# V ← (1 - .4)² · V + .4². At the floor V stays.
+# V ← (1 - 0.4)² · V + 0.4². At the floor V stays.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# .64 V = .16. And the loss is half of V.
+# 0.64 V = 0.16. And the loss is half of V.
 # </details>
 # <!-- solution -->
 #
 # ### 8.4 Going on across a drop · the heart of the chapter · 15 minutes
 #
-# A run was saved: `saved` holds the weight `w`, its momentum `v` and `step`, the number of updates done. For each
-# `error` of the list `noise` do one update, PyTorch's: the gradient is w + error, v ← .9 v + gradient, w ← w - rate
-# · v, with the rate of that step (your `rate`, from `base` and `drops`). Return the new state, in the same form. Ten
-# steps, saved, and ten more have to give the very numbers of twenty in one go. Leave `saved` as it is.
+# Write `go_on`, which resumes a saved run. Given is `saved`, which holds the weight `w`, its momentum `v` and `step`,
+# the number of updates done. For each `error` of the list `noise` do one update as PyTorch does: the gradient is
+# w + error, then v ← 0.9 v + gradient, then w ← w - rate · v, with the learning rate of that step (your `rate`, from
+# `base` and `drops`). Return the new state in the same form, and leave `saved` as it is. Ten steps, saved, and ten more
+# have to give exactly the numbers of twenty in one go.
 
 
 # %% tags=["exercise"]
@@ -645,11 +696,11 @@ check.go_on(go_on)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Ask for the rate *inside* the loop: `rate(step, base, drops)`. Then count the step.
+# Ask for the learning rate *inside* the loop: `rate(step, base, drops)`. Then count the step.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The order in the loop: v, then w with the rate of `step`, then `step + 1`.
+# The order in the loop: v, then w with the learning rate of `step`, then `step + 1`.
 # </details>
 # <details><summary>Help: the momentum is lost</summary>
 #
@@ -659,8 +710,9 @@ check.go_on(go_on)
 #
 # ### 8.5 Caffe's momentum · medium · 8 minutes
 #
-# One weight starts at `w`, V at 0. For each gradient and its rate make one step of Caffe's kind (the left column of
-# *Two kinds of momentum*, with .9). Return the list of w after each step.
+# Write `caffe`, which makes steps of Caffe's kind: the left column of *Two kinds of momentum*, with 0.9. One weight
+# starts at `w`, and V starts at 0. For each gradient of `gradients` and its learning rate in `rates`, make one step.
+# Return the list of w after each step.
 
 
 # %% tags=["exercise"]
@@ -680,15 +732,15 @@ check.caffe(caffe)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# The rate appears once, in the line that changes V.
+# The learning rate appears once, in the line that changes V.
 # </details>
 # <!-- solution -->
 #
 # ### 8.6 The first step after a drop · on paper · 4 minutes
 #
-# The gradient has been 1 for a long time, so PyTorch's v is 10. Now the rate drops to a tenth. How many times as
-# long as PyTorch's is Caffe's *first* step after the drop? (Don't look it up above; compute it: let the old rate be
-# 1.)
+# The gradient has been 1 for a long time, so PyTorch's v is 10. Now the learning rate drops to a tenth. How many times
+# as long as PyTorch's is Caffe's *first* step after the drop? Don't look it up above, but compute it, with an old
+# learning rate of 1.
 
 # %% tags=["exercise"]
 times_as_long = 9.1  # solution
@@ -699,15 +751,18 @@ check.coasting(times_as_long)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# With the old rate 1 Caffe's V is 10 too. PyTorch's next step is .1 · 10 = 1. And Caffe's: .9 · 10 plus what?
+# With the old learning rate 1, Caffe's V is 10 too. PyTorch's next step is 0.1 · 10 = 1. And Caffe's: 0.9 · 10 plus
+# what?
 # </details>
 # <!-- solution -->
 #
 # ### 8.7 When to drop · medium · 12 minutes
 #
-# `losses` are validation losses, one a check, in order. The first is the best so far. After that a check is *good*
-# if its loss lies *more* than `least` below the best, and then it is the new best; otherwise it is *bad*. Return the
-# number of the check, counted from 0, at which `patience` bad checks have come in a row; -1 if that never happens.
+# A common rule drops the learning rate at a **plateau**, after many checks without a gain worth the name. Write
+# `when`, which applies it. Given are `losses`, the validation losses in order, one for each check; the first is the
+# best so far. After that a check is *good* if its loss lies *more* than `least` below the best, and then it is the new
+# best; otherwise it is *bad*. Return the number of the check, counted from 0, at which `patience` bad checks have come
+# in a row, or -1 if that never happens.
 
 
 # %% tags=["exercise"]
@@ -738,8 +793,8 @@ check.when(when)
 # </details>
 # <!-- solution -->
 #
-# When would this rule have dropped the published run, which was still at .001 until 56k? It depends on what one
-# calls noise:
+# When would this rule have dropped the learning rate of the published run, which was still at 0.001 until 56k? That
+# depends on what you take for noise:
 
 # %%
 early = list(curve.val[: curve.steps.index(56_000)])
@@ -748,20 +803,20 @@ for patience, least in ((3, 0.0), (5, 0.0), (5, 0.05), (10, 0.0), (10, 0.05)):
     print(f"patience {patience:2}, least {least:.2f}:", f"after {at + 1}k steps" if at >= 0 else "not before 56k")
 
 # %% [markdown]
-# With little patience the rule drops at 38k, and the validation loss was still to fall by .4 at the high rate. With
-# much patience it never drops. The jitter of this curve, .07, is as large as what it gains in 5,000 steps, so three
-# or five points look like a plateau where there is none. No setting is right for every curve. Measure the jitter
-# first, then ask for a `least` or a `patience` that jitter alone can't meet. (The author didn't wait for a plateau:
-# he dropped, he writes, because the loss had come down so quickly.)
+# With little patience the rule drops at 38k, where the validation loss was still to fall by 0.4 at the high learning
+# rate. With much patience it never drops. The jitter of this curve, 0.07, is as large as what it gains in 5,000 steps,
+# so three or five points look like a plateau where there is none. No setting is right for every curve: measure the
+# jitter first, then ask for a `least` or a `patience` that jitter alone can't meet. The author didn't wait for a
+# plateau. He dropped, he writes, because the loss had come down so quickly.
 #
 # ## What would go wrong if
 #
 # ... a program counted the drops instead of looking at the step? amdegroot's PyTorch SSD ([its
-# train.py](https://github.com/amdegroot/ssd.pytorch/blob/master/train.py)) keeps a counter, `step_index`. When the
-# loop comes to a step that is in the list, the counter goes up and the rate is set. It takes `--start_iter` for
-# resuming, but the counter starts at 0 in each session. A reader of a program with the same loop found out
-# ([FaceBoxes.PyTorch 73](https://github.com/zisianw/FaceBoxes.PyTorch/issues/73)): resumed behind a drop, his run
-# never came to that step again, and went on at the first rate.
+# train.py](https://github.com/amdegroot/ssd.pytorch/blob/master/train.py)) keeps a counter, `step_index`. When the loop
+# comes to a step that is in the list of drops, the counter goes up and the learning rate is set. The program takes
+# `--start_iter` for resuming, but the counter starts at 0 in each session. A user of another program with the same loop
+# found out ([FaceBoxes.PyTorch 73](https://github.com/zisianw/FaceBoxes.PyTorch/issues/73)): resumed after a drop, his
+# run never came to that step again, and went on at the first learning rate.
 #
 # Say a run is stopped at 90,000 and resumed:
 
@@ -781,25 +836,21 @@ for step in (79_000, 80_000, 89_000, 90_000, 99_000, 100_000, 119_000):
     print(f"{step:7,}  should be {engine.learning_rate(paper, step):.0e}, was {got[step]:.0e}")
 
 # %% [markdown]
-# For 10,000 steps the rate is back at .001: the run will climb back towards its old floor. Then the *second* drop
-# acts as a first one, and the end comes at .0001. No error is raised. Only the loss curve shows it, to those who
-# know that a loss must not rise at a restart. That program has a second gap: it saves the weights, not the momentum.
-# Here the rate is computed from the step, and weights, momentum and step are saved together; chapter 09 compares a
-# killed and an unkilled run bit by bit.
+# For 10,000 steps the learning rate is back at 0.001, so the run will climb back towards its old floor. Then the
+# *second* drop acts as a first one, and the run ends at 0.0001. No error is raised. Only the loss curve shows it, to
+# those who know that a loss must not rise at a restart. That program has a second gap: it saves the weights, but not
+# the momentum. Here the learning rate is computed from the step, and weights, momentum and step are saved together;
+# chapter 09 compares a killed run with one that wasn't, bit for bit.
 #
-# Four more, each with its sign:
+# Four more mistakes have their answers in the [FAQ](../docs/faq.md), under *Training and the learning rate*:
 #
-# - **Drops that stay where they are when the batch shrinks.** Batch 2 instead of 32, and 55 % mAP ([caffe
-#   32](https://github.com/weiliu89/caffe/issues/32)): the rate falls after a sixteenth of the images that it should
-#   have seen. The author's advice there: increase the iterations in proportion, and think over the rate; or
-#   accumulate gradients, which `ssd_pascal.py` does by itself.
-# - **Epochs taken for something they aren't.** 110 epochs sound like a lot and are 57,000 steps (paz 389, above).
-#   Convert both ways, and write down images.
-# - **A scheduler called once a batch that counts epochs**, or the other way round: the first drop comes after 80
-#   steps, or never ([pytorch tutorials 640](https://github.com/pytorch/tutorials/pull/640)). Print the rate in the
-#   log; ours does.
-# - **A longer run on resuming, with a cosine.** The cosine knows the length of the run. Change it, and the rate
-#   jumps ([open_clip 413](https://github.com/mlfoundations/open_clip/issues/413)). Drops at fixed steps don't care.
+# - **Drops that stay where they are when the batch shrinks:** 55 % mAP with a batch of 2 instead of 32.
+# - **Epochs taken for something they aren't:** the 110 epochs of the paz run sound like a lot and are 57,000 steps.
+# - **A scheduler that counts epochs but is called once a batch**, or the other way round: the first drop comes after 80
+#   steps, or never.
+# - **A longer run on resuming, with a cosine:** the cosine knows the length of the run, so the learning rate jumps.
+#
+# Two habits help: write down images instead of steps or epochs, and print the learning rate in the log, as ours does.
 #
 # ## Self-test
 
@@ -809,14 +860,15 @@ SelfTest("drops")
 # %% [markdown]
 # ## Recap
 #
-# - A constant rate ends on a floor that goes with the rate: of the toy, rate / (2 · (2 - rate)).
+# - A constant learning rate ends on a floor that is proportional to it: in the toy, rate / (2 · (2 - rate)).
 # - A drop lowers the floor, and the loss follows within tens of steps, in training and in validation, because it is
-#   the weights that are noisy. After it everything else goes at a tenth of the speed.
-# - The step at 56k in the published curve is real, .20 in training and .1 to .2 in validation, and not the L2 term.
+#   the weights that are noisy. After the drop everything else goes at a tenth of the speed.
+# - The step at 56k in the published curve is real, 0.20 in training and 0.1 to 0.2 in validation, and not the L2 term.
 # - Judge a drop by the end of the run and by mAP, not by the step in the loss: the recorded runs that dropped early
-#   were ahead at once and behind at the end. What it cost the published run, if anything, no published number tells.
+#   were ahead at once and behind in mAP at the end, with one random seed. What an early drop cost the published run,
+#   if anything, no published number tells.
 # - Compare schedules in images or epochs, not in steps.
-# - The rate is a function of the step. Save weights, momentum and step, and a run can be stopped anywhere.
+# - The learning rate is a function of the step. Save weights, momentum and step, and a run can be stopped anywhere.
 #
 # Paper, section 3.1 for the schedule of 60k, section 3.6 for "double the training iterations"; the rules of Caffe
 # are in `sgd_solver.cpp`, the drops in `ssd_pascal.py`.
