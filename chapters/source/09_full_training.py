@@ -4,10 +4,10 @@
 # **In one sentence:** the whole job, from a folder of annotated images to a table of average precision, as one
 # function call that you may interrupt at any time and watch from anywhere.
 #
-# The paper trains SSD300 for 120,000 steps. On the CPU that was measured for this page that would take 32 days, which is
-# a long time to wait before you find out that the learning rate was wrong, and a lot to lose when somebody pulls the plug.
-# So this chapter treats training as a job: you start one that is small enough for a laptop, watch it, kill it, resume it,
-# and only then plan the long one.
+# The paper trains SSD300 for 120,000 steps. On the CPU that is measured further down that would take 32 days, which is a
+# long time to wait before you find out that the learning rate was wrong, and a lot to lose when the power fails. So this
+# chapter treats training as a job: you start one that is small enough for a laptop, watch it, kill it, resume it, and only
+# then plan the long one.
 #
 # | | |
 # |---|---|
@@ -84,9 +84,9 @@ growth.Growth()
 # %% [markdown]
 # (You can move things on this page while a kernel runs; without one you see a still picture.)
 #
-# ## The words
+# To talk precisely about what you have just seen, six words are enough.
 #
-# Six words are enough to talk about a run precisely:
+# ## The words
 #
 # - **Run**: a folder that holds the settings, the log and the latest checkpoint of one training.
 # - **Recipe**: a named set of settings.
@@ -95,7 +95,7 @@ growth.Growth()
 # - **Microbatch**: the part of a batch that is computed at a time, where memory doesn't suffice for all of it.
 # - **Checkpoint**: weights, momentum and step, saved together, which is all it takes to resume.
 #
-# A run begins with the choice of a recipe, so that is where we begin.
+# Of these six the recipe comes first, because everything else in a run follows from it and from the images.
 #
 # ## The recipes
 #
@@ -123,7 +123,7 @@ table([row for row in rows if len(set(row[1:])) > 1], head=("field", "paper", "s
 # ([Ioffe and Szegedy](https://arxiv.org/abs/1502.03167); the field is `batch_norm`), and why its learning rate is so much
 # higher. Its anchors and its loss are those of the paper, to the last number.
 #
-# **`ssd_keras`** matters if you want to compare your curve with the published one. Some entries of its column look small,
+# ***For the long run.*** **`ssd_keras`** matters if you want to compare your curve with the published one. Some entries of its column look small,
 # but each of them makes it a different training. The author of the published run calls its configuration that of Caffe's
 # model; read line by line, the two differ in the following:
 #
@@ -231,7 +231,7 @@ table(rows, head=("images at a time", "seconds a step", "GiB at most"), form=(""
 # > **Note.** The times are overestimates, by an unknown amount, because other programs ran beside the measurement; memory is
 # > unaffected. What the program held before the step isn't counted.
 #
-# For somebody with this CPU and no GPU, the whole recipe would take:
+# On this CPU, without a GPU, the whole recipe would take:
 
 # %%
 slow = estimate.Pace(**{k: v for k, v in sizes[-1].items() if k != "microbatch"})
@@ -330,7 +330,7 @@ table(rows, head=("batch", "rate", "steps", "loss in the middle", "at the end", 
 
 # %% [markdown]
 # Twice the batch gives what the recipe gives, since about 0.02 lies between two random seeds (chapter 08). Four times the
-# batch costs six points of mAP. Eight times breaks: the loss had passed 20,000 when the run was stopped, although the
+# batch costs six points of mAP. At eight times the training breaks: the loss had passed 20,000 when the run was stopped, although the
 # learning rate hadn't yet risen to its full value. Mind that the warm-up keeps its 200 steps, which are a third of a run
 # of 625. The rule presumes that the learning rate may become larger. Beyond some value it may not, and that limit doesn't
 # move with the batch (chapter 07). So scale, but look at the loss of the first hundred steps, and don't trust the rule
@@ -364,11 +364,11 @@ print(inspect.getsource(engine.update).split('"""')[2])
 # network by the images it is judged on, you report a little too much; therefore the table below is that of the last
 # network, not of the best one.
 #
-# Now that you know what the cell will do, you can run it.
+# This is what your run has been doing since you started it at the top of the page. If you haven't, start it now.
 #
 # ## Run it
 #
-# First open a window to watch from. It looks into the folder every two seconds, so it doesn't matter who trains: the
+# The first cell opens a window to watch from. It looks into the folder every two seconds, so it doesn't matter who trains: the
 # cell below, a terminal, or another machine that writes to the same disk. It says how far the run has come, how fast it
 # is and how long it will still take, and it watches for NaN. Whenever there is a new checkpoint it detects objects in the
 # same four images again; for the full network, which takes seconds for that, press the button. In its first few
@@ -380,7 +380,7 @@ window = dashboard.Dashboard(out)
 window
 
 # %% [markdown]
-# Now the run itself. `resume=True` means: continue the run in this folder if there is one. So you may interrupt the cell
+# The second cell is the run itself. `resume=True` means: continue the run in this folder if there is one. So you may interrupt the cell
 # (<kbd>I</kbd> <kbd>I</kbd>), close the laptop, and run the cell again tomorrow. It continues from the last checkpoint, so
 # that up to 1,000 steps are repeated with `paper` and up to 200 with `mini`. The cell says where your run stands, and
 # until it is finished the rest of this page shows the recorded one. While it trains, the window above goes on by itself;
@@ -407,7 +407,7 @@ print(done.table)
 # ### The same job elsewhere
 #
 # ***For the long run.*** On a first reading continue with *What came of it*. Since a run is a folder, the same run can
-# also be made from a terminal, on somebody else's GPU or on several machines:
+# also be made from a terminal, on a borrowed GPU or on several machines:
 #
 # | where | command |
 # |---|---|
@@ -462,7 +462,7 @@ photographs = [voc.read_photograph(example.path) for example in some]
 figure = plots.detections(some, photographs, inference.detect_in(model, photographs, settings))
 
 # %% [markdown]
-# So much for painted scenes. Does the same job work at full size?
+# The mini VOC consists of painted scenes. Does the same job work for the full network, on photographs?
 #
 # ## The full network on photographs, as far as two cores get
 #
@@ -508,7 +508,7 @@ print(f"{rows[-1].images:,} images seen; loss of the last thousand {full_width.l
 # > 1,150 steps, saw the 200 photographs as well. It is still going; `chapters/recordings/full_width` has the logs, and
 # > settings and commit of the last two parts.
 #
-# A training as long as that one will be interrupted at some time, and then it has to continue as if nothing had happened.
+# The longer a training takes, the likelier it is to be interrupted, and then it has to continue as if nothing had happened.
 #
 # ## Kill it, and go on
 #
