@@ -545,7 +545,7 @@ print("all weights equal to the last bit:", all(a.equal(b) for a, b in pairs))
 # ## Exercises
 #
 # Each exercise has a cell to fill in, a check right below it, hints, and a solution in a fold. If your answer isn't right,
-# the check says why. The first two need no code.
+# the check says why. Exercises 9.1, 9.2 and 9.5 need no program.
 #
 # ### 9.1 What may change · easy · 5 minutes
 #
