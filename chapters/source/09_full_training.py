@@ -1,23 +1,39 @@
 # %% [markdown]
 # # 09 · Full training
 #
-# **In one sentence:** the whole job, from a folder of annotated pictures to a table of average precision, as one
+# **In one sentence:** the whole job, from a folder of annotated images to a table of average precision, as one
 # function call that you may interrupt at any time and watch from anywhere.
+#
+# The paper trains SSD300 for 120,000 steps. On the CPU that is measured further down that would take 32 days, which is a
+# long time to wait before you find out that the learning rate was wrong, and a lot to lose when the power fails. So this
+# chapter treats training as a job: you start one that is small enough for a laptop, watch it, kill it, resume it, and only
+# then plan the long one.
 #
 # | | |
 # |---|---|
-# | time | 95 minutes, 55 of them for the exercises; meanwhile the run goes on by itself. On the mini VOC it takes 5 to 20 minutes, by processor; VOC 07+12 wants a GPU |
-# | hardware | any laptop for the mini VOC |
-# | you need | chapters 04 and 08: the loss and its N, the drops of the learning rate |
+# | time | 95 minutes, 55 of them for the exercises; meanwhile the run goes on by itself, for 5 to 20 minutes on the mini VOC, depending on the CPU |
+# | hardware | any laptop for the mini VOC; VOC 07+12 needs a GPU |
+# | you need | chapter 04: the loss and its N; chapter 08: the drops of the learning rate |
 # | new modules | `runs`, `runlog`, `engine`, `memory`, `estimate`, `threads` |
 #
 # At the end of this page you will be able to
 #
-# - say what every setting of the paper's training and of the published run is, and what they differ in,
-# - say before a run how long it will take and whether it fits into memory, and what to do if not,
-# - start a run, watch it from another window or another machine, kill it, and go on to the very same numbers,
-# - train on several GPUs and know why it is the same run,
-# - read its log, its loss curve and its table.
+# - start a run, watch it from another window or another machine, kill it, and resume it to the very same numbers,
+# - read its log, its loss curve and its table,
+# - say what the settings of the paper's training and of the published run are, and where the two differ,
+# - say before a run how long it will take and whether it fits into memory, and what to do if it doesn't,
+# - train on several GPUs and explain why it is the same run.
+#
+# **Start the run first, then read.** The cell that trains stands in the middle of the page and needs those above it.
+# Select the cell under *Run it* that begins with `with interruptible`, choose *Run All Above Selected Cell* in the *Run*
+# menu, and then run the selected cell itself. While it trains, read on from here; if an explorer doesn't answer meanwhile,
+# it waits until the cell is done.
+#
+# The parts marked ***For the long run*** plan a training of days on VOC, so you can skip them on a first reading and come
+# back when you have a GPU. Only exercises 9.2 and 9.4 build on one of them, *When memory doesn't suffice*.
+#
+# > **Note.** If the folder `data/VOCdevkit` holds the genuine VOC, the same cells start the long run. In that case read
+# > *Before a long run* first.
 
 # %%
 import dataclasses
@@ -43,8 +59,10 @@ from ssdlib.training import engine, estimate, inference, memory, runlog, runs, t
 # %% [markdown]
 # ## The picture
 #
-# This is a run, opened after the fact: the one that comes with this course. A *dashboard* reads its folder. Click into
-# the curves or press the arrow keys to read what the log says at a step; <kbd>n</kbd> shows the last tenth.
+# This is what a run looks like once it is finished. A *dashboard* reads the folder of a run and draws its loss, its
+# learning rate and its mAP against the step. Here it shows the recorded run that comes with this course, so you can look
+# at it before yours is done. Click into the curves or press the arrow keys to read what the log says at a step;
+# <kbd>n</kbd> shows the last tenth.
 
 # %%
 dashboard.Dashboard(places.recording("mini"))
@@ -52,35 +70,44 @@ dashboard.Dashboard(places.recording("mini"))
 # %% [markdown]
 # (Glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0.)
 #
-# Where the rate falls to a tenth, the training loss makes a step down: chapter 08. (The validation loss was measured
-# twice only, once before the drops and once after.) *Say before you look it up with the keys:* at which step was the
-# training loss half of what it was at the first line?
+# Where the learning rate falls to a tenth, the training loss makes a step down, for the reasons that chapter 08 gives. The
+# validation loss was measured only twice, once before the drops and once after. *Predict first*, then look it up with
+# the keys: at which step was the training loss half of what it was at the first line of the log?
 #
-# What do the boxes do meanwhile? The same recipe was trained once more, and every 50 steps it was asked about four
-# scenes. Play it. *Predict first*: does a box appear in its place, or does it wander there? Which comes first, a good
-# place or a high score?
+# The curves don't say what the boxes do meanwhile. Therefore the same recipe was trained once more, and every 50 steps the
+# network had to detect objects in the same four scenes. Play the recording. *Predict first*: does a box appear in its
+# place, or does it wander there? And which comes first, a good place or a high score?
 
 # %%
 growth.Growth()
 
 # %% [markdown]
-# (Run the cells of this page to move things; where no kernel runs you see a still picture.)
+# (You can move things on this page while a kernel runs; without one you see a still picture.)
+#
+# To talk precisely about what you have just seen, six words are enough.
 #
 # ## The words
 #
 # - **Run**: a folder that holds the settings, the log and the latest checkpoint of one training.
 # - **Recipe**: a named set of settings.
-# - **Step**: one update of the weights, after looking at one batch.
+# - **Step**: one update of the weights, computed from one batch.
 # - **Drop**: a step after which the learning rate is a tenth of what it was.
 # - **Microbatch**: the part of a batch that is computed at a time, where memory doesn't suffice for all of it.
-# - **Checkpoint**: weights, momentum and step, saved together. All that it takes to go on.
+# - **Checkpoint**: weights, momentum and step, saved together, which is all it takes to resume.
+#
+# Of these six the recipe comes first, because everything else in a run follows from it and from the images.
 #
 # ## The recipes
 #
-# Every choice of a run is a field of `RunConfig`, but for two: the pictures and the weights to begin with are given beside
-# it. (A run remembers its pictures by a fingerprint, and isn't resumed with others.) There are four recipes: `paper`, the article's and its
-# released program's; `ssd_keras`, the published run that this course retraces; `voc-short`, the full network on photographs
-# for a night instead of weeks; `mini`, for laptops. Only what they don't share:
+# Every choice of a run is a field of `RunConfig`, except for the images and the initial weights, which are given beside
+# it. The library offers four recipes:
+#
+# - `paper` has the settings of the article and its released program,
+# - `ssd_keras` has those of the published run that this course retraces,
+# - `voc-short` trains the full network on photographs for a night instead of weeks,
+# - `mini` is for laptops.
+#
+# The table shows only the fields in which they differ:
 
 # %%
 recipes = [runs.RECIPES[name] for name in ("paper", "ssd_keras", "voc-short", "mini")]
@@ -90,43 +117,34 @@ rows = [(name, *(str(getattr(recipe, name)) for recipe in recipes)) for name in 
 table([row for row in rows if len(set(row[1:])) > 1], head=("field", "paper", "ssd_keras", "voc-short", "mini"))
 
 # %% [markdown]
-# Some things in the column of `ssd_keras` look small, but each makes another training of it. The author of the published run calls
-# its configuration that of Caffe's model; read line by line, the two differ in these:
+# **`mini`** is probably the one that you are running. It trains a narrow network from random weights, whereas the other
+# three start from the weights of VGG16, the classification network that SSD is built on ([chapter 05](05_network.ipynb)).
+# That is why it uses batch norm, a layer that rescales each channel by its mean and variance over the batch
+# ([Ioffe and Szegedy](https://arxiv.org/abs/1502.03167); the field is `batch_norm`), and why its learning rate is so much
+# higher. Its anchors and its loss are those of the paper, to the last number.
 #
-# - `drops` and `steps`: chapter 08.
-# - `weight_decay`: the published run's program adds 5e-4 · w² to the loss. The gradient of that is 1e-3 · w, which is
-#   what a decay of **1e-3** does. So it shrinks weights twice as fast as the paper.
-# - `bias_rate`: in Caffe, biases learn twice as fast as kernels. Keras has one rate for all. And it doesn't shrink the
-#   scale of conv4_3 (`decay_scale`).
-# - `mining` over the whole batch instead of image by image: chapter 04.
-# - `augment_rule`: its patches have to touch an object, its hue wraps, its contrast is about 127.5, and its boxes end at the
-#   last pixel of the patch. Chapter 06 has the whole list and counts what it changes.
-# - `new_layers`: extras and heads begin with He's normal distribution, of twice the variance of Caffe's. Mind that when you
-#   compare loss curves. ssd_keras reports the loss with its L2 term, to which the fresh layers add 2.7 at first (2.1 if its
-#   version of Keras truncated the distribution); with Caffe's they add 1.3. So a curve of `paper` begins 0.7 to 1.3 lower
-#   than the published one, for no better detection.
+# ***For the long run.*** **`ssd_keras`** matters if you want to compare your curve with the published one. Some entries of its column look small,
+# but each of them makes it a different training. The author of the published run calls its configuration that of Caffe's
+# model; read line by line, the two differ in the following:
 #
-# Its batch was 31 on the author's card, because 32 ran out of memory occasionally. Ours is 32 on any card; how is said
-# below. This is what the recipe doesn't copy:
+# - `drops` and `steps` are the subject of chapter 08.
+# - `weight_decay`: ssd_keras adds 5e-4 · w² to the loss. The gradient of that term is 1e-3 · w, which is what a decay
+#   of **1e-3** does, so it shrinks the weights twice as fast as the paper.
+# - `bias_rate` and `decay_scale`: in Caffe biases learn twice as fast as kernels, whereas Keras has one learning rate for
+#   all parameters. ssd_keras also doesn't shrink the scale of conv4_3.
+# - `mining`: hard negatives are chosen over the whole batch instead of image by image (chapter 04).
+# - `augment_rule`: crops have to touch an object, the hue wraps around, the contrast is changed about 127.5, and boxes end
+#   at the last pixel of the crop. Chapter 06 has the whole list and counts what it changes.
+# - `new_layers`: extras and heads begin with random weights from the normal distribution of
+#   [He et al.](https://arxiv.org/abs/1502.01852), whose variance is twice that of Caffe's initialisation. Since ssd_keras
+#   reports its loss with the L2 term, which grows with the weights, a curve of `paper` begins 0.7 to 1.3 lower than the
+#   published one, for no better detection.
 #
-# | in ssd_keras | here | what it changes |
-# |---|---|---|
-# | starts from Caffe's reduced VGG16, as the paper does | `--init` takes that file, too; the one that `doctor` names has its 13 convolutions, and fc6 and fc7 begin random | not known |
-# | momentum holds rate · gradient, as in Caffe | PyTorch's | some forty steps after a drop: chapter 08 |
-# | corners counted from 1: a box of the whole picture is (1, 1, W, H) | (0, 0, W, H) | up to a pixel of the photograph |
-# | log p is cut off at p = 1e-15 | isn't | there an anchor costs at most 34.5, and beyond it has no gradient: that matters when a loss blows up (chapter 07) |
-# | a pass over the 16,551 photographs ends with a batch of 28 (16,551 = 31 · 533 + 28) | batches reach into the next epoch | one short batch in 534 |
-# | validates in batches of 31, over which it mines | in batches of 16 | which negatives the validation loss counts |
-# | one of five interpolations at random | bilinear | not known |
-# | detections aren't clipped to the picture | they are, after suppression, as in Caffe | corners of boxes that reach out of the picture |
+# The published run used batches of 31, because 32 ran out of memory occasionally on its author's card. The recipe uses 32
+# on any card, and *When memory doesn't suffice* shows how. What else the recipe doesn't copy, and what that changes, is
+# listed in [What differs from the released Caffe program](../docs/differences_from_caffe.md).
 #
-# It also leaves out pictures without objects, but that changes nothing: it asks before the augmentation, and each of VOC's
-# 16,551 has at least one, and so has each of the 4,952 test pictures when the difficult ones are left out. A picture that a
-# crop has emptied stays in the batch, and negatives are mined in it.
-#
-# The small recipe trains a narrow network from random weights, where the other three start from VGG16's. That is why it
-# normalises (`batch_norm`) and why its rate is so much higher. Its anchors and its loss are the paper's, to the last
-# number.
+# One of the differences in the table is easier to see than to read, the learning rate:
 
 # %% alt="Four staircases: the learning rate of each recipe against the step, on a logarithmic axis; ssd_keras drops at 56,000 and 76,000, paper at 80,000 and 100,000, voc-short at 4,800 and 5,600"
 figure, axes = plt.subplots(1, len(runs.RECIPES), figsize=(10, 2.4), layout="constrained")
@@ -139,9 +157,10 @@ for ax, (name, recipe) in zip(axes, runs.RECIPES.items()):
 # %% [markdown]
 # ## The data
 #
-# `make voc` fetches the genuine VOC: 2.9 GB, resumable, checked file by file and object by object. If the folder
-# `data/VOCdevkit` holds it, this chapter trains on it by the recipe `paper`; write `job.here("ssd_keras")` for the other one. Otherwise
-# it trains on the mini VOC. Nothing else differs: the same code reads both.
+# The second thing that a run needs is images. `make voc` downloads the genuine VOC: 2.9 GB, resumable, checked file by
+# file and object by object. If the folder `data/VOCdevkit` holds it, this chapter trains on it with the recipe `paper`; for
+# the published run's write `job.here("ssd_keras")` in the next cell. Otherwise the chapter trains on the mini VOC. Nothing
+# else differs, because the same code reads both.
 
 # %%
 this = job.here()
@@ -149,8 +168,9 @@ config, out = this.config, this.out
 print("recipe:", this.recipe)
 
 # %% [markdown]
-# Reading the annotations, and decoding every picture once into one large file, the *store*. Training shows a picture
-# hundreds of times, and its JPEG needs to be decoded only once.
+# The next cell reads the annotations and decodes every image once into one large file, the *store*. This pays because
+# training shows an image hundreds of times, whereas its JPEG needs to be decoded only once. A run remembers its images
+# by a fingerprint, and the library refuses to resume it with others.
 
 # %% tags=["nbval-ignore-output"]
 def load(sets):
@@ -164,18 +184,22 @@ train, test = load(config.train_sets), load(config.test_sets)
 print(f"{len(train[0])} pictures to train on, {len(test[0])} to test on")
 
 # %% [markdown]
-# One training batch, as the network gets it: squeezed to 300 x 300, augmented, the mean colour subtracted (and put
-# back here, for our eyes).
+# Here is one training batch as the network gets it: augmented, resampled to 300 x 300, and with the mean colour subtracted
+# (added again here, for our eyes).
 
 # %% alt="Eight pictures of a training batch, cropped, mirrored and recoloured, with their boxes"
 maker = engine.batch_maker(config, train, torch.device("cpu"))
 figure = plots.batch(maker(0), count=8)
 
 # %% [markdown]
-# ## Before you start: how long, and does it fit?
+# With a recipe and images the run could start, and a run on the mini VOC does: on a first reading continue with *The
+# loop*. Before a run of days you want to know more, and that is what the next section is about.
 #
-# A run of 120,000 steps is best judged by its first four. `estimate.measure` takes them with a network that is thrown
-# away, validates and detects in sixteen pictures, and counts what the run will ask for. Here, on this machine:
+# ## Before a long run: how long, and does it fit?
+#
+# ***For the long run; skip it on a first reading.*** You needn't wait for a run of 120,000 steps to know what it will take,
+# because its first four tell you. `estimate.measure` takes them with a network that is thrown away, validates and detects
+# in sixteen images, and works out what the whole run will need. Here it does so on this machine:
 
 # %% tags=["nbval-ignore-output"]
 start = None
@@ -185,11 +209,11 @@ pace = estimate.measure(config, train, test, start)
 print(estimate.report(config, pace, train, test))
 
 # %% [markdown]
-# (In a terminal, `python -m ssdlib train --estimate ...` says the same and stops; without `--estimate` it is said before
-# a new run of 200 steps or more with one process.)
+# > **Note.** In a terminal, `python -m ssdlib train --estimate ...` prints the same and stops. Without `--estimate` it is
+# > printed before every new run of 200 steps or more with one process.
 #
-# And the full network? This was measured once, on a processor without a GPU (the file says which), for the recipe
-# `paper` with its batch of 32 computed in parts of 4, 8 and 16, and at once:
+# And the full network? For the recipe `paper` the same was measured once on a CPU, with the batch of 32 computed in
+# parts of 4, 8 and 16 images, and at once:
 
 # %%
 head, *sizes = map(json.loads, places.recording("pace", "cpu.jsonl").read_text().splitlines())
@@ -198,13 +222,16 @@ table(rows, head=("images at a time", "seconds a step", "GiB at most"), form=(""
       note=f"Recorded: {head['device']}, {head['date']}, torch {head['versions']['torch']}.")
 
 # %% [markdown]
-# (Other programs ran beside it, so the seconds are too many, by how much isn't known; the bytes don't mind.) From 4 to 32
-# images at a time it takes 2.2 GiB more, about 80 MB an image: the feature maps, which are kept for the backward pass.
-# What doesn't grow is 1.1 GiB: weights, gradients and momentum are .3 of it, the rest is the batch of 32 itself and
-# working space of the convolutions, not measured apart. (What the program held before isn't counted.) The times differ by
-# less than a fifth, and smaller parts aren't slower.
+# The memory grows with the number of images that are computed at a time. From 4 to 32 images it takes 2.2 GiB more, about
+# 80 MB an image, because the feature maps of each image are kept for the backward pass. The part that doesn't grow is 1.1
+# GiB: weights, gradients and momentum are 0.3 of it, and the rest, which wasn't measured separately, is the batch of 32
+# itself and working space of the convolutions. The times differ by less than a fifth, and smaller parts aren't slower, so
+# here nothing speaks against saving memory.
 #
-# The same in a sentence, if you have this processor and no GPU:
+# > **Note.** The times are overestimates, by an unknown amount, because other programs ran beside the measurement; memory is
+# > unaffected. What the program held before the step isn't counted.
+#
+# On this CPU, without a GPU, the whole recipe would take:
 
 # %%
 slow = estimate.Pace(**{k: v for k, v in sizes[-1].items() if k != "microbatch"})
@@ -213,36 +240,40 @@ parts = ("training", "validation", "evaluation", "total")
 table([(name, estimate.in_words(getattr(taken, name))) for name in parts])
 
 # %% [markdown]
-# That is why the full run wants a GPU. No machine at hand had one, so no time on a GPU stands here: ask `--estimate` on
-# yours.
+# That is why the full run needs a GPU. No machine at hand had one, so this page gives no time on a GPU; `--estimate`
+# measures it on yours.
 #
 # ### Plan it
 #
-# Drag a drop or the end of the run, or press the arrow keys, a thousand steps each; <kbd>n</kbd> takes the next one. The
-# upper bar is the recipe's time, the lower one your plan's: training plain, validation hatched, evaluation crossed.
-# *Say before you look*:
+# ***For the long run.*** The estimate is for one plan, and with the planner you can compare several before you pay for
+# any. Drag a drop or the end of the run, or press the arrow keys, which move it by a thousand steps; <kbd>n</kbd> takes the
+# next one. The upper bar is the recipe's time and the lower one your plan's, where training is plain, validation hatched
+# and evaluation crossed. *Predict first*, then try:
 #
 # - How many steps a second does a machine need to be done in a day? (Choose *another* machine.)
 # - Set the recipe to `ssd_keras`. How much shorter is it than the paper's?
-# - Move the end to 60,000 and leave the drops alone. Which rate does the run end with?
+# - Move the end to 60,000 and leave the drops alone. Which learning rate does the run end with?
 # - Choose batch 8, once with the schedule scaled and once without. Which of the two sees 58 epochs instead of 232, and
 #   why does the other one take longer than the recipe?
-# - Validate every 100 steps. What does it cost? And a kill, if you save every 10,000?
+# - Validate every 100 steps. What does it cost? And how much does a kill cost, if you save every 10,000?
 
 # %%
 planner = run_planner.Planner(paper, pace=slow, test_images=4952, train_images=16551)
 planner
 
 # %% [markdown]
+# A plan is of no use if a step doesn't fit into memory, which is the next question.
+#
 # ### When memory doesn't suffice
 #
-# The published run's author met "out of memory" occasionally with 32 images and went on with 31. Nothing forces you to. The loss of
-# a batch is a sum over its images, divided by N. So the gradient of the batch is the sum of its parts' gradients, as
-# long as every part is divided by the N of *all*. `microbatch` does that: 32 images count, 8 are in memory.
+# ***For the long run; exercises 9.2 and 9.4 build on it.*** The author of the published run met "out of memory"
+# occasionally with 32 images and went on with 31. Nothing forces you to do so. The loss of a batch is a sum over its
+# images, divided by N, the number of matched anchors (chapter 04). So the gradient of the batch is the sum of the gradients
+# of its parts, as long as every part is divided by the N of *all*. This is what the setting `microbatch` does: the update
+# is that of 32 images, but only 8 of them are in memory at a time.
 #
-# Here is one update of a small network, whole and in parts of 2. (Without batch norm: that would take its means over
-# each part. With mining over the whole batch, as in `ssd_keras`, all parts go through the network once before, for their
-# scores alone: a third more work.)
+# The next cell makes one update of a small network with the whole batch and one in parts of 2 images, and compares the
+# two:
 
 
 # %%
@@ -258,9 +289,12 @@ print(f"loss {whole_loss:.3f} and {part_loss:.3f}")
 print("weights equal to a millionth:", torch.allclose(whole, parts, atol=1e-6))
 
 # %% [markdown]
-# If a step doesn't fit on a GPU, the library tries halves until one does and tells you. (Without a GPU, Linux mostly ends
-# the process without a word; there the estimate above is your warning.) Where there is room for 8 you would
-# read (on a GPU its name stands in place of *this machine*):
+# > **Note.** This network has no batch norm, which would take its means over each part. With mining over the whole batch,
+# > as in `ssd_keras`, all parts pass through the network once before, for their scores alone, which is a third more work.
+#
+# If a step doesn't fit on a GPU, the library tries halves until one fits and tells you the result. Without a GPU, Linux
+# mostly ends the process without a message, so there the estimate above is your warning. Where there is room for 8 images
+# you would read the following, on a GPU with its name in place of *this machine*:
 
 # %%
 print(memory.advice(images=32, fits=8, device=torch.device("cpu")))
@@ -268,17 +302,19 @@ print(memory.advice(images=32, fits=8, device=torch.device("cpu")))
 # %% [markdown]
 # ### A larger batch
 #
-# A large GPU would rather have 128 images at a time. That isn't `microbatch` the other way round: a larger *batch* is
-# another training, with fewer updates for the same pictures. *Linear scaling* ([Goyal et al.](https://arxiv.org/abs/1706.02677))
-# says: k times the batch, k times the rate, and a k-th of the steps, with a warm-up:
+# ***For the long run.*** The opposite case is a large GPU, which would rather compute 128 images at a time. That isn't
+# `microbatch` the other way round, because a larger *batch* is another training, with fewer updates for the same images.
+# The usual rule is *linear scaling* ([Goyal et al.](https://arxiv.org/abs/1706.02677)): k times the batch, k times the
+# learning rate, a k-th of the steps, and a warm-up, which means that the learning rate rises over the first steps.
 #
 # $$
 # \textcolor{#0072B2}{B' = k \, B} \qquad \textcolor{#D55E00}{\eta' = k \, \eta} \qquad
 # \textcolor{#009E73}{\text{steps}' = \frac{\text{steps}}{k}}
 # $$
 #
-# with the batch $B$ and the learning rate $\eta$. The images seen, $B$ times the steps, stay the same.
-# `--scale-to 128` does that to any recipe. *Say before you look:* how far does it carry the mini recipe, whose batch is 8? Recorded, one seed each:
+# Here $B$ is the batch and $\eta$ the learning rate. The number of images seen, $B$ times the steps, stays the same.
+# The option `--scale-to 128` applies the rule to any recipe. *Predict first*: how far does it carry the mini recipe, whose
+# batch is 8? Recorded, with one random seed each:
 
 # %%
 rows = []
@@ -293,53 +329,65 @@ table(rows, head=("batch", "rate", "steps", "loss in the middle", "at the end", 
       form=("", "", "", "", "", ".3f"), note=f"Validation loss; the last run was stopped. Recorded: {source}.")
 
 # %% [markdown]
-# Twice the batch gives what the recipe gives; about .02 lies between two seeds (chapter 08). Four times costs six points.
-# Eight times breaks: the loss had passed 20,000 when the run was stopped, not yet at its full rate. Mind that the warm-up
-# keeps its 200 steps, and of 625 that is a third. The rule supposes that the rate may be larger; somewhere it
-# may not, and that edge doesn't move with the batch (chapter 07). So scale, but look at the loss of the first hundred
-# steps, and don't trust the rule further than somebody has tried it. For the paper's recipe and VOC nobody has, with this
-# code.
+# Twice the batch gives what the recipe gives, since about 0.02 lies between two random seeds (chapter 08). Four times the
+# batch costs six points of mAP. At eight times the training breaks: the loss had passed 20,000 when the run was stopped, although the
+# learning rate hadn't yet risen to its full value. Mind that the warm-up keeps its 200 steps, which are a third of a run
+# of 625. The rule presumes that the learning rate may become larger. Beyond some value it may not, and that limit doesn't
+# move with the batch (chapter 07). So scale, but look at the loss of the first hundred steps, and don't trust the rule
+# further than it has been tried. For the paper's recipe on VOC it hasn't been tried with this code.
+#
+# That is all the planning there is. Whatever the plan says, the same function carries it out.
 #
 # ## The loop
 #
-# No framework hides it. This is the library's own source, printed by the cell:
+# No framework hides the training loop. The next cell prints the library's own source, and four things in it are worth
+# finding: `open_run`, which begins or resumes a run; `learning_rate`, which follows from the settings and the step; `advance`,
+# which makes one update; and the three blocks that begin with `if _due`, which validate, evaluate and save.
 
 # %%
 print(inspect.getsource(engine.train).split('"""')[2])
 
 # %% [markdown]
-# And one update: targets, forward pass, loss, backward pass, a step of SGD. (`scaler` does nothing unless the run
-# computes in float16, which is for GPUs without units for bfloat16, such as a T4. There it scales the loss before the
-# backward pass, because small gradients would be 0 in float16, and skips a step whose gradients overflow.)
+# One update consists of targets, forward pass, loss, backward pass and a step of SGD:
 
 # %%
 print(inspect.getsource(engine.update).split('"""')[2])
 
 # %% [markdown]
-# Every `val_every` steps the loss on the test pictures is measured, and the weights of the least one are kept as
-# `best.pt`, as the published run's program did. (Whoever chooses a network by the pictures it is judged on reports a
-# little too much. The table below is the last network's, not the best one's.) Every `map_every` steps the whole
-# test set is judged.
+# > **Note.** `scaler` does nothing unless the run computes in float16, a 16-bit format of smaller range than
+# > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format). It is for GPUs without units for bfloat16, such
+# > as a T4. There `scaler` scales the loss before the backward pass, because small gradients would be 0 in float16, and
+# > skips a step whose gradients overflow.
+#
+# Every `val_every` steps the loop measures the loss on the test images and keeps the weights with the lowest one so far as
+# `best.pt`, as the published run's program did. Every `map_every` steps it evaluates the whole test set. If you choose a
+# network by the images it is judged on, you report a little too much; therefore the table below is that of the last
+# network, not of the best one.
+#
+# This is what your run has been doing since you started it at the top of the page. If you haven't, start it now.
 #
 # ## Run it
 #
-# First a window to watch from. It looks into the folder every two seconds, so it doesn't matter who trains: the cell
-# below, a terminal, or another machine that writes to the same disk. It says how far, how fast, how long still, and it
-# watches for NaN. When there is a new checkpoint it detects in the same four pictures again; the full network, which
-# takes seconds for that, waits for the button. In its first few hundred steps a network is sure of nothing. Then the
-# pictures show its best guess, dotted and with a question mark, and you see it get better long before a score of 0.5.
+# The first cell opens a window to watch from. It looks into the folder every two seconds, so it doesn't matter who trains: the
+# cell below, a terminal, or another machine that writes to the same disk. It says how far the run has come, how fast it
+# is and how long it will still take, and it watches for NaN. Whenever there is a new checkpoint it detects objects in the
+# same four images again; for the full network, which takes seconds for that, press the button. In its first few
+# hundred steps a network is sure of nothing. Then the window shows its best guess, dotted and with a question mark, and
+# you see it get better long before a score of 0.5.
 
 # %% tags=["nbval-ignore-output"]
 window = dashboard.Dashboard(out)
 window
 
 # %% [markdown]
-# Now the run. The paper's recipe starts from VGG16's weights, if `data/vgg16.pth` holds them (`python -m ssdlib doctor`
-# says how to get them). `resume=True` means: go on with the run in this folder if there is one. So you may interrupt the
-# cell (<kbd>I</kbd> <kbd>I</kbd>), close the laptop, and run it again tomorrow. It goes on from the last checkpoint: up to
-# 1,000 steps are done again with `paper`, up to 200 with `mini`. The cell says where your run stands, and until it is
-# finished the rest of this page shows the recorded one. While it trains the window above goes on
-# by itself; its keys usually work, too, and else wait until the cell is done.
+# The second cell is the run itself. `resume=True` means: continue the run in this folder if there is one. So you may interrupt the cell
+# (<kbd>I</kbd> <kbd>I</kbd>), close the laptop, and run the cell again tomorrow. It continues from the last checkpoint, so
+# that up to 1,000 steps are repeated with `paper` and up to 200 with `mini`. The cell says where your run stands, and
+# until it is finished the rest of this page shows the recorded one. While it trains, the window above goes on by itself;
+# its keys usually work, too, and otherwise they wait until the cell is done.
+#
+# > **Note.** The paper's recipe starts from VGG16's weights, which are expected in `data/vgg16.pth`;
+# > `python -m ssdlib doctor` says how to get them.
 
 # %% tags=["nbval-ignore-output"]
 with interruptible(out, recorded=places.recording("mini")) as mine:
@@ -358,6 +406,9 @@ print(done.table)
 # %% [markdown]
 # ### The same job elsewhere
 #
+# ***For the long run.*** On a first reading continue with *What came of it*. Since a run is a folder, the same run can
+# also be made from a terminal, on a borrowed GPU or on several machines:
+#
 # | where | command |
 # |---|---|
 # | a terminal, on whatever data is there | `make train`, or `make train RECIPE=ssd_keras` |
@@ -368,16 +419,21 @@ print(done.table)
 # | four GPUs of one machine | `torchrun --nproc-per-node 4 -m ssdlib train --init data/vgg16.pth --data data/VOCdevkit --out runs/voc0712 --resume` |
 # | two machines with four each | on both: `torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29400 -m ssdlib train` and the flags of the line above, with `--out` and `--data` on disks that both see, after `make voc` |
 #
-# (`source .venv/bin/activate` first: `python` and `torchrun` of this course lie in there. Without `--init` the network
-# begins with random weights, and the paper's rate breaks those; see below.)
+# Run `source .venv/bin/activate` first, because the course's `python` and `torchrun` lie in there. Without `--init` the
+# network begins with random weights, which the paper's learning rate breaks, as you will see below.
 #
-# With P processes each computes its share of the *same* global batch: 32 images, 8 on each of four GPUs, not 4 x 32.
-# The batch of step t follows from the seed and t, whoever computes it; N and mined negatives are counted over all. So
-# the run is the same, to rounding, and may go on with another number of GPUs. Validation is shared out in whole batches,
-# so its mean is the same, too. (With batch norm, GPUs share their means;
-# processes on CPUs don't.) Tested with two processes on a CPU, against one; on GPUs it hasn't run yet.
+# [`torchrun`](https://docs.pytorch.org/docs/stable/elastic/run.html) is PyTorch's launcher: it starts the same program in
+# several processes, which then train together. Each computes its share of the *same* global batch: 32 images are 8 on
+# each of four GPUs, not 4 x 32. Which images make up the batch of step t follows from the random seed and t, whichever
+# process computes them, and N and the mined negatives are counted over all processes. So the run is the same, to rounding,
+# and may be resumed with another number of GPUs. Validation is shared out in whole batches, so its mean is the same, too.
+#
+# > **Note.** With batch norm, GPUs share their means; processes on CPUs don't. Tested with two processes on a CPU, against
+# > one; on GPUs it hasn't run yet.
 #
 # ## What came of it
+#
+# Wherever the run was made, its folder holds the log. Here is the loss:
 
 # %% alt="Training and validation loss of the run, with a step down where the learning rate drops"
 log = runlog.read_log(done.folder)
@@ -389,14 +445,15 @@ print("the loss fell to less than a third:", losses[-1] < losses[0] / 3)
 print("mAP as high as can be expected:", done.table.mean >= this.expected)
 
 # %% [markdown]
-# Precision against recall, class by class. A curve that starts at 1 and reaches far to the right before it falls is
-# what one wants; the number is its average precision.
+# The loss says that the network learned, but not what it can find, which is why the test set is evaluated. Here is
+# precision against recall, class by class. A good curve starts at 1 and reaches far to the right before it falls; the
+# number is its average precision, which chapter 11 explains.
 
 # %% alt="Twenty small precision-recall curves, one a class, each with its average precision"
 figure = plots.precision_recall(done.table)
 
 # %% [markdown]
-# Detections of the trained network (blue) beside the truth (orange, dashed = difficult):
+# And here are detections of the trained network (blue) beside the annotations (orange, dashed = difficult):
 
 # %% alt="Test scenes with what the trained network found in blue and the annotations in orange"
 model, settings, _ = runs.load_run(done.folder)
@@ -405,6 +462,8 @@ photographs = [voc.read_photograph(example.path) for example in some]
 figure = plots.detections(some, photographs, inference.detect_in(model, photographs, settings))
 
 # %% [markdown]
+# The mini VOC consists of painted scenes. Does the same job work for the full network, on photographs?
+#
 # ## The full network on photographs, as far as two cores get
 #
 # No GPU was at hand when this page was written. So the recipe `voc-short` was tried on two cores: the full network from the
@@ -412,7 +471,7 @@ figure = plots.detections(some, photographs, inference.detect_in(model, photogra
 # VOC2007's test photographs in a split of our own (3,752 to train on, 200 to validate, 1,000 to judge in the end), so
 # no number here is a VOC result.
 #
-# First, why ImageNet. Here is the paper's learning rate on random weights:
+# First, why ImageNet? Here is the paper's learning rate on random weights:
 
 # %%
 broken = runlog.read_log(places.recording("photographs_broken"))
@@ -420,12 +479,13 @@ table([(row["step"], row["multibox"]) for row in broken if "multibox" in row], h
       note="Recorded: AMD EPYC, 2 threads, 2026-11-27, commit 5da97bc50e, random seed 0; NaN in step 6.")
 
 # %% [markdown]
-# The rate of .001 is made for VGG16's weights; from random ones it doesn't even start. (This is chapter 07 in full width:
-# the steeper the loss at the beginning, the smaller the rate that is safe. There you find four such starts side by side.)
+# The learning rate of 0.001 is made for VGG16's weights; from random ones the training doesn't even start. This is chapter
+# 07 in full width: the steeper the loss at the beginning, the smaller the learning rate that is safe. There you find four
+# such starts side by side.
 #
-# From ImageNet's weights it learns. The published run's curve stands beside it. It has a point for every thousand steps
-# of 31 images; a point of ours averages ten or a hundred steps of 8. So the axis counts images, and both losses contain
-# Keras's L2 penalty:
+# From ImageNet's weights the network learns. The figure shows our curve beside that of the published run, which has a point
+# for every thousand steps of 31 images, whereas a point of ours averages ten or a hundred steps of 8. So the axis counts
+# images. Both losses contain Keras's L2 penalty:
 
 # %% alt="Loss against images seen, on a logarithmic axis: the training on two cores falls from 25 over a plateau at 18 to 10 at twelve thousand images, where the published run's curve begins at the same height and goes on to 4 at three million"
 figure = full_width.loss_curve()
@@ -436,28 +496,24 @@ print(f"{rows[-1].images:,} images seen; loss of the last thousand {full_width.l
 
 # %% [markdown]
 # The curves meet, although ours has other photographs, a smaller batch and, in its last part, seven convolutions that
-# stay as they are (`freeze`). Where ours ends, the published run is in its first thousand of 102 thousand steps: what is left to
-# learn takes a hundred times as many images. **That is what the GPU is for.**
+# aren't trained (`freeze`). Where ours ends, the published run is in its first thousand of 102 thousand steps: what is
+# left to learn takes a hundred times as many images. **That is what the GPU is for.**
 #
-# (Recorded on an AMD EPYC, 2026-11-29, random seeds 0 and 1, bfloat16, two processes of one thread beside other programs.
-# It is one training in four parts, each from the weights of the one before, without its momentum. The first two, 1,150
-# steps, saw the 200 photographs as well. It is still going; `chapters/recordings/full_width` has the logs, and settings
-# and commit of the last two parts.)
-#
-# What this shows: the job runs at full width on photographs, from ImageNet's weights, and its loss falls to where the
-# published run's curve begins. What it doesn't show yet: a trained SSD300. That takes a GPU, and nobody has done it with this
+# This shows that the job runs at full width on photographs, from ImageNet's weights, and that its loss falls to where the
+# published run's curve begins. It doesn't show a trained SSD300 yet. That takes a GPU, and nobody has done it with this
 # code.
+#
+# > **Note.** Recorded on an AMD EPYC, 2026-11-29, random seeds 0 and 1, bfloat16, two processes of one thread beside other
+# > programs. It is one training in four parts, each from the weights of the one before, without its momentum. The first two,
+# > 1,150 steps, saw the 200 photographs as well. It is still going; `chapters/recordings/full_width` has the logs, and
+# > settings and commit of the last two parts.
+#
+# The longer a training takes, the likelier it is to be interrupted, and then it has to continue as if nothing had happened.
 #
 # ## Kill it, and go on
 #
-# "Resumable" is easily said. Here is the proof, on a run of six steps. One goes through; the other one stops after
-# three and is started again. Then their weights are compared bit by bit.
-#
-# `threads.fixed(1)` is part of the promise. On a CPU a run measures with how many threads a step is fastest, looks again
-# at a checkpoint when steps have become twice as slow, and writes each change into its log. Another number of threads
-# takes sums in another order, so only runs with a fixed number are bit-for-bit identical. In a terminal that is
-# `--threads 1` or `OMP_NUM_THREADS=1`. (On a GPU this cell may print `False`, because the order of sums varies there,
-# and two runs agree to rounding.)
+# "Resumable" is easily said, so here is a proof, on a run of six steps. One run goes through; the other one stops after
+# three steps and is started again. Then their weights are compared bit by bit.
 
 # %%
 def learnt(folder):
@@ -476,15 +532,20 @@ pairs = zip(learnt(through).values(), learnt(stopped).values())
 print("all weights equal to the last bit:", all(a.equal(b) for a, b in pairs))
 
 # %% [markdown]
-# It works because nothing is remembered but weights, momentum and the step: which pictures make up step *t* and how
-# they are distorted is computed from the seed and from *t* alone (module `batches`).
+# It works because nothing has to be remembered but weights, momentum and the step. Which images make up step *t* and how
+# they are augmented is computed from the random seed and from *t* alone (module `batches`).
 #
+# > **Note.** Sums that are taken in another order differ in their last bits, and the order depends on the number of threads.
+# > On a CPU a run measures with how many threads a step is fastest, looks again at a checkpoint when steps have become twice
+# > as slow, and writes each change into its log. So only runs with a fixed number of threads are bit-for-bit identical,
+# > which is why the cell has `threads.fixed(1)`; in a terminal it is `--threads 1` or `OMP_NUM_THREADS=1`. On a GPU the
+# > cell may print `False`, because the order of sums varies there, and two runs agree to rounding.
 
 # %% [markdown]
 # ## Exercises
 #
-# Each has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not right*
-# says why.
+# Each exercise has a cell to fill in, a check right below it, hints, and a solution in a fold. If your answer isn't right,
+# the check says why. Exercises 9.1, 9.2 and 9.5 need no program.
 #
 # ### 9.1 What may change · easy · 5 minutes
 #
@@ -495,13 +556,14 @@ print("all weights equal to the last bit:", all(a.equal(b) for a, b in pairs))
 # |---|---|---|---|
 # | 1 | `steps` | 120,000 | 150,000 |
 # | 2 | `steps` | 120,000 | 40,000 |
-# | 3 | `learning_rate` | .001 | .0005 |
+# | 3 | `learning_rate` | 0.001 | 0.0005 |
 # | 4 | `microbatch` | 0 (all 32 at once) | 8 |
 # | 5 | `batch_size` | 32 | 16 |
 # | 6 | `checkpoint_every` | 1,000 | 200 |
 # | 7 | processes, `torchrun --nproc-per-node` | 1 | 4 |
 #
-# A list of seven, `True` where it goes on, `False` where the library refuses. Decide before you look anything up.
+# Write a list of seven values, one for each row: `True` where the run goes on, `False` where the library refuses. Decide
+# before you look anything up.
 
 # %% tags=["exercise"]
 goes_on = [True, False, False, True, False, True, True]  # solution
@@ -520,14 +582,14 @@ check.may_change(goes_on)
 # </details>
 # <!-- solution -->
 #
-# (With two pieces of small print. Sums in another order differ in the last bits. And batch norm, which the mini recipe
-# has and the paper's hasn't, takes its means over a part: there row 4 does change the run, and on CPUs row 7, too.)
+# There are two caveats. Sums in another order differ in the last bits. And batch norm, which the mini recipe has and the
+# paper's hasn't, takes its means over a part: there row 4 does change the run, and on CPUs row 7 does, too.
 #
 # ### 9.2 How many images fit · on paper · 5 minutes
 #
-# Say a training step that computes 8 images at a time takes 4.2 GiB of a GPU's memory, and one that computes 16 takes
-# 7.4 GiB. Another GPU has 12 GiB free. How many images at a time fit there at most? Some of the memory doesn't grow
-# with the images; the rest grows evenly.
+# A training step that computes 8 images at a time takes 4.2 GiB of a GPU's memory, and one that computes 16 takes 7.4 GiB.
+# Some of this memory doesn't grow with the number of images; the rest grows evenly. Another GPU has 12 GiB free. How many
+# images at a time fit there at most? The answer is a whole number.
 
 # %% tags=["exercise"]
 most_images = 27  # solution
@@ -538,23 +600,26 @@ check.fit(most_images)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# From 8 to 16 images it is 3.2 GiB more. How much is that an image?
+# From 8 to 16 images it is 3.2 GiB more. How much is that for each image?
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# And with 0 images? Weights, gradients and momentum are still there.
+# And how much is it with 0 images? Weights, gradients and momentum are still there.
 # </details>
 # <!-- solution -->
 #
-# So a batch of 32 doesn't fit, and it takes two parts. `microbatch=27` makes one of 27 and one of 5, `microbatch=16`
-# two of 16: as many parts, and 4.4 GiB less at the peak.
+# So a batch of 32 doesn't fit and has to be computed in two parts. `microbatch=27` makes one of 27 and one of 5, whereas
+# `microbatch=16` makes two of 16: as many parts, and 4.4 GiB less at the peak.
 #
 # ### 9.3 One batch, many processes · medium · 12 minutes
 #
 # Imagine all images in an endless row: first all of them in the order `orders[0]`, then all again in the order
-# `orders[1]`, and so on. Step 0 takes the first `batch` of the row, step 1 the next `batch`, across the end of an
-# epoch, too. The batch is cut into `processes` equal parts, one after the other. Return the list of images that the
-# process `rank` (0 is the first) computes in `step`.
+# `orders[1]`, and so on. Step 0 takes the first `batch` images of the row, step 1 the next `batch`, and a batch may reach
+# across the end of an epoch. Each batch is cut into `processes` equal parts, one after the other, and the process `rank`
+# (0 is the first) computes one of them.
+#
+# Given are the numbers `step`, `rank`, `processes` and `batch`, and `orders`, a list of lists of images. Return the list of
+# images that the process `rank` computes in `step`.
 
 
 # %% tags=["exercise"]
@@ -575,7 +640,7 @@ check.my_images(my_images)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# At which position of the row does the *batch* begin? And the part of this process?
+# At which position of the row does the *batch* begin? And where does the part of this process begin?
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -583,15 +648,16 @@ check.my_images(my_images)
 # </details>
 # <!-- solution -->
 #
-# The library does the same, and the row need not be stored: the order of an epoch follows from its number and the
-# seed. A run that was killed at step 50,000 asks for the batch of step 50,000. It doesn't matter how many processes
-# there were before.
+# The library does the same, and it needn't store the row, because the order of an epoch follows from its number and the
+# random seed. A run that was killed at step 50,000 asks for the batch of step 50,000, so it doesn't matter how many
+# processes there were before.
 #
 # ### 9.4 The parts of a batch · the heart of the chapter · 10 minutes
 #
-# You have a loss function that divides by N, the matches of what it is given, and a batch that only fits into memory
-# in parts. So you call it once for each part. `parts` is a list of pairs (n, gradient): the matches of this part, and
-# the gradient of this part's loss, a list of numbers, one for each weight. Where n is 0, all numbers are 0.
+# You have a batch that only fits into memory in parts, and a loss function that divides by N, the number of matches in
+# what it is given. So you call it once for each part. Given is `parts`, a list of pairs (n, gradient): n is the number of
+# matches in this part, and gradient is the gradient of this part's loss, a list of numbers, one for each weight. Where n
+# is 0, all numbers are 0.
 #
 # Return the gradient that the whole batch would have given, as a list. The loss of the whole batch is divided by
 # max(1, N), where N counts the matches of all parts.
@@ -620,7 +686,7 @@ check.whole_gradient(whole_gradient)
 # <details><summary>Hint 2</summary>
 #
 # n · gradient undoes the division. 10 · 4 + 40 · (-1) = 0, so the whole batch wouldn't move this weight at all. The
-# mean of the two would: 1.5.
+# mean of the two would: it is 1.5.
 # </details>
 # <details><summary>Help: the last case stops with ZeroDivisionError</summary>
 #
@@ -628,15 +694,17 @@ check.whole_gradient(whole_gradient)
 # </details>
 # <!-- solution -->
 #
-# `loss / number_of_parts` and `backward()`, as one reads it in many programs, is the mean of the parts: right for a
-# loss that divides by the number of *images*, if the parts are equally large; wrong for this one. Averaging over GPUs is the same mean. Caffe did that
-# and reached its mAP; but its run on four GPUs isn't its run on one. The library counts N first and passes it on as
-# `num_matched`.
+# `loss / number_of_parts` and `backward()`, as one reads it in many programs, gives the mean of the parts. That is right
+# for a loss that divides by the number of *images*, if the parts are equally large, but wrong for this one. Averaging over
+# GPUs is the same mean. Caffe did that and reached its mAP, but its run on four GPUs isn't its run on one. The library
+# counts N first and passes it on as `num_matched`.
 #
 # ### 9.5 Saved whole, or not at all · medium · 8 minutes
 #
 # A checkpoint is to be written to `path`, where an older one lies. The power may fail at any instant. Afterwards
-# either the old checkpoint or the new one has to lie there, whole. Of these six lines you need some:
+# either the old checkpoint or the new one has to lie there, whole. You need some of the following six lines. Line D calls
+# [`fsync`](https://man7.org/linux/man-pages/man2/fsync.2.html), with which a program asks the operating system to write a
+# file to the disk now.
 #
 # | | line | what it does |
 # |---|---|---|
@@ -647,7 +715,7 @@ check.whole_gradient(whole_gradient)
 # | E | `file = open(part, "wb")` | makes an empty file `part` beside the checkpoint |
 # | F | `file = open(path, "wb")` | opens the checkpoint itself for writing, which empties it |
 #
-# Write their letters in the right order, as one word, and leave out what isn't needed.
+# Write the letters of the lines that you need in the right order, as one word.
 
 # %% tags=["exercise"]
 safe_order = "EBDA"  # solution
@@ -662,22 +730,26 @@ check.saving(safe_order)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Four lines. The last one is the only one that touches the name `path`.
+# You need four lines. The last one is the only one that touches the name `path`.
 # </details>
 # <!-- solution -->
 #
-# A mere `kill -9` leaves to the operating system what `flush` has handed over, and `fsync` could be left out. It is
-# there for the power. What a kill may leave behind is a file `part`. Nobody reads it.
+# After a mere `kill -9` the operating system still writes what `flush` has handed over, so `fsync` could be left out if
+# only kills had to be survived. It is there for power failures. What a kill may leave behind is a file `part`, which
+# nobody reads.
 #
 # ### 9.6 The time that is left · hard · 15 minutes
 #
-# `rows` are the lines of a log, as `runlog.read_log` gives them, without evaluations of mAP. Each has a `"step"` and
-# `"seconds"`, the clock of the run. A line of a validation has `"val"` as well; it lasted from the line before it to
-# its own. A validation is due every `val_every` steps. All that were due by the last line have been done.
+# How many seconds will a run of `steps` steps still take after the last line of its log?
 #
-# How many seconds will a run of `steps` steps still take after its last line? Take the mean pace of the training so
-# far, without validations. Then add the validations that are still to come, each as long as those so far were on
-# average, or 0 if none has been seen.
+# Given are `rows`, the lines of the log as `runlog.read_log` returns them, without evaluations of mAP. Each has a `"step"`
+# and `"seconds"`, the clock of the run. The line of a validation has `"val"` as well; the validation lasted from the line
+# before it to its own line. A validation is due every `val_every` steps, and all that were due by the last line have been
+# done.
+#
+# Return the seconds as a number, from two parts: the steps that are left, at the mean pace of the training so far without
+# its validations; and the validations that are still to come, each as long as those so far were on average, or 0 if there
+# hasn't been any.
 
 
 # %% tags=["exercise"]
@@ -697,7 +769,7 @@ check.time_left(time_left)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# First the lengths of the validations: for two neighbouring lines a, b, where `"val" in b`, it is
+# First find the lengths of the validations: for two neighbouring lines a, b, where `"val" in b`, it is
 # `b["seconds"] - a["seconds"]`. What is left of the clock is training.
 # </details>
 # <details><summary>Hint 2</summary>
@@ -710,7 +782,7 @@ check.time_left(time_left)
 # </details>
 # <!-- solution -->
 #
-# How good is such a guess? The recorded run on the mini VOC knows what came after:
+# How good is such a guess? For the recorded run on the mini VOC we know what came after:
 
 # %%
 log = [row for row in runlog.read_log(places.recording("mini")) if "map" not in row]
@@ -723,15 +795,15 @@ assert all(abs(guess - took) < 0.05 * took for _, guess, took in rows)  # what i
 table(rows, head=("after step", "seconds guessed", "it took"), form=("", ".0f", ".0f"))
 
 # %% [markdown]
-# Within 5 %, from step 100 on: a step of this run took as long at its end as at its beginning. On a machine that others
-# use as well, guess again every now and then, from the last lines only.
+# From step 100 on the guess is within 5 %, because a step of this run took as long at its end as at its beginning. On a
+# machine that others use as well, guess again every now and then, from the last lines only.
 
 # %% [markdown]
 # ## What would go wrong if ...
 #
-# ... the learning rate were a hundred times too high? *"My loss is NaN"*, users write then (chapter 07 names
-# their threads). This library doesn't go on with weights that are no numbers; it stops and says where. (Without batch norm, which
-# would hide the explosion for a while.)
+# ... the learning rate were a hundred times too high? *"My loss is NaN"*, users write then (see chapter 07 and the
+# [FAQ](../docs/faq.md)). This library doesn't go on with weights that aren't numbers; it stops and says where. The next cell
+# provokes it, without batch norm, which would hide the explosion for a while:
 
 # %% tags=["nbval-ignore-output"]
 wild = dataclasses.replace(tiny, batch_norm=False, learning_rate=3.0, steps=30, warmup=0, log_every=1)
@@ -747,11 +819,11 @@ print("stopped before the end:", len(runlog.read_log(Path(work.name) / "wild")) 
 work.cleanup()
 
 # %% [markdown]
-# The sentence names the step, the rate, the last loss that was finite and the checkpoint that is kept. What makes
-# SGD blow up, and what it looks like shortly before, is chapter 07.
+# The message names the step, the learning rate, the last loss that was finite and the checkpoint that is kept. What makes
+# SGD blow up, and what it looks like shortly before, is the subject of chapter 07.
 #
 # ... the parts of a batch were averaged? That is what `loss / parts` in "gradient accumulation" does, and exercise 9.4
-# is about it.
+# shows what comes out.
 #
 # ## Self-test
 
@@ -761,10 +833,12 @@ SelfTest("training")
 # %% [markdown]
 # ## Recap
 #
-# - A run is a folder. Its settings, log and checkpoint are all there is to know, and whoever can read it can watch.
+# - A run is a folder. Its settings, log and checkpoint are all there is to know, so anybody who can read the folder can
+#   watch the run.
+# - The loop fits on one screen. A killed run goes on, bit-for-bit identical on a CPU with a fixed number of threads, and
+#   several processes share one batch.
+# - `paper` is the article's recipe and `ssd_keras` the published run's; `mini` is for a laptop, and its mAP is that of
+#   painted scenes, not of VOC.
 # - Measure a few steps before you start a hundred thousand.
-# - A batch too large for the memory is computed in parts, each divided by the N of all. 31 is nobody's fate.
-# - The loop fits on one screen, and a killed run goes on, bit-for-bit identical on a CPU with a fixed number of
-#   threads; several processes share one batch.
-# - `paper` is the article's recipe, `ssd_keras` the published run's; `mini` is for a laptop, and its mAP is that of painted
-#   scenes, not of VOC.
+# - A batch that is too large for the memory is computed in parts, each divided by the N of all, so nothing forces you down
+#   to 31.
