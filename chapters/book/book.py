@@ -22,6 +22,7 @@ from nbformat.v4 import new_markdown_cell, new_output
 
 HERE = Path(__file__).parent
 CHAPTERS = HERE.parent
+ROOT = CHAPTERS.parent
 INDEX = """# SSD300, from the first box to the last point of AP
 
 The chapters of the course for reading. Explorers move and self-tests answer on these pages; exercises need Python.
@@ -41,9 +42,17 @@ the top, with Shift and Enter.
 
 {pages}
 glossary
-faq
+```
+
+```{{toctree}}
+:hidden:
+:caption: Beside the chapters
+
+readme
+{docs}
 ```
 """
+LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 # what a chapter says of explorers that need a kernel
 STANDS_STILL = re.compile(r"^\(Run the cells of this page to move things;[^)]*\)\n*", re.MULTILINE)
 RECORDED = (
@@ -67,7 +76,7 @@ NEEDS_PYTHON = "*This exercise needs Python: [how to get there](index.md#run-the
 
 
 def write_sources(folder: Path) -> None:
-    """Notebooks with the words for their pictures where Sphinx looks for them, glossary, FAQ, and a list of pages."""
+    """Notebooks with the words for their pictures where Sphinx looks for them, README, docs, and an index."""
     pages = sorted(CHAPTERS.glob("*.ipynb"))
     for path in pages:
         book = nbformat.read(path, as_version=4)
@@ -87,25 +96,43 @@ def write_sources(folder: Path) -> None:
             lives = alive or lives
             if moves and not alive:
                 _say_that_it_stays_still(cells)
-            if lives and cell.cell_type == "markdown":
-                cell.source = STANDS_STILL.sub("", cell.source)
+            if cell.cell_type == "markdown":
+                cell.source = linked(STANDS_STILL.sub("", cell.source) if lives else cell.source, CHAPTERS)
             cells.append(cell)
         book.cells = cells
         nbformat.write(book, folder / path.name)
-    shutil.copy(CHAPTERS / "glossary.md", folder)
-    faq = (CHAPTERS.parent / "docs/faq.md").read_text()
-    (folder / "faq.md").write_text(faq.replace("](../chapters/", "]("))
-    shutil.copytree(CHAPTERS.parent / "docs/pictures", folder / "pictures")
-    names = "\n".join(path.stem for path in pages)
-    (folder / "index.md").write_text(INDEX.format(pages=names, table=chapter_table()))
+    docs = sorted((ROOT / "docs").glob("*.md"))
+    for path in (CHAPTERS / "glossary.md", ROOT / "README.md", *docs):
+        (folder / path.name.lower()).write_text(linked(path.read_text("utf-8"), path.parent), "utf-8")
+    shutil.copytree(ROOT / "docs/pictures", folder / "pictures")
+    names, beside = ("\n".join(path.stem for path in paths) for paths in (pages, docs))
+    (folder / "index.md").write_text(INDEX.format(pages=names, docs=beside, table=chapter_table()), "utf-8")
+
+
+def linked(text: str, folder: Path) -> str:
+    """Markdown of a file in `folder`, with links as they are in the site, where all pages lie side by side. Of a link
+    to what isn't in it, a recording say, the words are left."""
+
+    def link(found: re.Match) -> str:
+        mark, words, target = found.groups()
+        words, (path, sharp, place) = LINK.sub(link, words), target.partition("#")
+        if not path or "://" in target:
+            return f"{mark}[{words}]({target})"
+        there = (folder / path).resolve()
+        if there.parent == ROOT / "docs/pictures":
+            return f"{mark}[{words}](pictures/{there.name})"
+        if there.parent == CHAPTERS or there in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+            return f"{mark}[{words}]({there.name if there.suffix == '.ipynb' else there.name.lower()}{sharp}{place})"
+        return words
+
+    return LINK.sub(link, text)
 
 
 def chapter_table() -> str:
     """The README's table of the chapters, with links and pictures as they lie in the site."""
-    readme = (CHAPTERS.parent / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     part = readme.partition("\n## Chapters\n")[2].partition("\n## ")[0]
-    rows = "\n".join(line for line in part.splitlines() if line.startswith("|"))
-    return rows.replace("](chapters/", "](").replace("](docs/pictures/", "](pictures/")
+    return linked("\n".join(line for line in part.splitlines() if line.startswith("|")), ROOT)
 
 
 def _without_jupyter(cell: nbformat.NotebookNode) -> bool:
