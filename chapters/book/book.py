@@ -52,7 +52,12 @@ readme
 {docs}
 ```
 """
-LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
+# a link or picture; or code, whose brackets are none
+LINK = re.compile(
+    r"(?P<code>^```.*?^```|``.+?``|(?<!`)`(?!`)[^`\n]+`)"
+    r"|(?P<mark>!?)\[(?P<words>(?:[^\[\]]|\[[^\[\]]*\]\([^()]*\))*)\]\((?P<target>[^()\s]+)\)",
+    re.MULTILINE | re.DOTALL,
+)
 # what a chapter says of explorers that need a kernel
 STANDS_STILL = re.compile(r"^\(Run the cells of this page to move things;[^)]*\)\n*", re.MULTILINE)
 RECORDED = (
@@ -114,8 +119,10 @@ def linked(text: str, folder: Path) -> str:
     to what isn't in it, a recording say, the words are left."""
 
     def link(found: re.Match) -> str:
-        mark, words, target = found.groups()
-        words, (path, sharp, place) = LINK.sub(link, words), target.partition("#")
+        if found["code"]:
+            return found["code"]
+        mark, target = found["mark"], found["target"]
+        words, (path, sharp, place) = LINK.sub(link, found["words"]), target.partition("#")
         if not path or "://" in target:
             return f"{mark}[{words}]({target})"
         there = (folder / path).resolve()
