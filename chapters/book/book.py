@@ -48,7 +48,7 @@ glossary
 :hidden:
 :caption: Beside the chapters
 
-readme
+The project <readme>
 {docs}
 ```
 """
