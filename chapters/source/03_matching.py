@@ -58,7 +58,7 @@ figure = free_photographs.add_credit(figure, ["astronaut"])
 # %% [markdown]
 # No anchor has exactly the shape of this person. Each of the drawn ones has an IoU of at least 0.5 with her box, and
 # for each of them the network has to learn how far it must move and grow. An anchor that covers nothing but her face
-# should say *background*, because its IoU is too small. To make rules of that, we need a few words.
+# should say *background*, because its IoU is too small. To turn that into rules, we need a few words.
 #
 # ## The words
 #
@@ -72,7 +72,7 @@ figure = free_photographs.add_credit(figure, ["astronaut"])
 #   anchor.
 # - `matched` says for each anchor which object it answers for, with -1 for background.
 #
-# A small table is enough to see both steps at work.
+# With these words, a small table is enough to see both steps at work.
 #
 # ## By hand
 #
@@ -111,7 +111,7 @@ print("step one:", own.tolist())
 # %% [markdown]
 # ## In the library
 #
-# The naive version searches the whole table again for every pair, in one image at a time. The fast version,
+# The naive version searches the whole table again for every pair and handles one image at a time. The fast version,
 # `bipartite`, sorts instead: it lists the pairs, best first, and goes down that list once, accepting a pair if neither
 # its object nor its anchor has been assigned before. It takes the objects of a whole batch together, and `image` says
 # which image each of them is in, because only objects of the same image compete.
@@ -133,8 +133,8 @@ print(inspect.getsource(matching.bipartite))
 print(inspect.getsource(matching.match))
 
 # %% [markdown]
-# Do the fast version and the pencil agree? Here are two thousand random tables, against loops that do what the pencil
-# did.
+# Do the fast version and the pencil agree? The next cell compares them on two thousand random tables, where loops play
+# the part of the pencil.
 
 # %%
 drawn = [torch.rand(4, 9).mul(10).floor() / 10 for _ in range(2000)]
@@ -449,7 +449,7 @@ tables.table(rows, head=("rule", "anchors of the first object", "of the second")
 
 # %% [markdown]
 # The first object has vanished. No anchor is told to find it, those near it are told to say *background*, and there is
-# no error and no warning. On the genuine annotations that costs so many objects their anchor:
+# no error and no warning. On the genuine annotations, this is how often it happens:
 
 # %%
 print(f"{facts['lost_by_argmax']} of {count:,} objects lose their own anchor by the shortcut")
@@ -459,12 +459,12 @@ print(f"{facts['lost_by_argmax']} of {count:,} objects lose their own anchor by 
 # 11](11_evaluation.ipynb)), doesn't give it away. Readers of amdegroot's program have reported it more than once, a
 # year apart ([both threads](../docs/faq.md)).
 #
-# Matching does count, though. The author of ssd_keras saw "an mAP increase of 0.17 from the new matching logic alone"
-# ([issue 71](https://github.com/pierluigiferrari/ssd_keras/issues/71)), although he states no unit. On a scale from 0
-# to 1 that would be 17 points. On one from 0 to 100 it would be less than the spread between two random seeds that
-# chapter 08 works with, which is an assumption, since that spread has not been recorded.
+# How much the rules of matching matter for mAP is harder to say. The author of ssd_keras saw "an mAP increase of 0.17
+# from the new matching logic alone" ([issue 71](https://github.com/pierluigiferrari/ssd_keras/issues/71)), but states
+# no unit. On a scale from 0 to 1 that would be 17 points. On one from 0 to 100 it would be less than the spread
+# between two random seeds that chapter 08 works with, which is an assumption, since that spread has not been recorded.
 #
-# Three more that people trip over:
+# Three more cases that people trip over:
 #
 # - **A picture without objects.** The maximum over no objects is an error in much code. Here all 8,732 anchors are
 #   background.
@@ -486,7 +486,8 @@ SelfTest("matching")
 # - Step two assigns every free anchor to its best object if the IoU is at least 0.5. An object may have many anchors.
 # - Boxes of the same size reach an IoU of 0.5 when they share two thirds. Below 21 px an object gets one anchor, above
 #   30 px around ten, and long ones get fewer.
-# - One object of VOC in eight has only the anchor of step one. By the argmax shortcut 352 of 47,223 would lose theirs.
+# - One object of VOC in eight has only the anchor of step one. With the argmax shortcut, 352 of 47,223 would lose
+#   theirs.
 # - Matching depends on the picture alone, not on the network. How far the network's answers are from it is measured by
 #   the loss, in chapter 04.
 #
