@@ -217,9 +217,9 @@ print(inspect.getsource(anchors.AnchorSpec.shapes))
 # %%
 print(inspect.getsource(anchors._map_boxes))
 
+
 # %% [markdown]
 # Do the library and the pencil agree? The pencil is four loops.
-
 
 # %%
 def by_pencil():
@@ -291,14 +291,14 @@ print("by map", [int(part.sum()) for part in out.split(SSD300_ANCHORS.per_map)],
 # One in three does, and the released code **leaves them as they are**. An object at the border needs an anchor there,
 # and clipped anchors would have another shape at the border than in the middle, for the same weights. The author says
 # that clipping was on at first, and that without it the network is [less disturbed by shifts, and slightly
-# better](https://github.com/weiliu89/caffe/issues/526). Years later a reader of another program trained both ways, one
-# run each: [77.1 mAP with anchors that cross the border, 76.2 with anchors cut
+# better](https://github.com/weiliu89/caffe/issues/526). Years later somebody trained another program both ways, one run
+# each: [77.1 mAP with anchors that cross the border, 76.2 with anchors cut
 # there](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/95). mAP is the score of a detector;
 # see the [glossary](glossary.md).
 #
-# Some other programs have **clipping**, but it doesn't do what you would expect, because they clamp the four numbers
-# *centre and size*. That cuts nothing at the border. It moves the last row and column of the 10 x 10 map from 304 to
-# 300, and it shortens the few boxes that are longer than the image. torchvision clamps the size alone.
+# Other programs do have **clipping**, but of a kind that you wouldn't expect: some clamp the four numbers *centre and
+# size*, which cuts nothing at the border. Instead it moves the last row and column of the 10 x 10 map from 304 to 300,
+# and it shortens the few boxes that are longer than the image. torchvision clamps the size alone.
 
 # %%
 rows = []
@@ -386,7 +386,7 @@ explorer
 #
 # ## Exercises
 #
-# Each has a cell to fill in, a check right below, hints, and a solution in a fold.
+# Each has a cell to fill in, a check right below, hints, and a folded solution.
 #
 # ### 2.1 Sizes · easy · 5 minutes
 #
@@ -564,9 +564,9 @@ for name, other in other_anchors.variants().items():
 tables.table(rows, head=("read with", "anchors that differ", "found", "wrong", "mean IoU"))
 
 # %% [markdown]
-# From the top:
+# Read the table from the top:
 #
-# - **Sizes by equation 4**: the sizes are larger or smaller by a hundredth or two, and the table doesn't show it.
+# - **Sizes by equation 4**: the sizes differ by a hundredth or two, and the table doesn't show it.
 # - **Clipped**, sizes or centres: nothing changes on these images. The boxes that differ lie at the edge or are larger
 #   than the image, and none of these detections came from them. A silent difference can stay silent for years.
 # - **Centres by the paper's formula**: as many objects are found, but every box is a little off, so the mean IoU falls.
@@ -575,7 +575,7 @@ tables.table(rows, head=("read with", "anchors that differ", "found", "wrong", "
 #   tutorial](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection): nearly all objects are still found,
 #   thanks to their squares, but there are far more wrong boxes, because the outputs for two shapes are each decoded
 #   with the other's shape.
-# - **Height for width**: the same, and worse.
+# - **Height for width**: the same happens, only worse.
 # - **Columns before rows**: nearly everything is lost. Of all these mistakes it is the kindest, because you notice.
 #
 # Here is one image. Solid blue boxes are right in class and in place; dashed red ones are wrong in at least one of the
@@ -599,7 +599,7 @@ print(f"covered: {100 * coverage.coverage(other_anchors.LetterSpec(), table):.1f
 
 # %% [markdown]
 # The two sets cover nearly the same share of objects, although anchors with the same number can lie far apart. So the
-# choice matters little, but weights trained with one set can't be used with the other.
+# choice matters little for coverage, but weights trained with one set can't be used with the other.
 #
 # ### Questions that come up
 #
@@ -625,7 +625,8 @@ SelfTest("anchors")
 #
 # - The percentages are 10, then 20, 37, 54, 71, 88 and 105, in steps of floor(17.5). Of 300 px they make 30, 60, 111,
 #   162, 213, 264, 315.
-# - In a cell come the small square, the √(size · next) square, then each ratio wide and tall, all of area size².
+# - In a cell come the small square, the √(size · next) square, then each ratio wide and tall, each of these with area
+#   size².
 # - Centres lie at (i + ½) · stride, with strides 8, 16, 32, 64, 100, 300; the last of conv6_2 lies at 304.
 # - There are 8,732 anchors, row by row; 2,869 cross the border and stay.
 # - They cover 88 of 100 objects of VOC; most of the others are small, some very long.
