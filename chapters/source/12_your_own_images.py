@@ -5,10 +5,9 @@
 # training step, by looking at the boxes.
 #
 # An aerial photograph shows 574 tree crowns, each with its box. Stretched to SSD's 300 x 300 input, not one of them is
-# large enough for an anchor to overlap it by half, so no amount of training will make this a good dataset as it is. In
-# another folder the boxes are read in the wrong format: some are still boxes, mostly in the wrong places, and a program
-# that drops the others trains on these without an error message. Both can be seen before you train, and this page shows
-# where to look.
+# large enough for an anchor to overlap it by half, so no amount of training can do much about that. In another folder
+# the boxes are read in the wrong format: some are still boxes, mostly in the wrong places, and a program that drops the
+# others trains on these without an error message. Both can be seen before you train, and this page shows where to look.
 #
 # | | |
 # |---|---|
@@ -52,8 +51,8 @@ place = places.runs_folder() / "zoo"
 # %% [markdown]
 # ## The picture
 #
-# This page works on a folder like one that you might bring along: images of six animals that Pascal VOC doesn't know,
-# with boxes. (They are painted, as the mini VOC is.) The commands for your own are in *For your folder*, near the end.
+# Imagine that somebody brings you this folder, *the zoo*: images of six animals that Pascal VOC doesn't know, with
+# boxes. They are painted, as the mini VOC is. *For your folder*, near the end, has the commands for your own.
 
 # %% alt="Four painted pictures with boxes around butterflies, penguins, turtles and other animals"
 folder = example_datasets.folder("xml")
@@ -75,8 +74,8 @@ figure = plots.examples(few, Jpegs(few), classes=found.classes)
 #
 # ## By hand
 #
-# Take one object in an image of 400 x 300 px. Its left edge lies 100 px from the left border and its right edge 300; its
-# upper edge lies 50 px from the top and its lower edge 200. Three tools write this down in three ways:
+# Take one object in an image of 400 x 300 px. Its left edge lies 100 px from the left border and its right edge 300;
+# its upper edge lies 50 px from the top and its lower edge 200. Three tools write this down in three ways:
 #
 # | | numbers | counted in | what they are |
 # |---|---|---|---|
@@ -88,23 +87,23 @@ figure = plots.examples(few, Jpegs(few), classes=found.classes)
 #
 # **Does XML count from 1?** In VOC it does: a box over the whole image reads 1, 1, 400, 300. Many tools write XML that
 # counts from 0, though, and a single box doesn't show which it is. The library therefore looks at the whole dataset: if
-# some box begins at 0, the dataset counts from 0; if none does, it is read as VOC's. At worst this is wrong by one pixel.
+# some box begins at 0, the dataset counts from 0; if none does, it is read as VOC's. At worst this is wrong by one
+# pixel.
 #
 # ## In the library
 #
-# `own.read_folder` recognises which of these three formats a folder has, and LabelMe's JSON and darknet's lists as well.
-# You don't have to write lists of images or classes. What it ignored, repaired or guessed, it reports:
+# `own.read_folder` recognises which of these three formats a folder has, and LabelMe's JSON and darknet's lists as
+# well. You don't have to write lists of images or classes. What it ignored, repaired or guessed, it reports:
 
 # %%
 print(found)
 
 # %% [markdown]
-# Read the report before anything else, because nearly every folder has something wrong with it. In this one the defects
-# were put in on purpose:
+# Read the report before anything else, because nearly every folder has something wrong with it. Here it was put in on purpose:
 #
 # - **An image without XML.** Either nobody has annotated it yet or there is nothing in it, and the folder can't tell us
-#   which, so the library leaves it out. An XML file without objects says that the image is empty. (In YOLO's
-#   format a missing text file means *empty*, so there the two cases look the same.)
+#   which, so the library leaves it out. An XML file without objects says that the image is empty. In YOLO's format a
+#   missing text file means *empty*, so there the two cases look the same.
 # - **An annotation without image**, and an image file that **breaks off**: both are left out and counted.
 # - **A box that reaches out of its image** is cut off at the border. If this happens often, the numbers probably don't
 #   mean what you think.
@@ -136,8 +135,8 @@ for kind in ("coco", "yolo"):
 # A phone often stores the pixels lying on their side and notes beside them, in the
 # [EXIF](https://en.wikipedia.org/wiki/Exif) data, how it was held. A browser turns the image before it shows it, and so
 # do most annotation tools, but not all. If the tool and the training program disagree, the boxes of some images lie
-# beside their objects. The library decides by the image size that the annotation states. If it states none, as in YOLO's
-# format, the library turns the image.
+# beside their objects. The library decides by the image size that the annotation states. If it states none, as in
+# YOLO's format, the library turns the image.
 
 # %% alt="One picture twice: lying on its side with boxes beside the animals, and upright with boxes that fit"
 turned = next(e for e in found.examples if e.upright)
@@ -146,9 +145,9 @@ figure = figures.turned(turned, found.classes)
 # %% [markdown]
 # ## A split that stays
 #
-# Now that the boxes can be trusted, which fifth of the images is for testing? If it were drawn at random each time, images
-# would change sides whenever you add others, and the next network would be tested on images that an earlier network, from
-# which it started, was trained on. So the *path below the folder* decides: a
+# Now that the boxes can be trusted, which fifth of the images is for testing? If it were drawn at random each time,
+# images would change sides whenever you add others, and the next network would be tested on images that an earlier
+# network, from which it started, was trained on. So the *path below the folder* decides: a
 # [hash](https://en.wikipedia.org/wiki/Hash_function) turns it into a number between 0 and 1 that looks random but is
 # always the same, and an image with a number below 0.2 is for testing.
 
@@ -164,7 +163,7 @@ for e in found.examples[:3] + found.examples[9:10]:
 #
 # A hash has one weakness: it doesn't know which images belong together. Two frames of one video are nearly the same
 # image, so if one is in the training set and the other in the test set, the test is too easy. Put each video as a whole
-# into `train/` or `test/`; in exercise 12.2 you write a split that does so by name.
+# into `train/` or `test/`; exercise 12.2 does so by name.
 #
 # ## What to change, and what not
 #
@@ -185,22 +184,22 @@ print(f"parameters: {sum(x.numel() for x in theirs.values()):,} -> {sum(x.numel(
 # | the number of steps, and when the learning rate drops | the two thresholds of detection |
 #
 # **Why not the anchors?** You could choose anchors whose sizes are closer to your objects. But the trained localisation
-# heads predict offsets *from these anchors*, so with others their predictions no longer fit. (The paper did choose smaller
-# anchors for COCO, and trained its heads for them.) This library trains with the paper's anchors for VOC only, because
-# there is something better to change first: the size at which the network sees your objects.
+# heads predict offsets *from these anchors*, so with others their predictions no longer fit. The paper did choose
+# smaller anchors for COCO, and trained its heads for them. This library trains with the paper's anchors for VOC only.
+# There is something better to change first: the size at which the network sees your objects.
 #
 # ## Your boxes under the anchors
 #
-# An image of any size is stretched to the 300 x 300 input, which the library's reports call the *canvas*. What counts is
-# how large an object is *there*. As in chapter 11, *size* means the square root of the area.
+# An image of any size is stretched to the 300 x 300 input, which the library's reports call the *canvas*. What counts
+# is how large an object is *there*. As in chapter 11, *size* means the square root of the area.
 
 # %%
 print(survey.survey(*survey.on_canvas(found.examples)))
 
 # %% [markdown]
-# Of the 114 objects that aren't covered, 108 are butterflies. Such an object gets one anchor, by
-# [step one of matching](03_matching.ipynb), whatever the overlap, whereas a covered one usually gets several. One anchor
-# is little to learn from.
+# Of the 114 objects that aren't covered, 108 are butterflies. Such an object gets one anchor, by [step one of
+# matching](03_matching.ipynb), whatever the overlap, whereas a covered one usually gets several. One anchor is little
+# to learn from.
 #
 # The smallest anchors have a size of 30 px. A smaller object reaches an IoU of 0.5 only if it has at least half of an
 # anchor's area, which means a size of 30 · √½, or 21 px.
@@ -216,10 +215,10 @@ print(survey.survey(*survey.on_canvas(crowns)))
 # > **Note.** Only the boxes are part of this course. They come with the Python package `deepforest`, MIT licence; the
 # > photographs are by the National Ecological Observatory Network. `data_scripts/get_crowns.py` gets the photographs.
 #
-# Nine of ten crowns are not covered. The largest photograph, with 574 of the 951 crowns, is 2,299 px wide and is shrunk to
-# 300, so that a crown of 40 px becomes one of 5 px. None of its crowns is covered, and no network and no number of training
-# steps can do much about that. Two remedies, smaller anchors and cutting the photographs into parts, can be compared before
-# any training:
+# Nine of ten crowns are not covered. The largest photograph, with 574 of the 951 crowns, is 2,299 px wide and is shrunk
+# to 300, so that a crown of 40 px becomes one of 5 px. None of its crowns is covered, and no network and no number of
+# training steps can do much about that. Two remedies, smaller anchors and cutting the photographs into parts, can be
+# compared before any training:
 
 # %%
 rows = []
@@ -232,21 +231,21 @@ for name, examples in (("the zoo", found.examples), ("tree crowns", crowns)):
 table(rows, head=("folder", "anchors", "pictures", "covered"), form=("", "", "", ".0%"), heat=True)
 
 # %% [markdown]
-# Smaller anchors help a little, and then soon fail for the large objects. **Cutting** helps far more. Each photograph is
-# divided into several **tiles**, and each tile is stretched to 300 x 300, so with 8 x 8 tiles the same crown is 40 px
-# large in the input instead of 5, while every weight of a trained network can still be used. It has two costs: 64 forward
-# passes instead of one, and objects that lie on a border between tiles are cut, at 8 x 8 more than a third of the crowns.
-# (People let the tiles overlap for that, and apply non-maximum suppression once more to all of them together.)
+# Smaller anchors help a little, and then soon fail for the large objects. **Cutting** helps far more. Each photograph
+# is divided into several **tiles**, and each tile is stretched to 300 x 300, so with 8 x 8 tiles the same crown is 40
+# px large in the input instead of 5, while every weight of a trained network can still be used. It has two costs: 64
+# forward passes instead of one, and objects that lie on a border between tiles are cut, at 8 x 8 more than a third of
+# the crowns. For that reason people let the tiles overlap, and apply non-maximum suppression once more to all tiles
+# together.
 #
-# The library has no command that cuts. Cut images and boxes with a script of your own (exercise 12.6 is its core, and
-# `data_scripts/get_crowns.py` is an example), and cut in the same way before you detect.
-# `python -m ssdlib look --data FOLDER` prints the report and this survey for your folder; the explorer shows a single
-# object.
+# The library has no command that cuts. Write a script that cuts images and boxes, with exercise 12.6 as its core and
+# `data_scripts/get_crowns.py` as an example, and cut in the same way before you detect.
+# `python -m ssdlib look --data FOLDER` prints the report and this survey for your folder. The explorer shows one object.
 #
 # ## Move it
 #
-# The orange box is an object in a photograph. Drag it with the mouse or with the arrow keys; <kbd>Shift</kbd> and an arrow
-# resizes it. The dashed green box is the nearest anchor, as large as it is on the photograph. *Predict first*:
+# The orange box is an object in a photograph. Drag it with the mouse or with the arrow keys; <kbd>Shift</kbd> and an
+# arrow resizes it. The dashed green box is the nearest anchor, as large as it is on the photograph. *Predict first*:
 #
 # - Grow the object in the first photograph until an anchor covers it. How large is it then on the canvas?
 # - **phone, 4000 x 3000**: into how many tiles a side do you have to cut until the object is covered?
@@ -262,8 +261,8 @@ explorer
 #
 # ## Images without objects
 #
-# The survey counts objects, but some images of the zoo have none, and people ask whether SSD can learn from those. Let us
-# ask the loss, with two images, the first without objects, and a network that raises the same false alarm everywhere:
+# The survey counts objects, but some images of the zoo have none, and people ask whether SSD can learn from those. Let
+# us ask the loss. Of these two images the first has no objects, and the network raises the same false alarm everywhere:
 
 # %%
 alarmed = torch.zeros(2, 8732, 7)
@@ -277,19 +276,20 @@ for mining in loss.MININGS:
     print(f"mining {mining}: negatives chosen in each picture {chosen}, loss {float(value.confidence):.2f}")
 
 # %% [markdown]
-# With the paper's rule, mining per **image**, the empty image adds *nothing* to the loss: three negatives are chosen for
-# each positive, and it has no positive. Its false alarms are not penalised here. If your network raises alarms in empty
-# images, add such images and train with `--mining batch`, which chooses the twelve negatives from both images together.
-# Whether that helps was not measured here.
+# With the paper's rule, mining per **image**, the empty image adds *nothing* to the loss: three negatives are chosen
+# for each positive, and it has no positive. Its false alarms are not penalised here. If your network raises alarms in
+# empty images, add such images and train with `--mining batch`, which chooses the twelve negatives from both images
+# together. Whether that helps was not measured here.
 #
 # > **Note.** In this example all negatives are equally wrong, so the twelve come from the first image. A batch of empty
-# > images alone has N = 0: the loss then divides by 1 and is 0, so there is no gradient, although
-# > [momentum and weight decay](07_sgd_instability.ipynb) continue to act.
+# > images alone has N = 0: the loss then divides by 1 and is 0, so there is no gradient, although [momentum and weight
+# > decay](07_sgd_instability.ipynb) continue to act.
 #
 # ## Classes that are rare
 #
-# Classes, too, can be nearly missing. Four of ten animals in the zoo are penguins, and there are few crabs. The loss does
-# nothing about it: each matched anchor counts the same, so penguins move the weights more than ten times as often as crabs.
+# Classes, too, can be nearly missing. Four of ten animals in the zoo are penguins, and there are few crabs. The loss
+# does nothing about it: each matched anchor counts the same, so penguins move the weights more than ten times as often
+# as crabs.
 
 # %%
 batch = [e for e in found.part("train")]
@@ -299,14 +299,15 @@ table(rows, head=("class", "objects", ""))
 
 # %% [markdown]
 # The [mean AP](11_evaluation.ipynb) counts each class the same, so a rare class with an AP of 0 costs as much as a
-# frequent one. Three things help, in this order: collect more images of crabs; show the images with crabs more often
-# (exercise 12.7); and report each class by itself. You can also weight the loss, but that moves the scores of all
-# classes. None of these was measured here.
+# frequent one. What helps, in this order: collect more images of crabs, show the images with crabs more often (exercise
+# 12.7), and report each class by itself. You can also weight the loss, but that moves the scores of all classes. None
+# of these was measured here.
 #
 # ## Start from what is there
 #
-# Because the whole set is small, it matters what the network knows before the first step. The recorded network of the mini VOC has never seen an elephant, but its body knows edges, outlines and textures, and its
-# localisation heads know how a box has to move to fit an object. `published` takes what fits:
+# Because the whole set is small, it matters what the network knows before the first step. The recorded network of the
+# mini VOC has never seen an elephant, but its body knows edges, outlines and textures, and its localisation heads know
+# how a box has to move to fit an object. `published` takes what fits:
 
 # %%
 print(inspect.getsource(published.take))
@@ -320,8 +321,8 @@ print(said)
 # %% [markdown]
 # Now two networks are trained on the zoo for the same number of steps, one from these weights and one from random ones.
 #
-# > **Note.** Each takes about half a minute on two cores. With 80 steps of eight images the network sees each image little
-# > more than twice, which is far too few for a good detector.
+# > **Note.** Each takes about half a minute on two cores. With 80 steps of eight images the network sees each image
+# > little more than twice, which is far too few for a good detector.
 
 # %%
 with interruptible(place / "tuned"):
@@ -344,27 +345,27 @@ print("starting from other classes is better by 40 points or more:", 100 * (tune
 # > **Note.** The table differs a little from machine to machine, since sums are rounded differently. The random network
 # > got three times the learning rate, the one of the recorded mini run, which also began at random.
 #
-# The classification heads of the new classes began at random here, too, but everything else had a good start. This is why
-# people fine-tune, and on a small dataset it is worth more than any trick. With VOC's full network it is the same command
-# with other weights.
+# In the fine-tuned network, too, the classification heads began at random, but everything else had a good start. This
+# is why people fine-tune, and on a small dataset it is worth more than any trick. With VOC's full network the command
+# is the same, with other weights.
 #
 # ## Leave the first layers as they are
 #
-# The first layers look for edges and textures, which animals share with the classes of VOC. So you can fine-tune without
-# training these layers: `--freeze conv3_3` leaves the body up to and including conv3_3 as it came, and neither the
-# gradient nor weight decay nor momentum changes it.
+# The first layers look for edges and textures, which animals share with the classes of VOC. So you can fine-tune
+# without training these layers: `--freeze conv3_3` leaves the body up to and including conv3_3 as it came, and neither
+# the gradient nor weight decay nor momentum changes it.
 
 # %%
 print(inspect.getsource(model.SSD300.freeze))
 
 # %% [markdown]
-# A step becomes cheaper, because no gradient is computed there. In the full network the layers up to conv3_3 do more than
-# half of a forward pass, since their maps are large, so freezing them saves a third of a step's arithmetic. (torchvision's
-# SSD300 freezes conv1_1 and conv1_2 unless you ask for something else.)
+# A step becomes cheaper, because no gradient is computed there. In the full network the layers up to conv3_3 do more
+# than half of a forward pass, since their maps are large, so freezing them saves a third of a step's arithmetic.
+# (torchvision's SSD300 freezes conv1_1 and conv1_2 by default.)
 #
-# **Predict first:** how much worse is the zoo's detector if everything up to conv3_3 stays as the mini VOC left it? And if
-# all of VGG16's convolutions stay, up to conv5_3? `data_scripts/freezing.py` repeated the training above with several
-# random seeds:
+# **Predict first:** how much worse is the zoo's detector if everything up to conv3_3 stays as the mini VOC left it? And
+# if all of VGG16's convolutions stay, up to conv5_3? `data_scripts/freezing.py` repeated the training above with
+# several random seeds:
 
 # %%
 facts, *recorded = map(json.loads, places.recording("freezing", "zoo.jsonl").read_text().splitlines())
@@ -379,18 +380,19 @@ table(rows, head, form=("", "", ".1f"),
       note=f"Recorded: {facts['device']}, {facts['date']}, commit {facts['commit'][:7]}.")
 
 # %% [markdown]
-# Nothing is lost here. With everything up to conv3_3 frozen, the results differ by no more than the random seeds differ
-# among themselves, and a step takes a third less CPU time. With all layers up to conv5_3 frozen, the detector is better for
-# each of the three random seeds, and a step takes less than half the time. A possible reason, which was not tested: in
-# 80 steps those layers can't become better, but at this learning rate they can become worse.
+# Here nothing is lost. With everything up to conv3_3 frozen, the results differ by no more than the random seeds differ
+# among themselves, and a step takes a third less CPU time. With all layers up to conv5_3 frozen, the detector is better
+# for each of the three random seeds, and a step takes less than half the time. A possible reason, which was not tested:
+# in 80 steps those layers can't become better, but at this learning rate they can become worse.
 #
-# > **Note.** This is one case: few steps, and images painted like those which the weights come from. The less your images
-# > look like those (X-rays, say) and the longer you train, the more the frozen layers may miss. That was not measured.
-# > Frozen layers need weights to start from: `--freeze` without `--init` is refused, because random layers would stay random.
+# > **Note.** This is one case: few steps, and images painted like those which the weights come from. The less your
+# > images look like those (X-rays, say) and the longer you train, the more the frozen layers may miss. That was not
+# > measured. Frozen layers need weights to start from: `--freeze` without `--init` is refused, because random layers
+# > would stay random.
 #
 # ## Detect
 #
-# The mean AP is one number. Here is what the fine-tuned network finds in four test images:
+# Here is what the fine-tuned network finds in four test images:
 
 # %% alt="Four test pictures of the zoo with orange annotations and blue detections"
 network, settings = example_datasets.load(place / "tuned")
@@ -420,15 +422,15 @@ explorer = film_player.Film.of(work / "found" / told[0]["picture"], told[0]["fra
 explorer
 
 # %% [markdown]
-# The JSON file holds class, score and box of every detection in every frame, and the MP4 shows them. Frames are read and
-# written by [PyAV](https://pyav.org); if it is missing, the error message says `pip install av`.
+# The JSON file holds class, score and box of every detection in every frame, and the MP4 shows them. Frames are read
+# and written by [PyAV](https://pyav.org); if it is missing, the error message says `pip install av`.
 #
 # ## Hand it on
 #
 # All of this ran inside the library, but the people who are to use the detector may not have PyTorch.
-# [ONNX](https://onnx.ai) is a file format for networks that many programs can run. The exported file contains the network,
-# the softmax and the decoding. Thresholds and non-maximum suppression stay outside, so that the user can still change
-# them.
+# [ONNX](https://onnx.ai) is a file format for networks that many programs can run. The exported file contains the
+# network, the softmax and the decoding. Thresholds and non-maximum suppression stay outside, so that the user can still
+# change them.
 
 # %%
 print(inspect.getsource(onnx.Answering))
@@ -438,8 +440,8 @@ apart = onnx.export(network, settings.classes, work / "zoo.onnx")
 print("boxes within .01 px:", apart[0] < 0.01, "  scores within a ten-thousandth:", apart[1] < 1e-4)
 
 # %% [markdown]
-# The module `exported` reads that file. It has some hundred lines that use numpy, Pillow and onnxruntime but nothing else
-# of this library, and it repeats the six steps of [chapter 10](10_detection.ipynb). Does it find the same objects?
+# The module `exported` reads that file. It has some hundred lines that use numpy, Pillow and onnxruntime but nothing
+# else of this library, and it repeats the six steps of [chapter 10](10_detection.ipynb). Does it find the same?
 
 # %%
 detector = Exported(work / "zoo.onnx")
@@ -454,8 +456,8 @@ print("the same detections in at least 39 of 40 pictures:", agree >= 39, "   mor
 
 # %% [markdown]
 # > **Note.** If your own run and its file differ in the third digit: a run computes in
-# > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format), a 16-bit format of low precision, where the
-# > CPU has units for it, and the file in float32. For this comparison the run was told `precision="float32"`.
+# > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format), a 16-bit format of low precision, where
+# > the CPU has units for it, and the file in float32. For this comparison the run was told `precision="float32"`.
 #
 # ## For your folder
 #
@@ -469,7 +471,7 @@ print("the same detections in at least 39 of 40 pictures:", agree >= 39, "   mor
 # python -m ssdlib export --checkpoint runs/mine --out mine.onnx
 # ```
 #
-# Between the first command and the second, look at twenty images with their boxes, as this page did with four. In Python:
+# Before you train, look at twenty images with their boxes, as this page did with four. In Python:
 #
 # ```python
 # from ssdlib import plots
@@ -482,19 +484,19 @@ print("the same detections in at least 39 of 40 pictures:", agree >= 39, "   mor
 # ```
 #
 # On a GPU, use the recipe `paper`, with `--init` naming VGG16's weights or a trained SSD300, and set `--steps` and
-# `--drops` for the size of your dataset. The paper's run looks at each image 230 times, which for 2,000 images means about
-# 15,000 steps of 32.
+# `--drops` for the size of your dataset. The paper's run looks at each image 230 times, which for 2,000 images means
+# about 15,000 steps of 32.
 #
 # ## Exercises
 #
-# Each exercise has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not right*
-# shows where.
+# Each exercise has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not
+# right* shows where.
 #
 # ### 12.1 Three formats · medium · 10 minutes
 #
-# Convert one box of any of the three formats. You are given `kind`, which is "xml", "coco" or "yolo"; `numbers`, the four
-# numbers in that format; and `size`, the (width, height) of the image in px. XML counts from 1 here, as VOC does. Return a
-# list of the four coordinates xmin, ymin, xmax, ymax in px, counted from 0.
+# Convert one box of any of the three formats. You are given `kind`, which is "xml", "coco" or "yolo"; `numbers`, the
+# four numbers in that format; and `size`, the (width, height) of the image in px. XML counts from 1 here, as VOC does.
+# Return a list of the four coordinates xmin, ymin, xmax, ymax in px, counted from 0.
 
 # %% tags=["exercise"]
 def corners(kind, numbers, size):
@@ -517,7 +519,8 @@ check.corners(corners)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# For YOLO: from the centre, go half of the box's size to either side. Then multiply by the image's width (x) or height (y).
+# For YOLO: from the centre, go half of the box's width to the left and to the right. Then multiply by the image's width. For
+# y likewise.
 # </details>
 # <!-- solution -->
 #
@@ -544,8 +547,8 @@ check.to_test(to_test)
 #
 # ### 12.3 Outputs of a head · on paper · 3 minutes
 #
-# The map `fc7` has six anchors in each cell. How many output channels does its classification head have for the six animals
-# of the zoo? Write the number into the cell.
+# The map `fc7` has six anchors in each cell. How many output channels does its classification head have for the six
+# animals of the zoo? Write the number into the cell.
 
 # %% tags=["exercise"]
 channels = 6 * (6 + 1)  # solution
@@ -563,9 +566,8 @@ check.outputs(channels)
 # ### 12.4 Rows of the new head · medium · 5 minutes
 #
 # Say which rows of a trained classification head can be reused. You are given the class lists `old` and `new`, without
-# background. Return a list with one entry for each row of the new head, background first: the
-# row of the old head that it is taken from, or -1 if there is none. For old = bird, cat, dog and new = dog, fox the list
-# is 0, 3, -1.
+# background. Return a list with one entry for each row of the new head, background first: the row of the old head that
+# it is taken from, or -1 if there is none. For old = bird, cat, dog and new = dog, fox the list is 0, 3, -1.
 
 # %% tags=["exercise"]
 def rows(old, new):
@@ -585,8 +587,8 @@ check.rows(rows)
 # ### 12.5 Coverage · easy · 5 minutes
 #
 # Compute the last line of the survey. You are given the objects, `places` (n, 4) with n at least 1, and the anchors,
-# `anchors` (K, 4), both in px of the 300 x 300 input. Return which share of the objects, from 0 to 1, at least one anchor
-# overlaps with an IoU of 0.5 or more.
+# `anchors` (K, 4), both in px of the 300 x 300 input. Return which share of the objects, from 0 to 1, at least one
+# anchor overlaps with an IoU of 0.5 or more.
 
 # %% tags=["exercise"]
 def covered(places, anchors):
@@ -607,9 +609,9 @@ check.covered(covered)
 #
 # ### 12.6 Into the tile · the heart of the chapter · 12 minutes
 #
-# A photograph of `size` (width, height) px is cut into `cut` x `cut` tiles of the same size. You are also given `box` (4,),
-# an object in px of the photograph. It goes to the tile that holds its centre and is cut off at that tile's border; then the
-# tile is stretched to 300 x 300. Return the box (4,) in px of that input, as a tensor.
+# A photograph of `size` (width, height) px is cut into `cut` x `cut` tiles of the same size. You are also given `box`
+# (4,), an object in px of the photograph. It goes to the tile that holds its centre and is cut off at that tile's
+# border; then the tile is stretched to 300 x 300. Return the box (4,) in px of that input, as a tensor.
 
 # %% tags=["exercise"]
 def in_tile(box, size, cut):
@@ -642,11 +644,11 @@ check.in_tile(in_tile)
 #
 # ### 12.7 Rare classes · medium · 8 minutes
 #
-# Compute how often to show each image. You are given `pictures`, which lists for each image the names of the animals in it,
-# with repetitions (a list may be empty), and a share, `enough`. A class that is in at least that share of all images is
-# frequent enough. A class that is in a smaller share f of them should be shown
-# √(enough / f) times as often. An image counts for the rarest class in it, and is shown at least once. Return a list with
-# one number for each image. (A training loop would round each number up or down at random.)
+# Compute how often to show each image. You are given `pictures`, which lists for each image the names of the animals in
+# it, with repetitions (a list may be empty), and a share, `enough`. A class that is in at least that share of all
+# images is frequent enough. A class that is in a smaller share f of them should be shown √(enough / f) times as often.
+# An image counts for the rarest class in it, and is shown at least once. Return a list with one number for each image,
+# which a training loop would round up or down at random.
 
 # %% tags=["exercise"]
 def repeats(pictures, enough):
@@ -674,8 +676,8 @@ check.repeats(repeats)
 #
 # ## What would go wrong if
 #
-# **... COCO's numbers were read as corners?** COCO writes x, y, width, height. Suppose a program takes them for xmin, ymin,
-# xmax, ymax:
+# **... COCO's numbers were read as corners?** COCO writes x, y, width, height. Suppose a program takes them for xmin,
+# ymin, xmax, ymax:
 
 # %%
 whole = json.loads((example_datasets.folder("coco") / "annotations.json").read_text())
@@ -704,8 +706,8 @@ print("some detections:", len(every) > 0, "   names that are still right:", stil
 # To prevent this, a run keeps its class list in the checkpoint, an exported file carries its own, and a run can't be
 # resumed with another order.
 #
-# **... a name were misspelled?** `Penguin` in some annotations and `penguin` in the others makes two classes, each with a
-# part of the examples. The library refuses names that differ only in case:
+# **... a name were misspelled?** `Penguin` in some annotations and `penguin` in the others makes two classes, each with
+# a part of the examples. The library refuses names that differ only in case:
 
 # %%
 try:
