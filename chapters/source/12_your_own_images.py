@@ -1,8 +1,13 @@
 # %% [markdown]
 # # 12 · Your own images
 #
-# **In one sentence:** other classes need other pictures and six other layers, and most of the work is done before the
-# first step, by looking.
+# **In one sentence:** new classes need new images and six new layers, and most of the work is done before the first
+# training step, by looking at the boxes.
+#
+# An aerial photograph shows 574 tree crowns, each with its box. Stretched to SSD's 300 x 300 input, not one of them is
+# large enough for an anchor to overlap it by half, so no amount of training can do much about that. In another folder
+# the boxes are read in the wrong format: some are still boxes, mostly in the wrong places, and a program that drops the
+# others trains on these without an error message. Both can be seen before you train, and this page shows where to look.
 #
 # | | |
 # |---|---|
@@ -13,10 +18,10 @@
 #
 # At the end of this page you will be able to
 #
-# - make a data set of a folder with Pascal XML, COCO JSON, YOLO text or LabelMe JSON, and say what was left out and why,
-# - say before training which of your objects an anchor can answer for, and what to do about the others,
+# - make a dataset of a folder with Pascal XML, COCO JSON, YOLO text or LabelMe JSON, and say what was left out and why,
+# - say before training which of your objects the anchors can detect well, and what to do about the others,
 # - say what changes for other classes and what doesn't,
-# - train, detect in pictures and videos, and hand the detector to somebody who has no PyTorch.
+# - train, detect in images and videos, and hand the detector to somebody who has no PyTorch.
 
 # %%
 import inspect
@@ -46,8 +51,8 @@ place = places.runs_folder() / "zoo"
 # %% [markdown]
 # ## The picture
 #
-# Here is a folder that somebody brings along: pictures of six animals that Pascal VOC doesn't know, with boxes. (They
-# are painted, as the mini VOC is. At the end of the page stands the command for your own folder.)
+# Imagine that somebody brings you this folder, *the zoo*: images of six animals that Pascal VOC doesn't know, with
+# boxes. They are painted, as the mini VOC is. *For your folder*, near the end, has the commands for your own.
 
 # %% alt="Four painted pictures with boxes around butterflies, penguins, turtles and other animals"
 folder = example_datasets.folder("xml")
@@ -60,57 +65,58 @@ figure = plots.examples(few, Jpegs(few), classes=found.classes)
 #
 # ## The words
 #
-# - The **class list** gives each label its name: label 1 is the first name. 0 is the background and has none.
-# - An **annotation** is what a tool noted about one picture.
-# - The **split** says which pictures are for training and which for testing.
-# - An object is **covered** if some anchor overlaps it by .5 or more.
-# - To **fine-tune** is to go on from weights that were trained on something else.
+# - The **class list** gives each label its name: label 1 is the first name. Label 0 is the background and has no name.
+# - An **annotation** is what an annotation tool has written down about one image: its objects, with class and box.
+# - The **split** says which images are for training and which for testing.
+# - An object is **covered** if at least one anchor overlaps it with an IoU of 0.5 or more.
+# - To **fine-tune** is to continue training from weights that were trained on something else.
 # - To **export** is to write the network into a file that runs without the program that trained it.
 #
 # ## By hand
 #
-# One object in a picture of 400 x 300 px: its left edge lies 100 px from the left, its right edge 300, its upper edge
-# 50 px from the top, its lower edge 200. Three tools write it down:
+# Take one object in an image of 400 x 300 px. Its left edge lies 100 px from the left border and its right edge 300;
+# its upper edge lies 50 px from the top and its lower edge 200. Three tools write this down in three ways:
 #
 # | | numbers | counted in | what they are |
 # |---|---|---|---|
 # | Pascal XML | 101, 51, 300, 200 | px from 1 | corners |
 # | COCO JSON | 100, 50, 200, 150 | px from 0 | upper left corner, width, height |
-# | YOLO text | .5, .4167, .5, .5 | parts of the picture | centre, width, height |
+# | YOLO text | 0.5, 0.4167, 0.5, 0.5 | fractions of the image's sides | centre, width, height |
 #
-# None of these formats says which one it is. Read as another it sometimes still gives a box, a wrong one.
+# The numbers don't say which format they are in, and read as another one they sometimes still give a box, a wrong one.
 #
-# **Does XML count from 1?** VOC does: a box over the whole picture reads 1, 1, 400, 300. Many tools write XML that counts
-# from 0. One can't tell from one box. The library looks at the whole set: if some box begins at 0, the set counts from
-# 0. If none does, it is read as VOC's. The worst that can happen is an error of one pixel.
+# **Does XML count from 1?** In VOC it does: a box over the whole image reads 1, 1, 400, 300. Many tools write XML that
+# counts from 0, though, and a single box doesn't show which it is. The library therefore looks at the whole dataset: if
+# some box begins at 0, the dataset counts from 0; if none does, it is read as VOC's. At worst this is wrong by one
+# pixel.
 #
 # ## In the library
 #
-# `own.read_folder` finds out which format a folder has: one of these three, LabelMe's JSON or darknet's lists. It reports what it
-# ignored, repaired and guessed. You don't have to write lists of images or of classes.
+# `own.read_folder` recognises which of these three formats a folder has, and LabelMe's JSON and darknet's lists as
+# well. You don't have to write lists of images or classes. What it ignored, repaired or guessed, it reports:
 
 # %%
 print(found)
 
 # %% [markdown]
-# Read the report before anything else. Something is wrong with every folder. Here it was put in on purpose:
+# Read the report before anything else, because nearly every folder has something wrong with it. Here it was put in on purpose:
 #
-# - A picture **without XML**: has nobody looked at it yet, or is nothing in it? Nobody knows, so it is left out. An XML
-#   without objects says that the picture is empty. (In YOLO's format a missing text means *empty*. There one can't tell
-#   the two apart.)
-# - An annotation **without picture**, and a picture that **breaks off**: left out, and counted.
-# - A box that **reaches out** of its picture: cut off at the border. If that happens often, the numbers are not what
-#   you think they are.
-# - A picture that the camera held **upright and stored lying** (EXIF). More about that below.
+# - **An image without XML.** Either nobody has annotated it yet or there is nothing in it, and the folder can't tell us
+#   which, so the library leaves it out. An XML file without objects says that the image is empty. In YOLO's format a
+#   missing text file means *empty*, so there the two cases look the same.
+# - **An annotation without image**, and an image file that **breaks off**: both are left out and counted.
+# - **A box that reaches out of its image** is cut off at the border. If this happens often, the numbers probably don't
+#   mean what you think.
+# - **An image taken upright but stored lying on its side**, with a note in its EXIF data: see *Turned images* below.
 #
-# The same folder in the other two formats:
+# The report should not depend on the format. Here is the same folder in the other two:
 
 # %%
 for kind in ("coco", "yolo"):
     print(own.read_folder(example_datasets.folder(kind)), end="\n\n")
 
 # %% [markdown]
-# YOLO's has one picture more: the one without annotation now counts as empty. Are the boxes the same?
+# YOLO's version has one image more, because the one without annotation now counts as empty. Are the boxes the same?
 
 # %%
 by_name = {kind: {e.image_id: e for e in own.read_folder(example_datasets.folder(kind)).examples} for kind in ("xml", "coco", "yolo")}
@@ -122,12 +128,15 @@ for kind in ("coco", "yolo"):
     print(f"{kind}: {len(pairs)} pictures, boxes within a hundredth of a pixel: {apart < 0.01}")
 
 # %% [markdown]
-# Three readers, written apart, and one answer. (YOLO's six decimals are what is left of the difference.)
+# Three readers, written separately, agree. (YOLO's six decimals are what is left of a difference.)
 #
-# **Turned pictures.** A phone often stores the pixels lying and notes beside them how it was held. A browser turns the
-# picture before it shows it, and so do most annotation tools. Some don't. If the tool and the training disagree, the
-# boxes lie beside the objects, in some of the pictures. The rule here: the size that the annotation states decides.
-# Where it doesn't (YOLO states none), the picture is turned.
+# ### Turned images
+#
+# A phone often stores the pixels lying on their side and notes beside them, in the
+# [EXIF](https://en.wikipedia.org/wiki/Exif) data, how it was held. A browser turns the image before it shows it, and so
+# do most annotation tools, but not all. If the tool and the training program disagree, the boxes of some images lie
+# beside their objects. The library decides by the image size that the annotation states. If it states none, as in
+# YOLO's format, the library turns the image.
 
 # %% alt="One picture twice: lying on its side with boxes beside the animals, and upright with boxes that fit"
 turned = next(e for e in found.examples if e.upright)
@@ -136,9 +145,11 @@ figure = figures.turned(turned, found.classes)
 # %% [markdown]
 # ## A split that stays
 #
-# Which fifth is for testing? If chance decides anew each time, pictures change sides when others are added. Then the next
-# network is tested on what an earlier one, from which it started, was trained on. So the *path below the folder*
-# decides: a hash makes a number between 0 and 1 of it, and below .2 the picture is for testing.
+# Now that the boxes can be trusted, which fifth of the images is for testing? If it were drawn at random each time,
+# images would change sides whenever you add others, and the next network would be tested on images that an earlier
+# network, from which it started, was trained on. So the *path below the folder* decides: a
+# [hash](https://en.wikipedia.org/wiki/Hash_function) turns it into a number between 0 and 1 that looks random but is
+# always the same, and an image with a number below 0.2 is for testing.
 
 # %%
 print(inspect.getsource(own.share_of))
@@ -147,16 +158,16 @@ for e in found.examples[:3] + found.examples[9:10]:
     print(e.image_id, f"{share:.2f}", "test" if share < own.TEST_SHARE else "train")
 
 # %% [markdown]
-# Rename a picture or move it to another sub-folder, and it may change sides. If one folder is called `train` and another
-# `val`, `valid` or `test`, these decide instead. One of them alone doesn't count: then the hash decides.
+# If you rename an image or move it to another sub-folder, it may change sides. If one folder is called `train` and
+# another `val`, `valid` or `test`, these decide instead of the hash, but one of them alone doesn't count.
 #
-# A hash has one weakness: it doesn't know which pictures belong together. Two frames of one video are nearly the same
-# picture. If one is trained on and the other tested on, the test is too easy. Exercise 12.2 is about that.
-# For videos of your own: put each as a whole into `train/` or `test/`.
+# A hash has one weakness: it doesn't know which images belong together. Two frames of one video are nearly the same
+# image, so if one is in the training set and the other in the test set, the test is too easy. Put each video as a whole
+# into `train/` or `test/`; exercise 12.2 does so by name.
 #
 # ## What to change, and what not
 #
-# Six animals instead of twenty classes. What is different in the network?
+# The data is ready. What has to change in the network for six animals instead of twenty classes?
 
 # %%
 theirs, ours = (model.SSD300(num_classes).state_dict() for num_classes in (21, 7))
@@ -167,31 +178,33 @@ print(f"parameters: {sum(x.numel() for x in theirs.values()):,} -> {sum(x.numel(
 # %% [markdown]
 # | changes | stays |
 # |---|---|
-# | the class list | the canvas of 300 x 300, the mean that is taken off |
+# | the class list | the input of 300 x 300, the mean that is subtracted |
 # | the six classification heads | the body and the six localisation heads |
-# | the pictures | the 8,732 anchors, the variances, matching, mining |
-# | the number of steps, and when the rate drops | the two thresholds of detection |
+# | the images | the 8,732 anchors, the variances, matching, mining |
+# | the number of steps, and when the learning rate drops | the two thresholds of detection |
 #
-# **Why not the anchors?** They could be moved closer to your objects. But localisation heads have learned to answer
-# *from these anchors*. With other ones the old answers no longer fit. (The paper did take smaller ones for COCO,
-# and trained its heads for them.) This library trains with the paper's anchors for VOC only. There is something better
-# to change first.
+# **Why not the anchors?** You could choose anchors whose sizes are closer to your objects. But the trained localisation
+# heads predict offsets *from these anchors*, so with others their predictions no longer fit. The paper did choose
+# smaller anchors for COCO, and trained its heads for them. This library trains with the paper's anchors for VOC only.
+# There is something better to change first: the size at which the network sees your objects.
 #
 # ## Your boxes under the anchors
 #
-# A picture of any size is stretched to 300 x 300. What counts is how large an object is *there*. (*Size* is the root of
-# the area, as in chapter 11.)
+# An image of any size is stretched to the 300 x 300 input, which the library's reports call the *canvas*. What counts
+# is how large an object is *there*. As in chapter 11, *size* means the square root of the area.
 
 # %%
 print(survey.survey(*survey.on_canvas(found.examples)))
 
 # %% [markdown]
-# Nearly all that aren't covered are butterflies, 108 of 114. An object that isn't covered gets one anchor, by step one of matching, whatever the
-# overlap. A covered one gets several. One anchor is little to learn from.
+# Of the 114 objects that aren't covered, 108 are butterflies. Such an object gets one anchor, by [step one of
+# matching](03_matching.ipynb), whatever the overlap, whereas a covered one usually gets several. One anchor is little
+# to learn from.
 #
-# Butterflies are a mild case. Here is a real one: four photographs taken from a plane, with 951 tree crowns. (The boxes
-# alone are part of this course. They come with the Python package `deepforest`, MIT
-# licence; photographs by the National Ecological Observatory Network. `data_scripts/get_crowns.py` gets the photographs.)
+# The smallest anchors have a size of 30 px. A smaller object reaches an IoU of 0.5 only if it has at least half of an
+# anchor's area, which means a size of 30 · √½, or 21 px.
+#
+# Butterflies are a mild case. Here is a real one, four aerial photographs with 951 tree crowns:
 
 # %%
 crowns = example_datasets.crowns()
@@ -199,9 +212,13 @@ print([example.size for example in crowns])
 print(survey.survey(*survey.on_canvas(crowns)))
 
 # %% [markdown]
+# > **Note.** Only the boxes are part of this course. They come with the Python package `deepforest`, MIT licence; the
+# > photographs are by the National Ecological Observatory Network. `data_scripts/get_crowns.py` gets the photographs.
+#
 # Nine of ten crowns are not covered. The largest photograph, with 574 of the 951 crowns, is 2,299 px wide and is shrunk
-# to 300: not one of its crowns is covered. A crown of 40 px is left with 5. No network can do much about that, and no
-# number of steps. What can you do?
+# to 300, so that a crown of 40 px becomes one of 5 px. None of its crowns is covered, and no network and no number of
+# training steps can do much about that. Two remedies, smaller anchors and cutting the photographs into parts, can be
+# compared before any training:
 
 # %%
 rows = []
@@ -214,24 +231,24 @@ for name, examples in (("the zoo", found.examples), ("tree crowns", crowns)):
 table(rows, head=("folder", "anchors", "pictures", "covered"), form=("", "", "", ".0%"), heat=True)
 
 # %% [markdown]
-# Smaller anchors help a little, and soon the large objects are lost. **Cutting** helps far more: each photograph becomes
-# several tiles, each tile is stretched to 300 x 300. At 8 x 8 the same crown is 40 px on the canvas instead of 5. No weight of a trained
-# network is lost. The price: as many times more pictures to look at, and objects that lie on a border are cut: at 8 x 8
-# more than a third of the crowns. (People let the tiles overlap for that, and suppress once more over all of them.)
+# Smaller anchors help a little, and then soon fail for the large objects. **Cutting** helps far more. Each photograph
+# is divided into several **tiles**, and each tile is stretched to 300 x 300, so with 8 x 8 tiles the same crown is 40
+# px large in the input instead of 5, while every weight of a trained network can still be used. It has two costs: 64
+# forward passes instead of one, and objects that lie on a border between tiles are cut, at 8 x 8 more than a third of
+# the crowns. For that reason people let the tiles overlap, and apply non-maximum suppression once more to all tiles
+# together.
 #
-# The library has no command for this: cut pictures and boxes with a script of your own (exercise 12.6;
-# `data_scripts/get_crowns.py` is an example), and cut in the same way before you detect.
-#
-# `python -m ssdlib look --data FOLDER` prints the report and this survey for your folder.
+# The library has no command that cuts. Write a script that cuts images and boxes, with exercise 12.6 as its core and
+# `data_scripts/get_crowns.py` as an example, and cut in the same way before you detect.
+# `python -m ssdlib look --data FOLDER` prints the report and this survey for your folder. The explorer shows one object.
 #
 # ## Move it
 #
-# A photograph, and in it an object: orange. Drag it with the mouse or with the arrow keys;
-# <kbd>Shift</kbd> and an arrow resizes it. Dashed green is the nearest anchor, as large as it is on the photograph.
-# *Say before you look*:
+# The orange box is an object in a photograph. Drag it with the mouse or with the arrow keys; <kbd>Shift</kbd> and an
+# arrow resizes it. The dashed green box is the nearest anchor, as large as it is on the photograph. *Predict first*:
 #
 # - Grow the object in the first photograph until an anchor covers it. How large is it then on the canvas?
-# - **phone, 4000 x 3000**: how many tiles a side does the object need?
+# - **phone, 4000 x 3000**: into how many tiles a side do you have to cut until the object is covered?
 # - Drag it across a border of two tiles. What becomes of it?
 # - **panorama**: what does the stretching do to its shape? Which map's anchor is the nearest?
 
@@ -242,10 +259,10 @@ explorer
 # %% [markdown]
 # (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4.)
 #
-# ## Pictures without objects
+# ## Images without objects
 #
-# Some pictures of the zoo are empty, and people ask whether SSD can learn from them. Let us ask the loss. Two pictures,
-# the first without objects, and a network that finds everywhere the same false alarm:
+# The survey counts objects, but some images of the zoo have none, and people ask whether SSD can learn from those. Let
+# us ask the loss. Of these two images the first has no objects, and the network raises the same false alarm everywhere:
 
 # %%
 alarmed = torch.zeros(2, 8732, 7)
@@ -259,16 +276,20 @@ for mining in loss.MININGS:
     print(f"mining {mining}: negatives chosen in each picture {chosen}, loss {float(value.confidence):.2f}")
 
 # %% [markdown]
-# With the paper's rule, per **image**, the empty picture adds *nothing* to the loss: three negatives for each positive,
-# and it has no positive. Its false alarms are not punished here. If your network raises alarms in empty pictures, give it
-# such pictures and train with `--mining batch` (not measured here): the twelve negatives of these two pictures are then
-# chosen from both of them. (Here all are equally wrong, so they come from the first.) A batch of empty pictures alone
-# has N = 0. The loss divides by 1 then and is 0: no gradient. (Momentum and decay go on.)
+# With the paper's rule, mining per **image**, the empty image adds *nothing* to the loss: three negatives are chosen
+# for each positive, and it has no positive. Its false alarms are not penalised here. If your network raises alarms in
+# empty images, add such images and train with `--mining batch`, which chooses the twelve negatives from both images
+# together. Whether that helps was not measured here.
+#
+# > **Note.** In this example all negatives are equally wrong, so the twelve come from the first image. A batch of empty
+# > images alone has N = 0: the loss then divides by 1 and is 0, so there is no gradient, although [momentum and weight
+# > decay](07_sgd_instability.ipynb) continue to act.
 #
 # ## Classes that are rare
 #
-# Of ten animals of the zoo four are penguins; of crabs there are few. What does the loss do about it? Nothing. Each
-# matched anchor counts the same, and penguins move the weights more than ten times as often as crabs.
+# Classes, too, can be nearly missing. Four of ten animals in the zoo are penguins, and there are few crabs. The loss
+# does nothing about it: each matched anchor counts the same, so penguins move the weights more than ten times as often
+# as crabs.
 
 # %%
 batch = [e for e in found.part("train")]
@@ -277,14 +298,16 @@ rows = [(name, count, "█" * (count // 8)) for name, count in zip(found.classes
 table(rows, head=("class", "objects", ""))
 
 # %% [markdown]
-# The mean AP counts each class the same, so a rare class with an AP of 0 costs as much as a frequent one. What helps, in
-# this order: more pictures of crabs; showing pictures with crabs more often (exercise 12.7); and to report each class by
-# itself. Weights in the loss are another way, one that moves the scores of all classes. None of these was measured here.
+# The [mean AP](11_evaluation.ipynb) counts each class the same, so a rare class with an AP of 0 costs as much as a
+# frequent one. What helps, in this order: collect more images of crabs, show the images with crabs more often (exercise
+# 12.7), and report each class by itself. You can also weight the loss, but that moves the scores of all classes. None
+# of these was measured here.
 #
 # ## Start from what is there
 #
-# The recorded network of the mini VOC has never seen an elephant. But its body knows edges, outlines and textures, and
-# its localisation heads know how a box moves to an object. `published` takes what fits:
+# Because the whole set is small, it matters what the network knows before the first step. The recorded network of the
+# mini VOC has never seen an elephant, but its body knows edges, outlines and textures, and its localisation heads know
+# how a box has to move to fit an object. `published` takes what fits:
 
 # %%
 print(inspect.getsource(published.take))
@@ -296,8 +319,10 @@ state, said = example_datasets.started(config)
 print(said)
 
 # %% [markdown]
-# Now both are trained on the zoo for as many steps, one from these weights, one from random ones. (Half a minute each on
-# two cores. 80 steps of eight pictures are little more than two looks at each: far too few to be good.)
+# Now two networks are trained on the zoo for the same number of steps, one from these weights and one from random ones.
+#
+# > **Note.** Each takes about half a minute on two cores. With 80 steps of eight images the network sees each image
+# > little more than twice, which is far too few for a good detector.
 
 # %%
 with interruptible(place / "tuned"):
@@ -317,28 +342,30 @@ table(rows, head=("AP", "from the mini VOC's weights", "from random weights"), f
 print("starting from other classes is better by 40 points or more:", 100 * (tuned.mean - scratch.mean) > 40)
 
 # %% [markdown]
-# (The table differs a little from machine to machine, since sums are rounded differently. The random network got three
-# times the rate, that of the recorded mini run, which began at random, too.)
+# > **Note.** The table differs a little from machine to machine, since sums are rounded differently. The random network
+# > got three times the learning rate, the one of the recorded mini run, which also began at random.
 #
-# The heads of the new classes began from chance. Everything else had a good start. This is the reason why people fine-tune, and on a small set
-# it is worth more than any trick. With VOC's full network it is the same command, with other weights.
+# In the fine-tuned network, too, the classification heads began at random, but everything else had a good start. This
+# is why people fine-tune, and on a small dataset it is worth more than any trick. With VOC's full network the command
+# is the same, with other weights.
 #
 # ## Leave the first layers as they are
 #
-# The first layers look for edges and textures, which animals share with the classes of VOC. So you can fine-tune without
-# training them: `--freeze conv3_3` leaves the body up to and including conv3_3 as it came. Neither the gradient nor weight
-# decay nor momentum moves it.
+# The first layers look for edges and textures, which animals share with the classes of VOC. So you can fine-tune
+# without training these layers: `--freeze conv3_3` leaves the body up to and including conv3_3 as it came, and neither
+# the gradient nor weight decay nor momentum changes it.
 
 # %%
 print(inspect.getsource(model.SSD300.freeze))
 
 # %% [markdown]
-# Since no gradient is computed there, a step gets cheaper. In the full network the layers up to conv3_3 do more than half of a
-# forward pass, because their maps are large. Freezing them saves a third of a step's arithmetic. (torchvision's SSD300
-# freezes conv1_1 and conv1_2 unless you ask for something else.)
+# A step becomes cheaper, because no gradient is computed there. In the full network the layers up to conv3_3 do more
+# than half of a forward pass, since their maps are large, so freezing them saves a third of a step's arithmetic.
+# (torchvision's SSD300 freezes conv1_1 and conv1_2 by default.)
 #
-# **Predict first:** how much worse is the zoo's detector if everything up to conv3_3 stays as the mini VOC left it, or all
-# of VGG16's convolutions, up to conv5_3? `data_scripts/freezing.py` repeated the training above with several random seeds:
+# **Predict first:** how much worse is the zoo's detector if everything up to conv3_3 stays as the mini VOC left it? And
+# if all of VGG16's convolutions stay, up to conv5_3? `data_scripts/freezing.py` repeated the training above with
+# several random seeds:
 
 # %%
 facts, *recorded = map(json.loads, places.recording("freezing", "zoo.jsonl").read_text().splitlines())
@@ -353,17 +380,19 @@ table(rows, head, form=("", "", ".1f"),
       note=f"Recorded: {facts['device']}, {facts['date']}, commit {facts['commit'][:7]}.")
 
 # %% [markdown]
-# Nothing is lost here. With everything up to conv3_3 frozen, the results differ by no more than the random seeds do among
-# themselves, and a step takes a third less CPU time. With VGG16's convolutions frozen up to conv5_3, the detector is better
-# for each of the three random seeds, and a step takes less than half the time. A possible reason, which was not tested: in
-# 80 steps those layers can't become better, but at this learning rate they can become worse.
+# Here nothing is lost. With everything up to conv3_3 frozen, the results differ by no more than the random seeds differ
+# among themselves, and a step takes a third less CPU time. With all layers up to conv5_3 frozen, the detector is better
+# for each of the three random seeds, and a step takes less than half the time. A possible reason, which was not tested:
+# in 80 steps those layers can't become better, but at this learning rate they can become worse.
 #
-# > **Note.** This is one case: few steps, and a set that was painted like the one which the weights come from. The less your
+# > **Note.** This is one case: few steps, and images painted like those which the weights come from. The less your
 # > images look like those (X-rays, say) and the longer you train, the more the frozen layers may miss. That was not
-# > measured. Frozen layers need weights to start from: `--freeze` without `--init` is refused, because random layers would
-# > stay random.
+# > measured. Frozen layers need weights to start from: `--freeze` without `--init` is refused, because random layers
+# > would stay random.
 #
 # ## Detect
+#
+# Here is what the fine-tuned network finds in four test images:
 
 # %% alt="Four test pictures of the zoo with orange annotations and blue detections"
 network, settings = example_datasets.load(place / "tuned")
@@ -375,8 +404,8 @@ seen = inference.detect_in(network, pixels, settings)
 figure = plots.detections(shown, pixels, seen, score=0.4, classes=found.classes)
 
 # %% [markdown]
-# `python -m ssdlib detect` does this for pictures, for a folder and for videos. A video is a row of pictures, and
-# nothing more: SSD doesn't remember the frame before. Here is one of twelve frames, a window that wanders over a picture:
+# `python -m ssdlib detect` does this for single images, for a folder and for videos. For SSD a video is only a sequence of
+# images, because it doesn't remember the frame before. Here is one of twelve frames, a window that wanders over an image:
 
 # %%
 work = Path(tempfile.mkdtemp())
@@ -393,14 +422,15 @@ explorer = film_player.Film.of(work / "found" / told[0]["picture"], told[0]["fra
 explorer
 
 # %% [markdown]
-# The JSON holds class, score and box of every frame; the MP4 shows them. Frames are read and written by
-# [PyAV](https://pyav.org); if it is missing, the sentence says `pip install av`.
+# The JSON file holds class, score and box of every detection in every frame, and the MP4 shows them. Frames are read
+# and written by [PyAV](https://pyav.org); if it is missing, the error message says `pip install av`.
 #
 # ## Hand it on
 #
-# Whoever is to use the detector may not have PyTorch. ONNX is a file format for networks that many programs run. In the
-# file are the network, the softmax and the decoding. Thresholds and suppression stay outside, so that one can still change
-# them.
+# All of this ran inside the library, but the people who are to use the detector may not have PyTorch.
+# [ONNX](https://onnx.ai) is a file format for networks that many programs can run. The exported file contains the
+# network, the softmax and the decoding. Thresholds and non-maximum suppression stay outside, so that the user can still
+# change them.
 
 # %%
 print(inspect.getsource(onnx.Answering))
@@ -410,8 +440,8 @@ apart = onnx.export(network, settings.classes, work / "zoo.onnx")
 print("boxes within .01 px:", apart[0] < 0.01, "  scores within a ten-thousandth:", apart[1] < 1e-4)
 
 # %% [markdown]
-# `exported` is a file of some hundred lines that knows numpy, Pillow and onnxruntime and nothing else of this library. It does the six
-# steps of chapter 10 again. Does it find the same?
+# The module `exported` reads that file. It has some hundred lines that use numpy, Pillow and onnxruntime but nothing
+# else of this library, and it repeats the six steps of [chapter 10](10_detection.ipynb). Does it find the same?
 
 # %%
 detector = Exported(work / "zoo.onnx")
@@ -425,10 +455,13 @@ for example, photograph, a in zip(test, Jpegs(test), everything):
 print("the same detections in at least 39 of 40 pictures:", agree >= 39, "   more than 500 in all:", count > 500)
 
 # %% [markdown]
-# (If yours differ in the third digit: a run computes in bfloat16 where the processor has units for it, the file in float32.
-# For this comparison the run was told `precision="float32"`.)
+# > **Note.** If your own run and its file differ in the third digit: a run computes in
+# > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format), a 16-bit format of low precision, where
+# > the CPU has units for it, and the file in float32. For this comparison the run was told `precision="float32"`.
 #
 # ## For your folder
+#
+# For your own images the whole way is five commands:
 #
 # ```
 # python -m ssdlib look --data my_pictures
@@ -438,7 +471,7 @@ print("the same detections in at least 39 of 40 pictures:", agree >= 39, "   mor
 # python -m ssdlib export --checkpoint runs/mine --out mine.onnx
 # ```
 #
-# Before you train, look at twenty pictures with their boxes, as this page did with four. In Python:
+# Before you train, look at twenty images with their boxes, as this page did with four. In Python:
 #
 # ```python
 # from ssdlib import plots
@@ -450,19 +483,20 @@ print("the same detections in at least 39 of 40 pictures:", agree >= 39, "   mor
 # plots.examples(some, Jpegs(some), classes=mine.classes).savefig("look.png")
 # ```
 #
-# On a GPU: the recipe `paper`, with `--init` naming VGG16's weights or a trained SSD300, and `--steps` and `--drops` for the
-# size of your set. The paper's run looks at each picture 230 times; with 2,000 pictures that is about 15,000 steps of 32.
+# On a GPU, use the recipe `paper`, with `--init` naming VGG16's weights or a trained SSD300, and set `--steps` and
+# `--drops` for the size of your dataset. The paper's run looks at each image 230 times, which for 2,000 images means
+# about 15,000 steps of 32.
 #
 # ## Exercises
 #
-# Each has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not right*
-# shows where.
+# Each exercise has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not
+# right* shows where.
 #
 # ### 12.1 Three formats · medium · 10 minutes
 #
-# `kind` is "xml", "coco" or "yolo", `numbers` are the four numbers of that format, `size` is (width, height) of the
-# picture in px. XML counts from 1 here, as VOC does. Return a list of the four corners in px, counted from 0: xmin, ymin,
-# xmax, ymax.
+# Convert one box of any of the three formats. You are given `kind`, which is "xml", "coco" or "yolo"; `numbers`, the
+# four numbers in that format; and `size`, the (width, height) of the image in px. XML counts from 1 here, as VOC does.
+# Return a list of the four coordinates xmin, ymin, xmax, ymax in px, counted from 0.
 
 # %% tags=["exercise"]
 def corners(kind, numbers, size):
@@ -481,20 +515,20 @@ check.corners(corners)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The table above gives one box three times. Your function has to give 100, 50, 300, 200 for all of them.
+# The table in *By hand* gives one box three times. Your function has to return 100, 50, 300, 200 for each of them.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# For YOLO: from the centre, half of the size to the left and half of it to the right. Then times the picture's width (x)
-# or height (y).
+# For YOLO: from the centre, go half of the box's width to the left and to the right. Then multiply by the image's width. For
+# y likewise.
 # </details>
 # <!-- solution -->
 #
 # ### 12.2 A split that stays · medium · 5 minutes
 #
-# The pictures are frames of videos: `gate_0017.jpg` is a frame of the video `gate`, `gate_night_0003.jpg` one of
-# `gate_night`. Return those `names` that are for testing, in their order. All frames of a video go to the same side: a
-# video is for testing if `own.share_of` of its name is below .2.
+# Keep all frames of a video on the same side of the split. You are given `names`, a list of file names of frames:
+# `gate_0017.jpg` is a frame of the video `gate`, `gate_night_0003.jpg` one of `gate_night`. A video is for testing if
+# `own.share_of` of its name is below 0.2. Return the list of those names that are for testing, in the order given.
 
 # %% tags=["exercise"]
 def to_test(names):
@@ -513,8 +547,8 @@ check.to_test(to_test)
 #
 # ### 12.3 Outputs of a head · on paper · 3 minutes
 #
-# The map `fc7` has six boxes a cell. How many output channels has its classification head for the six animals of the
-# zoo?
+# The map `fc7` has six anchors in each cell. How many output channels does its classification head have for the six
+# animals of the zoo? Write the number into the cell.
 
 # %% tags=["exercise"]
 channels = 6 * (6 + 1)  # solution
@@ -525,15 +559,15 @@ check.outputs(channels)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Each box gets a score for each class. Which class has no name in the list?
+# Each anchor gets a score for each class. Which class has no name in the list?
 # </details>
 # <!-- solution -->
 #
 # ### 12.4 Rows of the new head · medium · 5 minutes
 #
-# `old` and `new` are class lists, without background. Return a list with one entry for each row of the new head,
-# background first: the row of the old head that it is taken from, or -1 if there is none. For old = bird, cat, dog and
-# new = dog, fox it is 0, 3, -1.
+# Say which rows of a trained classification head can be reused. You are given the class lists `old` and `new`, without
+# background. Return a list with one entry for each row of the new head, background first: the row of the old head that
+# it is taken from, or -1 if there is none. For old = bird, cat, dog and new = dog, fox the list is 0, 3, -1.
 
 # %% tags=["exercise"]
 def rows(old, new):
@@ -552,8 +586,9 @@ check.rows(rows)
 #
 # ### 12.5 Coverage · easy · 5 minutes
 #
-# `places` (n, 4) are objects, `anchors` (K, 4) anchors, all in px of the canvas, n at least 1. Return the share of the
-# objects, 0 to 1, that some anchor overlaps by .5 or more.
+# Compute the last line of the survey. You are given the objects, `places` (n, 4) with n at least 1, and the anchors,
+# `anchors` (K, 4), both in px of the 300 x 300 input. Return which share of the objects, from 0 to 1, at least one
+# anchor overlaps with an IoU of 0.5 or more.
 
 # %% tags=["exercise"]
 def covered(places, anchors):
@@ -567,16 +602,16 @@ check.covered(covered)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `box_ops.iou(places[:, None], anchors)` is a table: a line for each object, a column for each anchor. What do you need of
-# each line?
+# `box_ops.iou(places[:, None], anchors)` is a table with a row for each object and a column for each anchor. What do you
+# need of each row?
 # </details>
 # <!-- solution -->
 #
 # ### 12.6 Into the tile · the heart of the chapter · 12 minutes
 #
-# A photograph of `size` (width, height) px is cut into `cut` x `cut` tiles of the same size. `box` (4,) is an object in px of
-# the photograph. It goes to the tile that holds its centre, and is cut off at that tile's border; then the tile is
-# stretched to 300 x 300. Return the box (4,) in px of the canvas, as a tensor.
+# A photograph of `size` (width, height) px is cut into `cut` x `cut` tiles of the same size. You are also given `box`
+# (4,), an object in px of the photograph. It goes to the tile that holds its centre and is cut off at that tile's
+# border; then the tile is stretched to 300 x 300. Return the box (4,) in px of that input, as a tensor.
 
 # %% tags=["exercise"]
 def in_tile(box, size, cut):
@@ -598,7 +633,7 @@ check.in_tile(in_tile)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The number times the tile's size is the tile's upper left corner. Take it off both corners of the box. `t.repeat(2)`
+# The number times the tile's size is the tile's upper left corner. Subtract it from both corners of the box. `t.repeat(2)`
 # makes four numbers of two.
 # </details>
 # <details><summary>Hint 3</summary>
@@ -609,10 +644,11 @@ check.in_tile(in_tile)
 #
 # ### 12.7 Rare classes · medium · 8 minutes
 #
-# `pictures` lists for each picture the names of the animals in it, with repetitions; a list may be empty. A class that is
-# in at least the share `enough` of all pictures is frequent enough. One that is in a share f of them, fewer than that,
-# should be shown √(enough / f) times as often. A picture counts for the rarest class in it, and is shown at
-# least once. Return one number for each picture. (A training loop would round it by chance.)
+# Compute how often to show each image. You are given `pictures`, which lists for each image the names of the animals in
+# it, with repetitions (a list may be empty), and a share, `enough`. A class that is in at least that share of all
+# images is frequent enough. A class that is in a smaller share f of them should be shown √(enough / f) times as often.
+# An image counts for the rarest class in it, and is shown at least once. Return a list with one number for each image,
+# which a training loop would round up or down at random.
 
 # %% tags=["exercise"]
 def repeats(pictures, enough):
@@ -629,7 +665,7 @@ check.repeats(repeats)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# First a number for each class: in which share of the pictures is it? `name in names` is true or false, and `sum` counts
+# First a number for each class: in which share of the images is it? `name in names` is true or false, and `sum` counts
 # how often it is true.
 # </details>
 # <details><summary>Hint 2</summary>
@@ -640,7 +676,8 @@ check.repeats(repeats)
 #
 # ## What would go wrong if
 #
-# **COCO's numbers read as corners.** COCO writes x, y, width, height. What if a program takes them for xmin, ymin, xmax, ymax?
+# **... COCO's numbers were read as corners?** COCO writes x, y, width, height. Suppose a program takes them for xmin,
+# ymin, xmax, ymax:
 
 # %%
 whole = json.loads((example_datasets.folder("coco") / "annotations.json").read_text())
@@ -652,12 +689,12 @@ print(f"{len(given)} boxes; still a box if read as corners: {possible.float().me
 print(f"of these, overlapping the true one by .5 or more: {(overlap >= 0.5).float().mean():.0%}")
 
 # %% [markdown]
-# Most have a width or height below zero, and a program that checks stops at the first. The others pass, quietly. A program
-# that leaves out what it can't use would go on with those, and learn from them. So look at twenty pictures *with their
-# boxes* before you train. It takes a minute, and "For your folder" has the lines.
+# Most boxes get a width or height below zero, so a program that checks stops at the first. The others pass without a
+# message, and a program that leaves out what it can't use goes on with them and learns from them. So look at twenty
+# images *with their boxes* before you train, which takes a minute with the lines of *For your folder*.
 #
-# **The class list in another order.** Somebody reverses `classes.txt` between training and detection. Every box is right, every name
-# is wrong:
+# **... the class list were in another order?** If somebody reverses `classes.txt` between training and detection, every
+# box is right and every name is wrong:
 
 # %%
 backwards = list(settings.classes)[::-1]
@@ -666,11 +703,11 @@ still = sum(settings.classes[i - 1] == backwards[i - 1] for i in every)
 print("some detections:", len(every) > 0, "   names that are still right:", still)
 
 # %% [markdown]
-# That is why a run keeps its class list in the checkpoint, an exported file carries its own, and a run can't be resumed with
-# another order.
+# To prevent this, a run keeps its class list in the checkpoint, an exported file carries its own, and a run can't be
+# resumed with another order.
 #
-# **A slip of the pen.** `Penguin` in some annotations and `penguin` in the others makes two classes, each with half of
-# the examples. The library refuses names that differ in case alone:
+# **... a name were misspelled?** `Penguin` in some annotations and `penguin` in the others makes two classes, each with
+# a part of the examples. The library refuses names that differ only in case:
 
 # %%
 try:
@@ -687,11 +724,12 @@ SelfTest("own_images")
 # %% [markdown]
 # ## Recap
 #
-# - Three formats, one kind of answer. The report says what was left out; read it first.
-# - The path of a picture below its folder decides on which side of the split it is, as long as it isn't renamed or moved.
+# - All formats are read into the same kind of dataset. The report says what was left out, so read it first.
+# - The path of an image below its folder decides its side of the split, until you rename or move the image.
 # - For other classes six layers change their shape. Everything else can be taken over, and should be.
-# - What counts is the size on the canvas. Below 21 px (30 · √½) nothing is covered: cut large photographs into tiles.
-# - With mining per image an empty picture adds nothing to the loss.
-# - An exported network finds the same: in this comparison to a tenth of a pixel, in at least 39 of 40 pictures.
+# - What counts is the size in the 300 x 300 input. Below 21 px (30 · √½) nothing is covered: cut large photographs into
+#   tiles.
+# - With mining per image an empty image adds nothing to the loss.
+# - An exported network finds the same: in this comparison to a tenth of a pixel, in at least 39 of 40 images.
 #
 # Paper, section 3: the same body is trained for VOC, COCO and ILSVRC; for COCO with smaller anchors (3.4).
