@@ -155,7 +155,7 @@ figure = plots.detections(few, photographs, found)
 # It misses some objects and gets others wrong. *Average precision* says in one number how well it does: 100
 # means that every object of a class was found, and that every false detection had a lower score than all of
 # them. Its mean over the classes is **mAP**, the number that everybody quotes and that you will compute at the
-# end of chapter 11. It says nothing of how the boxes are found, so you look at that next.
+# end of chapter 11. Here are the AP of the easiest and of the hardest class, and the mean of all.
 
 # %%
 rows = [row.split(",") for row in (recorded / "ap.csv").read_text().split()[1:]]
@@ -166,7 +166,7 @@ table([(name, ap[name]) for name in chosen_few], head=("class", "AP"), form=("",
 # %% [markdown]
 # ## The same from the inside
 #
-# Three steps lead from an image to boxes.
+# How did the network find these boxes? Three steps lead from an image to them.
 #
 # 1. The network looks at the image, resized to 300 x 300 pixels, **once**. It answers for 8,732 *anchors*:
 #    boxes that are laid over every image in the same way, whatever it shows.
