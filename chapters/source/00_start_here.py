@@ -128,8 +128,7 @@ figure = plots.examples(few, photographs)
 # *Glyphs: [OpenMoji](https://openmoji.org), CC BY-SA 4.0.*
 #
 # In numbers, one annotation looks like this. A box is `xmin, ymin, xmax, ymax` in pixels, with y pointing down,
-# here and everywhere in this course. That is what a detector should say; the same scenes now show what one does
-# say.
+# here and everywhere in this course.
 
 # %%
 example = few[0]
@@ -140,10 +139,10 @@ table(rows, head=("class", "xmin", "ymin", "xmax", "ymax"), caption=f"A picture 
 # %% [markdown]
 # ## What a trained detector finds
 #
-# The folder `recordings/mini` holds the weights of a real run of `make train`, and a file beside them says on
-# which machine, when, from which commit and with which random seed it was trained. You can make your own in a
-# few minutes. Blue boxes are what the network found, with class and score; the orange ones are the annotations,
-# which it never saw.
+# You know what is in these scenes, so you can judge what a network finds in them. The folder `recordings/mini`
+# holds the weights of a real run of `make train`, and a file beside them says on which machine, when, from
+# which commit and with which random seed it was trained. You can make your own in a few minutes. Blue boxes are
+# what the network found, with class and score; the orange ones are the annotations, which it never saw.
 
 # %% alt="The same eight scenes: blue boxes with class and score where the trained network found something, annotations in orange"
 recorded = places.recording("mini")
@@ -155,7 +154,7 @@ figure = plots.detections(few, photographs, found)
 # It misses some objects and gets others wrong. *Average precision* says in one number how well it does: 100
 # means that every object of a class was found, and that every false detection had a lower score than all of
 # them. Its mean over the classes is **mAP**, the number that everybody quotes and that you will compute at the
-# end of chapter 11. Here are the AP of the easiest and of the hardest class, and the mean of all.
+# end of chapter 11. Here are the best class, the worst one, and the mean.
 
 # %%
 rows = [row.split(",") for row in (recorded / "ap.csv").read_text().split()[1:]]
@@ -212,8 +211,8 @@ heart = replace(config, steps=80, drops=(60,), warmup=20, augment=(), val_every=
 work = tempfile.TemporaryDirectory()
 
 # %% [markdown]
-# The square button above the page interrupts a cell. If you run the cell again, it goes on from the last 20
-# steps that were saved.
+# The square button above the page interrupts a cell. If you run the cell again, it goes on from the last
+# *checkpoint*, a file with everything that the run needs, which is saved every 20 steps here.
 
 # %% tags=["nbval-ignore-output"]
 with interruptible(Path(work.name) / "by_heart", recorded) as mine:
@@ -243,11 +242,11 @@ print("more than one of ten in scenes that are new to it:", unseen > 0.1 * sum(l
 # test of a training loop, because a loop that can't even do this is broken. What helps against it is more
 # images, and that takes longer.
 #
-# ### A thousand scenes, for a minute
+# ### All training scenes, for a minute
 #
-# So now you train on all scenes, from random weights again: 1,200 images drawn from them, at a third of the
-# recorded run's learning rate, because the full one needs a slower start than a minute allows. It takes about
-# half a minute on a recent laptop; on an old one, get up and stretch.
+# So now you train on all of them, from random weights again: 1,200 images drawn from these scenes, at a third
+# of the recorded run's learning rate, because the full one needs a slower start than a minute allows. It takes
+# about half a minute on a recent laptop; on an old one, get up and stretch.
 
 # %%
 short = replace(config, steps=150, learning_rate=0.01, drops=(120,), warmup=50)
@@ -281,15 +280,15 @@ figure = plots.detections(few[:4], photographs[:4], found, score=0.2)
 work.cleanup()
 
 # %% [markdown]
-# The recorded run shows how much longer: here is the same curve, some sixteen times as long. The sudden fall
-# near the end is where the learning rate drops to a tenth. Chapter 08 explains why that helps, and whether to
-# do it early.
+# The recorded run shows how much longer: here is its loss, over some sixteen times as many steps. The sudden
+# fall near the end is where the learning rate drops to a tenth. Chapter 08 explains why that helps, and whether
+# to do it early.
 
 # %% alt="Training loss of the recorded run over 2,500 steps: falls quickly, then slowly, with a step down where the rate drops"
 figure = plots.loss_curve(runlog.read_log(recorded))
 
 # %% [markdown]
-# To make this run yourself, use a terminal in the course's folder:
+# To make this run yourself, type in a terminal in the course's folder:
 #
 # ```
 # make train
@@ -332,6 +331,8 @@ print(inspect.getsource(loss.multibox_loss))
 
 # %% [markdown]
 # ## The course
+#
+# The chapters take these modules one after the other:
 #
 # | | chapter | what you will be able to do |
 # |---|---|---|

@@ -5,9 +5,9 @@
 # train a detector; where one of them is wrong, you find out which.
 #
 # The checks have said *right*, and still you don't know whether your functions make a detector. A check tries
-# one function on a few cases, but a training calls all of them together, thousands of times, on objects that
-# touch and on images without any. Here they train: by the end of this page a network has learned by your IoU,
-# your matching and your loss, and you see what it finds.
+# one function on a few cases, but a training run calls all of them together, thousands of times, on objects
+# that touch and on images without any. Here your functions train together: by the end of this page a network
+# has learned by your IoU, your matching and your loss, and you see what it finds.
 #
 # | | |
 # |---|---|
@@ -102,9 +102,9 @@ print("outside, it is its own again:", box_ops.iou is library_iou)
 #
 # ## Right, and fast enough?
 #
-# The checks of the exercises tried your functions on cases that one can draw, while a training tries them on
-# all others. So each block is now compared with the library's on twenty random cases: objects that touch,
-# images without any, logits in the hundreds, rivals of equal overlap.
+# The checks of the exercises tried your functions on cases that one can draw, while a training run tries them
+# on all others. So each block is now compared with the library's on twenty random cases: objects that touch,
+# images without any, logits in the hundreds, rivals that are exactly equal.
 #
 # It also has to be *fast enough*. What counts isn't how many times slower a function is, but how much of a
 # training step it takes. A learning-rate function may take a thousand times as long and you won't notice,
@@ -184,7 +184,7 @@ explorer
 # therefore the same batches. You may stop the cell; when you run it again, it goes on from where it was. The
 # folder of the run is named after your functions, so if you change one, a new run begins.
 #
-# > **Predict first:** will the two curves lie on each other? At the beginning, and in the end?
+# > **Predict first:** will the two curves coincide? At the beginning, and at the end?
 
 # %% tags=["nbval-ignore-output"] alt="The training loss of your run as a thick blue line, that of the recorded run dashed: they fall together"
 this = run.job(functions, explorer.names)
@@ -228,13 +228,13 @@ print(f"mAP by your rule {by_yours:.4f}, by the library's {by_library:.4f}")
 print("both rules agree to a thousandth:", abs(by_yours - by_library) < 1e-3)
 
 # %% [markdown]
-# If the two agree, curve and mAP can be trusted, and they belong on one sheet with what the network finds.
+# If the two agree, you have a curve and an mAP to show, so put them on one sheet with what the network finds.
 #
 # ## Your certificate
 #
 # The sheet shows your blocks, your curve, your mAP, and the detections of your network in four test scenes and
-# in the four photographs that come with the course. It has seen painted scenes alone, so expect little of the
-# photographs.
+# in the four photographs that come with the course. The network has only seen painted scenes, so expect little
+# of the photographs.
 
 # %% tags=["nbval-ignore-output"] alt="A sheet: tiles of the blocks that are yours, the loss curve beside the recorded one, the mAP, and detections in four scenes and four photographs"
 sheet = figures.certificate(done.folder, this.names, done.table.mean)
@@ -256,8 +256,8 @@ print(figures.save_certificate(sheet).name)
 #
 # Chapter 11 measures overlaps with the + 1: both corners of a box are pixels that belong to it. Given are `a`
 # and `b`, four numbers each: xmin, ymin, xmax, ymax. A detector should have one IoU, and you have it already,
-# so return the overlap by calling `box_ops.iou`, which takes tensors of corners without a + 1. While your
-# blocks are swapped in, that is your own `iou`.
+# so return the overlap, one number, by calling `box_ops.iou`, which takes tensors of corners without a + 1.
+# While your blocks are swapped in, that is your own `iou`.
 
 # %% tags=["exercise"]
 def overlap(a, b):
@@ -282,11 +282,11 @@ check.overlap(overlap)
 #
 # ### 13.2 A box on its way · medium · 8 minutes
 #
-# An image is cropped to a `window` and then, if `flip` is true, mirrored. Three functions of yours move its
-# boxes, and all three are handed to you: `keep(objects, window)` says which objects stay,
-# `move(objects, window)` takes boxes from the photograph to the input, 300 px wide, and
-# `mirrored(boxes, width)` mirrors them in an image of that width. Return the boxes of the objects that stay, in
-# the input.
+# An image is cropped to a `window` and then, if `flip` is true, mirrored. Given are `objects`, boxes in the
+# photograph, one a row. Three functions of yours move its boxes, and all three are handed to you:
+# `keep(objects, window)` says which objects stay, `move(objects, window)` takes boxes from the photograph to
+# the input, 300 px wide, and `mirrored(boxes, width)` mirrors them in an image of that width. Return the boxes
+# of the objects that stay, in the input.
 
 # %% tags=["exercise"]
 def into_input(objects, window, flip, keep, move, mirrored):
@@ -436,7 +436,7 @@ check.case_c(culprit_c)
 # ### 13.7 Case D · hard · 5 minutes
 #
 # "Nothing is wrong." Indeed every number of the log is that of the run without the mistake, to the last digit.
-# You also know that in none of the 800 scenes of the mini VOC two objects want the same anchor, because the
+# You also know that in none of the 800 scenes of the mini VOC do two objects want the same anchor, because the
 # painter keeps them apart. In genuine photographs this detector would lose objects.
 
 # %% alt="Case D: confidence and localisation loss of two runs that lie on each other"
