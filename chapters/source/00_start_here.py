@@ -1,8 +1,13 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# **In one sentence:** on this page you go from nothing to objects found in pictures, by a detector whose every
-# line you can read, and you see what the rest of the course will make you able to do.
+# **In one sentence:** on this page a detector whose every line you can read finds objects while you watch, and
+# then you train a small one yourself.
+#
+# You see a car behind a person and you know at once: a car, there, half hidden. A detector has to turn the
+# pixels of an image, which are nothing but numbers, into the same answer: a box and a class for each object.
+# This course takes one such detector apart, SSD300, until you have written its main steps yourself. Today you
+# only see it work, train it, and find your way around.
 #
 # | | |
 # |---|---|
@@ -16,7 +21,8 @@
 # - train it for a minute and read its loss curve,
 # - find the file of the library that answers a question of yours.
 #
-# Run the cells from top to bottom with <kbd>Shift</kbd>+<kbd>Enter</kbd>. Nothing here can be broken for good.
+# Run the cells from top to bottom with <kbd>Shift</kbd>+<kbd>Enter</kbd>. You can't break anything here for
+# good.
 
 # %%
 import sys
@@ -38,9 +44,10 @@ from ssdlib.training import engine, inference, runlog, runs
 # %% [markdown]
 # ## Drag the car
 #
-# Run the cell above and the one below, then drag the car. A trained network looks at the scene after every move. Orange
-# is where an object is. Blue is what the network finds, with the class and the *score* that it gives it. The light blue
-# boxes are the *anchors* that speak for the object in your hand.
+# Run the cell above and the one below, then drag the car. After every move a trained network looks at the scene
+# again. Orange marks where an object is. Blue is what the network finds, with the class and the *score*, which
+# says how sure it is. The light blue boxes are *anchors*, fixed boxes from which the network starts; those that
+# you see are the ones that report the object in your hand.
 #
 # - Drag the car across the scene. Where does the score fall? Where does it become a bus?
 # - Make it larger and smaller at a corner. Why do other anchors light up?
@@ -51,43 +58,54 @@ explorer = LiveDetector()
 explorer
 
 # %% [markdown]
-# Every later chapter answers one part of *how did it do that?* The row under the title shows the parts, and which of them
-# a chapter is about. You will meet this scene again in chapters 02, 03 and 05.
+# Every later chapter answers one part of *how did it do that?* The row under the title shows the parts, and
+# which of them a chapter is about. You will meet this scene again in chapters 02, 03 and 05.
 #
-# > Note: the network was trained for five minutes on 800 painted scenes, of which this isn't one. It is far from
-# > perfect, which is why dragging is worth your while. The glyphs are [OpenMoji](https://openmoji.org), CC BY-SA 4.0.
+# > Note: the network was trained for five minutes on 800 painted scenes, of which this isn't one. It is far
+# > from perfect, which is why dragging is worth your while. The glyphs are [OpenMoji](https://openmoji.org), CC
+# > BY-SA 4.0.
 #
 # ## Detection, and where SSD stands
 #
-# A detector is made for photographs: it says what is in them and where, one box for each object.
+# Painted scenes are good to learn with, but a detector is made for photographs: it says what is in them and
+# where, with one box for each object.
 
 # %% alt="Four photographs: a cat's face and two persons, each in an orange box with its class, and a rocket without a box"
 figure = free_photographs.draw_photographs()
 
 # %% [markdown]
-# (Four photographs that come with the package scikit-image. We drew the boxes by hand, as VOC's annotators would; the
-# rocket has none, because VOC has no class for it.)
+# (Four photographs that come with the package scikit-image. We drew the boxes by hand, following VOC's rules
+# for annotators; the rocket has none, because VOC has no class for it.)
 #
-# Until 2013 a detector *slid a window* over the picture and classified the content of tens of thousands of windows, one
-# after the other. *Two-stage* detectors (R-CNN in 2013, Faster R-CNN in 2015) first propose some hundreds or thousands of
-# regions that may hold an object, and then classify and correct each of them. YOLO and SSD, both first published in 2015,
-# left the proposals out: one pass of one network answers for all places at once, in SSD on six maps for objects of
-# different sizes, which made it as accurate as Faster R-CNN on VOC and several times as fast. RetinaNet (2017) kept the
-# dense anchors and replaced SSD's mining of hard negatives by a loss that weighs easy ones down; DETR (2020) gave up
-# anchors and non-maximum suppression, and has a transformer say a set of boxes instead. Today you would use SSD on a
-# phone or a small board, where a light version of it is still a common choice, or to understand detectors, because
-# matching, offsets, mining and suppression live on in most of them; for the highest accuracy take a recent member of the
-# YOLO or the DETR family.
+# Most detectors that do so belong to one of four families:
 #
-# > Note: where scikit-image isn't installed, painted scenes take the photographs' places, here and in later chapters.
-# > `pip install scikit-image` brings them.
+# - **Sliding windows**, until 2013: a classifier looked at tens of thousands of windows of the image, one after
+#   the other.
+# - **Two stages**, R-CNN in 2013 and Faster R-CNN in 2015: the first stage proposes some hundreds or thousands
+#   of regions that may hold an object, and the second classifies and corrects each of them.
+# - **One pass**, YOLO and SSD, both first published in 2015: one pass of one network answers for all places at
+#   once. SSD does so on six maps for objects of different sizes, which made it as accurate as Faster R-CNN on
+#   VOC and several times as fast. RetinaNet (2017) kept the dense anchors, but where SSD trains only on the
+#   hardest of the background anchors, it has a loss that weighs down the easy ones.
+# - **A set of boxes**, DETR in 2020: a transformer predicts the boxes as a set, without anchors and without the
+#   step that removes duplicates (*non-maximum suppression*).
 #
-# ## The pictures
+# Today you would use SSD on a phone or a small board, where a light version of it is still a common choice. You
+# would also use it to understand detectors, because matching, offsets, mining and suppression, the subjects of
+# this course, live on in most of them. For the highest accuracy, take a recent member of the YOLO or the DETR
+# family.
+#
+# > Note: where scikit-image isn't installed, painted scenes take the photographs' places, here and in later
+# > chapters. `pip install scikit-image` brings them.
+#
+# To train a detector you need thousands of objects with boxes, so the data comes next.
+#
+# ## The images
 #
 # SSD300 was made for *Pascal VOC*: photographs in which every object of twenty classes, from *aeroplane* to
-# *tvmonitor*, has a box drawn around it. The genuine photographs are a download of three gigabytes. Until you want
-# them you work on the **mini VOC**, a thousand scenes painted by a script, in exactly the same folders and files.
-# `make lab` has painted them already; if not, the next cell does, in half a minute.
+# *tvmonitor*, has a box drawn around it. These photographs are a download of three gigabytes. Until you want
+# them, you work on the **mini VOC**: a thousand scenes painted by a script, in exactly the same folders and
+# files. `make lab` has painted them already; if not, the next cell does, in half a minute.
 
 # %%
 devkit = pictures.devkit()
@@ -96,9 +114,9 @@ train = voc.read_sets(devkit, ["2007-trainval", "2012-trainval"])
 print(f"{len(train)} scenes to learn from, {len(test)} to be tested on")
 
 # %% [markdown]
-# Here are eight of the test scenes with the boxes of their annotations. A dashed box marks an object as
-# *difficult*: it is mostly hidden or very faint, and nobody's score depends on it. Things without a box belong to no
-# class. They are there to be mistaken.
+# Here are eight of the test scenes with their annotated boxes. A dashed box marks an object as *difficult*: it
+# is mostly hidden or very faint, so it doesn't count in a detector's score. Things without a box belong to no
+# class; they are there as distractors, to be mistaken for objects.
 
 # %% alt="Eight painted scenes, objects in orange boxes with their class; a dashed box marks a difficult object"
 chosen = [25, 30, 50, 80, 105, 135, 150, 170]
@@ -109,8 +127,8 @@ figure = plots.examples(few, photographs)
 # %% [markdown]
 # *Glyphs: [OpenMoji](https://openmoji.org), CC BY-SA 4.0.*
 #
-# One annotation, in numbers. A box is `xmin, ymin, xmax, ymax` in pixels, with y pointing down, here and everywhere
-# in this course.
+# In numbers, one annotation looks like this. A box is `xmin, ymin, xmax, ymax` in pixels, with y pointing down,
+# here and everywhere in this course.
 
 # %%
 example = few[0]
@@ -121,9 +139,10 @@ table(rows, head=("class", "xmin", "ymin", "xmax", "ymax"), caption=f"A picture 
 # %% [markdown]
 # ## What a trained detector finds
 #
-# The folder `recordings/mini` holds a run of `make train`, really run: the file beside its weights says on which
-# machine, when, from which commit and with which seed. You can make your own in a few minutes. Blue boxes are what
-# the network found, with class and score; the orange ones are the annotations it never saw.
+# You know what is in these scenes, so you can judge what a network finds in them. The folder `recordings/mini`
+# holds the weights of a real run of `make train`, and a file beside them says on which machine, when, from
+# which commit and with which random seed it was trained. You can make your own in a few minutes. Blue boxes are
+# what the network found, with class and score; the orange ones are the annotations, which it never saw.
 
 # %% alt="The same eight scenes: blue boxes with class and score where the trained network found something, annotations in orange"
 recorded = places.recording("mini")
@@ -132,9 +151,10 @@ found = inference.detect_in(model, photographs, config)
 figure = plots.detections(few, photographs, found)
 
 # %% [markdown]
-# It misses things, and it is wrong at times. How wrong, in one number, is what *average precision* says: 100 means
-# that every object of a class was found, and nothing false was believed more than one of them. Its mean over the classes is **mAP**, the number at the end
-# of chapter 11, and the one that everybody quotes.
+# It misses some objects and gets others wrong. *Average precision* says in one number how well it does: 100
+# means that every object of a class was found, and that every false detection had a lower score than all of
+# them. Its mean over the classes is **mAP**, the number that everybody quotes and that you will compute at the
+# end of chapter 11. Here are the best class, the worst one, and the mean.
 
 # %%
 rows = [row.split(",") for row in (recorded / "ap.csv").read_text().split()[1:]]
@@ -145,13 +165,13 @@ table([(name, ap[name]) for name in chosen_few], head=("class", "AP"), form=("",
 # %% [markdown]
 # ## The same from the inside
 #
-# Three steps take a picture to boxes.
+# How did the network find these boxes? Three steps lead from an image to them.
 #
-# 1. The network looks at the picture, squeezed to 300 x 300 pixels, **once**. It answers for 8,732 *anchors*: boxes
-#    that are laid over every picture in the same way before anybody has looked at it.
-# 2. For each anchor it says twenty-one numbers, *how much does this look like class ...*, background being one of
-#    the classes, and four more, *by how much the anchor has to move and grow* to fit the object.
-# 3. Answers with a low score go; of those that claim the same object the best stays.
+# 1. The network looks at the image, resized to 300 x 300 pixels, **once**. It answers for 8,732 *anchors*:
+#    boxes that are laid over every image in the same way, whatever it shows.
+# 2. For each anchor it gives twenty-one numbers, *how much does this look like class ...*, where background is
+#    one of the classes, and four more, *by how much the anchor has to move and grow* to fit the object.
+# 3. Answers with a low score are dropped, and of those that claim the same object only the best stays.
 
 # %%
 grid = anchors.default_boxes()
@@ -162,21 +182,25 @@ print("anchors", tuple(grid.shape))
 print("class numbers", tuple(answer.logits.shape), " moves", tuple(answer.offsets.shape))
 
 # %% [markdown]
-# The name says it: **S**ingle **S**hot (one look), Multi**B**ox (many anchors), **D**etector.
-# ([Liu et al., 2016](https://arxiv.org/abs/1512.02325).) *MultiBox* is the name of an earlier method by Erhan, Szegedy and
-# others ([2014](https://arxiv.org/abs/1312.2249)), from which SSD takes the first step of its matching and the shape of its
-# loss.
+# The name says it: **S**ingle **S**hot (one look), Multi**B**ox (many anchors), **D**etector ([Liu et al.,
+# 2016](https://arxiv.org/abs/1512.02325)). *MultiBox* is an earlier method by Erhan, Szegedy and others
+# ([2014](https://arxiv.org/abs/1312.2249)), from which SSD takes the first step of its matching and the shape
+# of its loss.
+#
+# Training leaves these steps as they are. What it improves is the numbers of step 2.
 #
 # ## Train it yourself
 #
-# Learning means: show pictures, compare the answer for each anchor with what it should have been, turn all weights
-# a little towards less error, again and again. The network here is SSD300 made narrow, an eighth of the channels, so
-# that a laptop can train it; its anchors, loss and training loop are those of the full one.
+# Training repeats three things: show images, compare the answer for each anchor with what it should have been,
+# and change all weights a little so that the error gets smaller. The error as one number is the *loss*, and the
+# *learning rate* says how large each change is. The network here is SSD300 with an eighth of the channels, so
+# that a laptop can train it. Its anchors, loss and training loop are those of the full one.
 #
 # ### Eight scenes by heart
 #
-# You begin with something that a small network can do in half a minute: it learns eight scenes by heart. It starts from
-# random weights and sees the same eight 80 times. *Predict first:* will it find what is in them? And in others?
+# You begin with something that a small network can do in half a minute: it learns eight scenes by heart. It
+# starts from random weights and sees the same eight 80 times. *Predict first:* will it find what is in them?
+# And in others?
 
 # %%
 from dataclasses import replace
@@ -187,7 +211,8 @@ heart = replace(config, steps=80, drops=(60,), warmup=20, augment=(), val_every=
 work = tempfile.TemporaryDirectory()
 
 # %% [markdown]
-# The square button above the page interrupts a cell. Run it again, and it goes on from the last 20 steps that were saved.
+# The square button above the page interrupts a cell. If you run the cell again, it goes on from the last
+# *checkpoint*, a file with everything that the run needs, which is saved every 20 steps here.
 
 # %% tags=["nbval-ignore-output"]
 with interruptible(Path(work.name) / "by_heart", recorded) as mine:
@@ -201,9 +226,9 @@ after = inference.detect_in(learned, pixels, heart)
 figure = figures.before_and_after(eight[0][:4], pixels[:4], before[:4], after[:4])
 
 # %% [markdown]
-# Before, random weights shout *aeroplane* hundreds of times, and four of these boxes are drawn. Afterwards there is one box
-# on each object. That is a trained SSD, and you trained it. How many of the objects has it learned, and how many does it find in the eight
-# scenes from above, which it has never seen?
+# Before the training, random weights report *aeroplane* hundreds of times; four of these boxes are drawn.
+# Afterwards there is one box on each object. That is a trained SSD, and you trained it. How many of the objects
+# has it learned, and how many does it find in the eight test scenes from above, which it has never seen?
 
 # %%
 objects, hits = sum(len(example.labels) for example in eight[0]), figures.found_again(eight[0], after)
@@ -212,15 +237,16 @@ print("at least nine of ten objects are found in the scenes it has learned:", hi
 print("more than one of ten in scenes that are new to it:", unseen > 0.1 * sum(len(e.labels) for e in few))
 
 # %% [markdown]
-# Nearly everything in the scenes it knows, nearly nothing in those it doesn't: it has learned eight pictures, and not what
-# a sheep looks like. Learning by heart is called *overfitting*. It is a good test of a training loop, because a loop that
-# can't even do this is broken. What helps against it is more pictures, and that takes longer.
+# It finds nearly everything in the scenes it knows and nearly nothing in those it doesn't, because it has
+# learned eight images, and not what a sheep looks like. Learning by heart is called *overfitting*. It is a good
+# test of a training loop, because a loop that can't even do this is broken. What helps against it is more
+# images, and that takes longer.
 #
-# ### A thousand scenes, for a minute
+# ### All training scenes, for a minute
 #
-# So now the real thing, from random weights again: 1,200 pictures out of all scenes, at a third of the recorded run's
-# learning rate, because the full rate wants a slower start than a minute allows. It takes about half a minute on a recent
-# laptop; get up and stretch on an old one.
+# So now you train on all of them, from random weights again: 1,200 images drawn from these scenes, at a third
+# of the recorded run's learning rate, because the full one needs a slower start than a minute allows. It takes
+# about half a minute on a recent laptop; on an old one, get up and stretch.
 
 # %%
 short = replace(config, steps=150, learning_rate=0.01, drops=(120,), warmup=50)
@@ -241,9 +267,9 @@ print("the loss fell to less than half:", last < first / 2)
 figure = plots.loss_curve(log)
 
 # %% [markdown]
-# The loss fell, steeply at first. Now what this network finds in the new scenes: little, perhaps nothing at all, although
-# the picture shows everything above 0.2 instead of 0.5. In a minute it learns that most anchors see background, but to
-# tell a sheep from a sofa takes longer.
+# The loss fell, steeply at first. Next comes what this network finds in the new scenes: little, perhaps nothing
+# at all, although the figure shows everything with a score above 0.2 instead of 0.5. In a minute the network
+# learns that most anchors see background, but telling a sheep from a sofa takes longer.
 
 # %% alt="Four of the scenes with what your network found after a minute: few boxes with low scores, or none"
 yours, settings, _ = runs.load_run(done.folder)
@@ -254,32 +280,36 @@ figure = plots.detections(few[:4], photographs[:4], found, score=0.2)
 work.cleanup()
 
 # %% [markdown]
-# Now look at the recorded run's loss: the same curve, some sixteen times as long. The sudden fall near the end is the
-# learning rate dropping to a tenth. Why that helps, and whether to do it early, is chapter 08.
+# The recorded run shows how much longer: here is its loss, over some sixteen times as many steps. The sudden
+# fall near the end is where the learning rate drops to a tenth. Chapter 08 explains why that helps, and whether
+# to do it early.
 
 # %% alt="Training loss of the recorded run over 2,500 steps: falls quickly, then slowly, with a step down where the rate drops"
 figure = plots.loss_curve(runlog.read_log(recorded))
 
 # %% [markdown]
-# To make this run yourself, in a terminal in the course's folder:
+# To make this run yourself, type in a terminal in the course's folder:
 #
 # ```
 # make train
 # ```
 #
-# It writes its table, curves and a sheet of detections to `runs/mini`, and you may stop it at any time: the same
-# command goes on from the last checkpoint, 200 steps back at most. (Once the genuine VOC is on your disk, `make train`
-# means the full training of chapter 09. The mini run is then
-# `python -m ssdlib train --recipe mini --data data/mini/VOCdevkit --out runs/mini --resume`.)
+# It writes its table, curves and a sheet of detections to `runs/mini`. You may stop it at any time, because the
+# same command goes on from the last checkpoint, 200 steps back at most.
+#
+# > Note: once the genuine VOC is on your disk, `make train` means the full training of chapter 09. The mini run
+# > is then `python -m ssdlib train --recipe mini --data data/mini/VOCdevkit --out runs/mini --resume`.
+#
+# You have now seen a detector work and learn. Where is the code that did it?
 #
 # ## The map
 #
-# Everything above was done by `ssdlib`, a library of small modules, one idea each. These are the ones on the way of a
-# picture, in the order of the row under the title:
+# Everything above was done by `ssdlib`, a library of small modules, each of which has one job. These are the
+# main ones on the way of an image, in the order of the row under the title:
 #
 # | module | what it knows | chapter |
 # |---|---|---|
-# | `data.voc` | a picture and its annotation | 01 |
+# | `data.voc` | an image and its annotation | 01 |
 # | `anchors` | where the 8,732 boxes come from | 02 |
 # | `matching` `coding` | what each anchor should have answered | 03, 04 |
 # | `model` | the network | 05 |
@@ -288,8 +318,9 @@ figure = plots.loss_curve(runlog.read_log(recorded))
 # | `detect` | from answers to boxes | 10 |
 # | `evaluate` | average precision, by the official rules | 11 |
 #
-# The others have smaller tasks; `docs/library.md` says of each of them what it knows.
-# No module is longer than a few screens. This is the heart of the one that the loss of this page came from:
+# The others have smaller tasks, which `docs/library.md` lists. No module is longer than a few screens. Here is
+# the heart of `loss`, which computed the curves above. You needn't understand it yet; chapter 04 leads up to
+# it.
 
 # %%
 import inspect
@@ -301,31 +332,33 @@ print(inspect.getsource(loss.multibox_loss))
 # %% [markdown]
 # ## The course
 #
+# The chapters take these modules one after the other:
+#
 # | | chapter | what you will be able to do |
 # |---|---|---|
 # | **00** | **start here** | this page |
-# | 01 | [boxes and VOC](01_boxes_and_voc.ipynb) | read an annotation by hand; know the data set by its numbers |
-# | 02 | [anchors](02_anchors.ipynb) | say why 8,732, and change them with open eyes |
+# | 01 | [boxes and VOC](01_boxes_and_voc.ipynb) | read an annotation by hand; know the dataset by its numbers |
+# | 02 | [anchors](02_anchors.ipynb) | say why 8,732, and what changes when you change them |
 # | 03 | [matching](03_matching.ipynb) | predict which anchor answers for which object |
-# | 04 | [multibox loss](04_multibox_loss.ipynb) | compute the loss of a picture with a pocket calculator |
+# | 04 | [multibox loss](04_multibox_loss.ipynb) | compute the loss of an image with a pocket calculator |
 # | 05 | [network](05_network.ipynb) | draw SSD300 from memory, receptive fields included |
-# | 06 | [augmentation](06_augmentation.ipynb) | read a draw as numbers; say what each step does to the objects |
+# | 06 | [augmentation](06_augmentation.ipynb) | read a random draw as numbers; say what each step does to the objects |
 # | 07 | [SGD instability](07_sgd_instability.ipynb) | tell a slow start from a broken one |
 # | 08 | [learning-rate drops](08_learning_rate_drops.ipynb) | decide when to drop, and when not to |
 # | 09 | [full training](09_full_training.ipynb) | train on VOC 07+12, stop and resume, on a GPU or here |
 # | 10 | [detection](10_detection.ipynb) | set thresholds knowing what they cost |
 # | 11 | [VOC07 evaluation](11_evaluation.ipynb) | compute AP by hand; explain why two people get different mAPs |
-# | 12 | [your own images](12_your_own_images.ipynb) | train on pictures and classes of your own, and hand the detector on |
+# | 12 | [your own images](12_your_own_images.ipynb) | train on images and classes of your own, and hand the detector on |
 # | 13 | [your SSD](13_your_ssd.ipynb) | train a detector out of the functions that you wrote |
 #
-# **The plan.** Some exercises are marked as *building blocks*: IoU, the default boxes, matching, encoding, the loss and so
-# on. Whenever a check says *right*, your function is kept in `my_ssd.py`, a file beside your pages that is yours. In
-# chapter 13 these functions take the places of the library's, one by one, and train a detector.
+# **The plan.** Some exercises are marked as *building blocks*: IoU, the default boxes, matching, encoding, the
+# loss and so on. Whenever a check says *right*, your function is kept in `my_ssd.py`, a file of your own beside
+# your pages. In chapter 13 these functions replace the library's, one by one, and train a detector.
 #
 # ## Does your machine have what it takes?
 #
-# Everything but the full training in chapter 09 runs on what you have. This says what that is, and for whatever is
-# missing the command that gets it.
+# Everything but the full training in chapter 09 runs on any laptop. The next cell lists what your machine has,
+# and gives for whatever is missing the command that installs it.
 
 # %% tags=["nbval-ignore-output"]
 python = sys.executable
@@ -334,13 +367,14 @@ python = sys.executable
 # %% [markdown]
 # ## Exercises
 #
-# Chapters end with exercises. Each has a cell to fill in and a check right below it that says whether it is right, and if
-# not, why. Run both cells. An empty one stops nothing. Three small ones, to get to know them:
+# Chapters end with exercises. Each has a cell to fill in, and right below it a check that says whether your
+# answer is right and, if not, why. Run both cells; a cell that you leave empty doesn't stop the page. Here are
+# three small ones to get to know them.
 #
 # ### 0.1 How large is the dog? · on paper · 2 minutes
 #
-# A detector says of a photograph, 500 px wide and 375 px high: `dog 0.93 [120, 60, 240, 300]`. How many px is the box
-# wide, and how many high? Write `size = [width, height]`.
+# A detector says of a photograph, 500 px wide and 375 px high: `dog 0.93 [120, 60, 240, 300]`. How many px wide
+# is the box, and how many high? Write your answer as `size = [width, height]`.
 
 # %% tags=["exercise"]
 size = [120, 240]  # solution
@@ -357,8 +391,8 @@ check.size(size)
 #
 # ### 0.2 What one shows · easy · 4 minutes
 #
-# `found` is a list of pairs (class, score), as `("dog", 0.93)`. Return the classes of those that have a score of at least
-# `threshold`, as a list, in their order.
+# `found` is a list of pairs (class, score), such as `("dog", 0.93)`, and `threshold` is a number. Write
+# `shown`, which returns a list: the classes of those pairs whose score is at least `threshold`, in their order.
 
 
 # %% tags=["exercise"]
@@ -379,17 +413,17 @@ check.shown(shown)
 #
 # ### 0.3 Which module? · easy · 2 minutes
 #
-# Which module of the table *The map* answers each of these questions?
+# Which module of the table in *The map* answers each of these questions?
 #
 # | | |
 # |---|---|
 # | A | An XML file of VOC has a box and the mark *difficult*. Who reads it? |
 # | B | In training: is this anchor a dog or background? |
 # | C | How wrong was the network's answer, in one number? |
-# | D | Two boxes say *dog* of the same dog. Who lets one of them go? |
+# | D | Two boxes say *dog* of the same dog. Who removes one of them? |
 # | E | What is the mAP of what was found? |
 #
-# A list of five names.
+# Write `modules`, a list of five names in the order A to E.
 
 # %% tags=["exercise"]
 modules = ["voc", "matching", "loss", "detect", "evaluate"]  # solution
@@ -400,27 +434,31 @@ check.modules(modules)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# The table of *The map* has all of them, with what they know. Write `voc` for `data.voc`.
+# The table in *The map* has all of them, with what they know. Write `voc` for `data.voc`.
 # </details>
 # <!-- solution -->
 #
 # ## Try it
 #
-# Change one thing, run the cell again, and say *before* you look what you expect.
+# Change one thing, *predict first* what you expect, then run the cell again.
 #
 # 1. In the cell that showed the detections of the trained network, pass `score=0.1` to `plots.detections`. What
-#    comes, and is it wrong?
+#    appears, and is it wrong?
 # 2. Show other scenes: change the numbers in `chosen`.
-# 3. Train the second network with `learning_rate=3.0, batch_norm=False`: three hundred times the rate, and without the layers
-#    that would hide the harm. Run from the cell that begins with `short` on. What does the page tell you?
-# 4. Learn 16 scenes by heart instead of eight: change `train[:8]`, twice. How many of their objects does it find?
+# 3. Train the second network with `learning_rate=3.0, batch_norm=False`: three hundred times the learning rate,
+#    and without *batch normalisation*, the layers that keep the size of the activations in check and would hide
+#    the harm. Run from the cell that begins with `short` on. What does the page tell you?
+# 4. Learn 16 scenes by heart instead of eight: change `train[:8]`, twice. How many of their objects does it
+#    find?
 #
 # <details><summary>What you should have seen</summary>
 #
-# 1. More boxes, most of them wrong: other classes on the same object, and distractors. The score is the network's
-#    belief; a threshold trades missing things against inventing them. Evaluation looks at all of them, down to .01.
+# 1. More boxes, most of them wrong: other classes on the same object, and distractors. A lower threshold misses
+#    fewer objects, but reports more that aren't there. Evaluation looks at all detections, down to a score of
+#    0.01.
 # 2. Nothing surprising, and that is the point: test scenes are unlike each other and unlike those trained on.
-# 3. The run stops with a sentence: the step, the rate, the last loss that was a number. That is chapter 07.
+# 3. The run stops with a sentence that gives the step, the learning rate and the last loss that was a number.
+#    Chapter 07 explains why.
 # 4. Fewer: 80 steps show each of them half as often. With `steps=160, drops=(120,)` it knows them, too.
 # </details>
 #
@@ -432,10 +470,11 @@ SelfTest("welcome")
 # %% [markdown]
 # ## Recap
 #
-# - One look at a 300 x 300 picture gives, for each of 8,732 anchors, twenty-one class numbers and four moves.
-# - Training compares these with what the anchors should have said. Stopping and resuming costs a few steps, and changes
-#   nothing in the result.
-# - mAP says how good a detector is; the recorded mini run and yours can be compared by it.
+# - One look at a 300 x 300 image gives, for each of 8,732 anchors, twenty-one class numbers and four moves.
+# - Training compares these with what the anchors should have said. Stopping and resuming costs a few steps, and
+#   changes nothing in the result.
+# - mAP says how good a detector is, so it is the number by which you can compare the recorded mini run with
+#   yours.
 #
-# Next, [01 · Boxes and VOC](01_boxes_and_voc.ipynb) begins at the beginning: one picture, one annotation, one number that
-# says how much two boxes have in common.
+# Next, [01 · Boxes and VOC](01_boxes_and_voc.ipynb) begins at the beginning: one image, one annotation, and one
+# number that says how much two boxes have in common.

@@ -1,15 +1,20 @@
 # %% [markdown]
 # # 13 · Your SSD
 #
-# **In one sentence:** the functions that you wrote in twelve chapters take the library's places, one by one, and train a
-# detector; where one of them is wrong, you find out which.
+# **In one sentence:** the functions that you wrote in twelve chapters replace the library's, one by one, and
+# train a detector; where one of them is wrong, you find out which.
+#
+# The checks have said *right*, and still you don't know whether your functions make a detector. A check tries
+# one function on a few cases, but a training run calls all of them together, thousands of times, on objects
+# that touch and on images without any. Here your functions train together: by the end of this page a network
+# has learned by your IoU, your matching and your loss, and you see what it finds.
 #
 # | | |
 # |---|---|
 # | time | 80 minutes, of which the training takes five on a laptop that has nothing else to do |
 # | hardware | any laptop; no GPU |
 # | you need | some of the exercises marked as building blocks; without any, the library lends them all |
-# | new modules | none of the library's: it doesn't know this chapter. `course/capstone` puts your functions in its places |
+# | new modules | none of the library's, which doesn't know this chapter; `course/capstone` puts your functions in place of its own |
 #
 # At the end of this page you will be able to
 #
@@ -45,9 +50,10 @@ from ssdlib.training import engine
 # %% [markdown]
 # ## What is yours
 #
-# Whenever the check of a *building block* said **right**, your function was written into the file `my_ssd.py`, beside your
-# pages. It is an ordinary Python file: open it, read it from top to bottom, and you have most of SSD in some two hundred
-# lines. You may edit it. A later solution replaces an earlier one, and what was there before lies in `aside`.
+# Whenever the check of a *building block* said **right**, your function was written into the file `my_ssd.py`,
+# beside your pages. It is an ordinary Python file: open it, read it from top to bottom, and you have most of
+# SSD in some two hundred lines. You may edit it. A later solution replaces an earlier one, which is then kept
+# in the folder `aside`.
 
 # %% tags=["nbval-ignore-output"]
 functions = mine.functions()
@@ -55,28 +61,32 @@ print(mine.whose())
 mine.inventory(functions)
 
 # %% [markdown]
-# Sixteen blocks, in the order in which a run meets them. Those that you haven't solved are lent by the library, so this
-# page works from the first solution on, and also without any. The last function, `sgd_step`, is exercise 13.3 below: solve
-# it, run the cell above again, and it is in the list.
+# The table lists sixteen blocks, in the order in which a run meets them. The library lends those that you
+# haven't solved, so this page works from the first solution on, and also without any. The last function,
+# `sgd_step`, is exercise 13.3 below: once you have solved it, run the cell above again, and it is in the list.
+#
+# These functions were written to be read, not to fit the library. How can they work in it?
 #
 # ## How a function takes another one's place
 #
-# Your `greedy` takes the table of one picture, and the library's matcher the boxes of a whole batch. Between the two
-# stands an adapter of a few lines for each block. This is the one for matching:
+# Your `greedy` takes the IoU table of one image, while the library's matcher takes the boxes of a whole batch.
+# Each block therefore has an adapter of a few lines that stands between the two. This is the one for matching:
 
 # %%
 print(inspect.getsource(blocks._matching))
 
 # %% [markdown]
-# Your `encode` takes a single box. `torch.vmap` makes of it a function of thousands, without a loop in Python, as long as
-# it computes with tensors alone; where that fails, a loop does the same, slowly.
+# Your `encode` takes a single box.
+# [`torch.vmap`](https://docs.pytorch.org/docs/stable/generated/torch.vmap.html) turns it into a function of
+# thousands of boxes without a loop in Python, as long as it computes with tensors alone. Where that fails, a
+# loop does the same, slowly.
 
 # %%
 print(inspect.getsource(blocks.one_by_one))
 
 # %% [markdown]
-# And here the exchange itself happens, for all blocks in the same place. The library has no hook for it: inside of the
-# `with` its names lead to your functions, and at the end to its own again, whatever happened.
+# The exchange itself happens here, in one place for all blocks. The library has no hook for it. Inside the
+# `with`, its names lead to your functions, and at the end they lead to its own again, even after an error.
 
 # %%
 print(inspect.getsource(swapping.swapped).split('"""')[2])
@@ -88,14 +98,17 @@ with swapping.swapped(reference.__dict__, ["IoU"]):
 print("outside, it is its own again:", box_ops.iou is library_iou)
 
 # %% [markdown]
-# ## Tried harder
+# The exchange works. Before you train with it, find out whether each block is up to it.
 #
-# The checks of the exercises tried your functions on cases that one can draw. A training tries them on all others. So
-# each block is now compared with the library's on twenty random cases: objects that touch, pictures without any, logits in
-# the hundreds, equal rivals.
+# ## Right, and fast enough?
 #
-# It also has to be *fast enough*. What counts isn't how many times slower a function is, but which part of a step that
-# is. A learning rate may take a thousand times as long and nobody notices; a matcher may not.
+# The checks of the exercises tried your functions on cases that one can draw, while a training run tries them
+# on all others. So each block is now compared with the library's on twenty random cases: objects that touch,
+# images without any, logits in the hundreds, rivals that are exactly equal.
+#
+# It also has to be *fast enough*. What counts isn't how many times slower a function is, but how much of a
+# training step it takes. A learning-rate function may take a thousand times as long and you won't notice,
+# whereas a matcher may not.
 #
 # > **Predict first:** which of your blocks takes the most time beside the library's, and does it matter?
 
@@ -105,51 +118,56 @@ tried = trial.try_all(functions, yours)
 trial.shown(tried)
 
 # %% [markdown]
-# The column says two things apart: *right*, and *fast enough*. A block is too slow if it alone would make the run more
-# than 1.3 times as long. Suppression has the largest factor: a loop over boxes is many times slower than the library's
-# rounds, and one over *pairs* of boxes far more so. But it runs in the evaluation alone, once in 2,500 steps.
+# The column answers two separate questions: whether a block is *right*, and whether it is *fast enough*. A
+# block is too slow if it alone would make the run more than 1.3 times as long. Suppression has the largest
+# factor, because a loop over boxes is many times slower than the library's rounds, and one over *pairs* of
+# boxes far more so. But it runs in the evaluation alone, once in 2,500 steps, so its share of the run is small.
 #
-# > Note: with all sixteen solutions of the course a step took 1.05 times the processor time of the library's, and the whole
-# > run of 2,500 steps with its evaluation would take 1.06 times as long: AMD EPYC, one thread, 2026-11-29, the best of seven
-# > steps each.
+# > Note: with all sixteen solutions of the course a step took 1.05 times the processor time of the library's,
+# > and the whole run of 2,500 steps with its evaluation would take 1.06 times as long: AMD EPYC, one thread,
+# > 2026-11-29, the best of seven steps each.
 #
 # ## Is it the same detector?
 #
-# A function may be right on every case that somebody thought of. The last proof is the run. So one batch now goes all the
-# way twice, through the library and through your blocks: from its boxes to the targets, the loss and the changed weights,
-# and from the answers of the recorded network to AP. Each stage gets what the library computed before it, so that the first
-# difference names the place.
+# Twenty cases are still only twenty. The last proof is the run, so one batch now goes all the way twice,
+# through the library and through your blocks: from its boxes to the targets, the loss and the changed weights,
+# and from the answers of the recorded network to AP. Each stage gets as its input what the library computed
+# before it, so that the first difference names the place.
 #
-# If there is one, the blocks are halved: is it in the first eight, or in the last? Then in which four? That is a
-# *bisection*. If all is well it needs one comparison, and for one wrong block of sixteen nine, both halves being tried, so
-# that a second one is found as well.
+# If there is a difference, a *bisection* finds the block: is it among the first eight, or the last? Then among
+# which four? If all is well, one comparison is enough. For one wrong block of sixteen it takes nine, because
+# both halves are tried each time, so that a second wrong block is found as well.
 
 # %% tags=["nbval-ignore-output"]
 found = bisection.search(functions, yours)
 
 # %% [markdown]
-# One sentence for each block of yours:
+# The table gives one sentence for each block of yours:
 
 # %% tags=["nbval-ignore-output"]
 table(bisection.sentences(functions, yours, found), head=("block", "what is known of it") if yours else ())
 
 # %% [markdown]
-# How it looks when something *is* wrong, you see by breaking it. Here the solutions of the course get a matcher that most
-# ports have, in which two objects that want the same anchor are both given it, so that one is lost (chapter 03):
+# If all of them are right, you haven't seen the search find anything, so break something. Here the solutions of
+# the course get a matcher that most ports have: if two objects want the same anchor, both are given it, so that
+# one of them is lost (chapter 03).
 
 # %%
 broken = {**mine.reference(), "greedy": wrong.argmax_greedy}
 culprit = bisection.search(broken, ("IoU", "default boxes", "matching", "encoding"))
 
 # %% [markdown]
-# Matching stands there alone. Where the difference *appears* says what to look at; it is no proof by itself, because a
-# wrong IoU would have shown in the same stage. Swapping back is the proof.
+# Only matching is named. The stage in which the difference *appears* says where to look, but it is no proof by
+# itself, because a wrong IoU would have shown in the same stage. The proof is that the difference goes when the
+# block is swapped back.
+#
+# You now know what may go into the run. What does go in is your choice.
 #
 # ## Choose
 #
-# Click on a tile to swap a block, or go there with the arrow keys and press <kbd>n</kbd>. Full tiles are yours in
-# the run that follows, dashed ones are lent. Blocks that were found wrong or too slow begin as lent; take them in all the
-# same if you want to see what they do.
+# Click on a tile to swap a block, or go there with the arrow keys and press <kbd>n</kbd>. Full tiles are yours
+# in the run that follows, dashed ones are lent by the library. Blocks that were found wrong or too slow start
+# as lent, but you may take them in all the same to see what they do.
 #
 # - Which single block costs the most time?
 # - Swap out all blocks that are used in the evaluation alone. Which are they?
@@ -161,12 +179,12 @@ explorer
 # %% [markdown]
 # ## Train it
 #
-# Now `engine.train` runs, the same as in chapter 09, with your functions in their places. The blue curve is yours, the dashed
-# one the recorded run of the library's functions, with the same random seed and so the same batches. You may stop the
-# cell; run it again and it goes on. The folder of the run is named after your functions: if you change one, you begin
-# a new run.
+# Now `engine.train` runs, the same function as in chapter 09, with yours in their places. The blue curve is
+# your run. The dashed one is the recorded run of the library's functions, with the same random seed and
+# therefore the same batches. You may stop the cell; when you run it again, it goes on from where it was. The
+# folder of the run is named after your functions, so if you change one, a new run begins.
 #
-# > **Predict first:** will the two curves lie on each other? At the beginning, and in the end?
+# > **Predict first:** will the two curves coincide? At the beginning, and at the end?
 
 # %% tags=["nbval-ignore-output"] alt="The training loss of your run as a thick blue line, that of the recorded run dashed: they fall together"
 this = run.job(functions, explorer.names)
@@ -184,16 +202,19 @@ done = attempt.or_recorded(test)
 figures.ap_beside(done.table, this.config.steps)
 
 # %% [markdown]
-# In your own copy of this page the run has 2,500 steps, as the recorded one. The outputs that you saw before you ran
-# anything come from a run of 800 steps with the solutions of the course, whose learning rate drops after 620 and 740 of
-# them. That is why its curve ends early, and its AP lies lower: it isn't the functions.
+# That is a detector, trained by your functions. As far as both curves go, they lie close together, although up
+# to sixteen functions have been replaced. They aren't bit-for-bit identical, because sums are taken in another
+# order, and SGD carries every rounding difference into the steps that follow. Two right detectors may differ in
+# the end by what chapter 08 calls the noise of a run, about 0.02 of mAP between two random seeds, and by no
+# more.
 #
-# Up to there the curves lie close together, although sixteen functions are others. They aren't the same to the last bit:
-# sums are taken in another order, and SGD carries every last bit on. What chapter 08 calls the noise of a
-# run, about .02 of mAP between two random seeds, is all that may lie between two right detectors in the end.
+# > Note: in your own copy of this page the run has 2,500 steps, like the recorded one. The outputs that you saw
+# > before you ran anything come from a run of 800 steps with the solutions of the course, whose learning rate
+# > drops after 620 and 740 of them. That is why its curve ends early and its AP is lower; the functions aren't
+# > the reason.
 #
-# The table was judged by *your* average precision if that block is yours. Judged again by the library's, on the same
-# detections:
+# If average precision is one of your blocks, *your* function has computed this table. To check it, the
+# library's now judges the same detections:
 
 # %% tags=["nbval-ignore-output"]
 judging = [name for name in this.names if name == "average precision"]
@@ -207,17 +228,20 @@ print(f"mAP by your rule {by_yours:.4f}, by the library's {by_library:.4f}")
 print("both rules agree to a thousandth:", abs(by_yours - by_library) < 1e-3)
 
 # %% [markdown]
+# If the two agree, you have a curve and an mAP to show, so put them on one sheet with what the network finds.
+#
 # ## Your certificate
 #
-# Your blocks, your curve, your mAP, and what your network finds: in four test scenes, and in the four photographs that come
-# with the course. It has seen painted scenes alone, so expect little of the photographs.
+# The sheet shows your blocks, your curve, your mAP, and the detections of your network in four test scenes and
+# in the four photographs that come with the course. The network has only seen painted scenes, so expect little
+# of the photographs.
 
 # %% tags=["nbval-ignore-output"] alt="A sheet: tiles of the blocks that are yours, the loss curve beside the recorded one, the mAP, and detections in four scenes and four photographs"
 sheet = figures.certificate(done.folder, this.names, done.table.mean)
 sheet
 
 # %% [markdown]
-# As a file, to be shown around. It lies beside your pages:
+# The next cell saves it as a file beside your pages, so that you can show it around:
 
 # %%
 print(figures.save_certificate(sheet).name)
@@ -225,14 +249,15 @@ print(figures.save_certificate(sheet).name)
 # %% [markdown]
 # ## Exercises
 #
-# The first three are steps that join what you have; the third is a block of its own. The other four are cases for a
-# detective.
+# The first two exercises join functions that you have, and the third is the last block. The other four give you
+# the log of a detector with one mistake in it and ask which block is to blame.
 #
 # ### 13.1 The overlap of the development kit · easy · 6 minutes
 #
-# Chapter 11 measures overlaps with the + 1: `a` and `b` are four numbers each, xmin, ymin, xmax, ymax, and both corners
-# are pixels that belong to the box. You have an IoU already, and a detector should have one. So return the overlap out of
-# `box_ops.iou`, which takes tensors of corners without a + 1. While your blocks are swapped in, that is your own `iou`.
+# Chapter 11 measures overlaps with the + 1: both corners of a box are pixels that belong to it. Given are `a`
+# and `b`, four numbers each: xmin, ymin, xmax, ymax. A detector should have one IoU, and you have it already,
+# so return the overlap, one number, by calling `box_ops.iou`, which takes tensors of corners without a + 1.
+# While your blocks are swapped in, that is your own `iou`.
 
 # %% tags=["exercise"]
 def overlap(a, b):
@@ -257,10 +282,11 @@ check.overlap(overlap)
 #
 # ### 13.2 A box on its way · medium · 8 minutes
 #
-# Three functions of yours move the boxes of a picture that is cropped to a `window` and then, if `flip` is true, mirrored:
-# `keep(objects, window)` says which objects stay, `move(objects, window)` takes boxes from the photograph to the input, 300 px
-# wide, and `mirrored(boxes, width)` mirrors them in a picture of that width. They are handed to you. Return the boxes of
-# the objects that stay, in the input.
+# An image is cropped to a `window` and then, if `flip` is true, mirrored. Given are `objects`, boxes in the
+# photograph, one a row. Three functions of yours move its boxes, and all three are handed to you:
+# `keep(objects, window)` says which objects stay, `move(objects, window)` takes boxes from the photograph to
+# the input, 300 px wide, and `mirrored(boxes, width)` mirrors them in an image of that width. Return the boxes
+# of the objects that stay, in the input.
 
 # %% tags=["exercise"]
 def into_input(objects, window, flip, keep, move, mirrored):
@@ -274,7 +300,7 @@ check.into_input(into_input)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# In which picture are the numbers of `window` meant: in the photograph, or in the input?
+# In which image are the numbers of `window` meant: in the photograph, or in the input?
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -284,9 +310,10 @@ check.into_input(into_input)
 #
 # ### 13.3 The update step · the heart of the chapter · 10 minutes
 #
-# The last block: what happens to a layer's weights once its gradient is there. `weights`, `gradient` and `velocity` are
-# tensors of one shape. Weight decay adds `decay` · weights to the gradient; the new velocity is `momentum` · velocity plus
-# that; the weights move against it, `rate` times its length. Return the new weights and the new velocity.
+# The last block says what happens to a layer's weights once their gradient is known. Given are `weights`,
+# `gradient` and `velocity`, tensors of one shape. Weight decay adds `decay` · weights to the gradient. The new
+# velocity is `momentum` · velocity plus that sum. The weights move against the new velocity, by `rate` times
+# its length. Return the new weights and the new velocity.
 
 # %% tags=["exercise"]
 def sgd_step(weights, gradient, velocity, rate, momentum, decay):
@@ -304,19 +331,20 @@ check.sgd_step(sgd_step)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The rate multiplies the velocity only when the weights move. Inside of the velocity it would be Caffe's way.
+# The rate multiplies the velocity only when the weights move. Inside the velocity it would be Caffe's way.
 # </details>
 # <!-- solution -->
 #
-# These are PyTorch's two lines. With `momentum` 0.9 a gradient is carried on some ten steps; with a learning rate that
-# changes, Caffe's way and this one part for a while (exercise 8.5).
+# These are PyTorch's two lines. With `momentum` 0.9 a gradient is carried on for some ten steps. When the
+# learning rate changes, Caffe's way and this one differ for a while (exercise 8.5).
 #
 # ## Which block is it?
 #
-# Four detectors, each trained with one famous mistake in one block; all of its functions pass for right on most pictures. The
-# evidence is what one has in practice: a log, drawn and as a table. The dashed curves are a run of the same settings
-# without the mistake, whose mAP was 30.3 after 800 steps; the others were stopped earlier, as they had shown what they
-# show. Answer with the name of a block, as it stands in the inventory above.
+# Four detectors were trained, each with one famous mistake in one block. All their functions pass for right on
+# most images, so the evidence is what you would have in practice: a log, as a figure and as a table. The dashed
+# curves are a run of the same settings without the mistake, whose mAP was 30.3 after 800 steps. The other runs
+# were stopped earlier, once they had shown what they show. Answer each case with the name of a block, as it
+# stands in the inventory above.
 #
 # ### 13.4 Case A · medium · 4 minutes
 #
@@ -341,8 +369,8 @@ check.case_a(culprit_a)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The network can learn which classes are frequent, but not *where* anything is. Which block says which number belongs to
-# which anchor?
+# The network can learn which classes are frequent, but not *where* anything is. Which block says which number
+# belongs to which anchor?
 # </details>
 # <!-- solution -->
 #
@@ -365,19 +393,21 @@ check.case_b(culprit_b)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# About as many anchors are matched, so the matcher is innocent. And both runs begin alike: the difference grows as the
-# right one begins to know where things are.
+# About as many anchors are matched, so the matcher is innocent. Both runs also begin alike: the difference
+# grows as the right one begins to know where things are.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# The mini recipe has one step of augmentation. Every second picture is changed by it.
+# The mini recipe has one step of augmentation, which changes every second image.
 # </details>
 # <!-- solution -->
 #
 # ### 13.6 Case C · hard · 5 minutes
 #
-# "It stops in the second step. A colleague's program, with the same random seed, goes through." (Here without batch norm
-# and without warm-up, as in chapter 07; both losses are drawn on a logarithmic axis.)
+# "It stops in the second step. A colleague's program, with the same random seed, goes through."
+#
+# > Note: this case has no batch norm and no warm-up, as in chapter 07, and both losses are drawn on a
+# > logarithmic axis.
 
 # %% alt="Case C: two losses on a logarithmic axis; the run without a mistake climbs to hundreds and falls again, the other one ends within a few steps"
 figure = figures.case("C")
@@ -394,8 +424,8 @@ check.case_c(culprit_c)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Both runs begin alike, and one of them survives the peak. Its localisation is finite in both. What is computed from
-# logits in the hundreds?
+# Both runs begin alike, and one of them survives the peak. The localisation loss is finite in both. What is
+# computed from logits in the hundreds?
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -405,9 +435,9 @@ check.case_c(culprit_c)
 #
 # ### 13.7 Case D · hard · 5 minutes
 #
-# "Nothing is wrong." Indeed every number of the log is that of the run without the mistake, to the last digit. What else is
-# known: in none of the 800 scenes of the mini VOC do two objects want the same anchor, because the painter keeps them
-# apart. In genuine photographs this detector would lose objects.
+# "Nothing is wrong." Indeed every number of the log is that of the run without the mistake, to the last digit.
+# You also know that in none of the 800 scenes of the mini VOC do two objects want the same anchor, because the
+# painter keeps them apart. In genuine photographs this detector would lose objects.
 
 # %% alt="Case D: confidence and localisation loss of two runs that lie on each other"
 figure = figures.case("D")
@@ -432,18 +462,19 @@ check.case_d(culprit_d)
 # </details>
 # <!-- solution -->
 #
-# A good curve on easy data proves that the mistakes which easy data shows aren't there. That is why the search has
-# pictures of its own.
+# A good curve on easy data only proves the absence of the mistakes that easy data shows. That is why the search
+# has images of its own.
 #
 # ## What would go wrong if
 #
-# ... a function changed what it is given? Your `greedy` may empty the table that it works on, and `both` would then see zeros.
-# The checks notice that; an exchange in the middle of a run wouldn't, and the fault would show in *another* block. That
-# is why each stage above gets its own input.
+# ... a function changed what it is given? Your `greedy` may empty the table that it works on, and `both` would
+# then see zeros. The checks notice that. A swap in the middle of a run wouldn't, and the fault would show in
+# *another* block. That is why each stage above gets its own input.
 #
-# ... two wrong functions cancelled each other? An `encode` with a variance of 0.2 for the centres, and a `decode` with the same
-# wrong number, train and detect without a trace: both are wrong, and the detector is right. It can't read anybody else's
-# weights. The search finds both, because it compares each with the library's:
+# ... two wrong functions cancelled each other? If `encode` has a variance of 0.2 for the centres and `decode`
+# has the same wrong number, the detector trains and detects as it should, and nothing in its results shows that
+# both are wrong. But it can't read anybody else's weights. The search finds both, because it compares each with
+# the library's:
 
 # %%
 def wide_encode(box, anchor):
@@ -467,10 +498,12 @@ SelfTest("capstone")
 # %% [markdown]
 # ## Recap
 #
-# - Sixteen blocks are a detector: some two hundred lines of yours, plus a network, a loop and a store of pictures.
+# - Sixteen blocks are a detector: some two hundred lines of yours, plus a network, a loop and a store of
+#   images.
 # - Right and fast are two questions. What a slow function costs is its share of a step, not its factor.
 # - A run with other functions is the same run up to rounding, or something is wrong.
 # - A wrong part is found by halving, with the same input for both sides, and is proved by swapping it back.
-# - A falling loss proves little, and a right curve on easy data not much more. Keep a few pictures that are made to hurt.
+# - A falling loss proves little, and a right curve on easy data not much more. Keep a few images that are made
+#   to hurt.
 #
 # That was the last chapter. `my_ssd.py` is yours: take it with you.
