@@ -227,6 +227,7 @@ print(f"{int(outside.sum())} of {len(left)} boxes reach beyond the canvas, by up
 
 # %% [markdown]
 # This is what the steps do; why they are made like this comes next.
+#
 # ## Why so?
 #
 # **Why within each class?** Take a person on a horse: two objects whose boxes overlap by more than 0.45. With NMS over all
@@ -246,10 +247,10 @@ for across in (False, True):
 
 # %% [markdown]
 # Within each class the horse survives as the third guess; over all classes the dog suppresses it. In a picture that you
-# show, three labels on one animal are ugly, and users ask how to get rid of them. For AP the third guess is worth something, because each class is judged for
-# itself.
+# show, three labels on one animal are ugly, and users [ask how to get rid of them](../docs/faq.md). For AP the third guess
+# is worth something, because each class is judged for itself.
 #
-# > Note: the large horse isn't drawn, because no box of it has a score of 0.5.
+# > Note: the large horse has no box here, because none of its scores reaches 0.5.
 #
 # **What has 0.45 to do with the annotations?** Nothing. NMS compares boxes of the network with each other, whereas the 0.5
 # of matching and the 0.5 of AP compare boxes with annotated objects. These are three thresholds of IoU for three
@@ -340,7 +341,7 @@ figure = stages.swept({"score": by_score, **worth}, usual)
 # %% [markdown]
 # - **score**: the lower the better, because every right box that the threshold removes is missing from the recall. From 0.1
 #   to 0.01 mAP still gains about one point.
-# - **top-k** and **keep**: large enough is enough. If they are too small, they remove objects from crowded scenes.
+# - **top-k** and **keep**: large enough is enough. If they are too small, they cut into crowded scenes.
 # - **NMS IoU**: a hill. If it is low, neighbours of the same class suppress each other. If it is high, one object is found
 #   many times, and only the first detection counts as right. At 1 nothing is suppressed.
 #
@@ -368,14 +369,16 @@ figure = free_photographs.add_credit(figure, list(free_photographs.PHOTOGRAPHS))
 #
 # ## What other programs do
 #
+# The same weights can give other detections in another program, because programs differ in these steps:
+#
 # | program | differs from Caffe and this course in |
 # |---|---|
-# | amdegroot | top-k is 200, and the best 200 *of each class* are kept |
+# | amdegroot's ssd.pytorch | top-k is 200, and the best 200 *of each class* are kept |
 # | ssd_keras | all candidates of a class go into NMS |
 # | torchvision | boxes are clipped *before* NMS |
 # | chainercv | >= in both comparisons; no limit before or after NMS |
 #
-# The [docs](../docs/differences_from_caffe.md) have the whole table.
+# The [docs](../docs/differences_from_caffe.md) have the whole table. What each number does is best seen by changing it yourself.
 #
 # ## Move it
 #
@@ -388,7 +391,7 @@ figure = free_photographs.add_credit(figure, list(free_photographs.PHOTOGRAPHS))
 #   for one object? Now set NMS IoU to 1, and then to 0.
 # - Choose scene 31 and **suppress** *over all classes*: who is gone?
 # - **by hand: the five of the page**: drag B away. What happens to C? And to E?
-# - **by hand: two of a kind, close together**: both are real sheep. At which NMS IoU do both stay?
+# - **by hand: two of a kind, close together**: A and B are two real sheep. At which NMS IoU do both stay?
 
 # %%
 explorer = nms_bench.NmsBench()
@@ -408,9 +411,9 @@ explorer
 #
 # ### 10.1 Decode · medium · 10 minutes
 #
-# Given are `offsets` (n, 4) in the order x, y, width, height, and `anchors` (n, 4), corners
-# in px. The centre moves by 0.1 · offset · the anchor's width (for x) or height (for y). Width and height are those of the
-# anchor, times e to the power of 0.2 · offset. Return the boxes (n, 4), corners in px.
+# Given are `offsets` (n, 4) in the order x, y, width, height, and `anchors` (n, 4), corners in px. The centre moves by
+# 0.1 · offset · the anchor's width (for x) or height (for y). Width and height are those of the anchor, times e to the
+# power of 0.2 · offset. Return the boxes (n, 4), corners in px.
 #
 # *Building block:* in chapter 13 it turns the network's outputs back into boxes.
 
@@ -438,10 +441,9 @@ check.decode(decode)
 #
 # ### 10.2 Candidates · easy · 5 minutes
 #
-# Given are `probabilities` (K, C), for K anchors and C classes, where column 0
-# is background, and the threshold `score`. Return an (n, 2) tensor of whole numbers with one row, label and anchor, for
-# every candidate: first all of class 1, then class 2 and so on, within a class the lower anchor first. If there is no
-# candidate, its shape is (0, 2).
+# Given are `probabilities` (K, C), for K anchors and C classes, where column 0 is background, and the threshold `score`.
+# Return an (n, 2) tensor of whole numbers with one row, label and anchor, for every candidate: first all of class 1, then
+# class 2 and so on, within a class the lower anchor first. If there is no candidate, its shape is (0, 2).
 #
 # *Building block:* in chapter 13 it chooses the candidates.
 
@@ -472,9 +474,9 @@ check.candidates(candidates)
 #
 # ### 10.3 The best of each class · easy · 5 minutes
 #
-# Given are the `scores` (n,) and the `labels` (n,) of n candidates, where
-# n may be 0 and no two scores are equal, and the limit `k`. Return the indices of the `k` best of each class, all in one
-# tensor, in ascending order. A class may have fewer than `k`.
+# Given are the `scores` (n,) and the `labels` (n,) of n candidates, and the limit `k`; n may be 0, and no two scores are
+# equal. Return the indices of the `k` best of each class, all in one tensor, in ascending order. A class may have fewer
+# than `k`.
 #
 # *Building block:* in chapter 13 it limits the number of candidates.
 
@@ -493,8 +495,8 @@ check.top_k(top_k)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# For each label: `mine = (labels == label).nonzero()[:, 0]` are its indices. Sort `scores[mine]`, take the first `k`, and
-# index `mine` with what you find.
+# For each label: `mine = (labels == label).nonzero()[:, 0]` are its indices. Sort `scores[mine]`, best first, and take
+# `k`; `mine[...]` carries these places back to indices of all candidates.
 # </details>
 # <!-- solution -->
 #
