@@ -1,7 +1,8 @@
 """Which block is it? The same few numbers of a run, computed with the learner's functions and with the library's.
 
 `trace` follows one batch from its boxes to the changed weights, and the recorded network's answers from offsets to
-AP. `search` halves the blocks that differ until single ones are left: 4 comparisons find one wrong block of 16.
+AP. `search` halves the blocks that differ until single ones are left: 8 comparisons after the first find one wrong
+block of 16.
 """
 
 import dataclasses
