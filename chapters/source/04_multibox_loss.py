@@ -48,12 +48,12 @@ found = loss_anatomy.loss_terms(predicted, wanted)
 figure = loss_anatomy.draw_negatives(scene, found.positive[0], {f"loss {found.multibox:.4f}": found.chosen[0]})
 
 # %% [markdown]
-# The objects are orange. The blue anchors are the **positives**, each assigned to an object. The red dashed ones are the
-# **hard negatives**, the background anchors that this network is least sure are background. The title gives the loss,
-# and at the end of this page you can check that number with a calculator.
+# The objects are orange. The blue anchors are the **positives**, each assigned to an object. The red dashed ones are
+# the **hard negatives**, the background anchors that this network is least sure are background. The title gives the
+# loss, and further down this page you can check that number with a calculator.
 #
-# > **Note:** the network is the narrow one that `make train` trains on the mini VOC in 5 to 20 minutes, depending on the
-# > CPU, as it was recorded. Genuine photographs, if you have them, are new to it, so its loss on them is high.
+# > **Note:** the network is the narrow one that `make train` trains on the mini VOC in 5 to 20 minutes, depending on
+# > the CPU, as it was recorded. Genuine photographs, if you have them, are new to it, so its loss on them is high.
 #
 # ## The loss in one line
 #
@@ -69,8 +69,7 @@ figure = loss_anatomy.draw_negatives(scene, found.positive[0], {f"loss {found.mu
 # $$
 #
 # The colours are those of the explorer further down: green is the localisation, and blue and red together are the
-# confidence. The first two parts ask each positive for the right box and the right class. The third asks some of the
-# background anchors for the class *background*.
+# confidence.
 #
 # ## The words
 #
@@ -90,13 +89,13 @@ print(inspect.getsource(records.Predictions))
 print(inspect.getsource(records.Targets))
 
 # %% [markdown]
-# We now compute each part of the equation once on paper and once in code. The offsets come first, because the
-# localisation compares offsets, not boxes.
+# We now compute each part of the equation on paper and then in code. The offsets come first, because the localisation
+# compares offsets, not boxes.
 #
 # ## By hand, part one: an object as four offsets
 #
-# An anchor has its centre at (150, 150) and is 60 px wide and 120 px high. Its object has its centre at (162, 159) and is
-# 72 px wide and 108 px high. What should the network say?
+# An anchor has its centre at (150, 150) and is 60 px wide and 120 px high. Its object has its centre at (162, 159) and
+# is 72 px wide and 108 px high. What should the network say?
 #
 # | | difference | in units of the anchor | divided by | offset |
 # |---|---|---|---|---|
@@ -116,10 +115,10 @@ print(inspect.getsource(records.Targets))
 # \end{aligned}
 # $$
 #
-# Blue is the *shift* and red the *growth*, here and in the picture below. The shift is measured in widths and heights of
-# the *anchor*, so the same four numbers mean the same for a small and a large anchor: move by a tenth of your width. The
-# growth is a logarithm, so twice as wide and half as wide are equally far away, +0.69 and -0.69 before the division, and
-# no offset can give a box of negative width.
+# Blue is the *shift* and red the *growth*, here and in the picture below. The shift is measured in widths and heights
+# of the *anchor*, so the same four numbers mean the same for a small and a large anchor: move by a tenth of your width.
+# The growth is a logarithm, so twice as wide and half as wide are equally far away, +0.69 and -0.69 before the
+# division, and no offset can give a box of negative width. In code:
 
 # %%
 anchor, box = torch.tensor([120.0, 90, 180, 210]), torch.tensor([126.0, 105, 198, 213])
@@ -136,11 +135,10 @@ print(inspect.getsource(coding.encode))
 # %% [markdown]
 # ## What are the "variances"?
 #
-# The divisors 0.1 and 0.2 aren't in the paper, but the released code has them and calls them variances. Readers of one
-# port after another have asked what they are (the threads are in the [FAQ](../docs/faq.md), under *Loss*), and the author
-# answers that their major goal is to scale the gradient, which means that they set how strongly boxes pull at the weights.
-#
-# We can measure that. These are the offsets of all anchors that are assigned to an object, before and after the division:
+# The divisors 0.1 and 0.2 aren't in the paper, but the released code has them and calls them variances. Users of one
+# port after another have asked what they are, and the author answers that their major goal is to scale the gradient
+# (the [FAQ](../docs/faq.md) has the threads, under *Loss*). We can measure what they do. These are the offsets of all
+# anchors that are assigned to an object, before and after the division:
 
 # %%
 raw = []
@@ -170,8 +168,8 @@ table(rows, head=(f"{len(raw):,} matched anchors", *"xywh"))
 # After it, all four are about the same, somewhat above 1. So the divisors are, roughly, standard *deviations*, whose
 # squares would be the variances. They are constants, fixed before training, and nothing estimates them.
 #
-# What they change is how much the boxes weigh in the loss. Here are the same network and the same boxes, with and without
-# the division:
+# What they change is how much the boxes weigh in the loss. Here are the same network and the same boxes, with and
+# without the division:
 
 # %%
 error = (predicted.offsets - wanted.offsets)[found.positive]
@@ -184,7 +182,8 @@ table(rows, head=("", "localisation"), form=("", ".4f"))
 # %% [markdown]
 # Without the division the boxes would hardly count beside the classes. The divisors also belong to the weights, because
 # the code that turns offsets back into boxes has to multiply by the same numbers: a checkpoint that was trained with
-# other divisors gives wrong boxes with these. Now that an object is four offsets, we need the cost of getting one wrong.
+# other divisors gives wrong boxes with these. Now that an object is four offsets, we need the cost of getting one
+# wrong.
 #
 # ## By hand, part two: smooth L1
 #
@@ -233,8 +232,8 @@ limits = ax.set(ylim=(0, 3), xlabel="error d of an offset", ylabel="cost")
 # | class 1 | 0.245 | **1.408** |
 # | class 2 | 0.090 | **2.408** |
 #
-# The cost -ln p is 0 for p = 1 and grows without limit as p approaches 0. If all 21 classes are equally likely, an anchor
-# costs ln 21 = 3.04.
+# The cost -ln p is 0 for p = 1 and grows without limit as p approaches 0. If all 21 classes are equally likely, an
+# anchor costs ln 21 = 3.04.
 
 # %%
 logits = torch.tensor([2.0, 1, 0])
@@ -256,11 +255,11 @@ rows = [("-ln p(background)", *losses[0]), ("positive", *marks)]
 table(rows, head=("anchor", *map(str, range(12))), form=("", *[".1f"] * 12))
 
 # %% [markdown]
-# There are two positives, so with three negatives for each we want six. Cross out the positives, because they are
-# assigned to objects whatever their number says. Of the ten that are left take the six largest: anchors 4, 7, 2, 10, 8,
-# 11. The other background anchors count for nothing in this step, although the next step may rank them differently.
+# Three negatives for each of two positives are six. Cross out the positives, because they are assigned to objects
+# whatever their number says. Of the ten that are left take the six largest: anchors 4, 7, 2, 10, 8, 11. The other
+# background anchors count for nothing in this step, although the next step may rank them differently.
 #
-# These are four rules:
+# Four rules are at work:
 #
 # - anchors are ranked by **-ln p(background)**, however the rest of p is spread over the objects,
 # - positives are taken out **before** the ranking,
@@ -269,9 +268,9 @@ table(rows, head=("anchor", *map(str, range(12))), form=("", *[".1f"] * 12))
 #
 # ### The naive version: a sort of a sort
 #
-# The version that many programs have, ssd.pytorch among them, sorts twice. The first sort gives the *order*: which anchor
-# comes first, second, third. What we need is the *rank*: at which place anchor 0 comes, at which anchor 1. The rank is
-# the order read backwards, and sorting the order does just that.
+# In code, many programs, ssd.pytorch among them, sort twice. The first sort gives the *order*: which anchor comes
+# first, second, third. What we need is the *rank*: at which place anchor 0 comes, at which anchor 1. The rank is the
+# order read backwards, and sorting the order does just that.
 
 # %%
 hardness = losses.masked_fill(positive, -torch.inf)
@@ -282,8 +281,8 @@ print("rank: ", rank[0].tolist())
 print("chosen, rank < 6:", (rank < 6).nonzero()[:, 1].tolist())
 
 # %% [markdown]
-# Anchor 4 is first in the order, so `rank[4]` is 0. Comparing the *order* with 6 instead gives other anchors, without any
-# error message:
+# Anchor 4 is first in the order, so `rank[4]` is 0. Comparing the *order* with 6 instead gives other anchors, without
+# any error message:
 
 # %%
 print("order < 6:       ", (order < 6).nonzero()[:, 1].tolist())
@@ -291,10 +290,10 @@ print("order < 6:       ", (order < 6).nonzero()[:, 1].tolist())
 # %% [markdown]
 # ## In the library
 #
-# One sort is enough, because `scatter` can write True at the first places of the order. It needn't even be a whole sort:
-# of 8,732 anchors some hundred are wanted, and `topk` finds just those, in order, in a sixth of the time. On a GPU (where
-# `is_cuda` stands) the code ranks all anchors instead, because reading the count back would stall the GPU: the CPU would
-# have to wait for it in every step.
+# One sort is enough, because `scatter` can write True at the first places of the order. It needn't sort everything
+# either: of 8,732 anchors some hundred are wanted, and `topk` finds just those, in order, in a sixth of the time. On a
+# GPU (where `is_cuda` stands) the code ranks all anchors, because reading the count back would stall the GPU: the CPU
+# would have to wait for the answer in every step.
 
 # %%
 print(inspect.getsource(loss.hard_negatives))
@@ -303,9 +302,8 @@ print(inspect.getsource(loss.hard_negatives))
 print(inspect.getsource(loss.multibox_loss))
 
 # %% [markdown]
-# `computed_where` picks the rows that take part, `where` and `IGNORED` switch off the others, and the last line is the
-# equation above. Does the library choose what the pencil chose? We compare on the twelve anchors, and on two thousand
-# random pairs of images against plain loops:
+# The last line divides both sums by N, as the equation does. Does the library choose what the pencil chose? We check
+# the twelve anchors, and compare with plain loops on two thousand random pairs of images:
 
 # %%
 random = torch.Generator().manual_seed(0)
@@ -318,8 +316,7 @@ print("equal")
 # %% [markdown]
 # ## The same on the picture
 #
-# All parts are there, so we can now compute the number in the title of the first figure. Its first positive, offset by
-# offset:
+# With all parts at hand, we compute the number in the title of the first figure. Its first positive, offset by offset:
 
 # %%
 k = found.positive[0].nonzero()[0, 0]
@@ -356,8 +353,8 @@ for k in found.rank[0].argsort()[:10]:
 table(rows, head=("anchor", "class", "p", "-ln p", "taken for", "IoU"), form=("d", "", ".3f", ".4f", "", ".2f"))
 
 # %% [markdown]
-# Those with an IoU near 0.5 lie on an object, but not well enough to be assigned to it. Those near 0 are false alarms on
-# empty background. The -ln p(background) of *all* chosen negatives, by rank:
+# Those with an IoU near 0.5 lie on an object, but not well enough to be assigned to it. Those near 0 are false alarms
+# where there is nothing. The -ln p(background) of *all* chosen negatives, by rank:
 
 # %%
 for part in found.class_loss[0][found.chosen[0]].sort(descending=True)[0].split(11):
@@ -380,14 +377,14 @@ table(rows, form=("", ".4f"))
 assert abs(found.multibox - float(library.multibox)) < 1e-5 * found.multibox
 
 # %% [markdown]
-# The calculator and the library agree. One part of the rule is still only stated, the number three.
+# The calculator and the library agree. What has only been stated so far is the number three.
 #
 # ## Why three to one?
 #
-# The paper says (section 2.2) that at most 3:1 made training faster and more stable. Part of the reason can be seen
-# without training. Take a network that gives all classes the same probability, with all logits 0. The last layer adds one
-# number to the background logit of every anchor, its *bias*, and here we treat it as a single number that all anchors
-# share. How hard does the gradient pull at it, for each positive? (+ is towards background, - away from it.)
+# The paper says (section 2.2) that at most 3:1 made training faster and more stable. Here is what can be seen of it
+# without training. Take a network whose logits are all 0, so that all classes are equally likely, and let all anchors
+# share one number that is added to their background logits, the *bias* of that class. How hard does the gradient pull
+# at it, for each positive? (+ is towards background, - away from it.)
 
 # %%
 none = loss_anatomy.predict(scenes[:1], loss_anatomy.EQUAL)
@@ -406,15 +403,15 @@ table(rows, head, form=("", ",.0f", "+.2f", ".1%"))
 # %% [markdown]
 # **Ratio 0**: the only pull is *away* from background, so the network may call every anchor an object without any
 # penalty. **All negatives**: each positive pulls towards its own class with a strength below 1, against a pull of
-# hundreds, so saying *background* everywhere would end nearly all of the loss. **Three**: background is still the stronger
-# side, as it should be, and the objects have a part that counts.
+# hundreds, so saying *background* everywhere would remove nearly all of the loss. **Three**: background is still the
+# stronger side, as it should be, and the objects still count.
 #
-# > **Note:** this is a gradient at the start, not a comparison of trained networks. Whether 1:1, 3:1, 10:1 or all
-# > negatives give the better detector is question 5 of [experiments.md](../docs/experiments.md). Its rule was written
-# > down before the runs, and the runs have not been made yet.
+# > **Note:** this is one gradient, not a comparison of trained networks. Whether 1:1, 3:1, 10:1 or all negatives give
+# > the better detector is question 5 of [experiments.md](../docs/experiments.md), an experiment that is planned but not
+# > run yet.
 #
-# And what is lost by leaving out the rest? With the recorded network, the hardest negatives hold this much of the loss of
-# all negatives:
+# And what is lost by leaving out the rest? With the recorded network, the hardest negatives hold this much of the loss
+# of all negatives:
 
 # %%
 hardest = found.class_loss[0].masked_fill(found.positive[0], 0).sort(descending=True)[0]
@@ -428,9 +425,9 @@ table(held, head=("ratio", "negatives", "their share of the loss of all"), form=
 figure = figures.mining_drawn(scene, found)
 
 # %% [markdown]
-# A few anchors hold much of the loss. The rest is spread over thousands of anchors that are nearly right already, and when
-# one of them goes wrong it moves up the ranking. This network was trained with mining, though; one that gives all classes
-# the same probability finds all anchors equally hard.
+# A few anchors hold much of the loss. The rest is spread over thousands of anchors that are nearly right already, and
+# when one of them goes wrong it moves up the ranking. This network was trained with mining, though; one that gives all
+# classes the same probability finds all anchors equally hard.
 #
 # ### Per image or per batch
 #
@@ -453,17 +450,18 @@ table(rows, head, form=[""] * (1 + len(scenes)) + [".4f"])
 #
 # ## N, and pictures without objects
 #
-# N is the number of **positives** of all images of the batch together, and negatives don't count in it. An image without
-# objects has no positives and 3 x 0 negatives, so it has no part in the loss:
+# N is the number of **positives** of all images of the batch together, and negatives don't count in it. An image
+# without objects has no positives and 3 x 0 negatives, so it has no part in the loss:
 
 # %%
 alone = loss.multibox_loss(loss_anatomy.predict(scenes[3:]), loss_anatomy.targets_of(scenes[3:]))
 print("a plain picture:", alone.multibox.item(), "with", alone.positives.item(), "positives")
 
 # %% [markdown]
-# The result is 0, not 0/0, because N is at least 1; ports without that line give NaN (*not a number*, the result of 0/0)
-# or stop with an error. The original doesn't use empty images, so if you want yours to teach anything, rank per batch.
-# The [FAQ](../docs/faq.md) has threads about both. That completes the equation, and now you can change its parts.
+# The result is 0, not 0/0, because N is at least 1; ports without that line give NaN (*not a number*, the result of
+# 0/0) or stop with an error. The original doesn't use empty images, so if you want yours to teach anything, rank per
+# batch. The [FAQ](../docs/faq.md) has threads about both. That completes the equation, and now you can change its
+# parts.
 #
 # ## Move it
 #
@@ -486,14 +484,14 @@ explorer
 #
 # ## Which loss to expect
 #
-# *My loss is stuck at 2 or 3. Is the network any good?* Two threads ask this, and in one of them the same reader then
+# *My loss is stuck at 2 or 3. Is the network any good?* Two threads ask this, and in one of them the same user later
 # reports 76.9 mAP on VOC07 test, with a localisation loss of about 1 and a confidence loss of about 2. (mAP, from 0 to
 # 100 here, is the score of a detector; [chapter 11](11_evaluation.ipynb) computes it.) That is a good detector. The
 # author's answer in [the other thread](https://github.com/weiliu89/caffe/issues/589): the value itself is not very
 # meaningful, because it depends on how you normalise.
 #
-# **At the start**, if all classes are equally likely, each positive comes with three negatives and each of the four costs
-# ln 21, which makes 12.18 for the confidence. Random weights start higher, because they give wrong classes a high
+# **At the start**, if all classes are equally likely, each positive comes with three negatives and each of the four
+# costs ln 21, which makes 12.18 for the confidence. Random weights start higher, because they give wrong classes a high
 # probability here and there, and mining looks for the worst:
 
 # %%
@@ -514,14 +512,14 @@ rows = [(row["step"], row["multibox"], row["keras_equivalent"]) for row in chose
 table(rows, head=("step", "multibox", "with the L2 term"))
 
 # %% [markdown]
-# **What others report** for SSD300 on VOC 07+12 begins between 8.7 and 31, depending on the program and on the first point
-# it shows, and ends between 1.5 and 3. The sources are listed in [Losses that other programs
-# report](../docs/differences_from_caffe.md). Why do these numbers differ so much?
+# **What others report** for SSD300 on VOC 07+12 begins between 8.7 and 31, depending on the program and on the first
+# point it shows, and ends between 1.5 and 3 ([Losses that other programs report](../docs/differences_from_caffe.md)).
+# Why do these numbers differ so much?
 #
 # ## Why losses can't be compared
 #
-# Part of the answer is bookkeeping. This is the same scene, the same network, the same boxes and classes, and only the
-# bookkeeping differs:
+# Part of the answer is bookkeeping. Here the scene, the network, the boxes and classes are the same, and only that
+# differs:
 
 # %%
 network = pictures.recorded_network()
@@ -539,12 +537,12 @@ table(list(rows.items()), head=("bookkeeping", "loss"), form=("", ".4f"))
 # - **Divided by all used**: a quarter, as long as each positive gets its three negatives. The author's example in the
 #   thread above is Faster R-CNN, which divides so. The gradient is a quarter too, so a learning rate goes with a
 #   convention.
-# - **Mean over the coordinates**: boxes weigh a quarter, as in the
-#   [tutorial of sgrvinod](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection), which has plain L1.
-# - **L2**: Keras adds 5e-4 · Σw², a penalty on the squares of all weights w of the convolutions, to the loss it reports.
-#   The curve of ssd_keras goes from about 10 (mean of its first 1,000 steps) to about 3.9 *with* it, and where weights
-#   shrink, it falls without any better detection. SGD in PyTorch or Caffe does the same through *weight decay*, which
-#   shrinks each weight a little in every step, and reports nothing. Mind the factor: the gradient of 5e-4 · w² is
+# - **Mean over the coordinates**: boxes weigh a quarter, as in the [tutorial of
+#   sgrvinod](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection), which has plain L1.
+# - **L2**: Keras adds 5e-4 · Σw², a penalty on the squares of all weights w of the convolutions, to the loss it
+#   reports. The curve of ssd_keras goes from about 10 (mean of its first 1,000 steps) to about 3.9 *with* it, and where
+#   weights shrink, it falls without any better detection. SGD in PyTorch or Caffe does the same through *weight decay*,
+#   which shrinks each weight a little in every step, and reports nothing. Mind the factor: the gradient of 5e-4 · w² is
 #   1e-3 · w, that of a weight decay of **1e-3**.
 
 # %%
@@ -553,21 +551,22 @@ w = torch.tensor(3.0, requires_grad=True)
 print(f"gradient at w = 3: {slope:.4f}, weight decay 1e-3 gives {1e-3 * 3:.4f}")
 
 # %% [markdown]
-# Two more differences are whether N counts the 8 images of one GPU or all 32 (Caffe divides on each GPU), and what *step*
-# means (32 images, 8, or 1). So compare mAP between programs, and use the loss to compare a run with *itself*: is it a
-# number, does it fall, does the validation loss follow?
+# Two more differences are whether N counts the 8 images of one GPU or all 32 (Caffe divides on each GPU), and what
+# *step* means (32 images, 8, or 1). So compare mAP between programs, and use the loss to compare a run with *itself*:
+# is it a number, does it fall, does the validation loss follow?
 #
-# You have seen every part of the loss, so now write it yourself.
+# Now that you have seen every part of the loss, write it yourself.
 #
 # ## Exercises
 #
 # Each has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not right*
-# shows where. The first three prepare the parts, 4.4 chooses the negatives, and 4.5 puts everything together.
+# shows where.
 #
 # ### 4.1 Offsets · easy · 8 minutes
 #
-# Given are an object `box` and its `anchor`, each a tensor of four corner coordinates in px. The first line already turns
-# them into centre, width and height. Return a tensor of the four offsets as in part one, in the order x, y, width, height.
+# You are given an object `box` and its `anchor`, each a tensor of four corner coordinates in px. The first line already
+# turns them into centre, width and height. Return a tensor of the four offsets as in part one, in the order x, y,
+# width, height.
 #
 # *Building block:* in chapter 13 it writes the targets that the network learns.
 
@@ -597,8 +596,8 @@ check.encode(encode)
 #
 # ### 4.2 Smooth L1 · easy · 5 minutes
 #
-# Given is `error`, a tensor of any shape that holds predicted - target. Return the cost of each of its numbers, a tensor
-# of the same shape. Write the formula of part two; don't call `smooth_l1_loss`.
+# You are given `error`, a tensor of any shape that holds predicted - target. Return the cost of each of its numbers, a
+# tensor of the same shape. Write the formula of part two; don't call `smooth_l1_loss`.
 #
 # *Building block:* in chapter 13 it is the localisation part of the loss.
 
@@ -622,7 +621,7 @@ check.smooth_l1(smooth_l1)
 #
 # ### 4.3 -log p(background) · easy · 8 minutes
 #
-# Given is `logits`, with one row for each anchor and one column for each class; class 0 is background. Return
+# You are given `logits`, with one row for each anchor and one column for each class; class 0 is background. Return
 # -ln p(background) for each row. It has to be right for large logits too, although `exp(100)` is infinite in float32.
 #
 # *Building block:* in chapter 13 it ranks the negatives.
@@ -650,9 +649,9 @@ check.background_loss(background_loss)
 #
 # ### 4.4 Hard negatives · the heart of the chapter · 15 minutes
 #
-# Given are `losses`, which holds -ln p(background) with a row for each image and a column for each anchor, and `positive`
-# of the same shape, True where an anchor is assigned to an object. Return a third tensor of that shape, True at the hard
-# negatives: `ratio` for each positive of the image, or all where there are fewer. Loops are welcome.
+# You are given `losses`, which holds -ln p(background) with a row for each image and a column for each anchor, and
+# `positive` of the same shape, True where an anchor is assigned to an object. Return a third tensor of that shape, True
+# at the hard negatives: `ratio` for each positive of the image, or all where there are fewer. Loops are welcome.
 #
 # *Building block:* in chapter 13 it chooses the negatives of every batch.
 
@@ -687,10 +686,10 @@ check.mining(hard_negatives)
 #
 # ### 4.5 The whole loss · medium · 12 minutes
 #
-# Given is one image with K anchors: the predicted `offsets` (K, 4) and `logits` (K, C), the `wanted` offsets (K, 4) and
-# `labels` (K), and the chosen `negative` (K, True or False). Return the loss, one number, which is 0 if there is no
-# positive. Use your `smooth_l1` for the boxes; `torch.nn.functional.cross_entropy(logits, labels, reduction="sum")` does
-# the classes.
+# You are given one image with K anchors: the predicted `offsets` (K, 4) and `logits` (K, C), the `wanted` offsets (K,
+# 4) and `labels` (K), and the chosen `negative` (K, True or False). Return the loss, one number, which is 0 if there is
+# no positive. Use your `smooth_l1` for the boxes; `torch.nn.functional.cross_entropy(logits, labels, reduction="sum")`
+# does the classes.
 #
 # *Building block:* in chapter 13 it is the loss that is minimised.
 
@@ -722,8 +721,8 @@ check.multibox(multibox)
 #
 # ### 4.6 The first loss · on paper · 3 minutes
 #
-# A network says of all anchors that the 21 classes are equally likely. The ratio is 3, and no image runs out of negatives.
-# Set `first_loss` to the confidence part of the loss, divided by N; two decimals are enough.
+# A network says of all anchors that the 21 classes are equally likely. The ratio is 3, and no image runs out of
+# negatives. Set `first_loss` to the confidence part of the loss, divided by N; two decimals are enough.
 
 # %% tags=["exercise"]
 first_loss = 4 * torch.log(torch.tensor(21.0))  # solution
@@ -740,10 +739,10 @@ check.start(first_loss)
 #
 # ## What would go wrong if
 #
-# ... we subtracted *one* maximum from all logits? exp(100) is too large for float32, so every program subtracts a maximum
-# before `exp`. amdegroot's port subtracts the largest logit of the *whole batch*
-# ([ssd.pytorch 483](https://github.com/amdegroot/ssd.pytorch/issues/483)). All goes well until one anchor of one image is
-# far above the others, because then the exp of the others is 0, and log 0 is -inf. How far is far?
+# ... we subtracted *one* maximum from all logits? exp(100) is too large for float32, so every program subtracts a
+# maximum before `exp`. amdegroot's port subtracts the largest logit of the *whole batch* ([ssd.pytorch
+# 483](https://github.com/amdegroot/ssd.pytorch/issues/483)). All goes well until one anchor of one image is far above
+# the others, because then the exp of the others is 0, and log 0 is -inf. How far is far?
 
 # %%
 rows = []
@@ -752,8 +751,8 @@ for kind, powers in ((torch.float32, (-100.0, -104.0)), (torch.float16, (-17.0, 
 table(rows, head=("type", "", "is"), form=("", "", ".1e"))
 
 # %% [markdown]
-# In float32 a logit has to lie 104 below the largest for its exp to be 0, and in float16, the shorter format that many
-# trainings compute in to save time, 18 are enough. We take the recorded network's logits and raise a single number of a
+# In float32 a logit has to lie 104 below the largest for its exp to be 0, and in float16, the half-precision
+# format, 18 are enough. We take the recorded network's logits and raise a single number of a
 # single anchor, number 5000, by 150:
 
 # %% alt="Two pictures: on the left the right choice of negatives, spread over the picture; on the right, after one logit was raised, boxes crowded in the upper left corner of the picture"
@@ -767,8 +766,8 @@ figure = loss_anatomy.draw_negatives(scene, found.positive[0], panels)
 
 # %% [markdown]
 # On the left is what should be chosen. On the right all others are -inf, so equals are ranked by their numbers, and the
-# first anchors, in the upper left corner, are called hard. The positives, set to 0 in that code, are above -inf, so they
-# take places too.
+# first anchors, in the upper left corner, are called hard. The positives, set to 0 in that code, are above -inf, so
+# they take places too.
 
 # %%
 print("negatives chosen:", int(right_choice.sum()), "and", int(bad_choice.sum()))
@@ -776,7 +775,7 @@ print("in both:", int((right_choice & bad_choice).sum()), "(the anchor with the 
 
 # %% [markdown]
 # The loss itself is computed by another, correct function, so it stays a number, no error is raised, and the network
-# learns from the wrong anchors. The reader of that thread writes that the results were very poor and the cause took long
+# learns from the wrong anchors. A user in that thread writes that the results were very poor and the cause took long
 # to find. In the library, `log_softmax` subtracts each row's own maximum.
 #
 # Four more, each with its sign; the [FAQ](../docs/faq.md) has threads about all but the third:
@@ -813,8 +812,7 @@ SelfTest("loss")
 # - With all classes equally likely the confidence starts at 4 · ln 21 = 12.18. A loss of 2 to 3 at the end can be a
 #   detector of 77 mAP. Compare mAP, not losses.
 #
-# The loss says what the network should have said. The next chapter, [05](05_network.ipynb), builds the network that says
-# it.
+# The loss judges 8,732 answers; the [next chapter](05_network.ipynb) builds the network that gives them.
 #
 # Sources: the paper, section 2.2 "Training objective" and "Hard negative mining"; the rules are those of Caffe's
 # `multibox_loss_layer.cpp` and `bbox_util.cpp`.
