@@ -512,9 +512,9 @@ rows = [(row["step"], row["multibox"], row["keras_equivalent"]) for row in chose
 table(rows, head=("step", "multibox", "with the L2 term"))
 
 # %% [markdown]
-# **What others report** for SSD300 on VOC 07+12 begins between 8.7 and 31, depending on the program and on the first
-# point it shows, and ends between 1.5 and 3 ([Losses that other programs report](../docs/differences_from_caffe.md)).
-# Why do these numbers differ so much?
+# **What others report** for SSD300 on VOC 07+12, without an L2 term, begins between 8.7 and 31, depending on the
+# program and on the first point it shows, and ends between 1.5 and 3 ([Losses that other programs
+# report](../docs/differences_from_caffe.md)). Why do these numbers differ so much?
 #
 # ## Why losses can't be compared
 #
@@ -539,11 +539,11 @@ table(list(rows.items()), head=("bookkeeping", "loss"), form=("", ".4f"))
 #   convention.
 # - **Mean over the coordinates**: boxes weigh a quarter, as in the [tutorial of
 #   sgrvinod](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection), which has plain L1.
-# - **L2**: Keras adds 5e-4 · Σw², a penalty on the squares of all weights w of the convolutions, to the loss it
+# - **L2**: Keras adds 5e-4 · Σw², a penalty on the squares of the weights w of all convolutions, to the loss it
 #   reports. The curve of ssd_keras goes from about 10 (mean of its first 1,000 steps) to about 3.9 *with* it, and where
-#   weights shrink, it falls without any better detection. SGD in PyTorch or Caffe does the same through *weight decay*,
-#   which shrinks each weight a little in every step, and reports nothing. Mind the factor: the gradient of 5e-4 · w² is
-#   1e-3 · w, that of a weight decay of **1e-3**.
+#   weights shrink, it falls without any better detection. SGD in PyTorch or Caffe has the same effect through *weight
+#   decay*, which shrinks each weight a little in every step, but reports nothing. Mind the factor: the gradient of 5e-4
+#   · w² is 1e-3 · w, that of a weight decay of **1e-3**.
 
 # %%
 w = torch.tensor(3.0, requires_grad=True)
