@@ -1,20 +1,20 @@
 # %% [markdown]
 # # 04 · Multibox loss
 #
-# **In one sentence:** every positive pays for a wrong class and a wrong box, three times as many of the worst
-# background anchors pay for seeing something, and the sum is divided by the number of positives.
+# **In one sentence:** every positive anchor is penalised for a wrong class and a wrong box, three times as many of the
+# worst background anchors are penalised for false alarms, and the sum is divided by the number of positives.
 #
 # | | |
 # |---|---|
 # | time | 85 minutes, 50 of them for the exercises |
 # | hardware | any laptop; no GPU; a pocket calculator is welcome |
-# | you need | chapter 03: which anchor answers for which object |
+# | you need | chapter 03: which anchor is assigned to which object |
 # | new modules | `coding`, `loss` |
 #
 # At the end of this page you will be able to
 #
-# - compute by hand every number of the loss of one picture,
-# - say what the "variances" .1 and .2 do, and what they don't,
+# - compute by hand every number of the loss of one image,
+# - say what the "variances" 0.1 and 0.2 do, and what they don't,
 # - choose the hard negatives of an image, and say why three for each positive,
 # - tell which first and last loss to expect, and why the losses of two programs can't be compared.
 
@@ -36,8 +36,9 @@ from ssdlib.training import runlog
 # %% [markdown]
 # ## The picture
 #
-# One picture, one step of training. A network has answered 8,732 times. These anchors decide its loss. All the
-# others count for nothing in this step.
+# Training needs one number that it can lower, but a network gives 8,732 answers about every image, and nearly all of
+# them are about background. In this step of training, only the anchors drawn below decide that number, because all the
+# others are left out of the sum. Why these, and what does each of them add?
 
 # %% alt="A scene with objects in orange, the anchors that match them in blue, and dashed red anchors that were chosen as hard negatives"
 scenes = loss_anatomy.some_scenes()
@@ -47,15 +48,17 @@ found = loss_anatomy.loss_terms(predicted, wanted)
 figure = loss_anatomy.draw_negatives(scene, found.positive[0], {f"loss {found.multibox:.4f}": found.chosen[0]})
 
 # %% [markdown]
-# Blue: **positives**. They answer for an object. Red and dashed: **hard negatives**, the background anchors that this
-# network is least sure are background. It is the narrow network that `make train` trains on the mini VOC in 5 to 20
-# minutes, by processor, as it was recorded; genuine photographs, if you have them, are new to it, and its loss on them
-# is high. At the end of this page you can check the number in the title with a calculator.
+# The objects are orange. The blue anchors are the **positives**, each assigned to an object. The red dashed ones are
+# the **hard negatives**, the background anchors that this network is least sure are background. The title gives the
+# loss, and further down this page you can check that number with a calculator.
+#
+# > **Note:** the network is the narrow one that `make train` trains on the mini VOC in 5 to 20 minutes, depending on
+# > the CPU, as it was recorded. Genuine photographs, if you have them, are new to it, so its loss on them is high.
 #
 # ## The loss in one line
 #
-# Everything on this page is one equation, of which each part gets a section. $N$ is the number of positives, $t$ are
-# the offsets that an anchor should give and $\hat t$ those that it gives, $p$ are its class probabilities:
+# Everything on this page is one equation, and each of its parts gets a section. $N$ is the number of positives, $t$ are
+# the offsets that an anchor should give and $\hat t$ those that it gives, and $p$ are its class probabilities:
 #
 # $$
 # L = \frac{1}{N} \Bigl(
@@ -65,39 +68,43 @@ figure = loss_anatomy.draw_negatives(scene, found.positive[0], {f"loss {found.mu
 # \Bigr)
 # $$
 #
-# The colours are those of the explorer at the end: green is the localisation, blue and red together are the
+# The colours are those of the explorer further down: green is the localisation, and blue and red together are the
 # confidence.
 #
 # ## The words
 #
 # - **Offsets**: four numbers without a unit, how an anchor has to move and grow to become a box. (Caffe: *loc*.)
-# - **Logits**: 21 numbers for each anchor, before the softmax; number 0 is background. (Caffe: *conf*.)
-# - **Smooth L1**: what a wrong offset costs. **Cross-entropy**: what a wrong class costs, -log p of the right class.
-#   (Logarithms are natural ones, *ln* on a calculator.)
-# - **Localisation** and **confidence** are the sums of the two, divided by N. (amdegroot: `loss_l`, `loss_c`.)
+# - **Logits**: 21 numbers for each anchor, before the softmax turns them into probabilities; number 0 is background.
+#   (Caffe: *conf*.)
+# - **Smooth L1**: what a wrong offset costs. **Cross-entropy**: what a wrong class costs, -ln p of the right class. All
+#   logarithms here are natural ones, *ln* on a calculator.
+# - **Localisation** and **confidence**: the sums of the two, divided by N. (amdegroot: `loss_l`, `loss_c`.)
 # - **Hard negative mining**: taking into the sum only those background anchors that cost most.
-# - **N**: the number of positives; the sums are divided by it.
+# - **N**: the number of positives, by which the sums are divided.
 #
-# What the network says and what it should have said travel in two records:
+# What the network says and what it should have said are passed around in two records:
 
 # %%
 print(inspect.getsource(records.Predictions))
 print(inspect.getsource(records.Targets))
 
 # %% [markdown]
+# We now compute each part of the equation on paper and then in code. The offsets come first, because the localisation
+# compares offsets, not boxes.
+#
 # ## By hand, part one: an object as four offsets
 #
-# An anchor has its centre at (150, 150) and is 60 px wide, 120 px high. Its object has its centre at (162, 159) and
-# is 72 px wide, 108 px high. What should the network say?
+# An anchor has its centre at (150, 150) and is 60 px wide and 120 px high. Its object has its centre at (162, 159) and
+# is 72 px wide and 108 px high. What should the network say?
 #
 # | | difference | in units of the anchor | divided by | offset |
 # |---|---|---|---|---|
-# | x | 162 - 150 = 12 px | 12 / 60 = .2 | .1 | **2** |
-# | y | 159 - 150 = 9 px | 9 / 120 = .075 | .1 | **.75** |
-# | width | 72 against 60 | ln(72 / 60) = .182 | .2 | **.912** |
-# | height | 108 against 120 | ln(108 / 120) = -.105 | .2 | **-.527** |
+# | x | 162 - 150 = 12 px | 12 / 60 = 0.2 | 0.1 | **2** |
+# | y | 159 - 150 = 9 px | 9 / 120 = 0.075 | 0.1 | **0.75** |
+# | width | 72 against 60 | ln(72 / 60) = 0.182 | 0.2 | **0.912** |
+# | height | 108 against 120 | ln(108 / 120) = -0.105 | 0.2 | **-0.527** |
 #
-# In general, with the object $g$ and the anchor $a$ as centre, width and height:
+# In general, with the object $g$ and the anchor $a$ given by centre, width and height:
 #
 # $$
 # \begin{aligned}
@@ -108,11 +115,10 @@ print(inspect.getsource(records.Targets))
 # \end{aligned}
 # $$
 #
-# Blue is the *shift*, red the *growth*, here and in the picture below.
-#
-# The shift is measured in widths and heights of the *anchor*. So the same four numbers mean the same for a small and a
-# large anchor: move by a tenth of your width. With the logarithm, twice as wide and half as wide are equally far
-# away, +.69 and -.69, and no offset can give a box of negative width.
+# Blue is the *shift* and red the *growth*, here and in the picture below. The shift is measured in widths and heights
+# of the *anchor*, so the same four numbers mean the same for a small and a large anchor: move by a tenth of your width.
+# The growth is a logarithm, so twice as wide and half as wide are equally far away, +0.69 and -0.69 before the
+# division, and no offset can give a box of negative width. In code:
 
 # %%
 anchor, box = torch.tensor([120.0, 90, 180, 210]), torch.tensor([126.0, 105, 198, 213])
@@ -129,17 +135,10 @@ print(inspect.getsource(coding.encode))
 # %% [markdown]
 # ## What are the "variances"?
 #
-# The divisors .1 and .2 aren't in the paper. The released code calls them variances. People have asked about them
-# in one port of SSD after another
-# ([weiliu89/caffe 75](https://github.com/weiliu89/caffe/issues/75),
-# [155](https://github.com/weiliu89/caffe/issues/155),
-# [342](https://github.com/weiliu89/caffe/issues/342),
-# [ssd.pytorch 39](https://github.com/amdegroot/ssd.pytorch/issues/39),
-# [rykov8/ssd_keras 53](https://github.com/rykov8/ssd_keras/issues/53),
-# [lufficc/SSD 40](https://github.com/lufficc/SSD/issues/40)).
-# The author's answer in the first: their major goal is to scale the gradient.
-#
-# Let us measure. These are the offsets of all anchors that match an object, before and after the division:
+# The divisors 0.1 and 0.2 aren't in the paper, but the released code has them and calls them variances. Users of one
+# port after another have asked what they are, and the author answers that their major goal is to scale the gradient
+# (the [FAQ](../docs/faq.md) has the threads, under *Loss*). We can measure what they do. These are the offsets of all
+# anchors that are assigned to an object, before and after the division:
 
 # %%
 raw = []
@@ -165,13 +164,12 @@ rows += [(f"deviation, {name}", *values.std(dim=0).tolist()) for name, values in
 table(rows, head=(f"{len(raw):,} matched anchors", *"xywh"))
 
 # %% [markdown]
-# Before, the standard deviation is between .1 and .2 for shifts and between .2 and .3 for growths. After dividing it is
-# about the same for all four, somewhat above 1. That is all. The divisors are, roughly, standard
-# *deviations*; a variance would be their square. The author of ssd_keras reads them in this way too
-# ([ssd_keras 148](https://github.com/pierluigiferrari/ssd_keras/issues/148)).
+# Before the division, the standard deviation is between 0.1 and 0.2 for shifts and between 0.2 and 0.3 for growths.
+# After it, all four are about the same, somewhat above 1. So the divisors are, roughly, standard *deviations*, whose
+# squares would be the variances. They are constants, fixed before training, and nothing estimates them.
 #
-# They are constants, fixed before training; nothing estimates them. What do they change? How much the boxes weigh
-# in the loss. Here are the same network and the same boxes, with and without the division:
+# What they change is how much the boxes weigh in the loss. Here are the same network and the same boxes, with and
+# without the division:
 
 # %%
 error = (predicted.offsets - wanted.offsets)[found.positive]
@@ -182,23 +180,24 @@ for name, divisor in (("divided", 1.0), ("not divided", torch.tensor(coding.VARI
 table(rows, head=("", "localisation"), form=("", ".4f"))
 
 # %% [markdown]
-# Without the division the boxes would hardly count beside the classes. And the divisors belong to the weights: whoever
-# turns offsets back into boxes has to multiply by the same numbers. A checkpoint that was trained with other divisors
-# gives wrong boxes with these.
+# Without the division the boxes would hardly count beside the classes. The divisors also belong to the weights, because
+# the code that turns offsets back into boxes has to multiply by the same numbers: a checkpoint that was trained with
+# other divisors gives wrong boxes with these. Now that an object is four offsets, we need the cost of getting one
+# wrong.
 #
 # ## By hand, part two: smooth L1
 #
-# What does a wrong offset cost? With d = predicted - target: **.5 d²** if |d| < 1, else **|d| - .5**.
+# With d = predicted - target, the cost is **0.5 d²** if |d| < 1, and **|d| - 0.5** otherwise.
 #
 # | | x | y | width | height | sum |
 # |---|---|---|---|---|---|
-# | predicted | 1.6 | .75 | -.588 | .473 | |
-# | target | 2 | .75 | .912 | -.527 | |
-# | d | -.4 | 0 | -1.5 | 1 | |
-# | cost | .08 | 0 | 1 | .5 | **1.58** |
+# | predicted | 1.6 | 0.75 | -0.588 | 0.473 | |
+# | target | 2 | 0.75 | 0.912 | -0.527 | |
+# | d | -0.4 | 0 | -1.5 | 1 | |
+# | cost | 0.08 | 0 | 1 | 0.5 | **1.58** |
 #
-# Near 0 it is a parabola: its slope is d, so small errors pull gently. Beyond 1 it is straight, with slope 1: however
-# wrong an offset is, it pulls no harder. The two parts meet at 1, where both are .5.
+# Near 0 the curve is a parabola whose slope is d, so small errors pull gently. Beyond 1 it is straight with slope 1, so
+# however wrong an offset is, it pulls no harder. The two parts meet at 1, where both are 0.5.
 
 # %% alt="Three curves over the error: plain L1, the parabola, and smooth L1 that follows the parabola near zero and the straight line beyond one"
 d = torch.linspace(-3, 3, 241)
@@ -219,21 +218,21 @@ limits = ax.set(ylim=(0, 3), xlabel="error d of an offset", ylabel="cost")
 # \end{cases}
 # $$
 #
-# With the divisors d = 1 has a meaning: the centre is off by a tenth of the anchor's width, or the box is too wide by
-# a factor of e^.2 = 1.22.
+# The divisors give d = 1 a meaning: the centre is off by a tenth of the anchor's width, or the box is too wide by a
+# factor of e^0.2 = 1.22. That was the cost of a wrong box, and the cost of a wrong class comes next.
 #
 # ## By hand, part three: cross-entropy
 #
-# An anchor's logits for three classes are 2, 1, 0. The softmax makes probabilities of them: e² = 7.389, e¹ = 2.718,
-# e⁰ = 1, together 11.107. So p = .665, .245, .090.
+# An anchor's logits for three classes are 2, 1, 0. The softmax raises e to each and divides by the sum: e² = 7.389,
+# e¹ = 2.718 and e⁰ = 1 are together 11.107, so p = 0.665, 0.245, 0.090.
 #
 # | it should be | p | costs -ln p |
 # |---|---|---|
-# | background, class 0 | .665 | **.408** |
-# | class 1 | .245 | **1.408** |
-# | class 2 | .090 | **2.408** |
+# | background, class 0 | 0.665 | **0.408** |
+# | class 1 | 0.245 | **1.408** |
+# | class 2 | 0.090 | **2.408** |
 #
-# -ln p is 0 for p = 1 and grows without end as p goes to 0. Without any knowledge, all 21 classes equally likely, an
+# The cost -ln p is 0 for p = 1 and grows without limit as p approaches 0. If all 21 classes are equally likely, an
 # anchor costs ln 21 = 3.04.
 
 # %%
@@ -242,9 +241,12 @@ rows = [("p", *logits.softmax(dim=0)), ("-ln p", *-logits.log_softmax(dim=0))]
 table(rows, head=("class", "0", "1", "2"), form=("", *[".3f"] * 3))
 
 # %% [markdown]
+# Every anchor has a class to get right, if only *background*. With thousands of background anchors for a handful of
+# positives, which of them should be in the sum?
+#
 # ## By hand, part four: the hard negatives
 #
-# Twelve anchors, two of them positive (marked +). For each you see -ln p(background).
+# Here are twelve anchors, two of them positive (marked +), with -ln p(background) for each:
 
 # %%
 losses, positive = check.TOY, check.TOY_POSITIVE
@@ -253,23 +255,20 @@ rows = [("-ln p(background)", *losses[0]), ("positive", *marks)]
 table(rows, head=("anchor", *map(str, range(12))), form=("", *[".1f"] * 12))
 
 # %% [markdown]
-# Two positives, three negatives for each: six. Cross out the positives; they answer for objects, whatever their
-# number says. Of the ten that are left take the six largest: anchors 4, 7, 2, 10, 8, 11. The others count for nothing in
-# this step. In the next step the ranking may be another one.
+# Three negatives for each of two positives are six. Cross out the positives, because they are assigned to objects
+# whatever their number says. Of the ten that are left take the six largest: anchors 4, 7, 2, 10, 8, 11. The other
+# background anchors count for nothing in this step, although the next step may rank them differently.
 #
-# Four rules hide in this:
+# Four rules are at work:
 #
-# - ranked is by **-ln p(background)**, however the rest of p is spread over the objects,
-# - positives are taken out **before** the ranking
-#   ([rykov8/ssd_keras 5](https://github.com/rykov8/ssd_keras/issues/5) is a port where they weren't),
+# - anchors are ranked by **-ln p(background)**, however the rest of p is spread over the objects,
+# - positives are taken out **before** the ranking,
 # - each **image** is ranked by itself,
-# - the count is 3 times the positives *of that image*; where there are fewer negatives, all are taken.
+# - the count is 3 times the positives *of that image*, and where there are fewer negatives, all are taken.
 #
-# ### The sort of a sort
+# ### The naive version: a sort of a sort
 #
-# Programs like ssd.pytorch sort twice, and their readers ask why
-# ([ssd.pytorch 43](https://github.com/amdegroot/ssd.pytorch/issues/43),
-# [torchcv 46](https://github.com/kuangliu/torchcv/issues/46)). The first sort gives the *order*: which anchor comes
+# In code, many programs, ssd.pytorch among them, sort twice. The first sort gives the *order*: which anchor comes
 # first, second, third. What we need is the *rank*: at which place anchor 0 comes, at which anchor 1. The rank is the
 # order read backwards, and sorting the order does just that.
 
@@ -282,8 +281,8 @@ print("rank: ", rank[0].tolist())
 print("chosen, rank < 6:", (rank < 6).nonzero()[:, 1].tolist())
 
 # %% [markdown]
-# Read it: anchor 4 is first in the order, and so `rank[4]` is 0. Whoever compares the *order* with 6 gets other
-# anchors, without any error:
+# Anchor 4 is first in the order, so `rank[4]` is 0. Comparing the *order* with 6 instead gives other anchors, without
+# any error message:
 
 # %%
 print("order < 6:       ", (order < 6).nonzero()[:, 1].tolist())
@@ -291,9 +290,10 @@ print("order < 6:       ", (order < 6).nonzero()[:, 1].tolist())
 # %% [markdown]
 # ## In the library
 #
-# One sort is enough: write True at the first places of the order (`scatter`). And it needn't be a whole one: of 8,732
-# anchors some hundred are wanted, and `topk` finds those, in order, in a sixth of the time. Where `is_cuda` stands, a
-# GPU isn't asked how many: the processor would have to wait for the answer in every step.
+# One sort is enough, because `scatter` can write True at the first places of the order. It needn't sort everything
+# either: of 8,732 anchors some hundred are wanted, and `topk` finds just those, in order, in a sixth of the time. On a
+# GPU (where `is_cuda` stands) the code ranks all anchors, because reading the count back would stall the GPU: the CPU
+# would have to wait for the answer in every step.
 
 # %%
 print(inspect.getsource(loss.hard_negatives))
@@ -302,7 +302,8 @@ print(inspect.getsource(loss.hard_negatives))
 print(inspect.getsource(loss.multibox_loss))
 
 # %% [markdown]
-# Does it choose what the pencil chose? On the toy, and on two thousand random images against loops:
+# The last line divides both sums by N, as the equation does. Does the library choose what the pencil chose? We check
+# the twelve anchors, and compare with plain loops on two thousand random pairs of images:
 
 # %%
 random = torch.Generator().manual_seed(0)
@@ -315,7 +316,7 @@ print("equal")
 # %% [markdown]
 # ## The same on the picture
 #
-# Now the picture at the top. The first of its positives, offset by offset:
+# With all parts at hand, we compute the number in the title of the first figure. Its first positive, offset by offset:
 
 # %%
 k = found.positive[0].nonzero()[0, 0]
@@ -326,7 +327,7 @@ head = ("offset", "predicted", "target", "error", "smooth L1")
 table(rows, head, form=("", ".4f", ".3f", ".3f", ".4f"), caption=caption)
 
 # %% [markdown]
-# All positives, one a line. `p` is the probability of the class it should be.
+# All positives, one to a line; `p` is the probability of the class that it should be:
 
 
 # %%
@@ -340,8 +341,8 @@ head = ("anchor", "class", "p", "-ln p", "smooth L1 of x", "of y", "of w", "of h
 table(rows, head, form=("d", "", ".3f", *[".4f"] * 5))
 
 # %% [markdown]
-# The ten hardest negatives, and what the network takes each for. IoU is that with the nearest object: under a half, or
-# they would be positives.
+# The ten hardest negatives, and what the network takes each for. The last column is the IoU with the nearest object,
+# which is below a half, or they would be positives:
 
 # %%
 touch = box_ops.iou(scene.boxes[:, None], anchors.default_boxes()).max(dim=0)[0]
@@ -352,16 +353,15 @@ for k in found.rank[0].argsort()[:10]:
 table(rows, head=("anchor", "class", "p", "-ln p", "taken for", "IoU"), form=("d", "", ".3f", ".4f", "", ".2f"))
 
 # %% [markdown]
-# Those with an IoU near .5 lie on an object, only not well enough. Those near 0 see something where there is nothing.
-#
-# And the -ln p(background) of *all* chosen negatives, by rank:
+# Those with an IoU near 0.5 lie on an object, but not well enough to be assigned to it. Those near 0 are false alarms
+# where there is nothing. The -ln p(background) of *all* chosen negatives, by rank:
 
 # %%
 for part in found.class_loss[0][found.chosen[0]].sort(descending=True)[0].split(11):
     print(*(f"{x:.4f}" for x in part.tolist()))
 
 # %% [markdown]
-# No number of this picture's loss is hidden now. Add up the columns, divide by N, and compare with the library:
+# Now every number of this image's loss is on the page. Add up the columns, divide by N, and compare with the library:
 
 # %%
 localisation, objects, background = found.sums()
@@ -377,11 +377,14 @@ table(rows, form=("", ".4f"))
 assert abs(found.multibox - float(library.multibox)) < 1e-5 * found.multibox
 
 # %% [markdown]
+# The calculator and the library agree. What has only been stated so far is the number three.
+#
 # ## Why three to one?
 #
-# The paper says (section 2.2) that at most 3:1 made training faster and more stable. Here is what you can see of it.
-# Take a network without any opinion, all logits 0. All anchors together pull at one number, the bias of the
-# background class. How hard, for each positive? (+ is towards background, - away from it.)
+# The paper says (section 2.2) that at most 3:1 made training faster and more stable. Here is what can be seen of it
+# without training. Take a network whose logits are all 0, so that all classes are equally likely, and let all anchors
+# share one number that is added to their background logits, the *bias* of that class. How hard does the gradient pull
+# at it, for each positive? (+ is towards background, - away from it.)
 
 # %%
 none = loss_anatomy.predict(scenes[:1], loss_anatomy.EQUAL)
@@ -398,13 +401,17 @@ head = ("ratio", "negatives", "pull at the background bias", "share of backgroun
 table(rows, head, form=("", ",.0f", "+.2f", ".1%"))
 
 # %% [markdown]
-# **Ratio 0**: the only pull is *away* from background. The network may call every anchor an object and pays nothing
-# for it. **All negatives**: each positive pulls towards its own class with a strength below 1, and against it stands a
-# pull of hundreds. Saying *background* everywhere would end nearly all of the loss. **Three**: background is
-# still the stronger side, as it should be, and objects are heard.
+# **Ratio 0**: the only pull is *away* from background, so the network may call every anchor an object without any
+# penalty. **All negatives**: each positive pulls towards its own class with a strength below 1, against a pull of
+# hundreds, so saying *background* everywhere would remove nearly all of the loss. **Three**: background is still the
+# stronger side, as it should be, and the objects still count.
 #
-# And what is lost by leaving out the rest? Here is how much of the loss of all negatives the hardest hold, with the
-# recorded network:
+# > **Note:** this is one gradient, not a comparison of trained networks. Whether 1:1, 3:1, 10:1 or all negatives give
+# > the better detector is question 5 of [experiments.md](../docs/experiments.md), an experiment that is planned but not
+# > run yet.
+#
+# And what is lost by leaving out the rest? With the recorded network, the hardest negatives hold this much of the loss
+# of all negatives:
 
 # %%
 hardest = found.class_loss[0].masked_fill(found.positive[0], 0).sort(descending=True)[0]
@@ -412,20 +419,20 @@ held = [(n, n * found.n, hardest[: n * found.n].sum() / hardest.sum()) for n in 
 table(held, head=("ratio", "negatives", "their share of the loss of all"), form=("", "", ".0%"))
 
 # %% [markdown]
-# The same at a ratio of 3 as a picture. Each background anchor is a dot at its centre, the larger the more it costs:
+# The ratio of 3 as a picture, where each background anchor is a dot at its centre, the larger the more it costs:
 
 # %% alt="The scene twice with a dot for each background anchor, larger where it costs more: dots all over the picture before mining, and after it a few, nearly all on the objects"
 figure = figures.mining_drawn(scene, found)
 
 # %% [markdown]
-# A few hold much of it. The rest is spread over thousands of anchors that are nearly right already, and when
-# one of them goes wrong it moves up the ranking. (This network was trained with mining. One without an opinion finds
-# all equally hard.)
+# A few anchors hold much of the loss. The rest is spread over thousands of anchors that are nearly right already, and
+# when one of them goes wrong it moves up the ranking. This network was trained with mining, though; one that gives all
+# classes the same probability finds all anchors equally hard.
 #
 # ### Per image or per batch
 #
 # Caffe ranks each image by itself. ssd_keras, and so the run that this course retraces, ranks all images of a batch
-# together: the negatives for one picture's positives may then come from another picture. `mining="batch"` does that.
+# together, so the negatives for the positives of one image may come from another. `mining="batch"` does that:
 
 # %%
 everything = loss_anatomy.targets_of(scenes)
@@ -438,30 +445,29 @@ head = ("negatives", *(f"picture {i}" for i in range(len(scenes))), "loss")
 table(rows, head, form=[""] * (1 + len(scenes)) + [".4f"])
 
 # %% [markdown]
-# The fourth of these pictures is plain, it has no object. Ranked by itself it never brings a negative. Ranked with the
-# others it may.
+# The fourth of these scenes, picture 3, has no object. Ranked by itself it never brings a negative, and ranked with the
+# others it may. Such images raise a question about the division, which is the last part of the equation.
 #
 # ## N, and pictures without objects
 #
-# N is the number of **positives**, of all images of the batch together. Negatives don't count in it. A picture without
-# objects has no positives and 3 x 0 negatives. It has no part in the loss:
+# N is the number of **positives** of all images of the batch together, and negatives don't count in it. An image
+# without objects has no positives and 3 x 0 negatives, so it has no part in the loss:
 
 # %%
 alone = loss.multibox_loss(loss_anatomy.predict(scenes[3:]), loss_anatomy.targets_of(scenes[3:]))
 print("a plain picture:", alone.multibox.item(), "with", alone.positives.item(), "positives")
 
 # %% [markdown]
-# 0, not 0/0, because N is at least 1. Ports without that line give NaN or stop with an error
-# ([torchcv 35](https://github.com/kuangliu/torchcv/issues/35); earlier, in matching:
-# [sgrvinod 104](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/104),
-# [lufficc 168](https://github.com/lufficc/SSD/issues/168)). If you want your empty pictures to teach anything, rank
-# per batch; the original [doesn't use them](https://github.com/weiliu89/caffe/issues/592).
+# The result is 0, not 0/0, because N is at least 1; ports without that line give NaN (*not a number*, the result of
+# 0/0) or stop with an error. The original doesn't use empty images, so if you want yours to teach anything, rank per
+# batch. The [FAQ](../docs/faq.md) has threads about both. That completes the equation, and now you can change its
+# parts.
 #
 # ## Move it
 #
-# On the left the picture, on the right every term of its loss as a bar: positives above, negatives by rank below. The
-# filled area is the sum. Black and thick is the term that you look at; for a positive the purple dots show the box
-# that the network means. Click an anchor or a bar, or walk with the arrow keys. Drag the ratio. *Say before you look*:
+# On the left is the scene, on the right every term of its loss as a bar: positives above, negatives by rank below. The
+# filled area is the sum. The term you look at is black and thick, and for a positive the purple dots show the box that
+# the network means. Click an anchor or a bar, or use the arrow keys, and drag the ratio. *Predict first*:
 #
 # - Trained network: how does the loss change from ratio 3 to 10? Why so little?
 # - *All classes equally likely*: what does the loss do from ratio 3 to 4? Which anchors are chosen, and why those?
@@ -478,16 +484,15 @@ explorer
 #
 # ## Which loss to expect
 #
-# *My loss is stuck at 2 or 3*: is the network any good? So ask two threads
-# ([caffe 589](https://github.com/weiliu89/caffe/issues/589),
-# [ssd.pytorch 96](https://github.com/amdegroot/ssd.pytorch/issues/96)). In the second of these threads the same reader
-# then reports 76.9 mAP on VOC07 test, with a localisation loss of about 1 and a confidence loss of about 2. That is a
-# good detector. The author's answer in the first thread: the value itself is not very meaningful, it depends on how you
-# normalise.
+# *My loss is stuck at 2 or 3. Is the network any good?* Two threads ask this, and in one of them the same user later
+# reports 76.9 mAP on VOC07 test, with a localisation loss of about 1 and a confidence loss of about 2. (mAP, from 0 to
+# 100 here, is the score of a detector; [chapter 11](11_evaluation.ipynb) computes it.) That is a good detector. The
+# author's answer in [the other thread](https://github.com/weiliu89/caffe/issues/589): the value itself is not very
+# meaningful, because it depends on how you normalise.
 #
-# **At the start.** If all classes are equally likely, each positive comes with three negatives, and each of the four
-# costs ln 21: 12.18 for the confidence. Random weights aren't without opinion. They have wrong ones, and mining
-# looks for the worst:
+# **At the start**, if all classes are equally likely, each positive comes with three negatives and each of the four
+# costs ln 21, which makes 12.18 for the confidence. Random weights start higher, because they give wrong classes a high
+# probability here and there, and mining looks for the worst:
 
 # %%
 rows = []
@@ -497,7 +502,8 @@ for state in (loss_anatomy.EQUAL, loss_anatomy.UNTRAINED, loss_anatomy.TRAINED):
 table(rows, head=("network", "confidence", "localisation"))
 
 # %% [markdown]
-# The recorded run of the mini VOC, means over ten steps:
+# **During training**, the recorded run of the mini VOC gives these means over ten steps. The L2 term of the last column
+# is explained below.
 
 # %%
 log = [row for row in runlog.read_log(places.recording("mini")) if "multibox" in row]
@@ -506,18 +512,14 @@ rows = [(row["step"], row["multibox"], row["keras_equivalent"]) for row in chose
 table(rows, head=("step", "multibox", "with the L2 term"))
 
 # %% [markdown]
-# **What others report** for SSD300 on VOC 07+12, without an L2 term:
-#
-# | source | at the start | later |
-# |---|---|---|
-# | [ssd.pytorch 337](https://github.com/amdegroot/ssd.pytorch/issues/337) | 26 to 31 | 6.2 to 6.8 near step 1,000 |
-# | lufficc/SSD, its figure of the losses | 8.7, first point drawn | 3.1 at 10,000, 1.9 at the end |
-# | [caffe 706](https://github.com/weiliu89/caffe/issues/706), the released model | | 2.43 when training goes on from it |
-# | [caffe 589](https://github.com/weiliu89/caffe/issues/589), users | | 1.5 to 3 at the end |
+# **What others report** for SSD300 on VOC 07+12, without an L2 term, begins between 8.7 and 31, depending on the
+# program and on the first point it shows, and ends between 1.5 and 3 ([Losses that other programs
+# report](../docs/differences_from_caffe.md)). Why do these numbers differ so much?
 #
 # ## Why losses can't be compared
 #
-# The same picture, the same network, the same boxes and classes. Only the bookkeeping differs:
+# Part of the answer is bookkeeping. Here the scene, the network, the boxes and classes are the same, and only that
+# differs:
 
 # %%
 network = pictures.recorded_network()
@@ -532,14 +534,16 @@ rows = {
 table(list(rows.items()), head=("bookkeeping", "loss"), form=("", ".4f"))
 
 # %% [markdown]
-# - **Divided by all used**: a quarter, as long as each positive gets its three negatives. That is the author's example in caffe 589: Faster R-CNN
-#   divides so. Its gradient is a quarter too; a learning rate goes with a convention.
-# - **Mean over the coordinates**: boxes weigh a quarter. So does the
-#   [tutorial of sgrvinod](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection), with plain L1.
-# - **L2**: Keras adds 5e-4 · Σw² to the loss it reports. The curve of ssd_keras goes from about 10 (mean of its first
-#   1,000 steps) to about 3.9 *with* it; where weights shrink, it falls without any better detection. SGD in PyTorch or
-#   Caffe does the same through weight decay and reports nothing. Mind the factor: the gradient of 5e-4 · w² is
-#   1e-3 · w, that of a weight decay of **1e-3**.
+# - **Divided by all used**: a quarter, as long as each positive gets its three negatives. The author's example in the
+#   thread above is Faster R-CNN, which divides so. The gradient is a quarter too, so a learning rate goes with a
+#   convention.
+# - **Mean over the coordinates**: boxes weigh a quarter, as in the [tutorial of
+#   sgrvinod](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection), which has plain L1.
+# - **L2**: Keras adds 5e-4 · Σw², a penalty on the squares of the weights w of all convolutions, to the loss it
+#   reports. The curve of ssd_keras goes from about 10 (mean of its first 1,000 steps) to about 3.9 *with* it, and where
+#   weights shrink, it falls without any better detection. SGD in PyTorch or Caffe has the same effect through *weight
+#   decay*, which shrinks each weight a little in every step, but reports nothing. Mind the factor: the gradient of 5e-4
+#   · w² is 1e-3 · w, that of a weight decay of **1e-3**.
 
 # %%
 w = torch.tensor(3.0, requires_grad=True)
@@ -547,9 +551,11 @@ w = torch.tensor(3.0, requires_grad=True)
 print(f"gradient at w = 3: {slope:.4f}, weight decay 1e-3 gives {1e-3 * 3:.4f}")
 
 # %% [markdown]
-# Two more differences: N over the 8 pictures of one GPU or over all 32 (Caffe divides on each GPU), and what *step*
-# means (32 pictures, 8, or 1). Compare mAP, not losses. Use the loss to compare a run with *itself*: is it a number,
-# does it fall, does validation follow?
+# Two more differences are whether N counts the 8 images of one GPU or all 32 (Caffe divides on each GPU), and what
+# *step* means (32 images, 8, or 1). So compare mAP between programs, and use the loss to compare a run with *itself*:
+# is it a number, does it fall, does the validation loss follow?
+#
+# Now that you have seen every part of the loss, write it yourself.
 #
 # ## Exercises
 #
@@ -558,8 +564,9 @@ print(f"gradient at w = 3: {slope:.4f}, weight decay 1e-3 gives {1e-3 * 3:.4f}")
 #
 # ### 4.1 Offsets · easy · 8 minutes
 #
-# An object and its anchor, both as corners in px, four numbers each. Return the four offsets as in part one, in the
-# order x, y, width, height.
+# You are given an object `box` and its `anchor`, each a tensor of four corner coordinates in px. The first line already
+# turns them into centre, width and height. Return a tensor of the four offsets as in part one, in the order x, y,
+# width, height.
 #
 # *Building block:* in chapter 13 it writes the targets that the network learns.
 
@@ -579,7 +586,7 @@ check.encode(encode)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `g[:2]` is the centre of the object, `g[2:]` its width and height; `p` the same for the anchor.
+# `g[:2]` is the centre of the object, `g[2:]` its width and height; `p` is the same for the anchor.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -589,8 +596,8 @@ check.encode(encode)
 #
 # ### 4.2 Smooth L1 · easy · 5 minutes
 #
-# `error` is a tensor of any shape. Return the cost of each of its numbers, a tensor of the same shape. Write the
-# formula; don't call `smooth_l1_loss`.
+# You are given `error`, a tensor of any shape that holds predicted - target. Return the cost of each of its numbers, a
+# tensor of the same shape. Write the formula of part two; don't call `smooth_l1_loss`.
 #
 # *Building block:* in chapter 13 it is the localisation part of the loss.
 
@@ -608,14 +615,14 @@ check.smooth_l1(smooth_l1)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `torch.where(condition, a, b)`; and think of errors below -1.
+# `torch.where(condition, a, b)` takes a where the condition holds and b elsewhere; and think of errors below -1.
 # </details>
 # <!-- solution -->
 #
 # ### 4.3 -log p(background) · easy · 8 minutes
 #
-# `logits` has one line for each anchor, one column for each class; class 0 is background. Return -ln p(background) for
-# each line. It has to be right for large logits too: `exp(100)` is infinite in float32.
+# You are given `logits`, with one row for each anchor and one column for each class; class 0 is background. Return
+# -ln p(background) for each row. It has to be right for large logits too, although `exp(100)` is infinite in float32.
 #
 # *Building block:* in chapter 13 it ranks the negatives.
 
@@ -632,19 +639,19 @@ check.background_loss(background_loss)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# -ln(e^z₀ / Σ e^z) = ln Σ e^z - z₀. PyTorch has `logsumexp` for the first part; or `log_softmax` for all of it.
+# -ln(e^z₀ / Σ e^z) = ln Σ e^z - z₀. PyTorch has `logsumexp` for the first part, or `log_softmax` for all of it.
 # </details>
 # <details><summary>Hint 2, if you want to write the sum yourself</summary>
 #
-# Take the largest logit *of the line* off before `exp`, and add it again after the logarithm.
+# Subtract the largest logit *of the row* before `exp`, and add it again after the logarithm.
 # </details>
 # <!-- solution -->
 #
 # ### 4.4 Hard negatives · the heart of the chapter · 15 minutes
 #
-# `losses` holds -ln p(background), a line for each image, a column for each anchor; `positive` is True where an anchor
-# answers for an object. Return a tensor of the same shape, True at the hard negatives: `ratio` for each positive of
-# the image. Loops are welcome.
+# You are given `losses`, which holds -ln p(background) with a row for each image and a column for each anchor, and
+# `positive` of the same shape, True where an anchor is assigned to an object. Return a third tensor of that shape, True
+# at the hard negatives: `ratio` for each positive of the image, or all where there are fewer. Loops are welcome.
 #
 # *Building block:* in chapter 13 it chooses the negatives of every batch.
 
@@ -669,7 +676,7 @@ check.mining(hard_negatives)
 # <details><summary>Hint 2</summary>
 #
 # `order = x.argsort(dim=1, descending=True)`, then `rank = order.argsort(dim=1)`. How many are wanted in each image?
-# `positive.sum(dim=1, keepdim=True)` is a column, and `rank < column` compares line by line.
+# `positive.sum(dim=1, keepdim=True)` is a column, and `rank < column` compares row by row.
 # </details>
 # <details><summary>Help: positives are chosen where negatives run out</summary>
 #
@@ -679,9 +686,10 @@ check.mining(hard_negatives)
 #
 # ### 4.5 The whole loss · medium · 12 minutes
 #
-# One image with K anchors: predicted `offsets` (K, 4) and `logits` (K, C), wanted offsets (K, 4) and `labels` (K), and
-# the chosen `negative` (K, True or False). Return the loss, one number; 0 if there is no positive. Use your `smooth_l1`;
-# `torch.nn.functional.cross_entropy(logits, labels, reduction="sum")` does the other half.
+# You are given one image with K anchors: the predicted `offsets` (K, 4) and `logits` (K, C), the `wanted` offsets (K,
+# 4) and `labels` (K), and the chosen `negative` (K, True or False). Return the loss, one number, which is 0 if there is
+# no positive. Use your `smooth_l1` for the boxes; `torch.nn.functional.cross_entropy(logits, labels, reduction="sum")`
+# does the classes.
 #
 # *Building block:* in chapter 13 it is the loss that is minimised.
 
@@ -713,8 +721,8 @@ check.multibox(multibox)
 #
 # ### 4.6 The first loss · on paper · 3 minutes
 #
-# A network says of all anchors that the 21 classes are equally likely. The ratio is 3, no image runs out of
-# negatives. How large is the confidence part of the loss, divided by N? Two digits behind the point are enough.
+# A network says of all anchors that the 21 classes are equally likely. The ratio is 3, and no image runs out of
+# negatives. Set `first_loss` to the confidence part of the loss, divided by N; two decimals are enough.
 
 # %% tags=["exercise"]
 first_loss = 4 * torch.log(torch.tensor(21.0))  # solution
@@ -725,17 +733,16 @@ check.start(first_loss)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# What does one anchor cost? How many anchors come on one positive?
+# What does one anchor cost? How many anchors are in the sum for each positive?
 # </details>
 # <!-- solution -->
 #
 # ## What would go wrong if
 #
-# ... we took the logarithm of a sum with *one* maximum? exp(100) is too large for float32, so every program takes a
-# maximum off before `exp`. amdegroot's port takes the largest logit of the *whole batch*
-# ([ssd.pytorch 483](https://github.com/amdegroot/ssd.pytorch/issues/483),
-# [85](https://github.com/amdegroot/ssd.pytorch/issues/85)). All goes well until one anchor of one picture is far
-# above the others: then their exp is 0, and log 0 is -inf.
+# ... we subtracted *one* maximum from all logits? exp(100) is too large for float32, so every program subtracts a
+# maximum before `exp`. amdegroot's port subtracts the largest logit of the *whole batch* ([ssd.pytorch
+# 483](https://github.com/amdegroot/ssd.pytorch/issues/483)). All goes well until one anchor of one image is far above
+# the others, because then the exp of the others is 0, and log 0 is -inf. How far is far?
 
 # %%
 rows = []
@@ -744,8 +751,9 @@ for kind, powers in ((torch.float32, (-100.0, -104.0)), (torch.float16, (-17.0, 
 table(rows, head=("type", "", "is"), form=("", "", ".1e"))
 
 # %% [markdown]
-# So in float32 a logit has to lie 104 below the largest for its exp to be 0; in float16, 18 are enough. We take the recorded network's logits and raise a single
-# number of a single anchor, number 5000, by 150:
+# In float32 a logit has to lie 104 below the largest for its exp to be 0, and in float16, the half-precision
+# format, 18 are enough. We take the recorded network's logits and raise a single number of a
+# single anchor, number 5000, by 150:
 
 # %% alt="Two pictures: on the left the right choice of negatives, spread over the picture; on the right, after one logit was raised, boxes crowded in the upper left corner of the picture"
 wild = predicted.logits.clone()
@@ -757,24 +765,24 @@ panels = {"a maximum for each anchor": right_choice[0], "one maximum for all": b
 figure = loss_anatomy.draw_negatives(scene, found.positive[0], panels)
 
 # %% [markdown]
-# On the left is what should be chosen. On the right all others are -inf, and the ranking of equals is that of their
-# numbers: the first anchors, in the upper left corner, are called hard. The positives, set to 0 in that code, are above
-# -inf and take places too.
+# On the left is what should be chosen. On the right all others are -inf, so equals are ranked by their numbers, and the
+# first anchors, in the upper left corner, are called hard. The positives, set to 0 in that code, are above -inf, so
+# they take places too.
 
 # %%
 print("negatives chosen:", int(right_choice.sum()), "and", int(bad_choice.sum()))
 print("in both:", int((right_choice & bad_choice).sum()), "(the anchor with the raised number)")
 
 # %% [markdown]
-# The loss itself is computed by another, correct function. So it stays a number, there is no error, and the network
-# learns from the wrong anchors. The reader of issue 483 writes that the results were very poor and the cause took long
-# to find. In the library a line's own maximum is taken off, by `log_softmax`.
+# The loss itself is computed by another, correct function, so it stays a number, no error is raised, and the network
+# learns from the wrong anchors. A user in that thread writes that the results were very poor and the cause took long
+# to find. In the library, `log_softmax` subtracts each row's own maximum.
 #
-# Four more, each with its sign:
+# Four more, each with its sign; the [FAQ](../docs/faq.md) has threads about all but the third:
 #
-# - **NaN at the first picture without objects**: 0 / 0, see above.
-# - **NaN or inf in the localisation**: the logarithm of a box without width, or with corners in the wrong order
-#   ([lufficc 95](https://github.com/lufficc/SSD/issues/95)). It is the data that is wrong:
+# - **NaN at the first image without objects**: 0 / 0, see *N, and pictures without objects*.
+# - **NaN or inf in the localisation**: the logarithm of the width of a box without width, or with corners in the wrong
+#   order. It is the data that is wrong:
 
 # %%
 empty_box, swapped = torch.tensor([130.0, 105, 130, 213]), torch.tensor([198.0, 105, 126, 213])
@@ -784,10 +792,9 @@ for name, wrong in (("no width", empty_box), ("swapped", swapped)):
 # %% [markdown]
 # - **A loss a quarter of everybody's, and slow learning**: N counts the negatives.
 # - **An error about shapes in the lines that choose negatives**, in old code on new PyTorch: a mask of (B, K) is put on
-#   losses of (B · K, 1). Reshape the losses first
-#   ([ssd.pytorch 173](https://github.com/amdegroot/ssd.pytorch/issues/173)).
+#   losses of (B · K, 1). Reshape the losses first.
 #
-# (NaN from a learning rate that is too high is another matter: chapter 07.)
+# (NaN from a learning rate that is too high is another matter: [chapter 07](07_sgd_instability.ipynb).)
 #
 # ## Self-test
 
@@ -797,13 +804,15 @@ SelfTest("loss")
 # %% [markdown]
 # ## Recap
 #
-# - An object is written as four offsets from its anchor: shift in units of the anchor, logarithm of the growth, divided
-#   by .1 and .2. The "variances" are fixed scales.
-# - Positives pay smooth L1 for four offsets and -ln p for their class.
+# - An object is written as four offsets from its anchor: the shift in units of the anchor and the logarithm of the
+#   growth, divided by 0.1 and 0.2. The "variances" are fixed scales.
+# - Positives are penalised by smooth L1 for four offsets and by -ln p for their class.
 # - Hard negatives: per image, three for each positive, those with the largest -ln p(background).
 # - Everything is divided by N, the number of positives, at least 1. No objects: no loss.
-# - Without an opinion the confidence starts at 4 · ln 21 = 12.18. A loss of 2 to 3 at the end can be a detector of
-#   77 mAP. Compare mAP, not losses.
+# - With all classes equally likely the confidence starts at 4 · ln 21 = 12.18. A loss of 2 to 3 at the end can be a
+#   detector of 77 mAP. Compare mAP, not losses.
 #
-# Paper, section 2.2 "Training objective" and "Hard negative mining"; the rules are those of Caffe's
+# The loss judges 8,732 answers; the [next chapter](05_network.ipynb) builds the network that gives them.
+#
+# Sources: the paper, section 2.2 "Training objective" and "Hard negative mining"; the rules are those of Caffe's
 # `multibox_loss_layer.cpp` and `bbox_util.cpp`.
