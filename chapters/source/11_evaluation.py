@@ -102,15 +102,15 @@ figure = figures.ranking_drawn(subject, "bus")
 #
 # ## By hand
 #
-# There are one class, three pictures, five objects and ten detections. The objects are thick, and the dotted one is
+# Here are one class, three pictures, five objects and ten detections. The objects are thick, and the dotted one is
 # *difficult*. The detections are thin, and their numbers give their place in the ranking.
 
 # %% alt="Three pictures: in a two objects and detections 1, 3, 4, 10; in b an easy and a difficult object and detections 2, 6, 7; in c one object and detections 5, 8, 9"
 figure = figures.ten_drawn()
 
 # %% [markdown]
-# Go down the ranking. Each detection is compared with the object in *its own* picture that it overlaps most, and that
-# decides the verdict:
+# Go down the ranking. Each detection is compared with the object in *its own* picture that it overlaps most, and this
+# overlap, the IoU of [chapter 01](01_boxes_and_voc.ipynb), decides the verdict:
 #
 # | | score | picture | overlap | verdict | why | found | false | recall | precision |
 # |---|---|---|---|---|---|---|---|---|---|
@@ -143,7 +143,7 @@ figure = figures.ten_drawn()
 # $$
 #
 # The blue part is the second row of the table, and the height of the eleven blue bars in the figure below. The red part
-# is their mean: 3 · 1 + 3 · 0.667 + 2 · 0.6 + 3 · 0.571 = 7.914, divided by 11, gives **AP = 0.7195**.
+# is their mean: 3 · 1 + 3 · 0.667 + 2 · 0.6 + 3 · 0.571 = 7.914, and divided by 11 that is **AP = 0.7195**.
 #
 # Since 2010 VOC takes the **area** under the same curve, after it is made monotonically decreasing:
 # 0.25 · (1 + 0.667 + 0.6 + 0.571) = 0.7095. The same ten detections have two APs.
@@ -153,7 +153,7 @@ ten = figures.by_hand().judged["dog"]
 figure = figures.curve_drawn(ten, "ten detections")
 
 # %% [markdown]
-# You have now applied every rule once. What remains is to state them so exactly that a program can follow them.
+# You have applied the rules with a pencil. Next they have to be stated so exactly that a program can follow them.
 #
 # ## The official rule
 #
@@ -181,7 +181,7 @@ print(inspect.getsource(devkit_rule.overlap))
 # %% [markdown]
 # The **+ 1** is there because VOC's corners are numbers of pixels, and both corners belong to the box: columns 11 to 20
 # are ten columns, although 20 - 11 is nine. In this course only the evaluation counts like this. Everywhere else a box
-# is made of edges, not of pixels ([chapter 01](01_boxes_and_voc.ipynb)).
+# is made of edges, not of pixels.
 #
 # From the verdicts to the curve, and from the curve to the number:
 
@@ -198,12 +198,12 @@ print("precision", [round(p, 3) for p in precision])
 print(f"AP {devkit_rule.eleven_points(recall, precision):.4f}")
 
 # %% [markdown]
-# The loop gives the columns and the AP that the pencil gave. The library applies the same rules in another way.
+# The loop gives the columns and the AP that the pencil gave, so the rules are complete. What remains is speed.
 #
 # ## In the library
 #
-# A run judges 50,000 detections, so it has no loop over detections. It compares all detections with the first object
-# of their images at once, then with the second, and so on, which is longer to read and quicker to run:
+# The library has no loop over detections, because a run judges 50,000 of them. It compares all detections with the first
+# object of their images at once, then with the second, and so on, which is longer to read and quicker to run:
 
 # %%
 print(inspect.getsource(evaluate.judge))
@@ -257,8 +257,8 @@ rule_variants.price_list(here, real["prices"])
 # No single row adds 22 points, so more than one thing must differ in that thread. Row by row:
 #
 # - **Difficult objects** are the costliest rule on which programs silently differ: counted as any other they
-#   cost seven points. To delete them from the annotations isn't the rule either, because then whoever finds one is
-#   penalised.
+#   cost seven points. To delete them from the annotations isn't the rule either, because then a detection that finds
+#   one is false.
 # - **Area against 11 points** adds almost three points on VOC2007 and 1.6 on the painted scenes, although nothing is
 #   detected better.
 # - **Cutting off** at 0.5 costs more than eight, at 0.05 more than one, because a box that you threw away can't be true.
@@ -288,9 +288,8 @@ table([(name, ap, ap / 20) for name, ap in worth.items()], head=("is worth", "of
 # the right one, because the eleven points turn the curve into stairs. A difference of 0.3 between two programs may
 # therefore be a different rule or one horse, and the number alone can't tell which.
 #
-# The stairs have a second trap. Octave's `0:.1:1` and NumPy compute the points as n · 0.1, and 3 · 0.1, 6 · 0.1 and 7 ·
-# 0.1
-# come out one bit above 0.3, 0.6 and 0.7. A recall of exactly 0.3 therefore misses the point 0.30000000000000004. The
+# The stairs have a second trap. Octave's `0:.1:1` and NumPy compute the points as n · 0.1, and for n = 3, 6 and 7 the
+# result is one bit above 0.3, 0.6 and 0.7. A recall of exactly 0.3 therefore misses the point 0.30000000000000004. The
 # library does as Octave does:
 
 # %%
@@ -341,9 +340,9 @@ figure = figures.errors_drawn(subject, anatomy)
 # Orange is the object that the error is about, dashed the detection. A sixth kind concerns objects and not detections:
 # **missed** is an object that isn't found and that no confusion and no localisation is about.
 #
-# Counting the errors isn't enough, because ten thousand false boxes at the end of the ranking cost nothing. So we **put
-# one kind right and judge again**, an idea of [Hoiem](https://doi.org/10.1007/978-3-642-33712-3_25) (2012) and
-# [TIDE](https://arxiv.org/abs/2008.08115) (2020):
+# The idea is that of [Hoiem](https://doi.org/10.1007/978-3-642-33712-3_25) (2012) and
+# [TIDE](https://arxiv.org/abs/2008.08115) (2020). Counting the errors isn't enough, because ten thousand false boxes at the
+# end of the ranking cost nothing. So we **put one kind right and judge again**:
 #
 # - *duplicate*, *both* and *background* are taken off the list;
 # - a *confusion* gets the class of the object, and a *localisation* gets the object's box. Either is then true if no other
@@ -363,14 +362,14 @@ errors.error_table(("here", errors.counts(anatomy), points, counting), there)
 # %% [markdown]
 # The mAPs of the two detectors lie only six points apart, but their errors are entirely different. The small network
 # finds 503 of 518 objects under their right name, but boxes with a wrong name stand above many of them in the ranking,
-# and that costs 14 points. The detector of photographs loses as much by boxes that don't fit as by wrong names, and
+# and that costs 14 points. The unnamed detector loses as much by boxes that don't fit as by wrong names, and
 # some objects it doesn't see at all. Half of its false detections lie on background, and yet they cost little.
 #
 # > Note: the points don't add up to what is missing to 100, and they needn't, since after one repair another error may
 # > still be in the way.
 #
-# The next figure splits the gains on the painted scenes by class, and the table below it lists the classes that are
-# taken for each other most often.
+# The next figure splits the gains on the painted scenes by class, and the table below it lists which class is most often
+# called by the name of which other.
 
 # %% alt="Six panels, one for each kind of error, with a bar for each class: confusion is long for nearly all classes, longest for bus and horse; the others are short"
 figure = errors.draw_gains(gains, subject.name)
@@ -411,7 +410,8 @@ figure = ap_by_size.draw_sizes((subject.name, measured), ("the unnamed detector,
 # > **Predict first:**
 # >
 # > - Where does the point move with a true detection, where with a false one, where with an ignored one?
-# > - Press <kbd>n</kbd> until a *false (again)* comes. Why did NMS leave it?
+# > - Press <kbd>n</kbd> until a *false (again)* comes. Why did non-maximum suppression ([chapter 10](10_detection.ipynb))
+# >   leave it?
 # > - *An overlap of .75 wanted*: which true ones become false?
 # > - *Difficult objects counted* (chair): the ranking is the same. Why does the whole curve move to the left?
 #
@@ -419,11 +419,11 @@ figure = ap_by_size.draw_sizes((subject.name, measured), ("the unnamed detector,
 #
 # - With a true detection it moves to the right, and not down. With a false one it moves straight down, or stays at 0. With
 #   an ignored one it stays.
-# - The two boxes on one object overlap *each other* by 0.45 or less, and NMS looks at nothing else.
+# - The two boxes on one object overlap *each other* by 0.45 or less, and the suppression looks at nothing else.
 # - Those that overlap their object by less than 0.75.
 # - 27 chairs count in place of 22, so a true detection is a smaller step to the right. The difficult ones come late: four
-#   are found, at places 89, 169, 704 and 772, and one never. (The curve of *bottle* ends a little further right, because
-#   both of its difficult ones are found.)
+#   are found, at places 89, 169, 704 and 772, and one never. The curve of *bottle* ends a little further right, because
+#   both of its difficult ones are found.
 #
 # </details>
 
@@ -435,8 +435,7 @@ explorer
 # (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4. VS
 # Code and Colab have not been tried.)
 #
-# You know the rules and the errors by now, which is what it takes to read a published number and to put yours beside
-# it.
+# You now know the rules and the errors, which is what it takes to put a number of yours beside a published one.
 #
 # ## The table
 #
@@ -477,8 +476,8 @@ figure = results_table.draw_classes(run, other)
 # *my bird is two points below* is no finding, while a class that is eight points off is one: look at its errors, as
 # above.
 #
-# How single classes wander is seen in the published run by step. A frame marks each value that is three points or more
-# below the one before it.
+# Single classes also rise and fall within one run. The next figure shows the published run by step, with a frame around
+# each value that is three points or more below the one before it.
 #
 # > Note: its author calls these the best values of every 20,000 steps. A run of yours writes the same lines into its log
 # > every 20,000 steps (`--map-every`), and `results_table.steps_drawn(run.steps, "mine")` draws them.
