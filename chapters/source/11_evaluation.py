@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 11 · VOC07 evaluation
 #
-# **In one sentence:** ten detections become one number by rules that fit on a page, and whoever changes one of them
-# gets another number.
+# **In one sentence:** the rules that turn a list of detections into one number fit on a page, and whoever changes one
+# of them gets another number from the same detections.
 #
 # | | |
 # |---|---|
@@ -44,9 +44,15 @@ from ssdlib.records import LABELS
 # %% [markdown]
 # ## The picture
 #
-# A published set of 52,404 detections in the 4,952 test pictures of VOC2007 comes from a detector whose name was not kept
-# with it; this page calls it *the unnamed detector*. Here these very detections are judged nine
-# times: by the official rules, and with one thing done differently, as programs that people use do.
+# A detector is summed up in one number, its **mAP**: the mean over the classes of a number that says how well each
+# class is detected, given in points from 0 to 100. Below are nine mAPs of the same 52,404 detections in the 4,952 test
+# photographs of VOC2007. One follows the official rules, and for each of the others one thing is done differently, as
+# programs that people use do it.
+#
+# > **Predict first:** how far apart can nine numbers lie, if no box is moved and nothing is trained?
+#
+# > Note: the detections were published, but the name of their detector was not kept with them, so this page calls it *the
+# > unnamed detector*.
 
 # %% alt="mAP of the same detections as nine points on one axis: 75.2 by the devkit's rule, up to 78.0 with the area under the curve, down to 66.7 if only scores above .5 count"
 real = rule_variants.recorded_prices()
@@ -56,13 +62,17 @@ figure = figures.prices_drawn(real["prices"], names=(
     "only pictures that hold the class"))
 
 # %% [markdown]
-# No box was moved and nothing was trained between the highest and the lowest line, and they are eleven points apart. A
-# number says nothing until one knows by which rules. What each line means you will know at the end of this page; it
-# starts with one class.
+# The highest and the lowest line are eleven points apart, so an mAP says nothing until one knows by which rules it was
+# computed. The chapter goes through them in four parts:
 #
-# The small recorded network looks at the 200 test scenes of the mini VOC (about five seconds). Here are the twelve boxes
-# that it is most certain to be a bus, best score first. Thick and solid: true. Dashed: false. Thin and orange: the objects
-# that are annotated as *bus*.
+# 1. **By hand:** ten detections become one number, with a pencil.
+# 2. **The official rule** in Python, checked against a recording of the official program.
+# 3. **What each rule is worth:** the lines of the figure above, one at a time.
+# 4. **What goes wrong when it is wrong:** the errors behind the number, and how to compare yours with the paper's.
+#
+# We start with one class. The small recorded network is run on the 200 test scenes of the mini VOC, which takes about
+# five seconds, and the figure shows the twelve boxes that it is most certain are a bus, best score first. A thick solid
+# box is true and a dashed one false; the thin orange boxes are the objects that are annotated as *bus*.
 
 # %% alt="Twelve cut-outs of scenes, best score first: some show a bus inside a solid blue box, others a motorbike, a car or something else inside a dashed red box"
 subject = judging.recorded()
@@ -70,58 +80,60 @@ subject = judging.recorded()
 figure = figures.ranking_drawn(subject, "bus")
 
 # %% [markdown]
-# (Glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0.)
+# Is this a good detector of buses? Two of its three best boxes are right, and five of the best twelve. It hasn't found
+# most of the buses yet. Further down the list it will find more of them, but it will also call more motorbikes a bus.
+# One number has to express all of that, and it is called **average precision**, or AP.
 #
-# Is this a good detector of buses? Of its three best boxes two are right, of the twelve best five. It hasn't yet
-# found most of the buses, and if we go on down the list it will find more of them, and say *bus* about more
-# motorbikes. One number has to hold all of that. It is called **average precision**.
-#
-# All of this page works on any folder of result files in the devkit's form: take the comment away, and name a folder
-# that a run of yours has written. All 20 files have to be there, named `comp4_det_test_CLASS.txt`.
+# > Note: glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0. The whole page works on any folder of result files in
+# > the devkit's format: remove the `#` before `judging.from_files` and name a folder that a run of yours has written. It
+# > must hold all 20 files, named `comp4_det_test_CLASS.txt`.
 #
 # ## The words
 #
-# - The **devkit** is the *development kit* of Pascal VOC: the program of the people who made the data. What its file
-#   `VOCevaldet.m` says is the AP of VOC2007, whatever anybody else says.
-# - A **verdict** is what becomes of one detection: *true*, *false*, or *ignored*.
-# - **Recall**: of all objects that count, the share that is found.
-# - **Precision**: of all detections so far, the share that is true.
-# - The **ranking** is the list of all detections of one class in all pictures, best score first.
-# - **11 points** and **area**: two ways to make one number of a curve.
+# - The **devkit** is the *development kit* of Pascal VOC, the program of those who made the dataset. AP on VOC2007 is by
+#   definition what its file `VOCevaldet.m` computes.
+# - The **ranking** is the list of all detections of one class in all images, best score first.
+# - A **verdict** is what becomes of one detection: *true*, *false* or *ignored*.
+# - **Recall** is the share of the objects that count which has been found so far.
+# - **Precision** is the share of the detections so far which is true.
+# - **11 points** and **area** are two ways to reduce a curve of precision against recall to one number.
+#
+# These words are all that a calculation by hand needs, so we do one next.
 #
 # ## By hand
 #
-# One class, three pictures, five objects, ten detections. The objects are thick, and the dotted one is *difficult*. The
-# detections are thin, and their numbers say their place in the ranking.
+# Here are one class, three pictures, five objects and ten detections. The objects are thick, and the dotted one is
+# *difficult*. The detections are thin, and their numbers give their place in the ranking.
 
 # %% alt="Three pictures: in a two objects and detections 1, 3, 4, 10; in b an easy and a difficult object and detections 2, 6, 7; in c one object and detections 5, 8, 9"
 figure = figures.ten_drawn()
 
 # %% [markdown]
-# Go down the ranking. Each detection looks for the object of *its* picture that it overlaps most. Then:
+# Go down the ranking. Each detection is compared with the object in *its own* picture that it overlaps most, and this
+# overlap, the IoU of [chapter 01](01_boxes_and_voc.ipynb), decides the verdict:
 #
 # | | score | picture | overlap | verdict | why | found | false | recall | precision |
 # |---|---|---|---|---|---|---|---|---|---|
-# | 1 | .95 | a | 1.00 | **true** | the first hit on this object | 1 | 0 | .25 | 1.00 |
-# | 2 | .90 | b | .82 | ignored | hits the difficult object | 1 | 0 | .25 | 1.00 |
-# | 3 | .85 | a | .90 | false | its object was found by 1 | 1 | 1 | .25 | .50 |
-# | 4 | .80 | a | .60 | **true** | | 2 | 1 | .50 | .67 |
-# | 5 | .70 | c | 0 | false | nothing is there | 2 | 2 | .50 | .50 |
-# | 6 | .60 | b | .50 | **true** | .5 is enough | 3 | 2 | .75 | .60 |
-# | 7 | .50 | b | .80 | ignored | the difficult one again | 3 | 2 | .75 | .60 |
-# | 8 | .40 | c | .33 | false | less than .5 | 3 | 3 | .75 | .50 |
-# | 9 | .30 | c | .82 | **true** | | 4 | 3 | 1.00 | .57 |
-# | 10 | .20 | a | 0 | false | nothing is there | 4 | 4 | 1.00 | .50 |
+# | 1 | 0.95 | a | 1.00 | **true** | the first hit on this object | 1 | 0 | 0.25 | 1.00 |
+# | 2 | 0.90 | b | 0.82 | ignored | hits the difficult object | 1 | 0 | 0.25 | 1.00 |
+# | 3 | 0.85 | a | 0.90 | false | its object was found by 1 | 1 | 1 | 0.25 | 0.50 |
+# | 4 | 0.80 | a | 0.60 | **true** | | 2 | 1 | 0.50 | 0.67 |
+# | 5 | 0.70 | c | 0 | false | nothing is there | 2 | 2 | 0.50 | 0.50 |
+# | 6 | 0.60 | b | 0.50 | **true** | 0.5 is enough | 3 | 2 | 0.75 | 0.60 |
+# | 7 | 0.50 | b | 0.80 | ignored | the difficult one again | 3 | 2 | 0.75 | 0.60 |
+# | 8 | 0.40 | c | 0.33 | false | less than 0.5 | 3 | 3 | 0.75 | 0.50 |
+# | 9 | 0.30 | c | 0.82 | **true** | | 4 | 3 | 1.00 | 0.57 |
+# | 10 | 0.20 | a | 0 | false | nothing is there | 4 | 4 | 1.00 | 0.50 |
 #
-# Four objects count, the difficult one doesn't. So every true detection adds .25 to the recall. Precision is found /
-# (found + false): an ignored detection is in neither.
+# Four objects count, because the difficult one doesn't, so every true detection adds 0.25 to the recall. Precision is
+# found / (found + false), and an ignored detection is in neither of the two.
 #
-# Now the number. VOC2007 asks at eleven values of recall, 0, .1, .2, ... 1: *what is the best precision if I want this
-# recall or more?*
+# To make one number of the two columns, VOC2007 asks at eleven values of recall, 0, 0.1, 0.2, ... 1: *what is the best
+# precision if I want this recall or more?*
 #
-# | recall of at least | 0, .1, .2 | .3, .4, .5 | .6, .7 | .8, .9, 1 |
+# | recall of at least | 0, 0.1, 0.2 | 0.3, 0.4, 0.5 | 0.6, 0.7 | 0.8, 0.9, 1 |
 # |---|---|---|---|---|
-# | best precision | 1.00 | .67 | .60 | .57 |
+# | best precision | 1.00 | 0.67 | 0.60 | 0.57 |
 #
 # As an equation, with $p(\tilde r)$ for the precision where the recall is $\tilde r$:
 #
@@ -130,44 +142,48 @@ figure = figures.ten_drawn()
 # \textcolor{#0072B2}{\max_{\tilde r \ge r} \, p(\tilde r)}
 # $$
 #
-# Blue is the second row of the table, and the height of the eleven blue bars in the figure below. Red is their mean.
+# The blue part is the second row of the table, and the height of the eleven blue bars in the figure below. The red part
+# is their mean: 3 · 1 + 3 · 0.667 + 2 · 0.6 + 3 · 0.571 = 7.914, and divided by 11 that is **AP = 0.7195**.
 #
-# The sum is 3 · 1 + 3 · .667 + 2 · .6 + 3 · .571 = 7.914. Divided by 11: **AP = .7195**.
-#
-# Since 2010 VOC takes the **area** under the same curve, after it has been made to fall: .25 · (1 + .667 + .6 + .571) =
-# .7095. The same ten detections, two numbers.
+# Since 2010 VOC takes the **area** under the same curve, after it is made monotonically decreasing:
+# 0.25 · (1 + 0.667 + 0.6 + 0.571) = 0.7095. The same ten detections have two APs.
 
 # %% alt="Left the curve of the ten detections with a mark for each verdict and eleven diamonds; right the falling steps and the area below them"
 ten = figures.by_hand().judged["dog"]
 figure = figures.curve_drawn(ten, "ten detections")
 
 # %% [markdown]
+# You have applied the rules with a pencil. Next they have to be stated so exactly that a program can follow them.
+#
 # ## The official rule
 #
-# The devkit's program is a loop in Matlab. Here it is in plain Python, written after it, rule by rule:
+# The devkit's program is a loop in Matlab. Here it is in plain Python, written after it rule by rule:
 
 # %%
 print(inspect.getsource(devkit_rule.verdicts))
 
 # %% [markdown]
-# Five details that are easily lost:
+# Five details are easily lost in a rewrite:
 #
-# 1. The order among equal scores is that of the file.
-# 2. *The first of equals*: if two objects are overlapped alike, the earlier one is taken.
-# 3. A found object is still looked at. A second hit doesn't go on to the neighbour, it is false.
-# 4. `most < 0.5` is false, so .5 itself is a hit. (The rules in the devkit's documentation say *must exceed 50%*. The
-#    program says otherwise, and the program makes the numbers.)
-# 5. A difficult object can be hit any number of times; all of these hits are ignored.
+# 1. Among equal scores the order is that of the file.
+# 2. *The first of equals*: if a detection overlaps two objects alike, the earlier object is taken.
+# 3. An object that has been found is still a candidate. A second hit on it is false, and doesn't move on to the
+#    neighbour.
+# 4. `most < 0.5` is false, so exactly 0.5 is a hit. The rules in the devkit's documentation say *must exceed 50%*, but
+#    the program says otherwise, and the program makes the numbers.
+# 5. A difficult object can be hit any number of times, and all of these hits are ignored.
+#
+# The overlap itself is an IoU with one peculiarity:
 
 # %%
 print(inspect.getsource(devkit_rule.overlap))
 
 # %% [markdown]
-# The **+ 1**: VOC's corners are numbers of pixels, both of them inside. Columns 11 to 20 are ten columns, but 20 - 11 is
-# nine. Only evaluation counts like this here. Everywhere else in the course a box is made of edges, not of
-# pixels (chapter 01).
+# The **+ 1** is there because VOC's corners are numbers of pixels, and both corners belong to the box: columns 11 to 20
+# are ten columns, although 20 - 11 is nine. In this course only the evaluation counts like this. Everywhere else a box
+# is made of edges, not of pixels.
 #
-# And the number from the verdicts:
+# From the verdicts to the curve, and from the curve to the number:
 
 # %%
 print(inspect.getsource(devkit_rule.curve))
@@ -182,10 +198,12 @@ print("precision", [round(p, 3) for p in precision])
 print(f"AP {devkit_rule.eleven_points(recall, precision):.4f}")
 
 # %% [markdown]
+# The loop gives the columns and the AP that the pencil gave, so the rules are complete. What remains is speed.
+#
 # ## In the library
 #
-# The library has no loop over detections, because a run judges 50,000 of them. It compares all of them with the first
-# object of their pictures at once, then with the second, and so on. That is longer to read, and quicker:
+# The library has no loop over detections, because a run judges 50,000 of them. It compares all detections with the first
+# object of their images at once, then with the second, and so on, which is longer to read and quicker to run:
 
 # %%
 print(inspect.getsource(evaluate.judge))
@@ -194,7 +212,7 @@ print(inspect.getsource(evaluate.judge))
 print(inspect.getsource(evaluate.average_precision))
 
 # %% [markdown]
-# Do the loop and the library agree? On all detections of the recorded network:
+# Do the loop and the library agree? We compare them on all detections of the recorded network:
 
 # %%
 farthest = 0.0
@@ -207,8 +225,9 @@ for name in subject.results:
 print("20 classes: recall and precision equal to the last bit, AP within 1e-12:", farthest < 1e-12)
 
 # %% [markdown]
-# Both were written by the same people, so this shows little about the *official* program. But there is a recording: the
-# unmodified `VOCevaldet.m` judged the 52,404 detections of the unnamed detector. The library, on the same files:
+# The two have the same authors, so their agreement says little about the *official* program. For that there is a
+# recording: the unmodified `VOCevaldet.m` judged the 52,404 detections of the unnamed detector. The library judges the
+# same files:
 
 # %%
 ours, official = real["prices"][rule_variants.DEVKIT], real["official"]
@@ -217,45 +236,44 @@ print(f"official mAP {100 * official['mean']:.4f}, ours {rule_variants.mean(ours
 print("largest difference of a class:", max(abs(ours[name] - official[name]) for name in ours))
 
 # %% [markdown]
-# (The files themselves are not part of the course, the numbers are. `data_scripts/price_rules.py` made them, and all
-# other numbers that this page calls *VOC2007*.)
+# > Note: the files themselves are not part of the course, but their numbers are. `data_scripts/price_rules.py` made these
+# > and all other numbers that this page calls *VOC2007*.
+#
+# Since the library follows the official rules, we can now break them one at a time.
 #
 # ## What each rule is worth
 #
-# Now for a question of many threads: *my mAP differs*. One network gets 80 by a program's own measure and 58
-# by the official one ([keras-frcnn 55](https://github.com/yhenon/keras-frcnn/issues/55)). (No single row below adds
-# 22 points, so more than one thing must differ there.) Take the same detections, change one rule, judge again. The
-# column *here* is computed now, on the 200 painted scenes. The column *VOC2007* was recorded on the real detections;
-# next to it stands the class that changed most.
+# *My mAP differs* is a question of many threads, and in one of them a network gets 80 by a program's own measure and 58
+# by the official one ([keras-frcnn 55](https://github.com/yhenon/keras-frcnn/issues/55)). Which rule can be worth so
+# much? We take the same detections, change one rule and judge again. The column *here* is computed now, on the 200
+# painted scenes. The column *VOC2007* was recorded on the detections of the unnamed detector, and next to it stands the
+# class that changed most.
 
 # %%
 here = rule_variants.prices(subject)
 rule_variants.price_list(here, real["prices"])
 
 # %% [markdown]
-# Read it slowly. It answers the threads named here.
+# No single row adds 22 points, so more than one thing must differ in that thread. Row by row:
 #
 # - **Difficult objects** are the costliest rule on which programs silently differ: counted as any other they
-#   cost seven points. [DetectionTeamUCAS 42](https://github.com/DetectionTeamUCAS/Faster-RCNN_Tensorflow/issues/42)
-#   sees .69 and .77 for one network, and a user in [LevinJ
-#   27](https://github.com/LevinJ/SSD_tensorflow_VOC/issues/27) got only 70 for SSD in Caffe that way, instead of 77.
-#   To take them out of the annotations isn't the rule either: then whoever finds one is punished ([maskrcnn-benchmark
-#   131](https://github.com/facebookresearch/maskrcnn-benchmark/pull/131)).
-# - **Area against 11 points**: on VOC2007 almost three points, on the painted scenes 1.6, with no other merit. In
-#   [balancap 77](https://github.com/balancap/SSD-Tensorflow/issues/77) both are printed: .743 and .767. [mxnet-ssd
-#   204](https://github.com/zhreshold/mxnet-ssd/issues/204) gets back its missing points by changing that switch; now
-#   they are points of another kind. [chainercv 297](https://github.com/chainer/chainercv/issues/297) has three
-#   differences at once, this one, difficult objects and a threshold for showing: 66.1 in place of 70.4.
-# - **Cutting off** at .5 costs more than eight, at .05 more than one. A box that you threw away can't be true.
-# - **Leaving out the + 1** costs a tenth of a point on average. Small boxes feel it: one pixel of 20 is 5 percent.
-# - **Exactly .5** hardly ever happens, not even with boxes in whole pixels. The dispute over >= and > is worth nothing.
+#   cost seven points. To delete them from the annotations isn't the rule either, because then a detection that finds
+#   one is false.
+# - **Area against 11 points** adds almost three points on VOC2007 and 1.6 on the painted scenes, although nothing is
+#   detected better.
+# - **Cutting off** at 0.5 costs more than eight, at 0.05 more than one, because a box that you threw away can't be true.
+# - **Leaving out the + 1** costs a tenth of a point on average. Small boxes suffer most: one pixel of 20 is 5 percent.
+# - **Exactly 0.5** hardly ever occurs, not even with boxes in whole pixels, so the dispute over >= and > is worth nothing.
 # - **Digits** of the scores cost nothing down to three. With two, many scores are equal, and the order of the file
 #   decides.
-# - **Only pictures that hold the class**: a mistake of programs that go through the pictures class by class. It is
-#   worth fifteen points here, because this network gives nearly every class to objects of others; bus alone makes 1.8
-#   of them.
+# - **Only pictures that hold the class** is a mistake of programs that go through the images class by class. It is
+#   worth fifteen points here, because this network detects nearly every class on objects of others; bus alone makes 1.8
+#   of the fifteen.
 #
-# Some jumps of a single class are odd. *Horse* gains six points when all boxes move by one pixel! Look:
+# The [FAQ](../docs/faq.md#evaluation-and-map) lists threads in which one of these rules, or three at once, explained a
+# surprising number.
+#
+# Some jumps of a single class are odd. *Horse* gains six points when all boxes move by one pixel. The reason is this:
 
 # %%
 found, total, last = real["ends"]["horse"]
@@ -265,13 +283,14 @@ worth = {"one of eleven points": 100 * last / 11, "by area, one horse": 100 * la
 table([(name, ap, ap / 20) for name, ap in worth.items()], head=("is worth", "of AP", "of mAP"), form=("", ".1f"))
 
 # %% [markdown]
-# Of 348 horses the detector finds 313 before it gives up: a recall of .899. One more would be .902, and then the
-# point at .9 would no longer be empty. **One horse in 4,952 pictures is worth .31 points of mAP**, if it is the right
-# one. That is what eleven points are: stairs. So a difference of .3 between two programs may be a different rule, or
-# one horse. The bare number can't tell which.
+# Of 348 horses the detector finds 313 in its whole ranking, a recall of 0.899. One more would make it 0.902, and then
+# the point at 0.9 would no longer be empty. **One horse in 4,952 photographs is worth 0.31 points of mAP**, if it is
+# the right one, because the eleven points turn the curve into stairs. A difference of 0.3 between two programs may
+# therefore be a different rule or one horse, and the number alone can't tell which.
 #
-# A related trap: Octave's `0:.1:1` and NumPy compute the points as n · .1, and 3 · .1, 6 · .1 and 7 · .1 come out one bit
-# above .3, .6 and .7. So a recall of exactly .3 misses the point .30000000000000004. The library does as Octave does:
+# The stairs have a second trap. Octave's `0:.1:1` and NumPy compute the points as n · 0.1, and for n = 3, 6 and 7 the
+# result is one bit above 0.3, 0.6 and 0.7. A recall of exactly 0.3 therefore misses the point 0.30000000000000004. The
+# library does as Octave does:
 
 # %%
 print([int(n / 10 >= n * 0.1) for n in range(11)], "<- recall n / 10 reaches point n")
@@ -279,21 +298,13 @@ print([int(n / 10 >= n * 0.1) for n in range(11)], "<- recall n / 10 reaches poi
 # %% [markdown]
 # ## Who judges how
 #
-# | | devkit 2007 | Caffe | py-faster-rcnn | amdegroot | chainercv, lufficc | ssd_keras | sgrvinod |
-# |---|---|---|---|---|---|---|---|
-# | + 1 | yes | yes, if it knows the sizes | yes | **no** | yes | yes | **no** |
-# | hit | >= .5 | >= .5 | **> .5** | **> .5** | >= .5 | >= .5 | **> .5** |
-# | equals | order of the file | picture by picture | any | any | **reversed** | any, unless told | any |
-# | AP | 11 | 11, area, or another | 11 or area | 11 or area | 11 or area | 11 or its *integrate* | 11 |
-# | difficult | ignored | ignored | ignored | ignored | ignored | ignored if told | ignored |
-# | its boxes | as written | **corner and width cut to whole pixels** in files | as written | **one decimal, scores three, objects 1 px less** in files | exact | **whole pixels** | exact |
+# Which of these rules does your program follow? Of seven that we read, only two leave out the + 1, three want more than
+# 0.5, and all ignore difficult objects, though ssd_keras only if told. [A table in
+# `docs/`](../docs/differences_from_caffe.md#who-judges-how) compares them rule by rule.
 #
-# (Read in their sources, at the versions that the course was written after.)
-#
-# The evaluator of ssd_keras has an *integrate* that isn't the area: it takes the left end of each step and never
-# looks at the last point. A class found completely and without an error gets less than 1. It has two more traps: with
-# `verbose=False` it judges a single prediction, and a class without any detection shifts the classes after it. Here
-# is *integrate*:
+# One of them has a rule of its own. The evaluator of ssd_keras offers *integrate*, which isn't the area: it takes the
+# left end of each step and never looks at the last point, so a class that is found completely and without an error gets
+# less than 1. Here it is beside the other two:
 
 # %%
 flags = {"found all 3 of 3": ([1, 1, 1], 3), "1 1 0 1 0, of 4": ([1, 1, 0, 1, 0], 4), "0 1 1 1, of 5": ([0, 1, 1, 1], 5)}
@@ -304,13 +315,19 @@ for name, (hits, count) in flags.items():
 table(rows, head=("hits", *metrics), form=("", *[".4f"] * 3))
 
 # %% [markdown]
-# Its author's published table was made with the official Matlab program, so 77.1 is a number of the devkit's kind (boxes
-# rounded to whole pixels, scores to four decimals).
+# The published table of ssd_keras doesn't suffer from this. Its author made it with the official Matlab program, so
+# 77.1 is a number of the devkit's kind, from boxes rounded to whole pixels and scores rounded to four decimals.
+#
+# > Note: the same evaluator has two more traps. With `verbose=False` it judges a single prediction, and a class without
+# > any detection shifts the classes after it.
+#
+# So much for the rules. If yours are the official ones and the number is still low, the detections are to blame.
 #
 # ## What goes wrong when it is wrong
 #
-# mAP says how much is missing, not what. So name every false detection. It asks four questions, in this order; *own*
-# is its largest overlap with an object of its class, *other* with an object of any other class:
+# mAP says how much is missing but not what, so we give every false detection a name. Two overlaps decide which: *own* is
+# its largest overlap with an object of its class, and *other* its largest with an object of any other class. The function
+# asks four questions, in this order:
 
 # %%
 print(inspect.getsource(errors.kind))
@@ -320,17 +337,17 @@ anatomy = errors.error_anatomy(subject)
 figure = figures.errors_drawn(subject, anatomy)
 
 # %% [markdown]
-# (Orange: the object that it is about. Dashed: the detection.) And there are objects that nobody came near:
+# Orange is the object that the error is about, dashed the detection. A sixth kind concerns objects and not detections:
 # **missed** is an object that isn't found and that no confusion and no localisation is about.
 #
 # The idea is that of [Hoiem](https://doi.org/10.1007/978-3-642-33712-3_25) (2012) and
-# [TIDE](https://arxiv.org/abs/2008.08115) (2020). Counting isn't enough: ten thousand false boxes at the end of the
-# ranking cost nothing. So **put one kind right and judge again**:
+# [TIDE](https://arxiv.org/abs/2008.08115) (2020). Counting the errors isn't enough, because ten thousand false boxes at the
+# end of the ranking cost nothing. So we **put one kind right and judge again**:
 #
-# - *duplicate*, *both*, *background*: taken off the list;
-# - *confusion*: it gets the class of the object. *Localisation*: it gets the object's box. Either is now true, if nobody
-#   else has found that object (of several the best), else it is taken off;
-# - *missed*: these objects no longer count.
+# - *duplicate*, *both* and *background* are taken off the list;
+# - a *confusion* gets the class of the object, and a *localisation* gets the object's box. Either is then true if no other
+#   detection has found that object; of several the best is taken, and the rest are taken off the list;
+# - *missed* objects no longer count.
 
 # %%
 gains = errors.gains(subject, anatomy)
@@ -343,14 +360,16 @@ there = ("VOC2007", real["errors"], real_points, real["objects"])
 errors.error_table(("here", errors.counts(anatomy), points, counting), there)
 
 # %% [markdown]
-# Two detectors whose mAPs lie six points apart, and two entirely different patients. The small network finds 503 of
-# 518 objects under their right name. But boxes with a wrong name stand above many of them in the ranking, and that
-# costs 14 points. The detector of photographs loses as much by boxes that don't fit as by wrong names, and there are
-# objects that it doesn't see at all. Half of its false detections lie on background, and yet they cost little.
+# The mAPs of the two detectors lie only six points apart, but their errors are entirely different. The small network
+# finds 503 of 518 objects under their right name, but boxes with a wrong name stand above many of them in the ranking,
+# and that costs 14 points. The unnamed detector loses as much by boxes that don't fit as by wrong names, and
+# some objects it doesn't see at all. Half of its false detections lie on background, and yet they cost little.
 #
-# The points don't add up to what is missing to 100, and they needn't: after one repair another error may be in the way.
+# > Note: the points don't add up to what is missing to 100, and they needn't, since after one repair another error may
+# > still be in the way.
 #
-# By class, here, and who is taken for whom:
+# The next figure splits the gains on the painted scenes by class, and the table below it lists which class is most often
+# called by the name of which other.
 
 # %% alt="Six panels, one for each kind of error, with a bar for each class: confusion is long for nearly all classes, longest for bus and horse; the others are short"
 figure = errors.draw_gains(gains, subject.name)
@@ -361,42 +380,50 @@ rows = [[f"{n} x {right} called {wrong}" for n, wrong, right in both] for both i
 table(rows, head=("here", "VOC2007"), caption="A score of 0.5 or more, and the wrong name")
 
 # %% [markdown]
+# The kind of error is one way to take the number apart. The size of the objects is another.
+#
 # ## Small objects, large objects
 #
-# One AP for the small objects alone: objects of another size are treated like difficult ones, and false boxes of
-# another size are left out. The size is the root of the area on the 300 x 300 canvas, because that is what the
-# network sees. The limits are the sizes of the anchors (chapter 02).
+# For the AP of small objects alone, objects of another size are treated like difficult ones, and false boxes of another
+# size are left out. Size is the square root of the area on the 300 x 300 input, because that is what the network sees,
+# and the limits are the sizes of the anchors ([chapter 02](02_anchors.ipynb)).
 
 # %% alt="Two bar charts of mAP against the size of objects. Painted scenes: highest between 30 and 60 px. VOC2007: 47 below 30 px, rising to about 80 for objects above 111 px"
 measured = ap_by_size.means(ap_by_size.by_size(subject))
 figure = ap_by_size.draw_sizes((subject.name, measured), ("the unnamed detector, VOC2007", real["sizes"]))
 
 # %% [markdown]
-# On photographs small objects are the hard ones, as everybody says. On the painted scenes the smallest and those over
-# 111 px are harder than those from 30 to 111 px, where two thirds of the objects lie. The last bar is 4 objects of 3
-# classes: it means nothing. Look at the numbers above the bars before you believe one.
+# On photographs the small objects are the hard ones, as is often said. On the painted scenes the smallest and those
+# above 111 px are harder than those from 30 to 111 px, where two thirds of the objects lie. The last bar stands on 4
+# objects of 3 classes and means nothing, so look at the numbers above the bars before you believe one.
+#
+# All of these numbers come from curves. The explorer lets you follow one of them, detection by detection.
 #
 # ## Move it
 #
-# A threshold that falls lets one detection after the other come in. The large picture shows the one that has just
-# come in, the small ones the four before it. On the right the point moves along the curve. Click into it, then use
-# the arrow keys:
-# <kbd>→</kbd> one more, <kbd>↓</kbd> ten more, <kbd>n</kbd> to the next that isn't true. A click on the curve goes there.
-# Solid blue: true. Dashed red: false (dash and dot: a second hit). Dotted black: ignored. *Say before you look*:
+# As the threshold falls, one detection after the other comes in. The large image shows the one that has just come in,
+# and the small ones show the four before it, while on the right the point moves along the curve. Click into the
+# explorer, then use the keys: <kbd>→</kbd> takes one more, <kbd>↓</kbd> ten more, <kbd>n</kbd> goes on to the next that
+# isn't true. A click on the curve goes to that place. Solid blue is true, dashed red is false (dash and dot: a second
+# hit), and dotted black is ignored.
 #
-# - Where does the point move with a true detection, where with a false one, where with an ignored one?
-# - Press <kbd>n</kbd> until a *false (again)* comes. Why did NMS leave it?
-# - *An overlap of .75 wanted*: which true ones become false?
-# - *Difficult objects counted* (chair): the same ranking. Why does the whole curve move to the left?
+# > **Predict first:**
+# >
+# > - Where does the point move with a true detection, where with a false one, where with an ignored one?
+# > - Press <kbd>n</kbd> until a *false (again)* comes. Why did non-maximum suppression ([chapter 10](10_detection.ipynb))
+# >   leave it?
+# > - *An overlap of .75 wanted*: which true ones become false?
+# > - *Difficult objects counted* (chair): the ranking is the same. Why does the whole curve move to the left?
 #
 # <details><summary>Answers</summary>
 #
-# - True: to the right, and not down. False: straight down, or it stays at 0. Ignored: it stays.
-# - The two boxes on one object overlap *each other* by .45 or less. NMS asks nothing else.
-# - Those that overlap their object by less than .75.
+# - With a true detection it moves to the right, and not down. With a false one it moves straight down, or stays at 0. With
+#   an ignored one it stays.
+# - The two boxes on one object overlap *each other* by 0.45 or less, and the suppression looks at nothing else.
+# - Those that overlap their object by less than 0.75.
 # - 27 chairs count in place of 22, so a true detection is a smaller step to the right. The difficult ones come late: four
-#   are found, at places 89, 169, 704 and 772, and one never. (The curve of *bottle* ends a little further right: both of
-#   its difficult ones are found.)
+#   are found, at places 89, 169, 704 and 772, and one never. The curve of *bottle* ends a little further right, because
+#   both of its difficult ones are found.
 #
 # </details>
 
@@ -408,25 +435,28 @@ explorer
 # (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4. VS
 # Code and Colab have not been tried.)
 #
+# You now know the rules and the errors, which is what it takes to put a number of yours beside a published one.
+#
 # ## The table
 #
-# What others have published for SSD300 on VOC2007 test, all in 11 points:
+# These are the results that others have published for SSD300 on VOC2007 test, all in 11 points:
 
 # %%
 results_table.published_table()
 
 # %% [markdown]
-# A question mark: the number wasn't read, or not as a whole, in the place that is named. Those of the list who train
-# on 07+12 with zoom-out and for long enough arrive between **77.1 and 77.8**. The paper's first table says 74.3, its
-# table 6 says 77.2; between the two lie zoom-out and twice the steps, which the paper doesn't separate (chapter 06).
-# No README lists those who repeat the training and stay at 71 to 74 ([amdegroot
-# 233](https://github.com/amdegroot/ssd.pytorch/issues/233), [gluon-cv
-# 530](https://github.com/dmlc/gluon-cv/issues/530)).
+# A question mark means that we haven't read the number in the place that is named, or not as a whole. Those in the list
+# who train on 07+12 with zoom-out and for long enough arrive between **77.1 and 77.8**. The paper's first table says
+# 74.3 and its table 6 says 77.2; between the two lie zoom-out and twice the steps, which the paper doesn't separate
+# ([chapter 06](06_augmentation.ipynb)). No README lists those who repeat the training and stay at 71 to 74; the
+# [FAQ](../docs/faq.md#i-repeated-the-training-and-stay-at-65-to-74-map-what-is-known) has their threads.
 #
-# By class, with a run of your own. The table fills itself from the log of a run; name yours in place of the recorded
-# one. The last column is the unnamed detector from above: it may be compared, so its differences from ssd_keras are
-# written down, and marked from three points on. (Paper: table 1, without zoom-out. amdegroot: as a user printed it in
-# issue 233. ssd_keras: its training summary.)
+# The next table goes by class and has a column for a run of your own. It fills itself from the log of a run, so name
+# yours in place of the recorded one. The last column is the unnamed detector, which may be compared with the published
+# numbers: its differences from ssd_keras are written down, and marked from three points on.
+#
+# > Note: the paper's column is its table 1, without zoom-out. amdegroot's is as a user printed it in
+# > [issue 233](https://github.com/amdegroot/ssd.pytorch/issues/233), and that of ssd_keras is its training summary.
 
 # %%
 run = results_table.run_of(pictures.ROOT / "chapters/recordings/mini", pictures.mini_voc())
@@ -438,14 +468,19 @@ results_table.class_table(run, other)
 figure = results_table.draw_classes(run, other)
 
 # %% [markdown]
-# (69.2 here and 69.3 above are the same weights: the run's log was counted in bfloat16, this page counts in float32.)
+# > Note: 69.2 here and 69.3 above belong to the same weights. The run's log was computed in
+# > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format), a format of 16 bits with the range of float32
+# > and fewer digits; this page computes in float32.
 #
-# amdegroot's mean and that of ssd_keras differ by .3, and yet single classes of theirs by up to three points. So *my
-# bird is two points below* is no finding. A class that is eight points off is one: then look at its errors, as above.
+# The means of amdegroot and ssd_keras differ by 0.3, and yet single classes of theirs differ by up to three points. So
+# *my bird is two points below* is no finding, while a class that is eight points off is one: look at its errors, as
+# above.
 #
-# The published run by step (its author calls these the best values of every 20,000 steps). A frame marks a value three
-# points or more below the one before it. Every 20,000 steps (`--map-every`) a run of yours writes the same lines into
-# its log, and `results_table.steps_drawn(run.steps, "mine")` draws them.
+# Single classes also rise and fall within one run. The next figure shows the published run by step, with a frame around
+# each value that is three points or more below the one before it.
+#
+# > Note: its author calls these the best values of every 20,000 steps. A run of yours writes the same lines into its log
+# > every 20,000 steps (`--map-every`), and `results_table.steps_drawn(run.steps, "mine")` draws them.
 
 # %% alt="A table of 20 classes and 6 steps of the published run: all are higher at 102,000 steps than at 20,000; a red frame marks cat at 40,000, which has fallen by five points"
 figure = results_table.steps_drawn(results_table.by_step(), "AP by class and step, ssd_keras")
@@ -453,38 +488,47 @@ figure = results_table.steps_drawn(results_table.by_step(), "AP by class and ste
 # %% [markdown]
 # ## My mAP isn't the paper's
 #
+# This table collects what the page has measured and what others have published. Begin with the rules, because they can
+# be checked without training again.
+#
 # | my number is | look at |
 # |---|---|
-# | off by .1 | + 1, rounded boxes, order of equals: nothing is wrong |
-# | off by .2 to .4 | corners counted from 0 or cut to whole pixels (+.3 above); or one object at one of the eleven points: compare the area, or class by class |
-# | 1 to 3 higher | area in place of 11 points; false boxes in other pictures not counted |
-# | 1 to 2 lower | a score threshold of .05 or .1, ten boxes a picture |
-# | 1 lower | can't be told: two runs of one recipe differ by that much (chapter 08). [paz 389](https://github.com/oarriaga/paz/pull/389) has 76.5 and blames its early drops, at 57,000 and 79,000 steps, but the published run dropped at 56,000 and has 77.1 |
+# | off by 0.1 | + 1, rounded boxes, order of equals: nothing is wrong |
+# | off by 0.2 to 0.4 | corners counted from 0 or cut to whole pixels (+0.3 above); or one object at one of the eleven points: compare the area, or class by class |
+# | 1 to 3 higher | area in place of 11 points; false boxes in other images not counted |
+# | 1 to 2 lower | a score threshold of 0.05 or 0.1, ten boxes an image |
+# | 1 lower | can't be told: we assume, from what we observed and didn't record, that two random seeds of one recipe differ by that much ([chapter 08](08_learning_rate_drops.ipynb)) |
 # | 3 lower | no zoom-out, or half of the steps: the paper's 74.3 had neither zoom-out nor the 120,000 |
 # | 3 to 8 lower | too few steps: the published run had 73.8 at 60,000, 72.6 at 40,000, 69.6 at 20,000 |
 # | 7 lower | difficult objects counted |
-# | 8 lower or more | only boxes above .5 (chapter 10) |
+# | 8 lower or more | only boxes above 0.5 ([chapter 10](10_detection.ipynb)) |
 # | 9 lower | trained on VOC2007 alone: 68.0 in the paper, without zoom-out, half of the steps |
-# | 9 to 12 lower | a small batch, or few GPUs, with an unchanged rate: 65 to 68 ([lufficc 144](https://github.com/lufficc/SSD/issues/144), [Caffe 695](https://github.com/weiliu89/caffe/issues/695)) |
-# | 9 lower | the picture and its mirror alone, no sampled crops: 65.5 beside 74.3 (the paper's table 2, where nothing else differs; amdegroot's README has 58.1 without augmentation, and doesn't say what else differed) |
-# | 26 lower | an overlap of .75 wanted |
-# | near 0 | classes shifted, boxes not scaled back, another order of pictures; the evaluator of ssd_keras with `verbose=False`, or after a class without a detection: draw ten pictures |
+# | 9 lower | the image and its mirror alone, no sampled crops: 65.5 beside 74.3 in the paper's table 2, where nothing else differs |
+# | 9 to 12 lower | a small batch, or few GPUs, with an unchanged learning rate: 65 to 68 ([FAQ](../docs/faq.md#i-repeated-the-training-and-stay-at-65-to-74-map-what-is-known)) |
+# | 26 lower | an overlap of 0.75 wanted |
+# | near 0 | classes shifted, boxes not scaled back, another order of images; the evaluator of ssd_keras with `verbose=False`, or after a class without a detection: draw ten images |
 #
-# The sizes of the judging mistakes are those of the real detections above (only .5: there 8, on the painted scenes 14).
-# Those of training are published numbers: the paper's table 1, amdegroot's README, the run of ssd_keras, and the threads
-# named. Several causes may meet, and they may cancel out.
+# Several causes may meet, and they may cancel out.
+#
+# > Note: the sizes of the evaluation mistakes are those of the real detections above; boxes above 0.5 alone cost 8 there
+# > and 14 on the painted scenes. Those of training are published numbers: the paper's table 1, amdegroot's README, the run
+# > of ssd_keras, and the threads in the FAQ. amdegroot's README has 58.1 without augmentation, and doesn't say what else
+# > differed. A port with 76.5 ([paz in the FAQ](../docs/faq.md#can-i-compare-schedules-by-their-epochs)) blames its early
+# > drops, at 57,000 and 79,000 steps, but the published run dropped at 56,000 and has 77.1.
+#
+# The exercises now ask you to write the evaluation yourself, and chapter 13 will use it.
 #
 # ## Exercises
 #
-# Each has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not right*
-# shows where.
+# Each has a cell to fill in, a check right below it, hints, and a folded solution. A check that says *not right* shows
+# where.
 #
 # ### 11.1 Verdicts · the heart of the chapter · 15 minutes
 #
-# `detections` is a list of (picture, score, box), `objects` a list of (picture, box, difficult), all of one class.
-# Return a list of the words "true", "false" or "ignored", one for each detection, best score first. No two scores are
-# equal. Of two objects that are overlapped alike the earlier one counts. (A second hit is plain "false" here.
-# `devkit_rule.overlap(a, b)` is the IoU with the + 1.)
+# Write the function that judges the detections of one class. You are given `detections`, a list of (picture, score,
+# box), and `objects`, a list of (picture, box, difficult). Return a list of the words "true", "false" or "ignored", one
+# for each detection, best score first. A second hit is plain "false" here. No two scores are equal, and of two objects
+# that are overlapped alike the earlier one counts. `devkit_rule.overlap(a, b)` gives the IoU with the + 1.
 #
 # *Building block:* in chapter 13 it judges what your network finds.
 
@@ -514,20 +558,20 @@ check.verdicts(verdicts)
 # <details><summary>Hint 1</summary>
 #
 # `sorted(detections, key=lambda d: -d[1])` goes from the best score down. Keep a set with the numbers of the objects
-# that are found.
+# that have been found.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Two loops: for each detection go through all objects of its picture and remember the one that it overlaps most.
-# Decide only after the inner loop: less than .5? difficult? found before?
+# Use two loops: for each detection go through all objects of its picture and remember the one that it overlaps most.
+# Decide only after the inner loop: less than 0.5? difficult? found before?
 # </details>
 # <!-- solution -->
 #
 # ### 11.2 Recall and precision · easy · 5 minutes
 #
-# `said` is a list of "true", "false", "ignored" in the order of the ranking, `total` the number of objects that
-# count. Return two lists, recall and precision, with one number for each detection. Where nothing has counted yet,
-# precision is 0.
+# Turn the verdicts into a curve. You are given `said`, a list of "true", "false" and "ignored" in the order of the
+# ranking, and `total`, the number of objects that count. Return two lists, recall and precision, with one number for
+# each detection. As long as no detection has counted, precision is 0.
 #
 # *Building block:* in chapter 13 it makes a curve of the verdicts of 11.1.
 
@@ -548,14 +592,14 @@ check.curve(curve)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Two counters, found and wrong. An ignored detection changes neither, but it gets its point all the same.
+# Keep two counters, found and wrong. An ignored detection changes neither, but it gets its point all the same.
 # </details>
 # <!-- solution -->
 #
 # ### 11.3 Eleven points · medium · 10 minutes
 #
-# `recall` and `precision` are lists of the same length, perhaps empty. Return the AP of VOC2007, a number between 0
-# and 1.
+# Compute the AP of VOC2007 from a curve. You are given `recall` and `precision`, two lists of the same length, which
+# may be empty. Return the AP, a number between 0 and 1.
 #
 # *Building block:* in chapter 13 it gives the AP of every class.
 
@@ -574,18 +618,18 @@ check.eleven_points(eleven_points)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# For each of 0, .1, ... 1: collect the precisions of all places whose recall is that or more. Take the best.
+# For each of 0, 0.1, ... 1 collect the precisions of all places whose recall is that or more, and take the best.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `max(numbers, default=0.0)` knows what to say about an empty list.
+# `max(numbers, default=0.0)` gives 0 for an empty list.
 # </details>
 # <!-- solution -->
 #
 # ### 11.4 Area · medium · 10 minutes
 #
-# The same curve. Return the area: each step of recall times the best precision *from there on*. The first step begins at
-# a recall of 0.
+# Compute the other AP from the same two lists. Return the area, a number between 0 and 1: the sum over all steps of
+# recall of the width of the step times the best precision *from there on*. The first step begins at a recall of 0.
 
 # %% tags=["exercise"]
 def area(recall, precision):
@@ -602,19 +646,20 @@ check.area(area)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# Go through the places and remember the recall before. Most steps are 0 wide: only true detections make one.
+# Go through the places and remember the recall of the one before. Most steps have a width of 0, because only true
+# detections move the recall.
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `max(precision[i:])` is the best precision from place i on. It is slow for long lists, and right.
+# `max(precision[i:])` is the best precision from place i on. It is slow for long lists, but right.
 # </details>
 # <!-- solution -->
 #
 # ### 11.5 Kinds of errors · medium · 5 minutes
 #
-# A false detection. `own` is its largest overlap with an object of its class, `other` with an object of any other
-# class. Return "duplicate", "confusion", "localisation", "both" or "background". (Try without scrolling up. Hit: .5
-# or more. Near: .1 or more.)
+# Name a false detection. You are given `own`, its largest overlap with an object of its class, and `other`, its largest
+# overlap with an object of any other class. An overlap of 0.5 or more is a hit, and one of 0.1 or more is near. Return
+# "duplicate", "confusion", "localisation", "both" or "background", and try it without scrolling up.
 
 # %% tags=["exercise"]
 def kind(own, other):
@@ -633,7 +678,7 @@ check.kind(kind)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# First the hits, own before other. Then what is near, own before other. The rest is background.
+# Ask for the hits first, own before other. Then ask what is near, own before other. The rest is background.
 # </details>
 # <!-- solution -->
 #
@@ -651,13 +696,13 @@ check.best_ap(ap_of_half)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Which of 0, .1, .2, ... 1 does a recall of .5 reach? Don't forget the first one.
+# Which of 0, 0.1, 0.2, ... 1 does a recall of 0.5 reach? Don't forget the first one.
 # </details>
 # <!-- solution -->
 #
 # ## What would go wrong if
 #
-# **The class list begins somewhere else.** Class 1 is *aeroplane* in one program and *background* in another. Every
+# **The class list begins somewhere else.** Class 1 is *aeroplane* in one program and *background* in another, so every
 # detection gets the name of its neighbour in the list:
 
 # %%
@@ -667,11 +712,11 @@ print(f"as it should be {rule_variants.mean(here[rule_variants.DEVKIT]):.1f}")
 print(f"one class off   {100 * evaluate.evaluate(shifted, subject.examples).mean:.1f}")
 
 # %% [markdown]
-# Boxes and scores are as good as before, and so was the loss of training. Only a picture with names on it shows the
+# Boxes and scores are as good as before, and so was the loss in training. Only an image with names on it shows the
 # mistake at once.
 #
-# **The pictures have another order.** The detections of each picture are judged with the annotations of the next one
-# in the list, as when a list is sorted in one place only:
+# **The images have another order.** The detections of each image are judged with the annotations of the next one in the
+# list, as happens when a list is sorted in one place only:
 
 # %%
 ids = [example.image_id for example in subject.examples]
@@ -680,7 +725,7 @@ moved = {name: replace(r, image_ids=[after[i] for i in r.image_ids]) for name, r
 print(f"one picture off {100 * evaluate.evaluate(moved, subject.examples).mean:.1f}")
 
 # %% [markdown]
-# A network that has learned nothing looks the same. So before you doubt your network, judge the annotations
+# A network that has learned nothing gives the same result. So before you doubt your network, judge the annotations
 # themselves, as if they were detections with a score of 1. They have to get 100:
 
 # %%
@@ -702,13 +747,14 @@ SelfTest("evaluation")
 # %% [markdown]
 # ## Recap
 #
-# - All detections of a class, best score first. Each takes the object of its picture that it overlaps most: .5 or
-#   more and not yet found is true, difficult is ignored, all else is false.
-# - Recall = found / objects that count. Precision = found / (found + false). AP = the mean of the best precisions at
-#   eleven recalls, or the area. mAP = the mean over the classes.
+# - All detections of a class are ranked, best score first. Each is compared with the object of its image that it overlaps
+#   most: an overlap of 0.5 or more with an object not yet found is true, a hit on a difficult object is ignored, and all
+#   else is false.
+# - Recall = found / objects that count. Precision = found / (found + false). AP is the mean of the best precisions at
+#   eleven recalls, or the area. mAP is the mean over the classes.
 # - Two numbers may be compared if the rules are the same. On real detections counting difficult objects costs 7 points,
-#   throwing away scores below .5 more than 8; area gives 3; leaving out the + 1 costs a tenth.
-# - Eleven points are stairs: one object may be worth .3 points of mAP.
-# - mAP says how much; the kinds of errors say what.
+#   throwing away scores below 0.5 more than 8; area gives 3; leaving out the + 1 costs a tenth.
+# - Eleven points make stairs of the curve: one object may be worth 0.3 points of mAP.
+# - mAP says how much is missing; the kinds of errors say what.
 #
-# `VOCevaldet.m` and `VOCap.m` of the development kits; paper, tables 1 and 6.
+# Sources: `VOCevaldet.m` and `VOCap.m` of the development kits; paper, tables 1 and 6.

@@ -138,8 +138,8 @@ def test_the_points_that_the_chapter_speaks_of_are_those_that_are_recorded():
     }
     for sentence, off in said.items():
         assert sentence in words and abs(off) < 0.1, sentence
-    assert cost["only scores above .5"] < -8 and "Cutting off** at .5 costs more than eight" in words
-    assert cost["only scores above .05"] < -1 and "at .05 more than one" in words
+    assert cost["only scores above .5"] < -8 and "Cutting off** at 0.5 costs more than eight" in words
+    assert cost["only scores above .05"] < -1 and "at 0.05 more than one" in words
     assert abs(cost["more than .5, not .5 itself"]) < 0.005 and "worth nothing" in words
     assert abs(rule_variants.extreme(prices, "counted from 0: all corners 1 px less")[0] - 6.2) < 0.05
     assert rule_variants.extreme(prices, "counted from 0: all corners 1 px less")[1] == "horse"
