@@ -484,8 +484,8 @@ explorer = overlap.Overlaps(photograph)
 explorer
 
 # %% [markdown]
-# > Note: run the cells of this page to move things, because you see a still picture where no kernel runs. Tried in
-# > JupyterLab 4 and Notebook 7; VS Code and Colab have not been tried.
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
+# Notebook 7. VS Code and Colab have not been tried.)
 #
 # ## Exercises
 #

@@ -470,8 +470,8 @@ explorer = augmentation_player.Player(example, photograph, seed=29)
 explorer
 
 # %% [markdown]
-# > Note: Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
-# > Notebook 7. VS Code and Colab have not been tried.
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
+# Notebook 7. VS Code and Colab have not been tried.)
 #
 # ## Exercises
 #

@@ -588,8 +588,8 @@ explorer = replay.Replay()
 explorer
 
 # %% [markdown]
-# > **Note.** Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in
-# > JupyterLab 4. VS Code and Colab have not been tried.
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4.
+# VS Code and Colab have not been tried.)
 #
 # So far every start of the narrow network had batches of 8, while the published run had 31. The last question is
 # therefore what the size of the batch changes.
@@ -672,7 +672,7 @@ print("the same gradient, up to rounding")
 # | the configuration is that of the original, but for a batch of 31 | **not quite**: read line by line, it has twice the weight decay, one learning rate for kernels and biases, mining over the batch, other rules for crops, and new layers that begin with He's distribution ([chapter 09](09_full_training.ipynb), *The recipes*) | |
 #
 # The last column names recordings in `chapters/recordings/restarts`. What the summary says of the end of the training
-# has its table in chapter 08. These two tables hold the numbers behind the rows about spread and about trying again:
+# has its table in [docs/experiments.md](../docs/experiments.md). These two tables hold the numbers behind the rows about spread and about trying again:
 
 # %%
 def spread(name, step):

@@ -134,7 +134,7 @@ table([row for row in rows if len(set(row[1:])) > 1], head=("field", "paper", "s
 #   all parameters. ssd_keras also doesn't shrink the scale of conv4_3.
 # - `mining`: hard negatives are chosen over the whole batch instead of image by image (chapter 04).
 # - `augment_rule`: crops have to touch an object, the hue wraps around, the contrast is changed about 127.5, and boxes end
-#   at the last pixel of the crop. Chapter 06 has the whole list and counts what it changes.
+#   at the last pixel of the crop. Chapter 06 links the whole list and counts what it changes.
 # - `new_layers`: extras and heads begin with random weights from the normal distribution of
 #   [He et al.](https://arxiv.org/abs/1502.01852), whose variance is twice that of Caffe's initialisation. Since ssd_keras
 #   reports its loss with the L2 term, which grows with the weights, a curve of `paper` begins 0.7 to 1.3 lower than the

@@ -124,7 +124,7 @@ RECIPES = {
     # the published run that the course retraces (ssd_keras). Its program adds 5e-4 w² to the loss, whose gradient is
     # that of a decay of 1e-3. Its best checkpoint is that of step 102,000 (its plot ends at 105,000). Its author went
     # down to batches of 31, since 32 ran out of memory occasionally; here `microbatch` makes room for 32. What isn't
-    # copied stands in chapter 09
+    # copied stands in docs/differences_from_caffe.md
     "ssd_keras": RunConfig(
         steps=102_000,
         drops=(56_000, 76_000),
