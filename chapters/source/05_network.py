@@ -623,8 +623,8 @@ explorer = fields.FieldPointer(scene, level=1)
 explorer
 
 # %% [markdown]
-# > Note: run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab
-# > 4 and Notebook 7. VS Code and Colab have not been tried.
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
+# Notebook 7. VS Code and Colab have not been tried.)
 #
 # Now write the pieces yourself: two of them, 5.5 and 5.6, are building blocks of your own SSD in chapter 13.
 #

@@ -236,6 +236,7 @@ def test_the_inventory_counts_and_names_what_is_missing():
 
 
 def test_another_function_another_choice_or_another_length_is_another_run(monkeypatch, home):
+    monkeypatch.delenv("COURSE_SHORT", raising=False)
     first = run.job(SOLUTIONS, ("IoU",))
     assert first.config.steps == 2500 and run.job(SOLUTIONS, ("IoU",)).out == first.out
     others = [run.job(SOLUTIONS, ("IoU", "loss")), run.job(SOLUTIONS | {"iou": wrong.not_mirrored}, ("IoU",))]
