@@ -406,6 +406,7 @@ def stop(process: subprocess.Popen, when, number: int) -> str:
     return process.communicate(timeout=30)[1]
 
 
+@pytest.mark.slow
 def test_a_download_killed_again_and_again_goes_on_where_it_was(server, out, table, files):
     part = out.parent / "trainval.tar.part"
     sizes = [0]
@@ -420,6 +421,7 @@ def test_a_download_killed_again_and_again_goes_on_where_it_was(server, out, tab
     assert [start for _, name, start in server.asked if name == "trainval.tar"] == sizes
 
 
+@pytest.mark.slow
 def test_an_unpacking_that_is_killed_leaves_no_folder_and_is_done_again_without_a_download(
     server, out, table, files
 ):

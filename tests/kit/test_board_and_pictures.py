@@ -124,6 +124,7 @@ def test_every_chapter_is_a_page_of_the_reading_edition_and_can_be_searched(site
         assert path.stem in index and "In one sentence" in page
 
 
+@pytest.mark.slow
 def test_the_reading_edition_has_no_line_for_readers_in_jupyter_and_its_contents_lead_to_pages(site):
     assert "it moves once you have run" in (ROOT / "chapters/03_matching.ipynb").read_text()
     assert "it moves once you have run" not in (site / "03_matching.html").read_text()

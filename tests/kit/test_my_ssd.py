@@ -153,6 +153,7 @@ def test_a_folder_that_cannot_be_written_to_is_a_sentence(home):
     assert verdict.state == RIGHT and "can't be written" in verdict.message
 
 
+@pytest.mark.slow
 def test_a_page_of_a_learner_keeps_its_cells_function_and_another_page_finds_it(tmp_path, monkeypatch):
     (tmp_path / ".shipped").mkdir()
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))

@@ -23,6 +23,8 @@ from ssdlib.data import store
 from ssdlib.model import SSD300
 from ssdlib.training.runs import RunConfig
 
+pytestmark = pytest.mark.slow  # a minute of `make check`'s two
+
 
 @pytest.fixture
 def printed(monkeypatch, capsys):

@@ -197,6 +197,7 @@ def test_the_pictures_of_the_readme_are_small():
     assert sum(sizes.values()) < 2_000_000
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_every_module_and_what_the_course_reads(tmp_path):
     """Built from a copy without git, installed nowhere: imports find that folder first."""
     pytest.importorskip(

@@ -23,6 +23,8 @@ from ssdlib.data import store
 from ssdlib.data.results import write_results
 from ssdlib.training import engine, runs
 
+pytestmark = pytest.mark.slow  # a minute of `make check`'s two
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
 
 

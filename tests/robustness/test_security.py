@@ -89,6 +89,7 @@ WITHOUT_A_NETWORK = """
 """
 
 
+@pytest.mark.slow
 def test_importing_everything_asks_nobody_on_the_network():
     modules = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in SHIPPED]
     modules = [name for name in modules if name.startswith(("ssdlib.", "course."))]
