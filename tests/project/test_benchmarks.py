@@ -23,7 +23,7 @@ from ssdlib.data import store
 from ssdlib.model import SSD300
 from ssdlib.training.runs import RunConfig
 
-pytestmark = pytest.mark.slow  # a minute of `make check`'s two
+pytestmark = pytest.mark.slow  # about a minute on two cores, too much for `make check`
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from ssdlib.data import store
 from ssdlib.data.results import write_results
 from ssdlib.training import engine, runs
 
-pytestmark = pytest.mark.slow  # a minute of `make check`'s two
+pytestmark = pytest.mark.slow  # about a minute on two cores, too much for `make check`
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel")
 
