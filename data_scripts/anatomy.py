@@ -13,7 +13,8 @@ import json
 from pathlib import Path
 
 import torch
-from restarts import facts_now, short
+from record_run import facts_now
+from restarts import short
 
 from course.instability import starts, watched_start
 

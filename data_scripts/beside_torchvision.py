@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 import torchvision
-from restarts import facts_now
+from record_run import facts_now
 from torch import Tensor, nn
 from torchvision.models.detection import ssd300_vgg16
 from torchvision.ops import box_iou

@@ -15,7 +15,8 @@ import os
 from pathlib import Path
 
 import torch
-from restarts import ARMS, config_of, facts_now, short
+from record_run import facts_now
+from restarts import ARMS, config_of, short
 from tqdm import tqdm
 
 from course.instability import curvature, watched_start

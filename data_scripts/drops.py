@@ -11,17 +11,15 @@ the command can be stopped and given again. Nothing is edited afterwards.
 
 import argparse
 import dataclasses
-import datetime
 import json
 import math
 import os
-import platform
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from record_run import ROOT, git, processor
+from record_run import ROOT, facts_now
 from restarts import short
 from tqdm import tqdm
 
@@ -66,16 +64,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--schedules", nargs="+", choices=[*DROPS, "cosine"], default=[*DROPS, "cosine"])
     options = parser.parse_args()
-    if changed := git("status", "--porcelain", "ssdlib", "data_scripts/drops.py"):
-        raise SystemExit(f"uncommitted changes; a recording has to name the code that ran:\n{changed}")
     config = dataclasses.replace(RECIPES["mini"], steps=STEPS, drops=(), seed=options.seed)
-    facts = {
-        "commit": git("rev-parse", "HEAD"),
-        "date": datetime.date.today().isoformat(),
-        "device": processor(),
-        "precision": inference.precision_on(torch.device("cpu"), config.precision),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }
+    facts = facts_now("data_scripts/drops.py")
+    facts["precision"] = inference.precision_on(torch.device("cpu"), config.precision)
     examples = voc.read_sets(options.data, config.train_sets)
     store = options.data.parent / f"{options.data.name}.store" / "+".join(config.train_sets)
     test = voc.read_sets(options.data, config.test_sets)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from restarts import facts_now
+from record_run import facts_now
 from torch.utils._python_dispatch import TorchDispatchMode
 from tqdm import tqdm
 

@@ -14,16 +14,14 @@ turns, so that whatever else slows the machine down slows all of them.
 
 import argparse
 import dataclasses
-import datetime
 import json
-import platform
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import torch
-from record_run import git, processor
+from record_run import facts_now
 from restarts import short
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -68,20 +66,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--layers", nargs="+", default=list(LAYERS), help='"" is none')
     options = parser.parse_args()
-    if changed := git("status", "--porcelain", "ssdlib", "course", "data_scripts"):
-        raise SystemExit(f"uncommitted changes; a recording has to name the code that ran:\n{changed}")
-
+    facts = facts_now("course", "data_scripts")
     folder = example_datasets.folder()
     found = own.read_folder(folder)
     config = example_datasets.recipe(found, options.steps, precision="float32")
     data, test = (example_datasets.data(found, folder, part) for part in ("train", "test"))
-    head = {
-        "config": dataclasses.asdict(config),
-        "commit": git("rev-parse", "HEAD"),
-        "date": datetime.date.today().isoformat(),
-        "device": processor(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }
+    head = {"config": dataclasses.asdict(config), **facts}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     if not options.out.exists():
         options.out.write_text(json.dumps(head) + "\n", "utf-8")

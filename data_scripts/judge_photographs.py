@@ -10,7 +10,6 @@ written. Refuses a tree with uncommitted changes in course or ssdlib.
 """
 
 import argparse
-import datetime
 import json
 import tempfile
 import zipfile
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from price_rules import judged, write
-from record_run import git, processor
+from record_run import facts_now
 
 from course.detection import stages
 from course.evaluation import judging
@@ -52,14 +51,14 @@ def main() -> None:
         "--what", required=True, help="what these detections are, for the pages that show them"
     )
     options = parser.parse_args()
-    if changes := git("status", "--porcelain", "course", "ssdlib", "data_scripts/judge_photographs.py"):
-        raise SystemExit(f"uncommitted changes; commit them first:\n{changes}")
+    now = facts_now("course", "data_scripts/judge_photographs.py")
     model, settings, step = runs.load_run(options.run)
     if step != settings.steps:
         raise SystemExit(f"{options.run}: at step {step} of {settings.steps}; wanted a finished run")
     examples = voc.read_sets(options.data, options.sets)
     seen = stages.Recorded(examples, model.eval(), default_boxes())
-    found = {name: rounded(r) for name, r in collected(examples, seen.detect()).items()}
+    found = evaluate.collect([example.image_id for example in examples], seen.detect())
+    found = {name: rounded(r) for name, r in found.items()}
     subject = judging.Subject(options.what, found, examples)
     options.out.mkdir(parents=True, exist_ok=True)
     zip_results(options.out / "results.zip", results.result_name(options.sets), found)
@@ -68,9 +67,7 @@ def main() -> None:
         count=subject.count,
         images=len(examples),
         step=step,
-        date=datetime.date.today().isoformat(),
-        commit=git("rev-parse", "HEAD"),
-        device=processor(),
+        **now,
         precision="float32",
         seed=f"{settings.seed} of the run; nothing here is drawn by chance",
         worth={
@@ -86,10 +83,6 @@ def main() -> None:
         (options.out / "free_photographs.json").write_text(json.dumps(said, indent=1) + "\n", "utf-8")
     mean = evaluate.evaluate(found, examples).mean
     print(f"{len(examples):,} photographs, {subject.count:,} detections, mAP {mean:.4f}")
-
-
-def collected(examples: list[records.Example], detections: list[records.Detections]) -> dict[str, Results]:
-    return evaluate.collect([example.image_id for example in examples], detections)
 
 
 def rounded(r: Results) -> Results:

@@ -9,13 +9,12 @@ Only numbers are written, no detection and no annotation. Refuses a tree with un
 
 import argparse
 import csv
-import datetime
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from record_run import git, processor
+from record_run import facts_now
 
 from course.evaluation import ap_by_size, errors, judging, rule_variants
 from course.evaluation.devkit_rule import TRUE
@@ -34,8 +33,7 @@ def main() -> None:
         "--what", required=True, help="what these detections are, for the pages that show them"
     )
     options = parser.parse_args()
-    if changes := git("status", "--porcelain", "course", "ssdlib", "data_scripts/price_rules.py"):
-        raise SystemExit(f"uncommitted changes; commit them first:\n{changes}")
+    now = facts_now("course", "data_scripts/price_rules.py")
     try:
         subject = judging.from_files(options.detections, options.data)
     except (ResultError, VOCError) as error:
@@ -46,9 +44,7 @@ def main() -> None:
         detections=options.what,
         count=subject.count,
         images=len(subject.examples),
-        date=datetime.date.today().isoformat(),
-        commit=git("rev-parse", "HEAD"),
-        device=processor(),
+        **now,
         seed="none: nothing here is drawn by chance",
         official=official,
         **judged(subject),

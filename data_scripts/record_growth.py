@@ -9,14 +9,12 @@ look the detections in each scene, what the anchor of each object says, and mAP 
 
 import argparse
 import dataclasses
-import datetime
 import json
-import platform
 import time
 from pathlib import Path
 
 import torch
-from record_run import git, processor
+from record_run import facts_now
 from torch import Tensor
 
 from course.kit import pictures
@@ -76,9 +74,7 @@ def _short(box: Tensor) -> list[int]:
 
 
 def main(run: Path, out: Path) -> None:
-    if changes := git("status", "--porcelain", "ssdlib"):
-        raise SystemExit(f"ssdlib has uncommitted changes; commit them first:\n{changes}")
-    config, commit, began = RECIPES["mini"], git("rev-parse", "HEAD"), time.time()
+    config, now, began = RECIPES["mini"], facts_now(), time.time()
     train_set = voc.read_sets(pictures.mini_voc(), config.train_sets)
     test_set = voc.read_sets(pictures.mini_voc(), config.test_sets)
     judged = test_set[:JUDGED]
@@ -106,15 +102,8 @@ def main(run: Path, out: Path) -> None:
             if "positives" in row
         ]
         path.write_text(json.dumps(kept, separators=(",", ":")) + "\n", "utf-8")
-        facts = {
-            "device": processor(),
-            "date": datetime.date.today().isoformat(),
-            "commit": commit,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "seconds": round(time.time() - began),
-            "judged": JUDGED,
-            "config": dataclasses.asdict(config),
-        }
+        taken = {"seconds": round(time.time() - began), "judged": JUDGED}
+        facts = now | taken | {"config": dataclasses.asdict(config)}
         (out / "recording.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
         print(f"step {step}: mAP {table.mean:.3f} on {JUDGED} scenes", flush=True)
 

@@ -13,7 +13,7 @@ import json
 import multiprocessing
 from pathlib import Path
 
-from restarts import facts_now
+from record_run import facts_now
 from tqdm import tqdm
 
 from ssdlib.data import store, voc

@@ -57,6 +57,18 @@ def record(run: Path, out: Path, log_only: bool = False, note: str = "", code: P
     return facts
 
 
+def facts_now(*more: str) -> dict:
+    """Commit, date, device, versions; refuses if the code that is about to run isn't the commit's."""
+    if changed := git("status", "--porcelain", "ssdlib", *more):
+        raise SystemExit(f"uncommitted changes; a recording has to name the code that ran:\n{changed}")
+    return {
+        "commit": git("rev-parse", "HEAD"),  # of the code that is in memory, whatever is committed meanwhile
+        "date": datetime.date.today().isoformat(),
+        "device": processor(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+
+
 def processor() -> str:
     count = torch.get_num_threads()
     threads = f"{count} thread" + "s" * (count != 1)

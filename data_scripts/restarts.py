@@ -14,17 +14,15 @@ float32, because the question is what SGD does, not what rounding does.
 
 import argparse
 import dataclasses
-import datetime
 import json
 import math
 import os
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from record_run import git, processor
+from record_run import facts_now
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -230,18 +228,6 @@ def complete(path: Path, steps: int) -> bool:
         return False
     last = json.loads(path.read_text("utf-8").splitlines()[-1])
     return "broke" in last or ("detections" in last and last["step"] >= steps)
-
-
-def facts_now(*more: str) -> dict:
-    """Commit, date, device, versions; refuses if the code that is about to run isn't the commit's."""
-    if changed := git("status", "--porcelain", "ssdlib", *more):
-        raise SystemExit(f"uncommitted changes; a recording has to name the code that ran:\n{changed}")
-    return {
-        "commit": git("rev-parse", "HEAD"),  # of the code that is in memory, whatever is committed meanwhile
-        "date": datetime.date.today().isoformat(),
-        "device": processor(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }
 
 
 def watched_scene() -> Batch:
