@@ -32,6 +32,7 @@ WIDGETS = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT = ("tags", "alt")  # of a cell's metadata
 MARK = "<!-- solution -->"
+MOST = 110_000  # bytes of a figure, so that a notebook of many stays under 1 MB
 
 
 def build(source: Path) -> Path:
@@ -173,16 +174,24 @@ def _describe(output: dict, alt: str | None) -> None:
         output.metadata.setdefault("image/png", {})["alt"] = alt
 
 
-def _in_few_colours(png: str) -> str:
+def _in_few_colours(png: str, most: int = MOST) -> str:
     """A third of the bytes. The octree keeps small areas that have a colour of their own, such as the eyes of a cat;
-    the median cut would give them the colour of what is around them."""
+    the median cut would give them the colour of what is around them.
+
+    Figures come with two pixels for each one of the page. One full of photographs gets fewer, until it has at most
+    `most` bytes or as many pixels as the page."""
     picture = Image.open(io.BytesIO(b64decode(png)))
     if picture.mode == "P":
         return png  # in few colours already, and on a ground that lets the page through
     picture = picture.convert("RGB")
-    picture = picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    out = io.BytesIO()
-    picture.save(out, "PNG", optimize=True)
+    for scale in (1, 0.85, 0.7, 0.6, 0.5):
+        size = [round(side * scale) for side in picture.size]
+        small = picture if scale == 1 else picture.resize(size, Image.Resampling.LANCZOS)
+        small = small.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        out = io.BytesIO()
+        small.save(out, "PNG", optimize=True)
+        if out.tell() <= most:
+            break
     return b64encode(out.getvalue()).decode()
 
 

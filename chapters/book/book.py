@@ -87,13 +87,8 @@ def write_sources(folder: Path) -> None:
         book = nbformat.read(path, as_version=4)
         cells, lives = [], False
         for cell in book.cells:
-            words = [
-                out.metadata.get("image/png", {}).get("alt")
-                for out in cell.get("outputs", ())
-                if "image/png" in out.get("data", {})
-            ]
-            if any(words):
-                cell.metadata["mystnb"] = {"image": {"alt": next(filter(None, words))}}
+            if image := _image(cell):
+                cell.metadata["mystnb"] = {"image": image}
             if "exercise" in cell.metadata.get("tags", ()):
                 cells.append(new_markdown_cell(NEEDS_PYTHON))
             moves = _without_jupyter(cell)
@@ -112,6 +107,19 @@ def write_sources(folder: Path) -> None:
     shutil.copytree(ROOT / "docs/pictures", folder / "pictures")
     names, beside = ("\n".join(path.stem for path in paths) for paths in (pages, docs))
     (folder / "index.md").write_text(INDEX.format(pages=names, docs=beside, table=chapter_table()), "utf-8")
+
+
+def _image(cell: nbformat.NotebookNode) -> dict[str, str]:
+    """The words for a cell's pictures and the width at which its first one is shown, as Sphinx takes them: for all
+    pictures of the cell."""
+    said = [
+        out.metadata.get("image/png", {})
+        for out in cell.get("outputs", ())
+        if "image/png" in out.get("data", {})
+    ]
+    words = next(filter(None, (picture.get("alt") for picture in said)), None)
+    width = next(filter(None, (picture.get("width") for picture in said)), None)
+    return ({"alt": words} if words else {}) | ({"width": f"{width}px"} if width else {})
 
 
 def linked(text: str, folder: Path) -> str:
