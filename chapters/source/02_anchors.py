@@ -26,16 +26,16 @@
 # - judge a set of anchors by the objects it covers, for VOC and for data of your own.
 
 # %%
-import inspect
-from dataclasses import replace
+from dataclasses import astuple, replace
 from math import floor, sqrt
 
 import torch
 
-from course.anchors import anchor_browser, check, coverage, figures, other_anchors
+from course.anchors import anchor_browser, check, coverage, figures, other_anchors, places
 from course.boxes import voc_facts
 from course.kit import free_photographs, opening, pictures, tables
 from course.kit.self_test import SelfTest
+from course.kit.source import source
 from ssdlib import anchors
 from ssdlib.anchors import SSD300_ANCHORS
 from ssdlib.data import voc
@@ -44,9 +44,9 @@ from ssdlib.data import voc
 # ## The picture
 #
 # Here is the image of chapter 00 three times, each time with one cell and the anchors of that cell. The cross marks the
-# cell, and every dot is a centre that carries such a set of anchors.
+# centre of the cell, and every dot is a centre that carries such a set of anchors.
 
-# %% alt="The same scene three times with a grid of dots: a cell of the fine map with four small anchors, a cell of the 10 x 10 map with six large ones, and its last cell, whose centre lies outside the picture"
+# %% alt="The same scene three times with a grid of dots: a cell of the 38 x 38 map with four small anchors, a cell of the 10 x 10 map with six large ones, and the last cell of that map, whose centre lies outside the image"
 scene = pictures.scene(opening.example())
 figure = figures.of_cells(scene, ((0, 19, 12), (2, 4, 6), (2, 9, 9)))
 
@@ -101,8 +101,9 @@ figure = free_photographs.add_credit(figures.best_of_each_map(cat), ["chelsea"])
 # %%
 step = floor((90 - 20) / 4)
 percents = [10, *range(20, 106, step)]
-print("percents", percents)
-print("sizes   ", [300 * percent // 100 for percent in percents])
+sides = [300 * percent // 100 for percent in percents]
+maps = [f"{cells} x {cells}" for cells in SSD300_ANCHORS.feature_maps]
+tables.table([("percent", *percents), ("size, px", *sides)], head=("", *maps, "one more"))
 
 # %% [markdown]
 # These numbers stand in many programs without a word on where they come from. With 7, 15 and 90 percent the same rule
@@ -116,10 +117,10 @@ print("sizes   ", [300 * percent // 100 for percent in percents])
 
 # %%
 all_six = [300 * (0.2 + 0.7 / 5 * k) for k in range(6)]
-last_five = other_anchors.LetterSpec().min_sizes
-sizes = {"eq. 4, m = 6": all_six, "eq. 4, m = 5": last_five, "the code": SSD300_ANCHORS.min_sizes}
-maps = [f"{side} x {side}" for side in SSD300_ANCHORS.feature_maps]
-tables.table([(name, *row) for name, row in sizes.items()], head=("sizes, px", *maps), form=("", *[".1f"] * 6))
+last_five = [30, *(300 * (0.2 + 0.7 / 4 * k) for k in range(5))]
+the_code = SSD300_ANCHORS.min_sizes
+rows = [("equation 4, m = 6", *all_six), ("equation 4, m = 5", *last_five), ("the code", *the_code)]
+tables.table(rows, head=("sizes, px", *maps), form=("", *[".1f"] * 6))
 
 # %% [markdown]
 # The weights that were released with the paper's code were trained with the last row, so this course uses it. The
@@ -143,8 +144,8 @@ tables.table([(name, *row) for name, row in sizes.items()], head=("sizes, px", *
 # **every ratio box has the area of the small square**. Without the root the box would be 222 x 55.5, and its ratio 4.
 
 # %%
-listed = zip(anchor_browser.names(SSD300_ANCHORS, 2), SSD300_ANCHORS.shapes(2), strict=True)
-rows = [(name, width, height, width / height, width * height) for name, (width, height) in listed]
+named = zip(("1", "1'", "2", "1/2", "3", "1/3"), SSD300_ANCHORS.shapes(2), strict=True)
+rows = [(name, width, height, width / height, width * height) for name, (width, height) in named]
 tables.table(rows, head=("shape", "width", "height", "ratio", "area"), form=("", ".1f", ".1f", ".2f", ",.0f"))
 
 # %% [markdown]
@@ -179,7 +180,7 @@ tables.table([*rows, ("together", None, None, sum(spec.per_map))], head=("map", 
 
 # %%
 pairs = zip(SSD300_ANCHORS.feature_maps, SSD300_ANCHORS.strides, strict=True)
-rows = [(side, stride, (side - 0.5) * stride, (side - 0.5) * 300 / side) for side, stride in pairs]
+rows = [(cells, stride, (cells - 0.5) * stride, (cells - 0.5) * 300 / cells) for cells, stride in pairs]
 tables.table(rows, head=("cells", "stride", "last centre: code", "paper"), form=("", "", ".1f", ".1f"))
 
 # %% [markdown]
@@ -193,8 +194,29 @@ tables.table(rows, head=("cells", "stride", "last centre: code", "paper"), form=
 # constant shift as part of its offsets, the four numbers by which it moves and stretches an anchor. What decides is
 # that weights need the centres they were trained with, and the released weights were trained with the code's.
 #
-# Sizes, shapes, number and centres are now derived, and what the library does with them fits into three short
-# functions.
+# Sizes, shapes, number and centres are now derived, and that is enough to lay out all anchors.
+#
+# ## All of them, with four loops
+#
+# Four loops, one inside the other, go over the maps, the rows of a map, the cells of a row and the shapes of a cell. The
+# innermost turns a centre and a shape into two corners.
+
+# %%
+def by_loops():
+    for i, (cells, stride) in enumerate(zip(SSD300_ANCHORS.feature_maps, SSD300_ANCHORS.strides, strict=True)):
+        for row in range(cells):
+            for column in range(cells):
+                x, y = (column + 0.5) * stride, (row + 0.5) * stride
+                for width, height in SSD300_ANCHORS.shapes(i):
+                    yield x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+naive = torch.tensor(list(by_loops()))
+print(f"{len(naive):,} anchors")
+
+# %% [markdown]
+# The library has to give the same boxes in the same order. It says the rules in three short functions and has tensors
+# in place of the loops.
 #
 # ## In the library
 #
@@ -202,38 +224,29 @@ tables.table(rows, head=("cells", "stride", "last centre: code", "paper"), form=
 # percentages:
 
 # %%
-print(inspect.getsource(anchors.AnchorSpec.percents.func))
+source(anchors.AnchorSpec.percents.func)
 
 # %% [markdown]
 # This gives the shapes of one cell:
 
 # %%
-print(inspect.getsource(anchors.AnchorSpec.shapes))
+source(anchors.AnchorSpec.shapes)
 
 # %% [markdown]
-# And this lays out a whole map. `indexing="ij"` with y first makes x run fastest, so the boxes come row by row, each
-# row from the left.
+# And this lays out a whole map, as centre, width and height. `indexing="ij"` with y first makes x run fastest, so the
+# boxes come row by row, each row from the left.
 
 # %%
-print(inspect.getsource(anchors._map_boxes))
-
+source(anchors._map_boxes)
 
 # %% [markdown]
-# Do the library and the pencil agree? The pencil is four loops.
+# `default_boxes` puts the six maps one after the other and turns centres and sizes into corners. Do the library and the
+# loops agree?
 
 # %%
-def by_pencil():
-    for i, (side, stride) in enumerate(zip(SSD300_ANCHORS.feature_maps, SSD300_ANCHORS.strides, strict=True)):
-        for line in range(side):
-            for column in range(side):
-                x, y = (column + 0.5) * stride, (line + 0.5) * stride
-                for width, height in SSD300_ANCHORS.shapes(i):
-                    yield x - width / 2, y - height / 2, x + width / 2, y + height / 2
-
-
 grid = anchors.default_boxes()
-assert torch.allclose(grid, torch.tensor(list(by_pencil())), atol=1e-4)
-print("equal:", tuple(grid.shape), "corners in px of the canvas")
+assert torch.allclose(grid, naive, atol=1e-4)
+print("equal:", tuple(grid.shape), "corners in px of the input")
 
 # %% [markdown]
 # > **Note.** The tests of this project also compare the anchors with boxes of the released Caffe configuration, to a
@@ -243,10 +256,7 @@ print("equal:", tuple(grid.shape), "corners in px of the canvas")
 # map, number 5,776 and the last of the 10 x 10 map; map, row, column and shape are counted from 0.
 
 # %%
-rows = []
-for index in (0, 5775, 5776, 8541):
-    at = anchor_browser.place_of(index)
-    rows.append((index, at.map, at.row, at.column, at.shape, *grid[index].tolist()))
+rows = [(index, *astuple(places.place_of(index)), *grid[index].tolist()) for index in (0, 5775, 5776, 8541)]
 head = ("anchor", "map", "row", "column", "shape", "xmin", "ymin", "xmax", "ymax")
 tables.table(rows, head, form=("", "", "", "", "", ".1f", ".1f", ".1f", ".1f"))
 
@@ -258,7 +268,7 @@ tables.table(rows, head, form=("", "", "", "", "", ".1f", ".1f", ".1f", ".1f"))
 # A photograph is seldom square. It is squeezed to 300 x 300 pixels, the anchors are laid on that input, and the results
 # are stretched back. What does an anchor look like then?
 
-# %% alt="A square anchor of 111 x 111 px on the squeezed picture, and the same anchor on the original, where it is no square any more"
+# %% alt="A square anchor of 111 x 111 px on the squeezed image, and the same anchor on the original, where it is a rectangle"
 photograph = voc.read_photograph(scene.example.path)
 square = torch.tensor([[90.0, 90, 201, 201]])
 figure = figures.stretched(scene, photograph, square)
@@ -274,7 +284,7 @@ figure = figures.stretched(scene, photograph, square)
 # as wide on a 1920 x 1080 photograph is twelve times as tall as wide on the 300 x 300 input.
 
 # %%
-print(f"7 : 1 becomes {7 * 1920 / 1080:.1f} : 1")
+round(7 * 1920 / 1080, 1)
 
 # %% [markdown]
 # Squeezing makes every photograph fit the input, but the anchors themselves don't all fit into it.
@@ -285,7 +295,8 @@ print(f"7 : 1 becomes {7 * 1920 / 1080:.1f} : 1")
 
 # %%
 out = anchor_browser.crossing(grid)
-print("by map", [int(part.sum()) for part in out.split(SSD300_ANCHORS.per_map)], " together", f"{int(out.sum()):,}")
+rows = [("anchors", *SSD300_ANCHORS.per_map, len(grid)), ("across the border", *places.by_map(out), out.sum())]
+tables.table(rows, head=("", *maps, "together"))
 
 # %% [markdown]
 # One in three does, and the released code **leaves them as they are**. An object at the border needs an anchor there,
@@ -304,9 +315,8 @@ print("by map", [int(part.sum()) for part in out.split(SSD300_ANCHORS.per_map)],
 rows = []
 for clip, who in (("center", "amdegroot, lufficc"), ("size", "torchvision")):
     differ = other_anchors.changed(anchors.default_boxes(clip=clip))
-    by_map = [int(part.sum()) for part in differ.split(SSD300_ANCHORS.per_map)]
-    rows.append((clip, who, sum(by_map), *by_map))
-tables.table(rows, head=("clipped", "by", "boxes that differ", *maps))
+    rows.append((clip, who, *places.by_map(differ), differ.sum()))
+tables.table(rows, head=("clipped", "by", *maps, "together"), caption="Boxes that differ from the released ones")
 
 # %% [markdown]
 # The argument `clip` is there for weights that were trained so. When you train, leave it at "none".
@@ -325,22 +335,22 @@ tables.table(rows, head=("clipped", "by", "boxes that differ", *maps))
 # the computation takes milliseconds.
 
 # %%
-table = voc_facts.shapes()
-share = coverage.coverage(SSD300_ANCHORS, table)
-print(f"{int(table.sum()):,} objects, {100 * share:.1f} % covered")
+objects = voc_facts.shapes()  # [i, j]: how many are 5i to 5i + 5 px high and 5j to 5j + 5 px wide
+share = coverage.coverage(SSD300_ANCHORS, objects)
+print(f"{int(objects.sum()):,} objects, {100 * share:.1f} % covered")
 
 # %% [markdown]
 # Is that estimate any good? The true number was counted from the annotations, with each object at its real place:
 
 # %%
-known = voc_facts.counted()
-counted = 1 - known["best_iou_below_threshold"] / known["objects"]
-print(f"counted {100 * counted:.1f} %, estimated {100 * share:.1f} %")
+facts = voc_facts.counted()
+counted = 1 - facts["best_iou_below_threshold"] / facts["objects"]
+tables.table([("estimated", share), ("counted", counted)], head=("", "objects covered"), form=("", ".1%"))
 
 # %% [markdown]
 # The two differ by two objects in a thousand, so the estimate will do. Which objects does no anchor cover?
 
-# %% alt="Left: heat map of widths and heights of VOC's objects, most of them small, with the anchor shapes as markers in a fan and a green line around what they cover; the corner of small objects and two narrow strips lie outside. Right: bars of coverage by size: one percent below 20 px, over 80 above"
+# %% alt="Left: heat map of widths and heights of VOC's objects, most of them small, with the anchor shapes as markers in a fan and a green line around what they cover; the corner of small objects and two narrow strips lie outside. Right: bars of coverage by size: 1 percent below 20 px, more than 80 percent above"
 figure = figures.shapes_of_voc()
 
 # %% [markdown]
@@ -354,7 +364,7 @@ figure = figures.shapes_of_voc()
 rows = []
 for name, ratios in anchor_browser.RATIOS.items():
     spec = replace(SSD300_ANCHORS, aspect_ratios=ratios)
-    rows.append((name, sum(spec.per_map), coverage.coverage(spec, table)))
+    rows.append((name, sum(spec.per_map), coverage.coverage(spec, objects)))
 tables.table(rows, head=("ratios", "anchors", "objects covered"), form=("", "", ".1%"))
 
 # %% [markdown]
@@ -430,8 +440,8 @@ def shapes(small, following, ratios):
     large = sqrt(small * following)
     found = [(small, small), (large, large)]
     for ratio in ratios:
-        found.append((small * sqrt(ratio), small / sqrt(ratio)))
-        found.append((small / sqrt(ratio), small * sqrt(ratio)))
+        found.append((small * sqrt(ratio), small / sqrt(ratio)))  # wide
+        found.append((small / sqrt(ratio), small * sqrt(ratio)))  # tall
     return found
 
 # %%
@@ -459,9 +469,9 @@ check.shapes(shapes)
 def centres(cells, stride):
     # solution
     found = []
-    for line in range(cells):
+    for row in range(cells):
         for column in range(cells):
-            found.append([(column + 0.5) * stride, (line + 0.5) * stride])
+            found.append([(column + 0.5) * stride, (row + 0.5) * stride])
     return torch.tensor(found)
 
 # %%
@@ -507,8 +517,8 @@ def where(index):
         index -= SSD300_ANCHORS.per_map[level]
         level += 1
     cell, shape = divmod(index, SSD300_ANCHORS.boxes_per_cell[level])
-    line, column = divmod(cell, SSD300_ANCHORS.feature_maps[level])
-    return level, line, column, shape
+    row, column = divmod(cell, SSD300_ANCHORS.feature_maps[level])
+    return level, row, column, shape
 
 # %%
 check.place(where)
@@ -593,9 +603,10 @@ figure = figures.detections(answers, chosen, scene=25)
 # mix. How far are its anchors from the released ones, and do they cover less?
 
 # %%
-theirs = other_anchors.reordered(anchors.default_boxes(other_anchors.LetterSpec()), (0, 1, 2, 4, 3, 5))
-print(f"up to {(theirs - grid).abs().max():.1f} px")
-print(f"covered: {100 * coverage.coverage(other_anchors.LetterSpec(), table):.1f} % against {100 * share:.1f} %")
+letter = other_anchors.LetterSpec()
+theirs = other_anchors.reordered(anchors.default_boxes(letter), (0, 1, 2, 4, 3, 5))
+rows = [("released", 0, share), ("the tutorial's", (theirs - grid).abs().max(), coverage.coverage(letter, objects))]
+tables.table(rows, head=("anchors", "largest difference, px", "objects covered"), form=("", ".1f", ".1%"))
 
 # %% [markdown]
 # The two sets cover nearly the same share of objects, although anchors with the same number can lie far apart. So the

@@ -1,4 +1,4 @@
-"""Explorer of chapter 02: walk over the cells of six maps, see their anchors, turn the numbers they are made from."""
+"""Explorer of chapter 02: walk over the cells of six maps and change the numbers that anchors are made from."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course.anchors.coverage import BANDS, by_size, covered
-from course.anchors.places import Place, index_of, place_of  # noqa: F401 - chapter 02 asks here
+from course.anchors.places import Place, index_of
 from course.boxes.voc_facts import shapes as voc_shapes
 from course.kit.board import Board, as_url, layer
 from course.kit.explorer import Explorer, beside, html_text, row
@@ -37,7 +37,7 @@ STYLES = (  # of the shapes of a cell in their order: colour, line in screen px,
 
 
 def crossing(boxes: Tensor, canvas: float = SSD300_ANCHORS.canvas) -> Tensor:
-    """(..., 4) px -> (...) bool: which boxes reach beyond the picture. A box that touches the border stays inside."""
+    """(..., 4) px -> (...) bool: which boxes reach beyond the image. A box that touches the border stays inside."""
     return ((boxes < 0) | (boxes > canvas)).any(dim=-1)
 
 
@@ -58,7 +58,7 @@ def heat() -> Tensor:
 
 @lru_cache(maxsize=32)
 def measures(spec: AnchorSpec) -> tuple[float, tuple[float, ...]]:
-    """Share of the objects of VOC 07+12 covered with IoU .5: of all, and by size (the bands of `coverage`)."""
+    """Share of the objects of VOC 07+12 covered with IoU 0.5: of all, and by size (the bands of `coverage`)."""
     table, share = voc_shapes(), covered(spec)
     return float((share * table).sum() / table.sum()), tuple(part for _, part in by_size(share, table))
 
@@ -67,7 +67,7 @@ class AnchorBrowser(Explorer):
     """Click a cell or walk with the arrow keys; below, the numbers that anchors are made from."""
 
     alt = (
-        "The anchors of one cell on a picture, numbered in their order, beside a table: your numbers, the released "
+        "The anchors of one cell on an image, numbered in their order, beside a table: your numbers, the released "
         "ones, and how many objects of VOC each of them covers"
     )
 
@@ -86,7 +86,7 @@ class AnchorBrowser(Explorer):
         self.level = ipywidgets.Dropdown(options=sides, value=level, description="map")
         self.show = ipywidgets.Dropdown(options=[NOTHING, BORDER, CENTRES, SIZES], description="show also")
         slow = dict(layout=ipywidgets.Layout(width="auto"), style={"description_width": "104px"})
-        self.first = ipywidgets.IntSlider(10, min=3, max=30, description="first percent", **slow)
+        self.first = ipywidgets.IntSlider(10, min=3, max=30, description="first percentage", **slow)
         self.range = ipywidgets.IntRangeSlider(
             value=(20, 90), min=10, max=110, description="lowest, highest", **slow
         )
@@ -178,7 +178,7 @@ class AnchorBrowser(Explorer):
         ]
         low, high = float(self.boxes.min()), float(self.boxes.max())
         lines = self.summary()
-        with self.board.hold_sync():  # one message, so that picture and words change together
+        with self.board.hold_sync():  # one message, so that drawing and words change together
             self.board.view = [min(-20.0, low - 12)] * 2 + [max(320.0, high + 12)] * 2
             self.board.scene = {"layers": layers}
             self.board.status = f"{lines[0]}; {lines[1]}"
@@ -245,7 +245,7 @@ class AnchorBrowser(Explorer):
         self.board.on(left)
         self.chart.on(middle)
         right.set_axis_off()
-        right.text(0, 1, "\n".join(self.summary()), va="top", fontsize=8.5, family="monospace")
+        right.text(0, 1, "\n".join(self.summary()), va="top", fontsize=9, family="monospace")
         return figure
 
 

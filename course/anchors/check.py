@@ -44,7 +44,7 @@ sizes = BuildingBlock(
     mistakes={
         "the step has to be a whole number of percent: floor(17.5) = 17": _stepping(lambda r, m: r / (m - 2)),
         "floor cuts off, round doesn't: 17.5 becomes 17, not 18": _stepping(lambda r, m: round(r / (m - 2))),
-        "the range is divided by maps - 2: the first map has its own percent, so the others have one gap fewer": _stepping(
+        "the range is divided by maps - 2: the first map has its own percentage, so the others have one gap fewer": _stepping(
             lambda r, m: floor(r / (m - 1))
         ),
         "the size of the first map is missing: it comes from `first`, outside of the steps": lambda first, low, high, maps: (
@@ -53,7 +53,7 @@ sizes = BuildingBlock(
         "the last one is missing: there is one size more than there are maps": lambda first, low, high, maps: (
             _sizes(first, low, high, maps)[:-1]
         ),
-        "these are percents; a size is that part of 300 px": lambda first, low, high, maps: [
+        "these are percentages; a size is that share of 300 px": lambda first, low, high, maps: [
             s / 3 for s in _sizes(first, low, high, maps)
         ],
     },
@@ -97,7 +97,7 @@ def _half_scaled(small: float, following: float, ratios: tuple[int, ...]) -> lis
     return found
 
 
-def _lying_first(small: float, following: float, ratios: tuple[int, ...]) -> list[tuple[float, float]]:
+def _wide_first(small: float, following: float, ratios: tuple[int, ...]) -> list[tuple[float, float]]:
     found = _shapes(small, following, ratios)
     return [*found[:2], *found[2::2], *found[3::2]]
 
@@ -124,7 +124,7 @@ shapes = BuildingBlock(
         Case("squares only", (100.0, 144.0, ())),
     ],
     mistakes={
-        "width and height are swapped: a ratio is width / height, and the lying box of a pair comes first": lambda small, following, ratios: [
+        "width and height are swapped: a ratio is width / height, and the wide box of a pair comes first": lambda small, following, ratios: [
             (h, w) for w, h in _shapes(small, following, ratios)
         ],
         "the root is missing ||: s · 2 by s / 2 is four times as wide as it is high. With √2 the ratio is 2": _without_root,
@@ -135,8 +135,8 @@ shapes = BuildingBlock(
         "the large square isn't the arithmetic mean of the two ||; it is the geometric one, √(small · next)": _with_large(
             lambda small, following: (small + following) / 2
         ),
-        "each ratio is followed by its inverse: 2, 1/2, 3, 1/3; yours has first all lying, then all standing": _lying_first,
-        "each ratio gives two shapes, lying and standing; the standing ones are missing": lambda small, following, ratios: [
+        "each ratio is followed by its inverse: 2, 1/2, 3, 1/3; yours has first all wide boxes, then all tall ones": _wide_first,
+        "each ratio gives two shapes, wide and tall; the tall ones are missing": lambda small, following, ratios: [
             *_shapes(small, following, ())[:2],
             *_shapes(small, following, ratios)[2::2],
         ],
@@ -162,7 +162,7 @@ def _centres(cells: int, stride: float) -> Tensor:
 
 
 def _points_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    """The picture's border, wanted centres as orange rings, yours as red crosses, the first three numbered."""
+    """The image's border, wanted centres as orange rings, yours as red crosses, the first three numbered."""
     ax.add_patch(Rectangle((0, 0), 300, 300, fill=False, edgecolor="0.4"))
     for points, color, style in (
         (wanted, ORANGE, dict(marker="o", fillstyle="none")),
@@ -178,7 +178,7 @@ def _points_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
                 textcoords="offset points",
                 color=color,
             )
-    ax.set(aspect="equal", title="rings: wanted; crosses: yours; grey: the picture")
+    ax.set(aspect="equal", title="rings: wanted; crosses: yours; grey: the image")
     ax.title.set_fontsize(9)
     ax.invert_yaxis()
 
@@ -192,7 +192,7 @@ centres = BuildingBlock(
         Case("one cell", (1, 300)),
     ],
     mistakes={
-        "a centre lies half a cell in ||: (i + .5) · stride, not i · stride": lambda f, s: (
+        "a centre lies half a cell in ||: (i + 0.5) · stride, not i · stride": lambda f, s: (
             _centres(f, s) - s / 2
         ),
         "the distance is the stride, 32 px here, not 300 / cells = 30; so the last centre is at 304, outside": lambda f, s: (
@@ -208,7 +208,7 @@ centres = BuildingBlock(
         "you are half a cell too far: the first cell is number 0, its centre lies at stride / 2": lambda f, s: (
             _centres(f, s) + s / 2
         ),
-        "it is half a cell, not half a pixel ||: (i + .5) · stride, not i · stride + .5": lambda f, s: (
+        "it is half a cell, not half a pixel ||: (i + 0.5) · stride, not i · stride + 0.5": lambda f, s: (
             _centres(f, s) - s / 2 + 0.5
         ),
     },
@@ -228,7 +228,7 @@ count512 = Exercise(
     mistakes={
         "the map of 64² and the last two have 4 anchors a cell": sum(f * f * 6 for f in SSD512),
         "a list [2, 3] means 6 anchors a cell, not 4": sum(f * f * 4 for f in SSD512),
-        "each ratio counts twice, lying and standing: [2, 3] is 2, 1/2, 3, 1/3": sum(
+        "each ratio counts twice, wide and tall: [2, 3] is 2, 1/2, 3, 1/3": sum(
             f * f * (2 + n) for f, n in zip(SSD512, RATIOS512, strict=True)
         ),
         "there are two squares in each cell, 1 and 1'": sum(
@@ -253,12 +253,12 @@ def _place(index: int) -> tuple[int, int, int, int]:
 
 
 def _down(index: int) -> tuple[int, int, int, int]:
-    level, line, column, shape = _place(index)
-    return level, column, line, shape
+    level, row, column, shape = _place(index)
+    return level, column, row, shape
 
 
-def _by_planes(index: int) -> tuple[int, int, int, int]:
-    """As if each shape had a plane of its own: what a (shapes, rows, columns) tensor gives without a permute."""
+def _by_shapes(index: int) -> tuple[int, int, int, int]:
+    """As if the anchors came shape by shape: what a (shapes, rows, columns) tensor gives without a permute."""
     level = _place(index)[0]
     side = SSD300_ANCHORS.feature_maps[level]
     shape, cell = divmod(index - sum(SSD300_ANCHORS.per_map[:level]), side * side)
@@ -294,12 +294,12 @@ place = Exercise(
         "row and column are swapped: along a row it is the column that counts up": _down,
         "a map with 5,776 anchors has the numbers 0 to 5,775; number 5,776 is on the next one ||: >=, not >": _late,
         "all shapes of a cell stand together, then comes the next cell; you read shape after shape. The same "
-        "happens to a network's output that isn't permuted": _by_planes,
+        "happens to a network's output that isn't permuted": _by_shapes,
         "not every map has 6 anchors a cell: conv4_3, conv8_2 and conv9_2 have 4": _always_six,
         "the numbers begin at 0, and so do maps, rows, columns and shapes": lambda index: tuple(
             v + 1 for v in _place(index)
         ),
-        "your count is one too far: anchor 0 is the first": lambda index: _place(index + 1),
+        "you are one anchor too far: anchor 0 is the first": lambda index: _place(index + 1),
     },
     praise="So the number of the anchor behind a strange detection tells you its map, its cell and its shape.",
 )
@@ -326,7 +326,7 @@ def _crossing(boxes: Tensor) -> int:
 
 
 def _boxes_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    """The picture's border in grey, the boxes that cross it in orange and thick, the others thin."""
+    """The image in grey, the boxes that cross it in orange and thick, the others thin."""
     if len(case.arguments[0]) > 100:
         raise ValueError("too many to see anything")
     ax.add_patch(Rectangle((0, 0), 300, 300, facecolor="0.9"))
@@ -334,7 +334,7 @@ def _boxes_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
         style = dict(edgecolor=ORANGE, linewidth=3) if out else dict(edgecolor="0.2", linewidth=1)
         ax.add_patch(Rectangle((box[0], box[1]), box[2] - box[0], box[3] - box[1], fill=False, **style))
     ax.autoscale_view()
-    ax.set(aspect="equal", title=f"thick orange: these {wanted} cross")
+    ax.set(aspect="equal", title=f"thick orange: these {wanted} cross the border")
     ax.invert_yaxis()
 
 
@@ -360,8 +360,8 @@ crossing = Exercise(
             ((boxes < 0) | (boxes > 300)).sum()
         ),
         "that is how many stay inside": lambda boxes: len(boxes) - _crossing(boxes),
-        "that says yes or no for each box; count the yes: .sum()": lambda boxes: _crossing_boxes(boxes),
-        "x and y both count, and you looked at one of them only": lambda boxes: int(
+        "that is True or False for each box; count the True: .sum()": lambda boxes: _crossing_boxes(boxes),
+        "x and y both count, and you compared only one of them": lambda boxes: int(
             ((boxes[:, 0] < 0) | (boxes[:, 2] > 300)).sum()
         ),
         "you counted boxes whose centre is outside; one corner outside is enough": lambda boxes: int(

@@ -1,7 +1,7 @@
 """How much of Pascal VOC a set of anchors covers: from the sizes of its objects, without a photograph.
 
 `facts/voc0712_shapes.csv` holds how many objects of VOC 07+12 have which width and height, but not where they lie.
-So each size is laid at places spread evenly over the picture, and the best IoU with any anchor is taken there. The
+So each size is laid at places spread evenly over the image, and the best IoU with any anchor is taken there. The
 numbers don't depend on chance, and they take a few milliseconds: enough to follow a slider.
 """
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ssdlib.anchors import SSD300_ANCHORS, AnchorSpec
 from ssdlib.matching import THRESHOLD
 
-BINS, BIN = 60, 5.0  # widths and heights: 60 bins of 5 px of the canvas
+BINS, BIN = 60, 5.0  # widths and heights: 60 bins of 5 px of the input
 PLACES = 7  # along x and, independently, along y
 BANDS = (0, 20, 40, 80, 160, 300)  # px, bounds of √(width · height)
 
@@ -20,7 +20,7 @@ def placed(canvas: float, places: int = PLACES) -> tuple[Tensor, Tensor]:
     """Sizes and centres of what stands for the objects of each bin along one axis, px: two (60, places) tensors.
 
     The k-th of them has a size k + ½ parts into its bin, and lies (3k + 1 mod places) + ½ parts of the way from
-    one border of the picture to the other: sizes and places are both spread evenly, and in different orders.
+    one border of the image to the other: sizes and places are both spread evenly, and in different orders.
     """
     k = torch.arange(places)
     sizes = (torch.arange(BINS)[:, None] + (k + 0.5) / places) * BIN
@@ -29,7 +29,7 @@ def placed(canvas: float, places: int = PLACES) -> tuple[Tensor, Tensor]:
 
 
 def covered(spec: AnchorSpec = SSD300_ANCHORS, threshold: float = THRESHOLD, places: int = PLACES) -> Tensor:
-    """(60, 60) share of the places at which an object of this height (line) and width (column) has an anchor with
+    """(60, 60) share of the places at which an object of this height (row) and width (column) has an anchor with
     at least this IoU.
 
     Of all anchors of one shape the nearest is the best, along x and along y. So one anchor for each of the spec's

@@ -1,17 +1,20 @@
 """Figures of chapter 02: cells with their anchors, a square on a stretched photograph, shapes of VOC, detections."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 
-from course.anchors.anchor_browser import AnchorBrowser
+from course.anchors.anchor_browser import STYLES
 from course.anchors.coverage import BANDS, BIN, BINS, by_size, covered
 from course.anchors.other_anchors import Answers, variants
+from course.anchors.places import anchors_of
 from course.boxes.voc_facts import shapes as voc_shapes
 from course.kit.pictures import Scene
 from ssdlib import box_ops
@@ -19,32 +22,52 @@ from ssdlib.anchors import SSD300_ANCHORS, AnchorSpec, default_boxes
 from ssdlib.data import voc
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED, boxes_on, part_captions, photograph_on
 
-KINDS = {1: ("s", BLUE, "square anchors"), 2: (">", RED, "1 : 2"), 3: ("D", BLACK, "1 : 3")}
+KINDS = {  # longer side / shorter side: marker, colour, name
+    1: ("s", BLUE, "square anchors"),
+    2: (">", RED, "ratio 2 and 1/2"),
+    3: ("D", BLACK, "ratio 3 and 1/3"),
+}
 
 
 def of_cells(scene: Scene, cells: tuple[tuple[int, int, int], ...]) -> Figure:
-    """One picture for each (map, row, column): the centres of that map, and the anchors of that cell, numbered."""
+    """One image for each (map, row, column): the centres of that map, and the anchors of that cell, at one scale."""
     figure, axes = plt.subplots(
-        1, len(cells), figsize=(3.6 * len(cells), 3.8), layout="constrained", squeeze=False
+        1, len(cells), figsize=(3.6 * len(cells), 4.4), layout="constrained", squeeze=False
     )
-    for ax, (level, line, column) in zip(axes[0], cells, strict=True):
-        browser = AnchorBrowser(scene.pixels, level)
-        stride = SSD300_ANCHORS.strides[level]
-        browser.board.pointer = [(column + 0.5) * stride, (line + 0.5) * stride]
-        browser.board.on(ax)
-        ax.set_title(f"{SSD300_ANCHORS.feature_maps[level]}² map, row {line}, column {column}", fontsize=10)
+    shown = [default_boxes()[anchors_of(*cell)] for cell in cells]
+    low, high = float(min(map(torch.min, shown))), float(max(map(torch.max, shown)))
+    low, high = min(0.0, low) - 10, max(300.0, high) + 10
+    for ax, boxes, (level, row, column) in zip(axes[0], shown, cells, strict=True):
+        stride, side = SSD300_ANCHORS.strides[level], SSD300_ANCHORS.feature_maps[level]
+        photograph_on(ax, scene.pixels)
+        along = (torch.arange(side) + 0.5) * stride
+        x, y = torch.meshgrid(along, along, indexing="xy")
+        ax.plot(x.flatten(), y.flatten(), ".", color=BLACK, markersize=2 if side > 20 else 4)
+        for (x1, y1, x2, y2), style in zip(boxes.tolist(), STYLES, strict=False):
+            ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **_line(*style)))
+        centre = ((column + 0.5) * stride, (row + 0.5) * stride)
+        ax.plot(*centre, "+", color="white", markersize=12, markeredgewidth=4)
+        ax.plot(*centre, "+", color=BLACK, markersize=11, markeredgewidth=1.5)
+        ax.set(xlim=(low, high), ylim=(high, low))
+        ax.set_title(f"{side} x {side} map, row {row}, column {column}", fontsize=10)
+    names = ("small square", "large square", "wide", "tall", "wider", "taller")
+    lines = [Line2D([], [], label=name, **_line(*style)) for name, style in zip(names, STYLES, strict=True)]
+    figure.legend(handles=lines, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
+    figure.suptitle(
+        "All cells of a map carry the same shapes, and coarser maps have larger ones", fontsize=12
+    )
     return figure
 
 
 def best_of_each_map(scene: Scene) -> Figure:
-    """The first object of a scene in orange and, one picture for each map, the anchor of that map that overlaps it
+    """The first object of a scene in orange and, one image for each map, the anchor of that map that overlaps it
     most, in blue."""
     overlap = box_ops.iou(default_boxes(), scene.boxes[0])
     parts = zip(
         default_boxes().split(SSD300_ANCHORS.per_map), overlap.split(SSD300_ANCHORS.per_map), strict=True
     )
     best = torch.stack([part[values.argmax()] for part, values in parts])
-    figure, axes = plt.subplots(2, 3, figsize=(9, 6.3), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(9, 6.6), layout="constrained")
     for ax, side, anchor in zip(axes.flat, SSD300_ANCHORS.feature_maps, best, strict=True):
         photograph_on(ax, scene.pixels)
         boxes_on(ax, scene.boxes[:1], scene.names[:1])
@@ -52,6 +75,7 @@ def best_of_each_map(scene: Scene) -> Figure:
         low, high = min(-5, float(best.min()) - 5), max(305, float(best.max()) + 5)
         ax.set(xlim=(low, high), ylim=(high, low))  # all of the anchors, at one scale
         ax.set_title(f"{side} x {side} map: best IoU {box_ops.iou(anchor, scene.boxes[0]):.2f}", fontsize=10)
+    figure.suptitle("For a large object the coarse maps have the best anchor (blue)", fontsize=12)
     return figure
 
 
@@ -59,7 +83,7 @@ def stretched(scene: Scene, photograph: Tensor, squares: Tensor) -> Figure:
     """The same (n, 4) boxes on the input and, stretched back, on the (H, W, 3) photograph it was squeezed from."""
     height, width, _ = photograph.shape
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(9, 3.9), width_ratios=(1, width / height), layout="constrained"
+        1, 2, figsize=(9, 4.2), width_ratios=(1, width / height), layout="constrained"
     )
     for ax, pixels, x, y in (
         (left, scene.pixels, 1, 1),
@@ -70,9 +94,12 @@ def stretched(scene: Scene, photograph: Tensor, squares: Tensor) -> Figure:
             style = dict(fill=False, edgecolor=ORANGE, linewidth=3)
             ax.add_patch(plt.Rectangle((a * x, b * y), (c - a) * x, (d - b) * y, **style))
             size = f"{(c - a) * x:.0f} x {(d - b) * y:.0f}"
-            ax.text(a * x, b * y, size, color="white", va="bottom", fontsize=9, bbox=dict(facecolor=BLACK))
-    left.set_title("the canvas, 300 x 300", fontsize=10)
+            where = ((a + c) / 2 * x, (b + d) / 2 * y)
+            style = dict(ha="center", va="center", fontsize=10, bbox=dict(facecolor=BLACK))
+            ax.text(*where, size, color="white", **style)
+    left.set_title("the 300 x 300 input", fontsize=10)
     right.set_title(f"the photograph, {width} x {height}", fontsize=10)
+    figure.suptitle("A square on the input is a rectangle on the photograph", fontsize=12)
     return figure
 
 
@@ -81,7 +108,7 @@ def shapes_of_voc(spec: AnchorSpec = SSD300_ANCHORS) -> Figure:
     of the objects the anchors cover, by size."""
     table = voc_shapes()
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(10, 4.6), width_ratios=(1.25, 1), layout="constrained"
+        1, 2, figsize=(10, 4.9), width_ratios=(1.25, 1), layout="constrained"
     )
     shown = table.clamp(min=0.7).numpy()
     image = left.imshow(
@@ -91,24 +118,26 @@ def shapes_of_voc(spec: AnchorSpec = SSD300_ANCHORS) -> Figure:
     share = covered(spec)
     middle = ((torch.arange(BINS) + 0.5) * BIN).numpy()
     left.contour(middle, middle, share.numpy(), levels=[0.5], colors=[GREEN], linewidths=2)
-    left.plot([], [], color=GREEN, linewidth=2, label="inside it: covered at half the places or more")
+    left.plot([], [], color=GREEN, linewidth=2, label="inside: covered at half the places or more")
     _shapes_on(left, spec)
     left.set(xlim=(0, 390), ylim=(0, 390), xlabel="width, px", ylabel="height, px", facecolor="#f2f2f2")
-    left.legend(loc="upper left", fontsize=8)
+    left.legend(loc="upper left", fontsize=9)
     bands = by_size(share, table)
     names = [f"{low}-{high}" for low, high in zip(BANDS, BANDS[1:], strict=False)]
     bars = right.bar(names, [100 * share for _, share in bands], color=BLUE)
-    right.bar_label(bars, [f"{100 * share:.0f} %\n{count:,}" for count, share in bands], fontsize=8)
-    right.set(xlabel="size of the object √(width · height), px", ylabel="covered, %", ylim=(0, 118))
-    right.set_title("share covered with IoU .5; second line: how many objects", fontsize=9)
+    right.bar_label(bars, [f"{100 * share:.0f} %\n{count:,}" for count, share in bands], fontsize=9)
+    right.set(xlabel="size of the object √(width · height), px", ylabel="", ylim=(0, 118))
+    right.set_title("covered with an IoU of 0.5, and objects of that size", fontsize=10)
+    left.set_title("how many objects have which width and height", fontsize=10)
+    figure.suptitle("What no anchor covers: small objects, and very long ones", fontsize=12)
     return figure
 
 
 def detections(answers: Answers, names: Sequence[str], scene: int) -> Figure:
-    """What the network says about one scene with the anchors of each name: a detection that fits an object of its
+    """What the network detects in one scene with the anchors of each name: a detection that fits an object of its
     class is blue and solid, one that doesn't is red and dashed."""
     figure, axes = plt.subplots(
-        1, len(names), figsize=(3.6 * len(names), 3.2), layout="constrained", squeeze=False
+        1, len(names), figsize=(3.6 * len(names), 3.7), layout="constrained", squeeze=False
     )
     example = answers.examples[scene]
     for ax, name in zip(axes[0], names, strict=True):
@@ -120,8 +149,19 @@ def detections(answers: Answers, names: Sequence[str], scene: int) -> Figure:
             captions = [voc.CLASSES[label] for label in found.labels[mine].tolist()]
             boxes_on(ax, found.boxes[mine], captions, color, dashed=color == RED)
         ax.set_title(name, fontsize=10)
+    lines = [
+        Line2D([], [], color=color, linestyle=style, linewidth=2, label=name)
+        for color, style, name in ((BLUE, "-", "right class and place"), (RED, "--", "wrong in one of them"))
+    ]
+    figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.suptitle("Right outputs, read with other anchors, become long wrong boxes", fontsize=12)
     part_captions(list(axes[0]))
     return figure
+
+
+def _line(color: str, width: float, dash: tuple[int, ...]) -> dict[str, Any]:
+    """A style of the explorer as matplotlib wants it."""
+    return dict(color=color, linewidth=0.75 * width, linestyle=(0, dash) if dash else "-")
 
 
 def _shapes_on(ax: Axes, spec: AnchorSpec) -> None:

@@ -1,4 +1,4 @@
-"""Anchors of other codes, and what trained weights make of them: order, centres, ratios, clipping.
+"""Anchors of other programs, and what trained weights make of them: order, centres, ratios, clipping.
 
 A network learns its offsets and classes relative to the anchors it was trained with. This file gives it others and
 counts what it still finds.
@@ -18,13 +18,13 @@ from ssdlib.data import batches, voc
 from ssdlib.detect import detect
 from ssdlib.records import Detections, Example, Predictions
 
-SHOWN = 0.5  # score from which a detection counts as said
+SHOWN = 0.5  # score from which a detection counts as a detection
 
 
 @dataclass(frozen=True)
 class LetterSpec(AnchorSpec):
-    """Sizes and centres by the letter of the paper, as in sgrvinod's tutorial: equation 4 over the last five maps
-    without rounding, 100 percent after the last, and centres (i + ½) / map."""
+    """Sizes and centres by the wording of the paper, as in sgrvinod's tutorial: equation 4 over the last five maps
+    without rounding, 100 percent after the last, and centres (i + ½) / cells."""
 
     strides: tuple[float, ...] = tuple(300 / cells for cells in SSD300_ANCHORS.feature_maps)
 
@@ -61,7 +61,7 @@ def variants() -> dict[str, Tensor]:
         "sizes by equation 4": default_boxes(LetterSpec(strides=SSD300_ANCHORS.strides)),
         "sizes clipped": default_boxes(clip="size"),
         "centres clipped": default_boxes(clip="center"),
-        "centres (i + .5) / map": default_boxes(even),
+        "centres (i + ½) / cells": default_boxes(even),
         "order 1 1' 2 3 1/2 1/3": reordered(ours, (0, 1, 2, 4, 3, 5)),
         "ratio read as h / w": reordered(ours, (0, 1, 3, 2, 5, 4)),
         "columns before rows": columns_first(ours),
@@ -87,7 +87,7 @@ class Answers:
         return [found.above(SHOWN) for found in detect(self.predictions, anchors, sizes)]
 
     def score(self, anchors: Tensor) -> tuple[int, int, float]:
-        """-> objects found (right class, IoU .5), detections that found none, mean IoU of the objects found."""
+        """-> objects found (right class, IoU 0.5), detections that found none, mean IoU of the objects found."""
         ious, wrong = [], 0
         for example, found in zip(self.examples, self.found(anchors), strict=True):
             table = box_ops.iou(example.boxes[:, None], found.boxes) * (

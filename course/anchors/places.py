@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from ssdlib.anchors import SSD300_ANCHORS, AnchorSpec
 
 
@@ -12,7 +14,7 @@ class Place:
     map: int  # 0..5
     row: int
     column: int
-    shape: int  # 0 = small square, 1 = large square, 2 = first ratio lying, 3 = standing ...
+    shape: int  # 0 = small square, 1 = large square, 2 = first ratio wide, 3 = tall ...
 
 
 def place_of(index: int, spec: AnchorSpec = SSD300_ANCHORS) -> Place:
@@ -33,10 +35,15 @@ def index_of(place: Place, spec: AnchorSpec = SSD300_ANCHORS) -> int:
     return sum(spec.per_map[: place.map]) + cell * spec.boxes_per_cell[place.map] + place.shape
 
 
-def anchors_of(level: int, line: int, column: int) -> slice:
+def anchors_of(level: int, row: int, column: int) -> slice:
     """Where the anchors of a cell stand among the 8,732, and so the rows of what the network says about them."""
-    start = index_of(Place(level, line, column, 0))
+    start = index_of(Place(level, row, column, 0))
     return slice(start, start + SSD300_ANCHORS.boxes_per_cell[level])
+
+
+def by_map(chosen: Tensor) -> list[int]:
+    """(8732,) bool -> how many anchors of each map are chosen."""
+    return [int(part.sum()) for part in chosen.split(SSD300_ANCHORS.per_map)]
 
 
 def describe(anchor: int) -> str:

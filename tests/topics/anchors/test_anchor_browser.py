@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import oracles
-from course.anchors import anchor_browser, check, coverage, figures, other_anchors
-from course.anchors.anchor_browser import AnchorBrowser, Place
+from course.anchors import anchor_browser, check, coverage, figures, other_anchors, places
+from course.anchors.anchor_browser import AnchorBrowser
 from course.boxes.voc_facts import counted as facts
 from course.boxes.voc_facts import shapes
 from course.kit.checking import RIGHT, WRONG
@@ -54,7 +54,7 @@ def test_the_threshold_is_one_of_iou():
         assert float(share[line, column]) == share_by_loop(SSD300_ANCHORS, line, column, 4, 0.7)
 
 
-def test_places_lie_inside_the_picture_and_spread_evenly():
+def test_places_lie_inside_the_image_and_spread_evenly():
     sizes, centres = coverage.placed(300.0)
     assert (centres - sizes / 2 >= 0).all() and (centres + sizes / 2 <= 300).all()
     free = ((centres - sizes / 2) / (300 - sizes)).sort(dim=1)[0]
@@ -67,7 +67,7 @@ def test_the_estimate_is_within_half_a_percent_of_the_count_at_real_places():
     assert abs(coverage.coverage(SSD300_ANCHORS, shapes()) - counted) < 0.005
 
 
-def test_the_table_holds_every_object_and_small_objects_are_those_nobody_covers():
+def test_the_table_holds_every_object_and_small_objects_are_those_that_no_anchor_covers():
     table = shapes()
     assert table.shape == (60, 60) and int(table.sum()) == facts()["objects"]
     bands = coverage.by_size(coverage.covered(), table)
@@ -89,8 +89,8 @@ def test_a_number_is_a_place_and_back_as_loops_count_them():
         for line in range(side):
             for column in range(side):
                 for shape in range(oracles.CELL[level]):
-                    assert anchor_browser.place_of(index) == Place(level, line, column, shape)
-                    assert anchor_browser.index_of(Place(level, line, column, shape)) == index
+                    assert places.place_of(index) == places.Place(level, line, column, shape)
+                    assert places.index_of(places.Place(level, line, column, shape)) == index
                     index += 1
     assert index == 8732
 
@@ -98,7 +98,7 @@ def test_a_number_is_a_place_and_back_as_loops_count_them():
 @pytest.mark.parametrize("index", [-1, 8732])
 def test_a_number_that_no_anchor_has_is_refused(index):
     with pytest.raises(IndexError, match="0 to 8731"):
-        anchor_browser.place_of(index)
+        places.place_of(index)
 
 
 def test_2869_anchors_cross_and_a_box_that_touches_doesnt():
@@ -132,7 +132,7 @@ def test_each_variant_changes_what_its_name_says():
     count = {name: int(other_anchors.changed(v).sum()) for name, v in variants.items()}
     assert count["as trained"] == 0 and count["sizes clipped"] == 20 and count["centres clipped"] == 134
     assert count["order 1 1' 2 3 1/2 1/3"] == (2166 + 600 + 150) // 3
-    assert count["centres (i + .5) / map"] == 8732 - 36 - 4  # 300 / 3 and 300 / 1 are the strides
+    assert count["centres (i + ½) / cells"] == 8732 - 36 - 4  # 300 / 3 and 300 / 1 are the strides
     sizes = box_ops.to_cxcywh(variants["sizes by equation 4"])
     assert torch.allclose(sizes[:, :2], box_ops.to_cxcywh(default_boxes())[:, :2], atol=1e-3)
     assert float(sizes[7942, 2]) == pytest.approx(112.5)
@@ -152,7 +152,7 @@ def test_the_network_loses_nothing_by_clipping_much_by_columns_and_says_more_tha
     found, wrong, iou = score["as trained"]
     assert score["centres clipped"] == score["sizes clipped"] == score["as trained"]
     assert score["order 1 1' 2 3 1/2 1/3"][1] > wrong and score["ratio read as h / w"][1] > wrong
-    assert score["centres (i + .5) / map"][2] < iou - 0.02
+    assert score["centres (i + ½) / cells"][2] < iou - 0.02
     assert score["columns before rows"][0] < found / 3
 
 
@@ -254,7 +254,7 @@ def test_shapes_typed_with_the_tutorials_order_or_without_the_root_are_told_apar
         check.shapes, lambda s, n, r: [(s, s), (n, n)] + check.shapes.right(s, n, r)[2:]
     )
     right = check.shapes.right
-    assert "standing ones are missing" in said(
+    assert "tall ones are missing" in said(
         check.shapes, lambda s, n, r: right(s, n, ()) + right(s, n, r)[2::2]
     )
     assert "don't round" in said(
@@ -306,7 +306,7 @@ def test_a_place_with_the_border_of_a_map_off_by_one_and_one_by_planes():
 
 def test_crossing_counted_by_corners_or_with_touching_boxes():
     assert "one box" in said(check.crossing, lambda b: ((b < 0) + (b > 300)).sum())
-    assert "count the yes" in said(check.crossing, lambda b: ((b < 0) | (b > 300)).any(dim=1))
+    assert "count the True" in said(check.crossing, lambda b: ((b < 0) | (b > 300)).any(dim=1))
     assert "x and y both count" in said(check.crossing, lambda b: ((b[:, 1] < 0) | (b[:, 3] > 300)).sum())
     assert "still inside" in said(
         check.crossing, lambda b: ((b.amin(1) <= 0) | (b.amax(1) >= 300)).sum() if len(b) else 0
