@@ -31,7 +31,7 @@ FIGURES = {
     "00_start_here": ("figure = plots.detections(few, photographs, found)", (0, 0, 0.5, 1)),
     "01_boxes_and_voc": ("explorer = overlap.Overlaps", (0, 0, 0.5, 1)),
     "02_anchors": ("explorer = anchor_browser.AnchorBrowser", (0, 0, 0.4, 1)),
-    "03_matching": ("matcher.draw_matching(scene, found)", WHOLE),
+    "03_matching": ("draw_matching(scene, found)", WHOLE),
     "04_multibox_loss": ("explorer = loss_anatomy.LossAnatomy", (0, 0, 1, 0.7)),
     "05_network": ("figures.draw_network", WHOLE),
     "06_augmentation": ("figure = single_draws.strip(shown)", (0, 0, 0.6, 1)),

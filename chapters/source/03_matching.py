@@ -16,43 +16,42 @@
 # - fill in by hand which anchor is assigned to which object, in both steps,
 # - say why there are two steps, and what each alone would get wrong,
 # - predict how many anchors an object gets from its size and shape,
-# - recognise the shortcut that loses objects, and show on a picture that it does.
+# - recognise the shortcut that loses objects, and show on an image that it does.
 
 # %%
-import inspect
-
 import torch
 
 from course.boxes import voc_facts
 from course.kit import free_photographs, opening, pictures, tables
 from course.kit.self_test import SelfTest
-from course.matching import check, matcher
+from course.kit.source import source
+from course.matching import check, counts, figures, matcher
 from ssdlib import anchors, matching
 
 # %% [markdown]
 # ## The picture
 #
-# The network gives 8,732 answers about every picture, one for each anchor, and to train it we must say what each
+# The network gives 8,732 answers about every image, one for each anchor, and to train it we must say what each
 # answer should have been. Two well-known programs do that in a way that makes some objects vanish from the training
 # without an error or a warning; on this page you will find their mistake.
 #
 # Here is the scene of chapter 00 with its objects in orange. **Thick blue** is the one anchor that *step one* gives to
-# each object; **thin dashed green** are those that *step two* adds because they overlap it enough. The anchors of the
-# first object are in full colour, the others' faded, and the line below counts them. All other anchors, more than
-# 8,600, should say *background*.
+# each object; **thin dashed green** are those that *step two* adds because they overlap it enough. Of the green
+# ones only the four that overlap the first object most are drawn, and the blue ones of the other two objects are faded;
+# the line below counts all of them. All other anchors, more than 8,600, should say *background*.
 
-# %% alt="A scene with three objects in orange and, around each, one thick blue anchor and, as many as fit, thin dashed green ones"
+# %% alt="A scene with three objects in orange boxes and a thick blue anchor around each, two of them faded; around the first also four thin dashed green anchors"
 scene = pictures.scene(opening.example())
 grid = anchors.default_boxes()
 found = matcher.match_with(scene.boxes, grid)
-figure = matcher.draw_matching(scene, found)
+figure = figures.draw_matching(scene, found)
 
 # %% [markdown]
 # On a photograph the colours mean the same:
 
-# %% alt="A photograph of a person in an orange box, with one thick blue anchor and a few thin dashed green ones around it, some of which reach beyond the picture"
+# %% alt="A photograph of a person in an orange box, with one thick blue anchor and four thin dashed green ones around it, two of which reach beyond the image"
 person = pictures.scene(free_photographs.example("astronaut"))
-figure = matcher.draw_matching(person, matcher.match_with(person.boxes, grid))
+figure = figures.draw_matching(person, matcher.match_with(person.boxes, grid))
 figure = free_photographs.add_credit(figure, ["astronaut"])
 
 # %% [markdown]
@@ -62,7 +61,7 @@ figure = free_photographs.add_credit(figure, ["astronaut"])
 #
 # ## The words
 #
-# - An **anchor** is one of the 8,732 boxes laid over every picture. (Caffe: *prior*; the paper: *default box*.)
+# - An **anchor** is one of the 8,732 boxes laid over every image. (Caffe: *prior*; the paper: *default box*.)
 # - **IoU**, from chapter 01, is the area that two boxes share, divided by the area that they cover together.
 # - An anchor that is assigned to an object, or *answers for* it, is **positive**. All others are **background**, also
 #   called *negative*.
@@ -117,7 +116,7 @@ print("step one:", own.tolist())
 # which image each of them is in, because only objects of the same image compete.
 
 # %%
-print(inspect.getsource(matching.bipartite))
+source(matching.bipartite)
 
 # %% [markdown]
 # Nearly all of the 8,732 anchors are far from any object, so the list holds only each object's best few. With three
@@ -127,10 +126,11 @@ print(inspect.getsource(matching.bipartite))
 # Two of its rules come back in the exercises: **ties** go to the lower anchor, then to the lower object, and an object
 # that touches no anchor stays without one (-1).
 #
-# `match` does both steps. It writes down what step two assigns first, because step one overrules it.
+# `match` does both steps. It writes down what step two assigns first, because step one overrules it. Both
+# steps take their pairs from `best_first`, which lists them with the largest IoU first.
 
 # %%
-print(inspect.getsource(matching.match))
+source(matching.match)
 
 # %% [markdown]
 # Do the fast version and the pencil agree? The next cell compares them on two thousand random tables, where loops play
@@ -142,9 +142,9 @@ assert all(check.library_agrees(t) for t in drawn)
 print("2,000 tables, full of ties: equal")
 
 # %% [markdown]
-# ## The same on the picture
+# ## The same on the image
 #
-# On a picture only the table is larger. `overlaps` makes it: three rows of 8,732 numbers here.
+# On an image only the table is larger. `overlaps` makes it: three rows of 8,732 numbers here.
 
 # %%
 table = matching.overlaps(scene.boxes, grid)
@@ -182,10 +182,10 @@ tables.table(rows, head=("object", *sides), heat=sides, caption="Anchors from ea
 # Along one axis the anchor may be off by a third of its width, not more.
 #
 # Anchors of other shapes are added as far as they are similar. The figure counts all of them for one object alone, on
-# average over places in the whole picture: solid for squares, dashed for objects of 2 : 1, dotted for 3 : 1.
+# average over places in the whole image: solid for squares, dashed for objects of 2 : 1, dotted for 3 : 1.
 
 # %% alt="Three curves, anchors over the size of the object: one anchor below 21 px, then a steep rise; squares get 8 to 17, 2 to 1 objects a little fewer, 3 to 1 objects 2 to 10"
-figure = matcher.counts_drawn()
+figure = figures.draw_counts()
 
 # %% [markdown]
 # - Below 21 px (you will compute this number) there is exactly one anchor, from step one. Above it the curve jumps.
@@ -197,7 +197,7 @@ figure = matcher.counts_drawn()
 
 # %%
 head = ("size, px", "of the objects", "anchors each", "of the positives")
-tables.table(matcher.voc_by_size(), head, form=("", ".0%", ".1f", ".0%"))
+tables.table(counts.voc_by_size(), head, form=("", ".0%", ".1f", ".0%"))
 
 # %% [markdown]
 # The smallest objects are 8 percent of all, but they have 1 percent of the positives. The loss of the next chapter is
@@ -211,25 +211,25 @@ tables.table(matcher.voc_by_size(), head, form=("", ".0%", ".1f", ".0%"))
 # **Step two alone** would leave some objects without any anchor, namely those that reach an IoU of 0.5 with none. How
 # many is that on real data?
 #
-# > Note: this and the later count are made on the genuine annotations of VOC 07+12, on pictures squeezed to 300 x 300,
+# > Note: this and the later count are made on the genuine annotations of VOC 07+12, on images squeezed to 300 x 300,
 # > by `data_scripts/count_facts.py`, which needs no photographs.
 
 # %%
 facts = voc_facts.counted()
 count, few = facts["objects"], facts["best_iou_below_threshold"]
-print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor with IoU .5")
+print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor with an IoU of 0.5")
 
 # %% [markdown]
 # That is one object in eight, and the curve above says which: most are smaller than 21 px. Step one is all that they
 # have.
 #
 # **Step one alone** would give every object exactly one anchor. The anchor beside it sees nearly the same part of the
-# picture and would have to say *background*, so the network would be taught opposite answers to what looks the same.
+# image and would have to say *background*, so the network would be taught opposite answers to what looks the same.
 # There would also be few positives to learn from, one for each object.
 #
 # **Why not match what the network predicts?** At the beginning its predictions are noise, so an object would belong to
 # another anchor at every step and no anchor could learn its task. Anchors don't move, which means that the same
-# picture always gives the same matching and that the network isn't needed to compute it.
+# image always gives the same matching and that the network isn't needed to compute it.
 #
 # The cases in which these rules differ appear when objects move.
 #
@@ -238,12 +238,12 @@ print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor 
 # Drag an object, or one of its corners. Thick blue is step one, dashed green step two; the object that you hold is
 # drawn strongly. Try the cases, and *predict first*:
 #
-# - **the objects of the picture**: make one half as high, from a corner. Which of its anchors leave it first?
+# - **the objects of the image**: make one half as high, from a corner. Which of its anchors leave it first?
 # - **two objects, one best anchor**: which object gets it? What does the other get? Now choose *argmax* as step one,
 #   which gives each object its best anchor, taken or not.
-# - **too small for any IoU of .5**: enlarge it until step two gives it anchors. How large is it then?
+# - **too small for any IoU of 0.5**: enlarge it until step two gives it anchors. How large is it then?
 # - **between two cells**: move it by one pixel with <kbd>Alt</kbd> and an arrow key. When does the blue anchor jump?
-# - **outside the picture**: drag it to the right until it has no anchor at all. What happens now with *argmax*? (Read
+# - **outside the image**: drag it to the right until it has no anchor at all. What happens now with *argmax*? (Read
 #   the first line.)
 # - Back to *two objects, far apart*: make object 0 a square of 60 px, then move it. How many anchors does it get, at
 #   most and at least?
@@ -261,7 +261,7 @@ explorer
 # ## Exercises
 #
 # Each has a cell to fill in, a check right below, hints, and a folded solution. A check that says *not right* shows
-# where. Together, 3.1 to 3.3 assign the anchors of every training picture in chapter 13.
+# where. Together, 3.1 to 3.3 assign the anchors of every training image in chapter 13.
 #
 # ### 3.1 Step two · easy · 5 minutes
 #
@@ -443,8 +443,10 @@ check.lost(lost)
 
 # %%
 pair = torch.tensor([[94.0, 95, 112, 113], [97, 95, 115, 113]])
-rules = {rule: matcher.match_with(pair, grid, rule=rule).matched for rule in (matcher.GREEDY, matcher.OVERWRITE)}
-rows = [(rule, *((matched == i).sum() for i in range(2))) for rule, matched in rules.items()]
+rows = []
+for rule in (matcher.GREEDY, matcher.OVERWRITE):
+    matched = matcher.match_with(pair, grid, rule=rule).matched
+    rows.append((rule, (matched == 0).sum(), (matched == 1).sum()))
 tables.table(rows, head=("rule", "anchors of the first object", "of the second"))
 
 # %% [markdown]
@@ -466,7 +468,7 @@ print(f"{facts['lost_by_argmax']} of {count:,} objects lose their own anchor by 
 #
 # Three more cases that people trip over:
 #
-# - **A picture without objects.** The maximum over no objects is an error in much code. Here all 8,732 anchors are
+# - **An image without objects.** The maximum over no objects is an error in much code. Here all 8,732 anchors are
 #   background.
 # - **An object that touches no anchor**, far outside. Its row of the table is all 0, and the argmax of zeros is 0, so
 #   some programs give it anchor 0, which then learns to see an object where there is none. Here it stays unmatched.
@@ -488,7 +490,7 @@ SelfTest("matching")
 #   30 px around ten, and long ones get fewer.
 # - One object of VOC in eight has only the anchor of step one. With the argmax shortcut, 352 of 47,223 would lose
 #   theirs.
-# - Matching depends on the picture alone, not on the network. How far the network's answers are from it is measured by
+# - Matching depends on the objects and the anchors alone, not on the network. How far the network's answers are from it is measured by
 #   the loss, in chapter 04.
 #
 # Paper, section 2.2 "Matching strategy"; the rules are those of Caffe's `bbox_util.cpp`.

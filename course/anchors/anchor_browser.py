@@ -271,6 +271,8 @@ def chart_layers(spec: AnchorSpec) -> list[dict]:
         layer(torch.tensor(mine), BLUE, line=0.5, fill=0.8),
         layer(torch.tensor(theirs), ORANGE, line=1.5, dash=(3, 2), fill=0.3),
         layer(color=PALE, texts=[*words, *heads, (2.0, BARS.top, "covered, % (px)")]),
+        layer(color=BLUE, texts=[(114.0, BARS.top, "yours")]),
+        layer(color=ORANGE, texts=[(158.0, BARS.top, "released")]),
     ]
 
 

@@ -31,24 +31,24 @@ KINDS = {  # longer side / shorter side: marker, colour, name
 
 def of_cells(scene: Scene, cells: tuple[tuple[int, int, int], ...]) -> Figure:
     """One image for each (map, row, column): the centres of that map, and the anchors of that cell, at one scale."""
-    figure, axes = plt.subplots(
-        1, len(cells), figsize=(3.6 * len(cells), 4.4), layout="constrained", squeeze=False
-    )
     shown = [default_boxes()[anchors_of(*cell)] for cell in cells]
-    low, high = float(min(map(torch.min, shown))), float(max(map(torch.max, shown)))
-    low, high = min(0.0, low) - 10, max(300.0, high) + 10
-    for ax, boxes, (level, row, column) in zip(axes[0], shown, cells, strict=True):
+    ends = [(min(0.0, float(boxes.min())) - 8, max(312.0, float(boxes.max())) + 8) for boxes in shown]
+    wide = [right - left for left, right in ends]
+    figure, axes = plt.subplots(
+        1, len(cells), figsize=(10.8, 4.9), width_ratios=wide, layout="constrained", squeeze=False
+    )
+    for ax, boxes, (left, right), (level, row, column) in zip(axes[0], shown, ends, cells, strict=True):
         stride, side = SSD300_ANCHORS.strides[level], SSD300_ANCHORS.feature_maps[level]
         photograph_on(ax, scene.pixels)
         along = (torch.arange(side) + 0.5) * stride
         x, y = torch.meshgrid(along, along, indexing="xy")
-        ax.plot(x.flatten(), y.flatten(), ".", color=BLACK, markersize=2 if side > 20 else 4)
+        ax.plot(x.flatten(), y.flatten(), ".", color=BLACK, markersize=1.5 if side > 20 else 4)
         for (x1, y1, x2, y2), style in zip(boxes.tolist(), STYLES, strict=False):
             ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **_line(*style)))
-        centre = ((column + 0.5) * stride, (row + 0.5) * stride)
-        ax.plot(*centre, "+", color="white", markersize=12, markeredgewidth=4)
-        ax.plot(*centre, "+", color=BLACK, markersize=11, markeredgewidth=1.5)
-        ax.set(xlim=(low, high), ylim=(high, low))
+        centre, size = ((column + 0.5) * stride, (row + 0.5) * stride), 7 if side > 20 else 11
+        ax.plot(*centre, "+", color="white", markersize=size + 1, markeredgewidth=3)
+        ax.plot(*centre, "+", color=BLACK, markersize=size, markeredgewidth=1.5)
+        ax.set(xlim=(left, right), ylim=(max(right for _, right in ends), -8))
         ax.set_title(f"{side} x {side} map, row {row}, column {column}", fontsize=10)
     names = ("small square", "large square", "wide", "tall", "wider", "taller")
     lines = [Line2D([], [], label=name, **_line(*style)) for name, style in zip(names, STYLES, strict=True)]
@@ -108,7 +108,7 @@ def shapes_of_voc(spec: AnchorSpec = SSD300_ANCHORS) -> Figure:
     of the objects the anchors cover, by size."""
     table = voc_shapes()
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(10, 4.9), width_ratios=(1.25, 1), layout="constrained"
+        1, 2, figsize=(10, 5.1), width_ratios=(1.25, 1), layout="constrained"
     )
     shown = table.clamp(min=0.7).numpy()
     image = left.imshow(
@@ -121,7 +121,7 @@ def shapes_of_voc(spec: AnchorSpec = SSD300_ANCHORS) -> Figure:
     left.plot([], [], color=GREEN, linewidth=2, label="inside: covered at half the places or more")
     _shapes_on(left, spec)
     left.set(xlim=(0, 390), ylim=(0, 390), xlabel="width, px", ylabel="height, px", facecolor="#f2f2f2")
-    left.legend(loc="upper left", fontsize=9)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     bands = by_size(share, table)
     names = [f"{low}-{high}" for low, high in zip(BANDS, BANDS[1:], strict=False)]
     bars = right.bar(names, [100 * share for _, share in bands], color=BLUE)
@@ -137,7 +137,7 @@ def detections(answers: Answers, names: Sequence[str], scene: int) -> Figure:
     """What the network detects in one scene with the anchors of each name: a detection that fits an object of its
     class is blue and solid, one that doesn't is red and dashed."""
     figure, axes = plt.subplots(
-        1, len(names), figsize=(3.6 * len(names), 3.7), layout="constrained", squeeze=False
+        1, len(names), figsize=(3.6 * len(names), 3.35), layout="constrained", squeeze=False
     )
     example = answers.examples[scene]
     for ax, name in zip(axes[0], names, strict=True):
@@ -151,7 +151,7 @@ def detections(answers: Answers, names: Sequence[str], scene: int) -> Figure:
         ax.set_title(name, fontsize=10)
     lines = [
         Line2D([], [], color=color, linestyle=style, linewidth=2, label=name)
-        for color, style, name in ((BLUE, "-", "right class and place"), (RED, "--", "wrong in one of them"))
+        for color, style, name in ((BLUE, "-", "right class and place"), (RED, "--", "wrong class or place"))
     ]
     figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.suptitle("Right outputs, read with other anchors, become long wrong boxes", fontsize=12)

@@ -12,7 +12,7 @@ from course.kit.checking import Case, Exercise
 from ssdlib import matching
 from ssdlib.plots import ORANGE, RED
 
-# IoU of R objects (rows) with K anchors (columns); picked so that every mistake shows
+# IoU of R objects (rows) with K anchors (columns), chosen so that every mistake shows
 CALM = torch.tensor([[0.7, 0.2, 0.0, 0.5, 0.1], [0.1, 0.6, 0.3, 0.2, 0.0]])
 RIVALS = torch.tensor([[0.30, 0.24, 0.0, 0.0], [0.36, 0.10, 0.0, 0.0]])
 CHAIN = torch.tensor([[0.55, 0.50, 0.00], [0.60, 0.58, 0.10], [0.62, 0.05, 0.04]])
@@ -24,7 +24,7 @@ FAR = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.6, 0.2]])
 
 TABLES = [
     Case("two objects, five anchors", (CALM,)),
-    Case("both objects want anchor 0", (RIVALS,)),
+    Case("anchor 0 is the best of both objects", (RIVALS,)),
     Case("three objects in a chain", (CHAIN,)),
     Case("the best pair stands in the middle", (LATE,)),
     Case("a tie", (TIED,)),
@@ -52,7 +52,7 @@ def _table_on(by_object: bool) -> Any:
                     box = dict(fill=False, edgecolor=color, linewidth=3, linestyle=style)
                     ax.add_patch(_square(k, i, **box))
         ax.set(xlabel="anchor", ylabel="object", xticks=range(table.shape[1]), yticks=range(len(table)))
-        ax.set_title("framed: wanted; dashed red: yours", fontsize=9)
+        ax.set_title("orange: wanted; dashed red: yours", fontsize=9)
 
     return draw
 
@@ -95,14 +95,14 @@ step_two = BuildingBlock(
     "3.1 step two",
     _step_two,
     cases=[
-        Case("threshold .5", (CALM, 0.5)),
+        Case("threshold 0.5", (CALM, 0.5)),
         Case("an anchor between two objects", (CHAIN, 0.5)),
         Case("a lower threshold", (CALM, 0.3)),
         Case("nothing reaches it", (RIVALS, 0.5)),
         Case("a tie, and two objects that both reach it", (LATE, 0.5)),
     ],
     mistakes={
-        "an IoU of exactly .5 counts ||: the rule is >=, yours is >": _strictly,
+        "an IoU of exactly 0.5 counts ||: the rule is >=, yours is >": _strictly,
         "every anchor got an object; those below the threshold are background, -1": lambda table, threshold: (
             table.argmax(dim=0)
         ),
@@ -112,9 +112,9 @@ step_two = BuildingBlock(
         "background is -1 here, not 0: 0 is the first object": lambda table, threshold: torch.where(
             table.max(dim=0)[0] >= threshold, table.argmax(dim=0), 0
         ),
-        "that is the overlap; the index of the object was asked for": lambda table, threshold: table.max(
-            dim=0
-        )[0],
+        "that is the IoU; the index of the object was asked for": lambda table, threshold: table.max(dim=0)[
+            0
+        ],
         "where several objects reach the threshold you took the last one; the best one is asked for": lambda table, threshold: (
             _reaching(table, threshold, last=True)
         ),
@@ -122,14 +122,14 @@ step_two = BuildingBlock(
             _reaching(table, threshold, last=False)
         ),
         "two objects overlap the anchor equally: the lower one gets it": _last_of_equals,
-        "that is the table of who reaches the threshold, True or False; one object for each anchor is asked for": lambda table, threshold: (
+        "that is a table of True and False, which pairs reach the threshold; one object for each anchor is asked for": lambda table, threshold: (
             table >= threshold
         ),
-        "`threshold` is given: you compared with .5 whatever it was": lambda table, threshold: _step_two(
+        "`threshold` is given: you compared with 0.5 whatever it was": lambda table, threshold: _step_two(
             table, 0.5
         ),
     },
-    praise="Ties go to the first object, .5 itself counts, and what reaches nobody is background.",
+    praise="Ties go to the lower object, 0.5 itself counts, and an anchor that reaches the threshold with no object is background.",
     draw=_table_on(by_object=False),
     name="step_two",
 )
@@ -139,7 +139,7 @@ step_two = BuildingBlock(
 
 
 def _greedy(table: Tensor) -> Tensor:
-    """Assign the best pair of the whole table, again and again; loops, so that you needn't believe it."""
+    """Assign the best pair of the whole table, again and again, with loops that can be checked by eye."""
     left, own = table.clone(), torch.full((len(table),), -1)
     for _ in range(len(table)):
         best = left.max() if left.numel() else torch.tensor(0.0)
@@ -207,24 +207,24 @@ greedy = BuildingBlock(
     cases=TABLES,
     mistakes={
         "two objects got the same anchor, and one of them will be overwritten: an assigned anchor has to leave "
-        "the pool as well as its object": _argmax,
+        "the table as well as its object": _argmax,
         "that is each object's argmax: two may get the same anchor, and an object of zeros gets anchor 0": lambda table: (
             table.argmax(dim=1)
         ),
-        "an object was assigned twice, and the later anchor replaced the better one: clear its line, not only "
+        "an object was assigned twice, and the later anchor replaced the better one: clear its row, not only "
         "the anchor's column": lambda table: _until(table, 0, rows=False),
-        "you served the anchors in their order; the best pair of the whole table comes first": _by_anchors,
+        "you took the anchors in their order; the best pair of the whole table comes first": _by_anchors,
         "step one has no threshold: any overlap above 0 is enough": lambda table: _until(table, 0.5),
         "a list of anchors was asked for, one for each object; yours has one entry for each anchor": lambda table: (
             _matched(table, _greedy(table))
         ),
-        "you served the objects in their order; the best pair of the whole table comes first": _in_turn,
+        "you took the objects in their order; the best pair of the whole table comes first": _in_turn,
         "an object that touches no anchor stays without one: stop when nothing above 0 is left": _never_stops,
-        "stop when nothing above 0 is left: the maximum of zeros is 0, and somebody gets anchor 0 for it": lambda table: (
+        "stop when nothing above 0 is left: the maximum of zeros is 0, and an object that touches nothing gets anchor 0": lambda table: (
             _until(table, 0, always=True)
         ),
     },
-    praise="Best pair first, both leave the pool, nobody is forced: that is `matching.bipartite`.",
+    praise="Best pair first, both leave the table, and an object that touches no anchor gets none: that is `matching.bipartite`.",
     draw=_table_on(by_object=True),
     name="greedy",
 )
@@ -270,7 +270,7 @@ both = BuildingBlock(
     _both,
     cases=[
         Case("two objects, five anchors", _pairs[0]),
-        Case("an anchor that both steps want", _pairs[1]),
+        Case("an anchor that both steps would assign", _pairs[1]),
         Case("an object without an anchor", _pairs[2]),
         Case("two objects too small for step two", _pairs[3]),
     ],
@@ -295,16 +295,16 @@ smallest = Exercise(
     "3.4 the smallest object",
     30 * 0.5**0.5,
     mistakes={
-        "half the side has a quarter of the area: its IoU is .25": 15.0,
+        "half the side has a quarter of the area: its IoU is 0.25": 15.0,
         "that is the area in px²; the side is its root": 450.0,
         "that is the largest square, 30 · √2; the smallest was asked for": 30 * 2**0.5,
-        "nearly: keep one digit behind the point; with 21 px the IoU is .49": 21.0,
-        "that square is the anchor itself: IoU 1, but .5 is enough": 30.0,
+        "nearly: keep one decimal place; with 21 px the IoU is 0.49": 21.0,
+        "that square is the anchor itself: IoU 1, but 0.5 is enough": 30.0,
         "two thirds of the area: that is for two boxes of the same size. Here the object lies inside, and the "
         "area covered together is the anchor": 30 * (2 / 3) ** 0.5,
     },
-    praise="s² / 900 = .5, so s = 30 · √.5 = 21.2 px, an area of 450. No anchor has less than 900 px², so an object "
-    "of less than 450 px² reaches .5 with none, whatever its shape.",
+    praise="s² / 900 = 0.5, so s = 30 · √0.5 = 21.2 px, an area of 450. No anchor has less than 900 px², so an object "
+    "of less than 450 px² reaches 0.5 with none, whatever its shape.",
     tolerance=2e-3,
 )
 
@@ -315,9 +315,9 @@ same_size = Exercise(
     "3.5 a plus or a single one",
     [5, 5, 5, 1, 1, 1],
     mistakes={
-        "diagonal neighbours are too far: shifted along both axes they share (60 - 16)² / 60² = .54, "
+        "diagonal neighbours are too far: shifted along both axes they share (60 - 16)² / 60² = 0.54, "
         "not two thirds": [9, 9, 9, 1, 1, 1],
-        "sharing half of the area isn't IoU .5: the area covered together is more than one box. Two thirds have "
+        "sharing half of the area isn't an IoU of 0.5: the area covered together is more than one box. Two thirds have "
         "to be shared": [9, 9, 9, 5, 5, 1],
         "a shift may be a third of the side: 64 px of 162, and 100 px of 213, are more": [5, 5, 5, 5, 5, 1],
         "the neighbours left, right, above and below, and the one in the middle too": [4, 4, 4, 0, 0, 0],
@@ -327,11 +327,11 @@ same_size = Exercise(
         "the third map has stride 32 and side 111: 32 is less than a third, 37": [5, 5, 1, 1, 1, 1],
     },
     praise="8 of 30, 16 of 60, 32 of 111 are less than a third; 64 of 162, 100 of 213 are more, and the last map has "
-    "one cell. Anchors of other shapes come on top.",
+    "one cell. Anchors of other shapes are added to these.",
 )
 
 
-# ---- 3.6 who is lost
+# ---- 3.6 which objects are lost
 
 
 def _lost(table: Tensor) -> list[int]:
@@ -349,16 +349,16 @@ lost = Exercise(
     "3.6 the object that disappears",
     _lost,
     cases=[
-        Case("two objects, five anchors: nobody is lost", (CALM,)),
-        Case("both want anchor 0", (RIVALS,)),
-        Case("three want anchor 0", (CHAIN,)),
-        Case("the first and the third want anchor 1", (APART,)),
+        Case("two objects, five anchors: no object is lost", (CALM,)),
+        Case("anchor 0 is the best of both", (RIVALS,)),
+        Case("anchor 0 is the best of all three", (CHAIN,)),
+        Case("anchor 1 is the best of the first and the third", (APART,)),
     ],
     mistakes={
-        "the last of those who want an anchor keeps it; only those before it are lost": lambda table: [
+        "the last of the objects with the same best anchor keeps it; only those before it are lost": lambda table: [
             i for i, a in enumerate(table.argmax(dim=1).tolist()) if table.argmax(dim=1).tolist().count(a) > 1
         ],
-        "whoever comes first loses: later objects overwrite, earlier ones don't": lambda table: [
+        "the earlier object loses: later objects overwrite, earlier ones don't": lambda table: [
             i for i, a in enumerate(table.argmax(dim=1).tolist()) if a in table.argmax(dim=1).tolist()[:i]
         ],
         "look at all later objects, not only at the next one": lambda table: [
@@ -373,7 +373,7 @@ lost = Exercise(
         "True or False for each object; a list of the objects' numbers was asked for": lambda table: [
             i in _lost(table) for i in range(len(table))
         ],
-        "the shortcut doesn't compare the overlaps: the later object overwrites, even if it overlaps less": _weaker,
+        "the shortcut doesn't compare the IoUs: the later object overwrites, even if it overlaps less": _weaker,
     },
     praise="Each object in your list has no anchor in step one of much published code.",
 )

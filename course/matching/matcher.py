@@ -4,46 +4,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ipywidgets
-import matplotlib.pyplot as plt
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from course.anchors.coverage import BANDS, BIN
 from course.anchors.places import describe
-from course.boxes.voc_facts import shapes
 from course.kit import pictures
 from course.kit.board import KEYS, Board, as_url, layer
 from course.kit.explorer import Explorer, beside, html_text, row
 from course.kit.motion import Motion
-from course.kit.pictures import Scene
 from ssdlib import matching
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
-from ssdlib.box_ops import iou
-from ssdlib.plots import BLACK, BLUE, GREEN, PURPLE, RED, boxes_on, photograph_on
+from ssdlib.plots import BLACK, BLUE, GREEN, PURPLE, RED
 
 GREEDY, OVERWRITE = "greedy bipartite (Caffe)", "argmax, the later object wins"
 SPEEDS = {"slow": 0.5, "normal": 1.0, "fast": 3.0}  # rounds a second
 FADED = 0.22  # opacity of what isn't chosen
 OBJECT_COLORS = (RED, PURPLE, BLACK)
-VIEW = (-60.0, -40.0, 450.0, 340.0)  # the picture and what anchors reach of its surroundings
+VIEW = (-60.0, -40.0, 450.0, 340.0)  # the image and the margin that anchors reach into
 
-# What the famous confusions look like: objects as corners in px of the canvas
+# The cases that are often confused: objects as corners in px of the input
 PRESETS = {
     "two objects, far apart": [[30, 60, 120, 180], [150, 40, 290, 270]],
     "two objects, one best anchor": [[94, 95, 112, 113], [97, 95, 115, 113]],
-    "too small for any IoU of .5": [[150, 150, 162, 162]],
+    "too small for any IoU of 0.5": [[150, 150, 162, 162]],
     "between two cells": [[145, 137, 175, 167]],
-    "outside the picture": [[380, 120, 440, 180]],
+    "outside the image": [[380, 120, 440, 180]],
     "the same object twice": [[30, 60, 120, 180], [30, 60, 120, 180]],
-    "the whole picture": [[0, 0, 300, 300]],
+    "the whole image": [[0, 0, 300, 300]],
 }
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Who answers for whom, for R objects."""
+    """Which anchors answer for which of R objects."""
 
     table: Tensor  # (R, K) IoU
     own: Tensor  # (R,) anchor from step one, -1 where the object got none
@@ -62,8 +55,8 @@ class Matching:
 
 
 def match_with(boxes: Tensor, anchors: Tensor, threshold: float = 0.5, rule: str = GREEDY) -> Matching:
-    """(R, 4) objects and (K, 4) anchors in px. `rule` is the library's, or the shortcut found in much public code:
-    every object takes its best anchor in turn, whoever comes later overwrites."""
+    """(R, 4) objects and (K, 4) anchors in px. `rule` is the library's, or the shortcut of much published code: every
+    object in turn takes its best anchor, and a later object overwrites an earlier one."""
     if len(boxes) == 0:
         return Matching(
             torch.zeros(0, len(anchors)), torch.zeros(0, dtype=torch.int64), torch.full((len(anchors),), -1)
@@ -82,64 +75,6 @@ def match_with(boxes: Tensor, anchors: Tensor, threshold: float = 0.5, rule: str
     return Matching(table, own, matched)
 
 
-def anchors_each(boxes: Tensor, anchors: Tensor) -> Tensor:
-    """(n, 4) objects, each alone in its picture, and (K, 4) anchors, px -> (n,) how many anchors answer for it.
-
-    An object in the picture touches an anchor and so has the one of step one: at least 1, where none reaches .5.
-    """
-    counts = [(iou(part[:, None], anchors) >= matching.THRESHOLD).sum(dim=1) for part in boxes.split(256)]
-    return torch.cat(counts).clamp(min=1)
-
-
-def laid(sizes: Tensor) -> Tensor:
-    """(n, 2) widths and heights -> (n, 4) boxes wholly inside the picture, their places spread evenly, no chance."""
-    step = torch.tensor([0.754877666, 0.569840291])  # the plane's counterpart of the golden section
-    corner = (torch.arange(len(sizes))[:, None] * step + 0.5).frac() * (SSD300_ANCHORS.canvas - sizes)
-    return torch.cat([corner, corner + sizes], dim=1)
-
-
-def voc_by_size(every: int = 20) -> list[tuple[str, float, float, float]]:
-    """For each band of √(width · height), px: its name, its share of VOC's objects, anchors for each, its share of
-    all positives. One object in `every` is taken, with the size that the genuine annotations give it, to 5 px."""
-    table = shapes()
-    middle = (torch.arange(len(table)) + 0.5) * BIN
-    high, wide = middle.repeat_interleave(len(table)), middle.repeat(len(table))  # of each bin
-    sizes = torch.stack([wide, high], dim=1).repeat_interleave(table.flatten(), dim=0)[::every]
-    sizes += ((torch.arange(len(sizes)) % 5 - 2) / 5)[:, None] * BIN  # a bin stands for all sizes in it
-    counts = anchors_each(laid(sizes), default_boxes()).double()
-    size, found = sizes.prod(dim=1).sqrt(), []
-    for low, top in zip(BANDS, BANDS[1:], strict=False):
-        mine = (size >= low) & (size < top)
-        shares = (
-            float(mine.double().mean()),
-            float(counts[mine].mean()),
-            float(counts[mine].sum() / counts.sum()),
-        )
-        found.append((f"{low} to {top}", *shares))
-    return found
-
-
-def counts_drawn(places: int = 36) -> Figure:
-    """How many anchors an object gets, over its size, for three shapes: the mean over places in the picture."""
-    grid = default_boxes()
-    figure, ax = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
-    for ratio, color, style in ((1, BLUE, "-"), (2, RED, "--"), (3, BLACK, ":")):
-        shape = torch.tensor([ratio**0.5, ratio**-0.5])
-        sides = torch.arange(9.0, SSD300_ANCHORS.canvas / ratio**0.5 + 1, 3)
-        sizes = (sides[:, None] * shape).clamp(max=SSD300_ANCHORS.canvas).repeat_interleave(places, dim=0)
-        mean = anchors_each(laid(sizes), grid).float().reshape(-1, places).mean(dim=1)
-        name = "square" if ratio == 1 else f"{ratio} : 1"
-        ax.plot(sides, mean, style, color=color, linewidth=2, label=name)
-    ax.set(xlabel="size of the object, √(width · height), px", ylabel="anchors", xlim=(0, 305), ylim=(0, 20))
-    ticks = (SSD300_ANCHORS.min_sizes[0] * matching.THRESHOLD**0.5, *SSD300_ANCHORS.min_sizes)
-    ax.set_xticks(ticks, [f"{side:.0f}" for side in ticks])
-    ax.get_xticklabels()[0].set_ha("right")  # 21 and 30 are near each other
-    ax.set_yticks(range(0, 21, 5))
-    ax.grid(axis="x", alpha=0.3)
-    ax.legend(frameon=False, ncols=3, loc="upper right")
-    return figure
-
-
 def rounds(found: Matching, rule: str) -> list[tuple[int, int]]:
     """Step one in its order: (object, anchor) pairs. The rule of Caffe takes the best pair that is left, again and
     again, of equals the lowest anchor; the shortcut goes through the objects as they come."""
@@ -155,7 +90,7 @@ class Matcher(Explorer):
     """Drag the objects; the anchors that answer for them follow. Blue, thick: step one. Green, dashed: step two."""
 
     alt = (
-        "Objects on a picture with their matched anchors: one thick blue anchor each from step one, dashed green "
+        "Objects on an image with their matched anchors: one thick blue anchor each from step one, dashed green "
         "ones from step two"
     )
 
@@ -169,9 +104,7 @@ class Matcher(Explorer):
         """`picture` (300, 300, 3) uint8 lies behind the boxes; its `objects` (R, 4) px, called `names`, are the first
         case."""
         self.names = pictures.numbered(list(names))
-        self.cases = (
-            PRESETS if objects is None else {"the objects of the picture": objects.tolist()} | PRESETS
-        )
+        self.cases = PRESETS if objects is None else {"the objects of the image": objects.tolist()} | PRESETS
         self.anchors = default_boxes()
         self.board = Board(
             label="Objects and their matched anchors",
@@ -242,7 +175,7 @@ class Matcher(Explorer):
                 layers.append(layer(self.anchors[self.result.own[i]], BLUE, line=3.5, alpha=shown))
         lines, count = self.summary(), len(self.board.boxes)
         shown = -1 if self.round is not None else 1 + min(self.board.active, count - 1) * 3 if count else 0
-        with self.board.hold_sync():  # one message, so that picture and words change together
+        with self.board.hold_sync():  # one message, so that drawing and words change together
             self.board.scene = {"layers": layers}
             self.board.status = lines[shown].strip()
         self.table.value = "<br>".join(line.replace("   ", "&emsp;") for line in lines)
@@ -288,26 +221,3 @@ class Matcher(Explorer):
         found = [sum(self.result.per_map(i)) for i in range(len(boxes))]
         part = "" if self.round is None else f", after {self.round} rounds of step one"
         return f"objects {boxes}, positives {found}{part}"
-
-
-def draw_matching(scene: Scene, found: Matching, chosen: int = 0) -> Figure:
-    """The objects of a scene in orange with their anchors, step one thick and blue, step two dashed and green: those
-    of the `chosen` object in full, the others' faded, and all of them counted below."""
-    grid, counts = default_boxes(), []
-    figure, ax = plt.subplots(figsize=(5.5, 5.2), layout="constrained")
-    photograph_on(ax, scene.pixels)
-    for i, name in enumerate(pictures.numbered(scene.names)):
-        alpha, second = 1.0 if i == chosen else FADED, found.by_threshold(i)
-        for anchor in grid[second]:
-            _outline(ax, anchor, GREEN, linewidth=1, linestyle="--", alpha=alpha)
-        if found.own[i] >= 0:
-            _outline(ax, grid[found.own[i]], BLUE, linewidth=3, alpha=alpha)
-        boxes_on(ax, scene.boxes[i : i + 1], [name])
-        counts.append(f"{name}: {int(found.own[i] >= 0)} + {len(second)}")
-    figure.supxlabel(f"anchors of step one + step two: {', '.join(counts)}", fontsize=9)
-    return figure
-
-
-def _outline(ax: Axes, box: Tensor, color: str, **style: object) -> None:
-    x1, y1, x2, y2 = box.tolist()
-    ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, **style))

@@ -291,7 +291,7 @@ def test_a_tap_takes_another_cell_and_a_slider_other_anchors(caller):
 
 def test_an_object_is_dragged_with_a_finger_and_its_anchors_follow(caller):
     caller.open("Matcher")
-    caller.control("case").select_option("too small for any IoU of .5")
+    caller.control("case").select_option("too small for any IoU of 0.5")
     assert "0 more from step two" in caller.status()
     caller.finger((162, 162), (200, 200))
     assert "more from step two" in caller.status() and "0 more" not in caller.status()

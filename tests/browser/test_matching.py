@@ -26,7 +26,7 @@ def test_dragging_an_object_moves_it_and_its_anchors(chapter):
 
 
 def test_arrow_keys_move_and_resize_and_n_takes_the_next(chapter):
-    chapter.ask("setattr(explorer.preset, 'value', 'the whole picture')")
+    chapter.ask("setattr(explorer.preset, 'value', 'the whole image')")
     chapter.ask("setattr(explorer.preset, 'value', 'two objects, far apart')")
     chapter.press("ArrowRight", "Alt+ArrowDown", "Shift+ArrowLeft", "n", "ArrowUp")
     chapter.until_status("object 1")
@@ -39,10 +39,10 @@ def test_a_question_is_answered_with_the_keyboard_and_says_why(chapter):
     radio.scroll_into_view_if_needed()
     radio.focus()
     page.keyboard.press("Space")
-    page.wait_for_selector("text=Step one doesn't look at the threshold")
+    page.wait_for_selector("text=Step one has no threshold")
     cell = page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex")
     page.keyboard.press("ArrowDown")  # JupyterLab's own key for the next cell
-    page.wait_for_selector("text=One in eight objects of VOC 07+12 lives like this")
+    page.wait_for_selector("text=For one object of VOC 07+12 in eight this is so")
     assert page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex") == cell
     assert chapter.errors() == 0
 

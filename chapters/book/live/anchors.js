@@ -161,6 +161,8 @@ course.engines.AnchorBrowser = ({ facts, board, others, controls, texts }) => {
       layer({ boxes: rows.map(([, mine, , top]) => [bars[0], top + 3, across(bars, mine), top + 11]), color: colors.blue, line: 0.5, fill: 0.8 }),
       layer({ boxes: rows.map(([, , theirs, top]) => [bars[0], top + 13, across(bars, theirs), top + 21]), color: colors.orange, line: 1.5, dash: [3, 2], fill: 0.3 }),
       layer({ color: pale, texts: [...words, ...heads] }),
+      layer({ color: colors.blue, texts: [[114, bars[1], "yours"]] }),
+      layer({ color: colors.orange, texts: [[158, bars[1], "released"]] }),
     ];
   }
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from course.kit import checking
-from course.matching import check, matcher
+from course.matching import check, counts, matcher
 from course.matching.matcher import GREEDY, OVERWRITE, Matcher, match_with
 from ssdlib import box_ops, matching
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
@@ -51,9 +51,9 @@ def test_an_anchor_is_described_by_its_place():
     "preset, found",
     [
         ("two objects, one best anchor", [1, 1]),
-        ("too small for any IoU of .5", [1]),
+        ("too small for any IoU of 0.5", [1]),
         ("the same object twice", [13, 1]),
-        ("the whole picture", [8]),
+        ("the whole image", [8]),
     ],
 )
 def test_the_presets_show_what_they_promise(preset, found):
@@ -66,7 +66,7 @@ def test_the_shortcut_loses_the_first_object_in_the_explorer_too():
     assert "positives [0, 1]" in repr(explorer)
 
 
-def test_moving_a_box_changes_picture_words_and_state():
+def test_moving_a_box_changes_drawing_words_and_state():
     explorer = Matcher()
     before = (explorer.board.scene, explorer.board.status, repr(explorer))
     explorer.board.boxes = [[10.0, 10, 40, 40], [150, 40, 290, 270]]
@@ -74,7 +74,7 @@ def test_moving_a_box_changes_picture_words_and_state():
     assert all(a != b for a, b in zip(before, after, strict=True))
 
 
-def test_it_brings_a_still_picture_with_words_for_pages_without_a_kernel():
+def test_it_brings_a_still_image_with_words_for_pages_without_a_kernel():
     data, metadata = Matcher()._repr_mimebundle_()
     assert data["text/plain"].startswith("Matcher(objects")
     assert data["image/png"].startswith("iVBOR") and len(metadata["image/png"]["alt"]) > 20
@@ -82,7 +82,7 @@ def test_it_brings_a_still_picture_with_words_for_pages_without_a_kernel():
 
 
 def test_a_tiny_overlap_is_not_called_zero_and_no_object_is_no_error():
-    explorer = Matcher(preset="too small for any IoU of .5")
+    explorer = Matcher(preset="too small for any IoU of 0.5")
     explorer.board.boxes = [[0.0, 0, 2, 2]]
     assert "best IoU below 0.01" in explorer.board.status and "step one: 38² map" in explorer.table.value
     explorer.board.boxes = [[-500.0, -500, -490, -490]]
@@ -127,7 +127,7 @@ def test_played_the_shortcut_says_from_whom_an_anchor_is_taken():
     assert explorer.round is None
 
 
-def test_the_objects_of_a_picture_are_called_by_their_class_and_told_apart():
+def test_the_objects_of_an_image_are_called_by_their_class_and_told_apart():
     explorer = Matcher(objects=torch.tensor([[30.0, 60, 120, 180]] * 3), names=["cow", "dog", "cow"])
     assert explorer.board.box_names == ["cow 1", "dog", "cow 2"] and explorer.board.status.startswith(
         "cow 1:"
@@ -140,20 +140,20 @@ def test_the_objects_of_a_picture_are_called_by_their_class_and_told_apart():
 
 
 def test_the_counts_of_single_objects_are_those_of_matching():
-    some = matcher.laid(torch.tensor([[12.0, 9], [60, 60], [150, 50], [299, 280], [300, 300]]))
+    some = counts.laid(torch.tensor([[12.0, 9], [60, 60], [150, 50], [299, 280], [300, 300]]))
     assert (some >= 0).all() and (some <= 300).all()
     wanted = [int((match_with(box[None], ANCHORS).matched == 0).sum()) for box in some]
-    assert matcher.anchors_each(some, ANCHORS).tolist() == wanted
+    assert counts.anchors_each(some, ANCHORS).tolist() == wanted
 
 
 def test_no_object_of_less_than_450_px_square_reaches_the_threshold():
     sides = torch.linspace(4, 112, 60)
     thin = torch.stack([sides, 449 / sides], dim=1)
-    assert (matcher.anchors_each(matcher.laid(thin), ANCHORS) == 1).all()
+    assert (counts.anchors_each(counts.laid(thin), ANCHORS) == 1).all()
 
 
 def test_small_objects_have_a_smaller_share_of_the_positives_than_of_the_objects():
-    rows = matcher.voc_by_size()
+    rows = counts.voc_by_size()
     assert sum(row[1] for row in rows) == pytest.approx(1) and sum(row[3] for row in rows) == pytest.approx(1)
     # counted once on every sixth picture of the genuine annotations: 8.5, 15.6, 22.6, 28.4, 24.3 percent of the
     # objects, with 1.0, 5.3, 9.1, 10.4, 8.5 anchors
@@ -194,7 +194,7 @@ def test_step_two_wants_the_best_object_and_the_lower_of_equals():
 
     says(check.step_two, any_object, "you took the last one")
     says(check.step_two, last_of_equals, "the lower one gets it")
-    says(check.step_two, lambda table, threshold: table >= threshold, "True or False")
+    says(check.step_two, lambda table, threshold: table >= threshold, "True and False")
 
 
 def test_step_one_wants_the_best_pair_of_the_whole_table_whatever_the_order_of_equals():
@@ -215,7 +215,7 @@ def test_step_one_wants_the_best_pair_of_the_whole_table_whatever_the_order_of_e
             left[i], left[:, k] = 0, 0
         return own
 
-    says(check.greedy, by_anchors, "you served the anchors in their order")
+    says(check.greedy, by_anchors, "you took the anchors in their order")
     says(check.greedy, lambda table: table.argmax(dim=1), "that is each object's argmax")
     assert check.greedy(by_lines).state == checking.RIGHT
 
@@ -242,7 +242,7 @@ def test_a_table_frames_what_was_wanted_by_object_or_by_anchor():
     assert framed(check.step_two, lambda table, threshold: table.argmax(dim=1)) == {(0, 0), (1, 1), (3, 0)}
 
 
-def test_the_objects_of_the_picture_are_the_first_case_and_the_others_follow():
+def test_the_objects_of_the_image_are_the_first_case_and_the_others_follow():
     explorer = Matcher(objects=torch.tensor([[30.0, 60, 120, 180]]))
     assert "objects [[30, 60, 120, 180]], positives [14]" in repr(explorer)
     assert list(explorer.preset.options)[1:] == list(matcher.PRESETS)
