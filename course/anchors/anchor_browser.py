@@ -86,7 +86,7 @@ class AnchorBrowser(Explorer):
         self.level = ipywidgets.Dropdown(options=sides, value=level, description="map")
         self.show = ipywidgets.Dropdown(options=[NOTHING, BORDER, CENTRES, SIZES], description="show also")
         slow = dict(layout=ipywidgets.Layout(width="auto"), style={"description_width": "104px"})
-        self.first = ipywidgets.IntSlider(10, min=3, max=30, description="first percentage", **slow)
+        self.first = ipywidgets.IntSlider(10, min=3, max=30, description="first %", **slow)
         self.range = ipywidgets.IntRangeSlider(
             value=(20, 90), min=10, max=110, description="lowest, highest", **slow
         )

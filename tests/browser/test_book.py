@@ -281,7 +281,7 @@ def test_a_tap_takes_another_cell_and_a_slider_other_anchors(caller):
     assert caller.status().startswith("map 10², row 7, column 1")
     caller.press("ArrowRight")
     assert caller.status().startswith("map 10², row 7, column 2")
-    caller.control("first percentage").fill("20")
+    caller.control("first %").fill("20")
     assert re.search(r"size 1 +60 +30", caller.words())
     caller.control("highest").fill("110")
     assert caller.link() == "#explorer=AnchorBrowser&first=20&range=20,110&pointer=80,240"
