@@ -635,7 +635,7 @@ for level, name in enumerate(sources):
     cell, answer = fields.receptive_field(name), fields.receptive_field(name, head=True)
     longest = max(max(shape) for shape in anchors.SSD300_ANCHORS.shapes(level))
     rows.append((name, cell.size, answer.size, longest, cell.first, anchors.SSD300_ANCHORS.strides[level] / 2))
-head = ("source", "cell", "answer", "longest anchor", "first cell's middle: seen", "anchors")
+head = ("source", "cell", "answer", "longest anchor", "first cell: middle of field", "of anchors")
 table(rows, head, form=("", "", "", ".0f", ".0f", ".0f"))
 
 # %% [markdown]

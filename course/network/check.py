@@ -226,7 +226,7 @@ def _head(images: int, count: int, numbers: int, high: int, wide: int) -> Tensor
 
 
 def _rows_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    """The first rows, yours beside what was wanted; what differs is framed."""
+    """The first rows, wanted and the learner's side by side; those that differ are framed."""
     for left, title, table in ((0, "wanted", wanted), (1, "yours", found)):
         table = torch.as_tensor(table)[0][:6]
         ax.text(left * 3.4, 6.4, title, weight="bold", color=(BLUE, RED)[left])
@@ -234,7 +234,7 @@ def _rows_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
             text = " ".join(f"{n:05.0f}" for n in numbers[:4])
             same = torch.equal(table[i], torch.as_tensor(wanted)[0][i])
             frame = None if same else dict(facecolor="none", edgecolor=ORANGE)
-            ax.text(left * 3.4, 5.4 - i, text, family="monospace", fontsize=8, bbox=frame)
+            ax.text(left * 3.4, 5.4 - i, text, family="monospace", fontsize=9, bbox=frame)
     ax.set(xlim=(-0.2, 6.8), ylim=(-0.6, 7.4))
     ax.set_title("first rows: 1000 · channel + 10 · row + column", fontsize=9)
     ax.set_axis_off()
@@ -266,7 +266,7 @@ per_anchor = BuildingBlock(
     },
     praise="Cell by cell, row by row, box by box: the order of `anchors.default_boxes`.",
     draw=_rows_on,
-    size=(6.4, 2.8),
+    size=(7.2, 2.8),
     name="per_anchor",
 )
 

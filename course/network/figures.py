@@ -1,5 +1,6 @@
 """What chapter 05 draws and measures: the network, its layers counted, lengths of channel vectors, kernels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -182,7 +183,9 @@ def side_by_side(
 # ---- heads that learn with their channels mixed up
 
 
-def heads_learn(network: SSD300, chosen: list[Scene], per_anchor: object, steps: int = 30) -> list[float]:
+def heads_learn(
+    network: SSD300, chosen: list[Scene], per_anchor: Callable[[Tensor, int], Tensor], steps: int = 30
+) -> list[float]:
     """Loss of new heads on the frozen maps of `network`, step by step. `per_anchor(x, numbers)` makes (B, K, numbers)
     of a head's output."""
     slots = max(len(scene.labels) for scene in chosen)
