@@ -84,7 +84,7 @@ mining = BuildingBlock(
     "4.4 hard negatives",
     by_loops,
     cases=[
-        Case("the toy of the page", (TOY, TOY_POSITIVE, 3)),
+        Case("the twelve anchors of the page", (TOY, TOY_POSITIVE, 3)),
         Case("two images, the second without objects", (PAIR, PAIR_POSITIVE, 3)),
         Case("fewer negatives than wanted", (FULL, FULL_POSITIVE, 3)),
         Case("ratio 1", (TOY, TOY_POSITIVE, 1)),
@@ -414,7 +414,7 @@ multibox = BuildingBlock(
         "mean, and then divided by N once more: take sums and divide once": _instead(reduction="mean"),
         "background has no box: the offsets count for the positives alone": _instead(located="every"),
         "the chosen negatives have offsets in your sum; only positives do": _instead(located="used"),
-        "the negatives are missing: nothing says background": _instead(classed="positive"),
+        "the negatives are missing: false alarms cost nothing": _instead(classed="positive"),
         "the positives' classes are missing: cross-entropy goes over `positive | negative`": _instead(
             classed="negative"
         ),
