@@ -19,17 +19,15 @@
 # - tell which first and last loss to expect, and why the losses of two programs can't be compared.
 
 # %%
-import inspect
-
-import matplotlib.pyplot as plt
 import torch
 
-from course.kit import pictures, places
+from course.kit import opening, pictures, places
 from course.kit.self_test import SelfTest
+from course.kit.source import source
 from course.kit.tables import table
 from course.loss import check, figures, loss_anatomy
 from course.matching import matcher
-from ssdlib import anchors, box_ops, coding, loss, matching, plots, records
+from ssdlib import anchors, box_ops, coding, loss, matching, records
 from ssdlib.data import voc
 from ssdlib.training import runlog
 
@@ -40,12 +38,14 @@ from ssdlib.training import runlog
 # them are about background. In this step of training, only the anchors drawn below decide that number, because all the
 # others are left out of the sum. Why these, and what does each of them add?
 
-# %% alt="A scene with objects in orange, the anchors that match them in blue, and dashed red anchors that were chosen as hard negatives"
+# %% alt="A scene with objects in orange, the anchors assigned to them in blue, and the hard negatives in dashed red"
 scenes = loss_anatomy.some_scenes()
 scene, wanted = scenes[0], loss_anatomy.targets_of(scenes[:1])
 predicted = loss_anatomy.predict(scenes[:1])
 found = loss_anatomy.loss_terms(predicted, wanted)
-figure = loss_anatomy.draw_negatives(scene, found.positive[0], {f"loss {found.multibox:.4f}": found.chosen[0]})
+decisive = int((found.positive | found.chosen).sum())
+title = f"{decisive} of 8,732 anchors decide the loss, {found.multibox:.4f}"
+figure = figures.draw_negatives(scene, found.positive[0], {title: found.chosen[0]})
 
 # %% [markdown]
 # The objects are orange. The blue anchors are the **positives**, each assigned to an object. The red dashed ones are
@@ -85,8 +85,7 @@ figure = loss_anatomy.draw_negatives(scene, found.positive[0], {f"loss {found.mu
 # What the network says and what it should have said are passed around in two records:
 
 # %%
-print(inspect.getsource(records.Predictions))
-print(inspect.getsource(records.Targets))
+source(records.Predictions, records.Targets)
 
 # %% [markdown]
 # We now compute each part of the equation on paper and then in code. The offsets come first, because the localisation
@@ -130,7 +129,7 @@ print("and back", coding.decode(offsets, anchor).tolist())
 figure = figures.offsets_drawn(anchor, box)
 
 # %%
-print(inspect.getsource(coding.encode))
+source(coding.encode)
 
 # %% [markdown]
 # ## What are the "variances"?
@@ -141,27 +140,25 @@ print(inspect.getsource(coding.encode))
 # anchors that are assigned to an object, before and after the division:
 
 # %%
-raw = []
+variances, divided = torch.tensor(coding.VARIANCES), []
 for one in pictures.test_set()[:200]:
-    size = torch.tensor([300 / one.size[0], 300 / one.size[1]] * 2)  # to px of the canvas
-    right = matching.make_targets((one.boxes * size)[None], one.labels[None], anchors.default_boxes())
-    raw.append(right.offsets[right.labels > 0] * torch.tensor(coding.VARIANCES))
-raw = torch.cat(raw)
-scaled = raw / torch.tensor(coding.VARIANCES)
+    size = torch.tensor([300 / one.size[0], 300 / one.size[1]] * 2)  # to px of the 300 x 300 input
+    targets = matching.make_targets((one.boxes * size)[None], one.labels[None], anchors.default_boxes())
+    divided.append(targets.offsets[targets.labels > 0])
+divided = torch.cat(divided)
+undivided = divided * variances
 
-# %% alt="Two histograms: before the division growths are spread about twice as widely as shifts; after it, all four have about the same spread"
-figure, axes = plt.subplots(1, 2, figsize=(8.5, 2.6), sharey=True, layout="constrained")
-for ax, values, title in zip(axes, (raw, scaled), ("before", "after dividing by .1 and .2")):
-    for i, (name, color) in enumerate(zip("xywh", (plots.BLUE, plots.SKY, plots.RED, plots.ORANGE))):
-        style = "--" if i > 1 else "-"
-        ax.hist(values[:, i].numpy(), 60, histtype="step", color=color, linestyle=style, label=name)
-    ax.set(title=title, xlabel="offset", yticks=())
-legend = axes[1].legend(frameon=False)
+# %% alt="Two histograms of the four offsets: before the division growths are spread about twice as widely as shifts; after it, all four have about the same spread"
+figure = figures.spread(undivided, divided)
 
 # %%
-rows = [(f"mean, {name}", *values.mean(dim=0).tolist()) for name, values in (("before", raw), ("after", scaled))]
-rows += [(f"deviation, {name}", *values.std(dim=0).tolist()) for name, values in (("before", raw), ("after", scaled))]
-table(rows, head=(f"{len(raw):,} matched anchors", *"xywh"))
+rows = [
+    ("mean before", *undivided.mean(dim=0)),
+    ("mean after", *divided.mean(dim=0)),
+    ("standard deviation before", *undivided.std(dim=0)),
+    ("standard deviation after", *divided.std(dim=0)),
+]
+table(rows, head=(f"{len(divided):,} assigned anchors", *"xywh"))
 
 # %% [markdown]
 # Before the division, the standard deviation is between 0.1 and 0.2 for shifts and between 0.2 and 0.3 for growths.
@@ -174,8 +171,8 @@ table(rows, head=(f"{len(raw):,} matched anchors", *"xywh"))
 # %%
 error = (predicted.offsets - wanted.offsets)[found.positive]
 rows = []
-for name, divisor in (("divided", 1.0), ("not divided", torch.tensor(coding.VARIANCES))):
-    cost = torch.nn.functional.smooth_l1_loss(error * divisor, 0 * error, reduction="sum")
+for name, factor in (("divided", 1.0), ("not divided", variances)):
+    cost = torch.nn.functional.smooth_l1_loss(error * factor, 0 * error, reduction="sum")
     rows.append((name, cost / found.n))
 table(rows, head=("", "localisation"), form=("", ".4f"))
 
@@ -200,13 +197,7 @@ table(rows, head=("", "localisation"), form=("", ".4f"))
 # however wrong an offset is, it pulls no harder. The two parts meet at 1, where both are 0.5.
 
 # %% alt="Three curves over the error: plain L1, the parabola, and smooth L1 that follows the parabola near zero and the straight line beyond one"
-d = torch.linspace(-3, 3, 241)
-figure, ax = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
-ax.plot(d, torch.nn.functional.smooth_l1_loss(d, 0 * d, reduction="none"), color=plots.BLUE, linewidth=3)
-ax.plot(d, 0.5 * d * d, "--", color=plots.ORANGE)
-ax.plot(d, d.abs(), ":", color=plots.BLACK)
-ax.legend(["smooth L1", ".5 d²", "|d|"], frameon=False)
-limits = ax.set(ylim=(0, 3), xlabel="error d of an offset", ylabel="cost")
+figure = figures.smooth_l1_drawn()
 
 # %% [markdown]
 # As one equation, with the parabola in orange as in the figure:
@@ -250,7 +241,7 @@ table(rows, head=("class", "0", "1", "2"), form=("", *[".3f"] * 3))
 
 # %%
 losses, positive = check.TOY, check.TOY_POSITIVE
-marks = ["+" if p else "" for p in positive[0].tolist()]
+marks = ["+" * p for p in positive[0].tolist()]
 rows = [("-ln p(background)", *losses[0]), ("positive", *marks)]
 table(rows, head=("anchor", *map(str, range(12))), form=("", *[".1f"] * 12))
 
@@ -296,10 +287,15 @@ print("order < 6:       ", (order < 6).nonzero()[:, 1].tolist())
 # would have to wait for the answer in every step.
 
 # %%
-print(inspect.getsource(loss.hard_negatives))
+source(loss.hard_negatives)
+
+# %% [markdown]
+# Those are the negatives. The loss itself adds up the two sums, localisation over the positives and confidence over the
+# positives and the hard negatives. `computed_where` gives the places of these anchors, so that a CPU computes nothing
+# for the others:
 
 # %%
-print(inspect.getsource(loss.multibox_loss))
+source(loss.multibox_loss, start="positive = targets.labels > 0")
 
 # %% [markdown]
 # The last line divides both sums by N, as the equation does. Does the library choose what the pencil chose? We check
@@ -314,13 +310,13 @@ for _ in range(2000):
 print("equal")
 
 # %% [markdown]
-# ## The same on the picture
+# ## The same on the scene
 #
 # With all parts at hand, we compute the number in the title of the first figure. Its first positive, offset by offset:
 
 # %%
 k = found.positive[0].nonzero()[0, 0]
-caption = f"anchor {k}: {matcher.describe(int(k))}, answers for: {voc.CLASSES[wanted.labels[0, k]]}"
+caption = f"anchor {k}: {matcher.describe(int(k))}, assigned to: {voc.CLASSES[wanted.labels[0, k]]}"
 said, right = predicted.offsets[0, k], wanted.offsets[0, k]
 rows = list(zip("xywh", said, right, said - right, found.smooth_l1[0, k]))
 head = ("offset", "predicted", "target", "error", "smooth L1")
@@ -373,8 +369,8 @@ rows = [
     (f"sum / {found.n}", (localisation + objects + background) / found.n),
     ("the library", library.multibox),
 ]
-table(rows, form=("", ".4f"))
 assert abs(found.multibox - float(library.multibox)) < 1e-5 * found.multibox
+table(rows, head=("sum over the image", ""), form=("", ".4f"))
 
 # %% [markdown]
 # The calculator and the library agree. What has only been stated so far is the number three.
@@ -419,10 +415,13 @@ held = [(n, n * found.n, hardest[: n * found.n].sum() / hardest.sum()) for n in 
 table(held, head=("ratio", "negatives", "their share of the loss of all"), form=("", "", ".0%"))
 
 # %% [markdown]
-# The ratio of 3 as a picture, where each background anchor is a dot at its centre, the larger the more it costs:
+# The ratio of 3 as a picture, on the scene of chapter 00. Each background anchor is a dot at its centre, the larger the
+# more it costs:
 
-# %% alt="The scene twice with a dot for each background anchor, larger where it costs more: dots all over the picture before mining, and after it a few, nearly all on the objects"
-figure = figures.mining_drawn(scene, found)
+# %% alt="The scene of chapter 00 twice with a dot for each background anchor, larger where it costs more: dots all over the image before mining, and after it a few, the largest on the car, the dog and the person"
+first = opening.scene()
+terms = loss_anatomy.loss_terms(loss_anatomy.predict([first]), loss_anatomy.targets_of([first]))
+figure = figures.mining_drawn(first, terms)
 
 # %% [markdown]
 # A few anchors hold much of the loss. The rest is spread over thousands of anchors that are nearly right already, and
@@ -441,21 +440,21 @@ rows = []
 for way in loss.MININGS:
     mined = loss_anatomy.loss_terms(several, everything, mining=way)
     rows.append((f"per {way}", *mined.chosen.sum(dim=1).tolist(), mined.multibox))
-head = ("negatives", *(f"picture {i}" for i in range(len(scenes))), "loss")
-table(rows, head, form=[""] * (1 + len(scenes)) + [".4f"])
+head = ("negatives", "scene 1", "scene 2", "scene 3", "scene 4", "loss")
+table(rows, head, form=("", "", "", "", "", ".4f"))
 
 # %% [markdown]
-# The fourth of these scenes, picture 3, has no object. Ranked by itself it never brings a negative, and ranked with the
+# The last of these scenes, scene 4, has no object. Ranked by itself it never brings a negative, and ranked with the
 # others it may. Such images raise a question about the division, which is the last part of the equation.
 #
-# ## N, and pictures without objects
+# ## N, and images without objects
 #
 # N is the number of **positives** of all images of the batch together, and negatives don't count in it. An image
 # without objects has no positives and 3 x 0 negatives, so it has no part in the loss:
 
 # %%
 alone = loss.multibox_loss(loss_anatomy.predict(scenes[3:]), loss_anatomy.targets_of(scenes[3:]))
-print("a plain picture:", alone.multibox.item(), "with", alone.positives.item(), "positives")
+print("an image without objects:", alone.multibox.item(), "with", alone.positives.item(), "positives")
 
 # %% [markdown]
 # The result is 0, not 0/0, because N is at least 1; ports without that line give NaN (*not a number*, the result of
@@ -472,7 +471,7 @@ print("a plain picture:", alone.multibox.item(), "with", alone.positives.item(),
 # - Trained network: how does the loss change from ratio 3 to 10? Why so little?
 # - *All classes equally likely*: what does the loss do from ratio 3 to 4? Which anchors are chosen, and why those?
 # - *Random weights*: why is the loss so far above that of *equally likely*?
-# - The picture without an object, mining per batch: when does it get its first negative?
+# - The scene without an object, mining per batch: when does it get its first negative?
 
 # %%
 explorer = loss_anatomy.LossAnatomy(scenes)
@@ -524,14 +523,14 @@ table(rows, head=("step", "multibox", "with the L2 term"))
 # %%
 network = pictures.recorded_network()
 total, used = localisation + objects + background, int((found.positive | found.chosen).sum())
-plain = (predicted.offsets - wanted.offsets)[found.positive].abs().mean()
-rows = {
-    "this course, Caffe: sums / positives": total / found.n,
-    "divided by all anchors used": total / used,
-    "plain L1, mean over the coordinates": float(plain) + (objects + background) / found.n,
-    "plus L2: what ssd_keras reports": total / found.n + float(loss.l2_penalty(network)),
-}
-table(list(rows.items()), head=("bookkeeping", "loss"), form=("", ".4f"))
+plain = float((predicted.offsets - wanted.offsets)[found.positive].abs().mean())
+rows = [
+    ("this course, Caffe: sums / positives", total / found.n),
+    ("divided by all anchors used", total / used),
+    ("plain L1, mean over the coordinates", plain + (objects + background) / found.n),
+    ("plus L2: what ssd_keras reports", total / found.n + float(loss.l2_penalty(network))),
+]
+table(rows, head=("bookkeeping", "loss"), form=("", ".4f"))
 
 # %% [markdown]
 # - **Divided by all used**: a quarter, as long as each positive gets its three negatives. The author's example in the
@@ -755,14 +754,14 @@ table(rows, head=("type", "", "is"), form=("", "", ".1e"))
 # format, 18 are enough. We take the recorded network's logits and raise a single number of a
 # single anchor, number 5000, by 150:
 
-# %% alt="Two pictures: on the left the right choice of negatives, spread over the picture; on the right, after one logit was raised, boxes crowded in the upper left corner of the picture"
+# %% alt="The scene twice: on the left the right choice of negatives, spread over the image; on the right, after one logit was raised, boxes crowded in its upper left corner"
 wild = predicted.logits.clone()
 wild[0, 5000, 7] += 150
 right_choice = loss.hard_negatives(wild, found.positive, "image", 3)
 one_maximum = check.mined_with_one_maximum(wild, found.positive)
 bad_choice = one_maximum & ~found.positive
 panels = {"a maximum for each anchor": right_choice[0], "one maximum for all": bad_choice[0]}
-figure = loss_anatomy.draw_negatives(scene, found.positive[0], panels)
+figure = figures.draw_negatives(scene, found.positive[0], panels)
 
 # %% [markdown]
 # On the left is what should be chosen. On the right all others are -inf, so equals are ranked by their numbers, and the
@@ -780,7 +779,7 @@ print("in both:", int((right_choice & bad_choice).sum()), "(the anchor with the 
 #
 # Four more, each with its sign; the [FAQ](../docs/faq.md) has threads about all but the third:
 #
-# - **NaN at the first image without objects**: 0 / 0, see *N, and pictures without objects*.
+# - **NaN at the first image without objects**: 0 / 0, see *N, and images without objects*.
 # - **NaN or inf in the localisation**: the logarithm of the width of a box without width, or with corners in the wrong
 #   order. It is the data that is wrong:
 

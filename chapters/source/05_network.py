@@ -23,27 +23,28 @@
 # - compute the side of every feature map from 300 down to 1, and say why the first source is 38 cells wide and not
 #   37,
 # - count the 26,285,486 parameters by part, and say which layers do most of the work,
+# - build the whole network in some forty lines,
 # - say why the body starts from ImageNet's weights,
 # - say what L2Norm does, to which map, and which layers see its result,
 # - turn the channels of a head into rows that belong to anchors, and recognise the bug when that step was forgotten,
 # - say how much of the image an answer can see, and how much of that matters.
 
 # %%
-import inspect
 import time
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from course.kit import opening, pictures
 from course.kit.self_test import SelfTest
+from course.kit.source import source
 from course.kit.tables import table
 from course.network import check, figures
 from course.network import receptive_field as fields
 from ssdlib import anchors, detect, model
 from ssdlib.interop import weights
-from ssdlib.records import Predictions
 
 # %% [markdown]
 # ## The picture
@@ -53,7 +54,7 @@ from ssdlib.records import Predictions
 # its map, a head gives 4 numbers that say how the anchor has to move and grow, and 21 numbers that say what it shows.
 # Smaller squares stand for smaller maps, although they aren't drawn to scale; the numbers are exact.
 
-# %% alt="The network from left to right: the picture, five maps of VGG16, four maps of the extras, and green heads under six of them with their channels and anchors"
+# %% alt="The network from left to right: the input image, five maps of VGG16, four maps of the extras, and green heads under six of them with their channels and anchors"
 figure = figures.draw_network()
 
 # %% [markdown]
@@ -135,7 +136,7 @@ table(rows, head=("layer", "map", "channels", ""))
 # replaces negative numbers by zero.
 
 # %%
-print(inspect.getsource(model.SSD300.feature_maps))
+source(model.SSD300.feature_maps)
 
 # %% [markdown]
 # The first fifteen of these layers come from an older network, so the next question is what SSD had to change in it.
@@ -194,11 +195,11 @@ figure = figures.dilation_on(opening.scene())
 # full VGG16 too: the result was about the same, 74.2 mAP instead of 74.3, and the network was about 20 % slower.
 #
 # When a training starts from VGG16's weights, `weights.from_vgg16` does this thinning. The function is long because
-# these weights are published in several forms; the thinning itself is in the two lines that begin with `fc6` and
-# `fc7`.
+# these weights are published in several forms, so here is only its end, where the thinning is. In the lines that begin
+# with `fc6` and `fc7`, `::4` keeps every fourth channel and `::3` the rows and columns 0, 3 and 6:
 
 # %%
-print(inspect.getsource(weights.from_vgg16))
+source(weights.from_vgg16, start="fc6 = state")
 
 # %% [markdown]
 # ### Why ImageNet's weights help
@@ -264,11 +265,12 @@ table(rows, head=("layer", "parameters", "million multiply-adds"), form=("", "",
 
 # %%
 work = {
-    "all": steps,
+    "all layers": steps,
     "extras": [by_name[name] for name in weights.EXTRAS],
     "heads": [step for step in steps if step not in body],
 }
-print(", ".join(f"{name} {sum(s.multiply_adds for s in part) / 1e9:.2f} billion" for name, part in work.items()))
+rows = [(name, sum(step.multiply_adds for step in part) / 1e9) for name, part in work.items()]
+table(rows, head=("part", "billion multiply-adds"))
 
 # %% [markdown]
 # conv1_2 has one parameter in seven hundred and does a tenth of the work. The four extra stages, whose maps find the
@@ -319,10 +321,10 @@ print(scene.example.image_id, scene.names)
 # The time that this one image takes on your machine, as a share of the full network's:
 
 # %% tags=["nbval-ignore-output"]
-def seconds(network, picture):
+def seconds(network, image):
     start = time.perf_counter()
     with torch.no_grad():
-        network(picture)
+        network(image)
     return time.perf_counter() - start
 
 
@@ -354,8 +356,10 @@ table([(name, took / needed["full"]) for name, took in needed.items()], head=("n
 # Blue is the length, `length` in the code below. Red is the scale, `self.weight`.
 
 # %%
-print(inspect.getsource(model.L2Norm.forward))
-print(model.L2Norm(2)(torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1)).flatten().tolist())
+source(model.L2Norm.forward)
+
+# %%
+model.L2Norm(2)(torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1)).flatten().tolist()
 
 # %% [markdown]
 # Why is it there? Maps from different depths have vectors of different lengths.
@@ -444,8 +448,7 @@ print("without permute\n", x.reshape(1, -1, 2)[0])
 # The library does it in one line, in the same way for each head:
 
 # %%
-print(inspect.getsource(model._per_anchor))
-print(inspect.getsource(model.SSD300.forward))
+source(model._per_anchor)
 
 # %% [markdown]
 # Does row k of the answers really belong to row k of the anchors? Take box 1 in row 12, column 13 of the 19² map (all
@@ -466,6 +469,81 @@ print(f"anchor {k}:", [round(x) for x in grid[k].tolist()])
 # 90](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/90)). Here the anchors are a plain
 # tensor that the network never sees. What ties the two together is this order, and a test that checks it.
 #
+# By now every part of the network has been on this page, so we can put it together.
+#
+# ## The whole network in forty lines
+#
+# Here is SSD300 without the library's class. Its body is six stages, and each of them ends with a source. The numbers
+# are those of the first figure and of *By hand*:
+
+# %%
+def conv(inputs, outputs, kernel=3, padding=1, **more):
+    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=padding, **more), nn.ReLU())
+
+
+def vgg(inputs, outputs, count):
+    return nn.Sequential(conv(inputs, outputs), *[conv(outputs, outputs) for _ in range(count - 1)])
+
+
+def stages():
+    half, pool5 = nn.MaxPool2d(2, 2, ceil_mode=True), nn.MaxPool2d(3, 1, padding=1)
+    to_conv3 = [vgg(3, 64, 2), half, vgg(64, 128, 2), half, vgg(128, 256, 3), half]
+    fc6, fc7 = conv(512, 1024, padding=6, dilation=6), conv(1024, 1024, 1, padding=0)
+    return nn.ModuleList([
+        nn.Sequential(*to_conv3, vgg(256, 512, 3)),  # conv4_3, 38 x 38
+        nn.Sequential(half, vgg(512, 512, 3), pool5, fc6, fc7),  # fc7, 19 x 19
+        nn.Sequential(conv(1024, 256, 1, padding=0), conv(256, 512, stride=2)),  # conv6_2, 10 x 10
+        nn.Sequential(conv(512, 128, 1, padding=0), conv(128, 256, stride=2)),  # conv7_2, 5 x 5
+        nn.Sequential(conv(256, 128, 1, padding=0), conv(128, 256, padding=0)),  # conv8_2, 3 x 3
+        nn.Sequential(conv(256, 128, 1, padding=0), conv(128, 256, padding=0)),  # conv9_2, 1 x 1
+    ])
+
+# %% [markdown]
+# The rest is two heads on each source, and L2Norm before the first two. `model.L2Norm` and `model._per_anchor` are
+# those that you have just read:
+
+# %%
+class PlainSSD(nn.Module):
+    def __init__(self, classes=21):
+        super().__init__()
+        self.classes, self.stages, self.norm = classes, stages(), model.L2Norm(512)
+        self.loc, self.conf = nn.ModuleList(), nn.ModuleList()
+        for channels, boxes in zip((512, 1024, 512, 256, 256, 256), (4, 6, 6, 6, 4, 4)):
+            self.loc.append(nn.Conv2d(channels, boxes * 4, 3, padding=1))
+            self.conf.append(nn.Conv2d(channels, boxes * classes, 3, padding=1))
+
+    def forward(self, x):
+        offsets, logits = [], []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            for_heads = self.norm(x) if i == 0 else x  # the next stage takes the plain map
+            offsets.append(model._per_anchor(self.loc[i](for_heads), 4))
+            logits.append(model._per_anchor(self.conf[i](for_heads), self.classes))
+        return torch.cat(offsets, dim=1), torch.cat(logits, dim=1)
+
+# %% [markdown]
+# Is it the same network? It has as many parameters, and if we copy the weights of `full` into it, in their order, it
+# has to give the same outputs:
+
+# %%
+plain = PlainSSD().eval()
+plain.load_state_dict(dict(zip(plain.state_dict(), full.state_dict().values())))
+with torch.no_grad():
+    offsets, logits = plain(scene.image)
+    library = full(scene.image)
+print(f"{count(plain):,} parameters, {len(logits[0]):,} rows")
+print("the same offsets:", torch.allclose(offsets, library.offsets, rtol=1e-4, atol=1e-4))
+print("the same logits: ", torch.allclose(logits, library.logits, rtol=1e-4, atol=1e-4))
+
+# %% [markdown]
+# The library's `SSD300` keeps its layers under Caffe's names, so that the weights of other programs find their places,
+# and it has the three switches, the initial weights and layers that can be frozen. Otherwise it is these forty lines.
+# Its `forward` goes over the maps that `feature_maps` returns:
+
+# %%
+source(model.SSD300.forward)
+
+# %% [markdown]
 # The order of the anchors is one convention that no shape can show. There is another one at the entrance of the
 # network.
 #
@@ -515,10 +593,10 @@ with torch.no_grad():
 # if it knows none of the names:
 
 # %%
-print(inspect.getsource(weights.from_state))
+source(weights.from_state)
 
 # %%
-rows = [(source, f"`{mark}`", f"`clip={clip!r}`") for source, (mark, clip) in weights.SOURCES.items()]
+rows = [(program, f"`{mark}`", f"`clip={clip!r}`") for program, (mark, clip) in weights.SOURCES.items()]
 table(rows, head=("file of", "known by", "its anchors"))
 
 # %% [markdown]
@@ -545,7 +623,7 @@ except weights.WeightsError as error:
 # strides multiply*, and that is the whole computation:
 
 # %%
-print(inspect.getsource(fields.receptive_field))
+source(fields.receptive_field)
 
 # %% [markdown]
 # Here are all six sources, in pixels. `cell` is what a cell of the map sees, and `answer` what the 3x3 head on it
@@ -557,7 +635,7 @@ for level, name in enumerate(sources):
     cell, answer = fields.receptive_field(name), fields.receptive_field(name, head=True)
     longest = max(max(shape) for shape in anchors.SSD300_ANCHORS.shapes(level))
     rows.append((name, cell.size, answer.size, longest, cell.first, anchors.SSD300_ANCHORS.strides[level] / 2))
-head = ("source", "cell", "answer", "longest anchor", "first cell's middle: seen", "anchors")
+head = ("source", "cell", "answer", "longest anchor", "first cell: middle of field", "of anchors")
 table(rows, head, form=("", "", "", ".0f", ".0f", ".0f"))
 
 # %% [markdown]
@@ -569,9 +647,10 @@ table(rows, head, form=("", "", "", ".0f", ".0f", ".0f"))
 # anchor lies inside what its answer sees: a test of this course checks all 8,732.
 #
 # The next figure shows it for a cell near the middle of each map. Blue is what its answers see, and dashed green are
-# its anchors. The lower row is drawn smaller, because its blue squares wouldn't fit otherwise.
+# the widest and the highest of its anchors. The lower row is drawn smaller, because its blue squares wouldn't fit
+# otherwise.
 
-# %% alt="One scene six times with the anchors of a middle cell in dashed green and the receptive field as a blue square, which grows from a third of the picture to three times the picture"
+# %% alt="One scene six times with the two longest anchors of a middle cell in dashed green and the receptive field as a blue square, which grows from a third of the image's width to three times its width"
 figure = figures.fields_on(scene)
 
 # %% [markdown]
@@ -582,14 +661,14 @@ figure = figures.fields_on(scene)
 # brighter, the larger. The white dashed square holds half of it. Blue is again what the answer sees, which is less
 # than the image only on conv4_3.
 
-# %% alt="Six heat pictures of gradients: a small bright spot for conv4_3, a wide cloud for fc7 and conv6_2, nearly even over the picture for the last maps"
+# %% alt="Six heat maps of gradients: a small bright spot for conv4_3, a wide cloud for fc7 and conv6_2, nearly even over the image for the last maps"
 figure, halves = figures.heats_on(recorded, chosen[:8])
 
 # %%
 rows = []
 for name, (size, half) in zip(sources, halves):
     rows.append((name, size, min(size, 300), min(size, 300) / 2**0.5, half))
-head = ("source", "sees", "of the picture", "half, if even", "half, measured")
+head = ("source", "sees", "of the image", "half, if even", "half, measured")
 table(rows, head, form=("", "", "", ".0f"))
 
 # %% [markdown]
@@ -836,12 +915,8 @@ table(rows, head=("heads", "found", "of", "detections"))
 # %% [markdown]
 # On one of the scenes, with the detections in blue and the objects in dashed red:
 
-# %% alt="The same scene twice with detections in blue: with the permute a few boxes, on objects; without it many boxes all over the picture"
-one = {
-    name: Predictions(said.offsets[25:26], said.logits[25:26])
-    for name, said in {"with permute": right, "without": mixed}.items()
-}
-figure = figures.side_by_side(scene, one)
+# %% alt="The same scene twice with detections in blue: with the permute a few boxes, on objects; without it many boxes all over the image"
+figure = figures.side_by_side(chosen, {"with permute": right, "without": mixed}, 25)
 
 # %% [markdown]
 # Each row now holds numbers from many different cells. A training with this bug would give no error, and its loss

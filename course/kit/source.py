@@ -2,6 +2,7 @@
 
     source(box_ops.iou)
     source(engine.train, start="for done, batch", stop="progress.update()")
+    source(matching.bipartite, folded="the fast version")
 
 A page shows them as code in the colours of its theme; a terminal and the tests of the chapters read plain text.
 """
@@ -18,21 +19,25 @@ LEFT_OUT = "..."
 class Source:
     """Code to look at."""
 
-    def __init__(self, text: str):
-        self.text = text
+    def __init__(self, text: str, folded: str = ""):
+        self.text, self.folded = text, folded
 
     def __repr__(self) -> str:
         return self.text
 
     def _repr_markdown_(self) -> str:
-        return f"```python\n{self.text}\n```"
+        code = f"```python\n{self.text}\n```"
+        if not self.folded:
+            return code
+        return f"<details><summary>{self.folded}</summary>\n\n{code}\n\n</details>"
 
 
-def source(*things: Callable | type, start: str = "", stop: str = "") -> Source:
+def source(*things: Callable | type, start: str = "", stop: str = "", folded: str = "") -> Source:
     """The lines of functions or classes, their docstrings cut to the first sentence.
 
     `start` and `stop` are pieces of the first and of the last line to show, where one thing is too long; what is left
-    out before and after is said by "...". Raises ValueError where a piece isn't found or more than 25 lines would be
+    out before and after is said by "...". `folded` is the line to click on, where the code is for those who want it.
+    Raises ValueError where a piece isn't found or more than 25 lines would be
     shown.
     """
     shown = "\n\n".join("\n".join(_part(_lines(thing), start, stop, thing.__qualname__)) for thing in things)
@@ -40,7 +45,7 @@ def source(*things: Callable | type, start: str = "", stop: str = "") -> Source:
         raise ValueError(
             f"{things[0].__qualname__}: {found} lines; at most {LONGEST} fit on a screen: say start= and stop="
         )
-    return Source(shown)
+    return Source(shown, folded)
 
 
 def _lines(thing: Callable | type) -> list[str]:

@@ -1,4 +1,4 @@
-"""Checks of chapter 04: offsets, smooth L1, -log p(background), hard negatives, the whole loss; loops beside them."""
+"""Checks of chapter 04: offsets, smooth L1, -ln p(background), hard negatives, the whole loss; loops beside them."""
 
 from math import log
 from typing import Any
@@ -18,7 +18,7 @@ from ssdlib.plots import BLACK, ORANGE, RED, boxes_on
 
 
 def _table_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    """The losses; positives marked +, wanted framed in orange, yours in red and dashed."""
+    """The losses; positives marked +, the right choice framed in orange, the learner's in dashed red."""
     losses, positive, _ = case.arguments
     ax.imshow(losses.numpy(), cmap="Greys", vmin=0, vmax=2.2 * float(losses.max()), aspect="auto")
     for b, line in enumerate(losses.tolist()):
@@ -33,7 +33,7 @@ def _table_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
                 Rectangle(corner, side, side, fill=False, edgecolor=color, linestyle=style, linewidth=3)
             )
     ax.set(xlabel="anchor", ylabel="image", xticks=range(losses.shape[1]), yticks=range(len(losses)))
-    ax.set_title("+ positive; framed: wanted; dashed red: yours", fontsize=9)
+    ax.set_title("+ positive; orange frame: wanted; dashed red: yours", fontsize=9)
 
 
 def mined(
@@ -45,7 +45,8 @@ def mined(
     ranked: bool = True,
     keep: bool = False,
 ) -> Tensor:
-    """The rule, and what becomes of it: `filled` stands for positives, `ranked` sorts twice."""
+    """The rule, and what goes wrong with other arguments: `filled` is the loss that positives get before the ranking,
+    `ranked` sorts twice, `largest` takes the hardest, `keep` leaves chosen positives in."""
     losses = losses if filled is None else losses.masked_fill(positive, filled)
     order = losses.argsort(dim=1, descending=largest, stable=True)
     chosen = (order.argsort(dim=1) if ranked else order) < wanted
@@ -53,7 +54,7 @@ def mined(
 
 
 def by_loops(losses: Tensor, positive: Tensor, ratio: float) -> Tensor:
-    """One image, one negative after the other, so that nobody has to believe it."""
+    """One image after the other, one negative after the other: the rule in plain loops."""
     chosen = torch.zeros_like(positive)
     for b in range(len(losses)):
         background = [k for k in range(losses.shape[1]) if not positive[b, k]]
@@ -83,7 +84,7 @@ mining = BuildingBlock(
     "4.4 hard negatives",
     by_loops,
     cases=[
-        Case("the toy of the page", (TOY, TOY_POSITIVE, 3)),
+        Case("the twelve anchors of the page", (TOY, TOY_POSITIVE, 3)),
         Case("two images, the second without objects", (PAIR, PAIR_POSITIVE, 3)),
         Case("fewer negatives than wanted", (FULL, FULL_POSITIVE, 3)),
         Case("ratio 1", (TOY, TOY_POSITIVE, 1)),
@@ -96,10 +97,10 @@ mining = BuildingBlock(
         "positives were ranked too and took places; take them out before the ranking": lambda loss, positive, ratio: (
             mined(loss, positive, count(positive, ratio), filled=None)
         ),
-        "positives have been chosen as negatives; they answer for an object and can't be background": lambda loss, positive, ratio: (
+        "positives have been chosen as negatives; they are assigned to an object and can't be background": lambda loss, positive, ratio: (
             mined(loss, positive, count(positive, ratio), filled=None, keep=True)
         ),
-        "where negatives run out, positives were chosen: the count says 9, but only 2 are there": lambda loss, positive, ratio: (
+        "where negatives run out, positives were chosen: the count says 9, but there are only 2": lambda loss, positive, ratio: (
             mined(loss, positive, count(positive, ratio), keep=True)
         ),
         "those are the easiest negatives; the largest losses are the hard ones": lambda loss, positive, ratio: (
@@ -193,18 +194,20 @@ encode = BuildingBlock(
         Case("a wide object", (torch.tensor([40.0, 100.0, 240.0, 180.0]), ANCHOR)),
     ],
     mistakes={
-        "the scales .1 and .2 are missing": _other(1, 1),
-        "you multiplied by .1 and .2; writing divides by them, reading multiplies": _other(10, 5),
-        "you divided by the squares, .01 and .04: divide by .1 and .2 once": _other(0.01, 0.04),
-        "all four are divided by .1; the two sizes have .2": _other(0.1, 0.1),
-        "the sizes want a logarithm: a box of the same size has growth 0": _other(0.1, 0.2, log_=False),
-        "the shift is measured in widths and heights of the anchor, not of the object: when reading, only the "
+        "the divisors 0.1 and 0.2 are missing": _other(1, 1),
+        "you multiplied by 0.1 and 0.2; encoding divides by them, decoding multiplies": _other(10, 5),
+        "you divided by the squares, 0.01 and 0.04: divide by 0.1 and 0.2 once": _other(0.01, 0.04),
+        "all four are divided by 0.1; width and height have 0.2": _other(0.1, 0.1),
+        "width and height want a logarithm: a box of the same size has growth 0": _other(
+            0.1, 0.2, log_=False
+        ),
+        "the shift is measured in widths and heights of the anchor, not of the object: when decoding, only the "
         "anchor is known": _other(0.1, 0.2, by_object=True),
         "the sign is wrong: it says how the anchor has to move to the object": lambda box, anchor: (
             -coding.encode(box, anchor)
         ),
         "these are corners; the formula wants centre, width and height first": _as_centres,
-        "the other way round: shifts are divided by .1, growths by .2": _other(0.2, 0.1),
+        "the other way round: shifts are divided by 0.1, growths by 0.2": _other(0.2, 0.1),
         "the shift is still in px: divide it by the anchor's width and height": lambda box, anchor: (
             coding.encode(box, anchor) * _size(anchor)
         ),
@@ -252,17 +255,17 @@ smooth_l1 = BuildingBlock(
         Case("four offsets of two anchors", (torch.tensor([[0.5, -0.5, 3.0, 0.0], [1.0, -1.0, -2.5, 0.1]]),)),
     ],
     mistakes={
-        "there is a jump at 1: the straight part is |d| - .5, so that both parts meet": lambda d: torch.where(
-            d.abs() < 1, 0.5 * d * d, d.abs()
+        "there is a jump at 1: the straight part is |d| - 0.5, so that both parts meet": lambda d: (
+            torch.where(d.abs() < 1, 0.5 * d * d, d.abs())
         ),
-        "the square has a half before it: .5 d²": lambda d: torch.where(d.abs() < 1, d * d, d.abs() - 0.5),
+        "the square has a half before it: 0.5 d²": lambda d: torch.where(d.abs() < 1, d * d, d.abs() - 0.5),
         "the two parts are the wrong way round: the parabola belongs to |d| < 1": lambda d: torch.where(
             d.abs() < 1, d.abs() - 0.5, 0.5 * d * d
         ),
-        "take .5 off, don't add it: at 1 both parts are .5": lambda d: torch.where(
+        "subtract 0.5, don't add it: at 1 both parts are 0.5": lambda d: torch.where(
             d.abs() < 1, 0.5 * d * d, d.abs() + 0.5
         ),
-        "that is plain L1; near 0 it should be the parabola .5 d²": lambda d: d.abs(),
+        "that is plain L1; near 0 it should be the parabola 0.5 d²": lambda d: d.abs(),
         "that is the parabola everywhere; beyond 1 it goes on straight": lambda d: 0.5 * d * d,
         "an error of -3 is as bad as one of 3: compare |d| with 1, not d": lambda d: torch.where(
             d < 1, 0.5 * d * d, d - 0.5
@@ -270,7 +273,7 @@ smooth_l1 = BuildingBlock(
         "the straight part wants |d|; errors below -1 have become negative losses": lambda d: torch.where(
             d.abs() < 1, 0.5 * d * d, d - 0.5
         ),
-        "the two parts meet at .5 in yours; they should meet at 1": lambda d: torch.where(
+        "the two parts meet at 0.5 in yours; they should meet at 1": lambda d: torch.where(
             d.abs() < 0.5, 0.5 * d * d, d.abs() - 0.5
         ),
         "one number came back; the losses of all errors were asked for, sums come later": lambda d: (
@@ -280,7 +283,7 @@ smooth_l1 = BuildingBlock(
             F.smooth_l1_loss(d, torch.zeros_like(d))
         ),
     },
-    praise="A parabola near 0, straight beyond 1, so one wild box can't pull harder than with 1.",
+    praise="A parabola near 0, straight beyond 1, so one wild box never pulls harder than with 1.",
     draw=_curve_on,
     name="smooth_l1",
 )
@@ -324,16 +327,16 @@ background_loss = BuildingBlock(
         "that is -log p of the best object class; background, class 0, is what it should have been": lambda z: (
             -z.log_softmax(dim=-1)[..., 1:].max(dim=-1)[0]
         ),
-        "the softmax went over the anchors ||; an anchor's classes are its line, `dim=-1`": lambda z: (
+        "the softmax went over the anchors ||; an anchor's classes are its row, `dim=-1`": lambda z: (
             -z.log_softmax(dim=0)[..., 0]
         ),
-        "exp(100) is more than float32 can hold ||: take each line's maximum off first, or use `logsumexp`": _softmax_by_hand,
+        "exp(100) is more than float32 can hold ||: subtract each row's maximum first, or use `logsumexp`": _softmax_by_hand,
         "p(background) became 0 in float32, and -log 0 is infinite: take the logarithm before p gets so small, "
         "with `log_softmax` or `logsumexp`": lambda z: -z.softmax(dim=-1)[..., 0].log(),
-        "the maximum that you took off is missing after the logarithm: take it off z₀ too, or add it again": lambda z: (
+        "the maximum that you subtracted is missing after the logarithm: subtract it from z₀ too, or add it again": lambda z: (
             _background_loss(z) - z.max(dim=-1)[0]
         ),
-        "one number came back; a loss for each line was asked for": lambda z: _background_loss(z).mean(),
+        "one number came back; a loss for each row was asked for": lambda z: _background_loss(z).mean(),
         "that is -log p of every class; only that of class 0, background, was asked for": lambda z: (
             -z.log_softmax(dim=-1)
         ),
@@ -341,10 +344,10 @@ background_loss = BuildingBlock(
         "exp(100) is more than float32 can hold ||: `log_softmax` or `logsumexp` do the sum without it": lambda z: (
             z.exp().sum(dim=-1).log() - z[..., 0]
         ),
-        "you took off one maximum for all lines: the small lines became 0, and log 0 is -inf. Each line wants "
-        "its own": _one_maximum,
+        "you subtracted one maximum for all rows: the exp of the small rows became 0, and log 0 is -inf. Each row "
+        "wants its own": _one_maximum,
     },
-    praise="This is the number that ranks the negatives, and the term of each one chosen.",
+    praise="This is the number that ranks the negatives, and the cost of each one chosen.",
     name="background_loss",
 )
 
@@ -366,7 +369,7 @@ def _multibox(
     conf: float = 1.0,
     beta: float = 1.0,
 ) -> Tensor:
-    """The loss of one image, and, with other words for its parts, the losses that people get instead."""
+    """The loss of one image, and, with other arguments, what common mistakes give instead."""
     positive = labels > 0
     every = torch.ones_like(positive)
     masks = dict(positive=positive, negative=negative, used=positive | negative, every=every)
@@ -405,13 +408,13 @@ multibox = BuildingBlock(
         "N counts the positives alone; yours counts the negatives too": _instead(by="used"),
         "0 / 0 is NaN: an image without objects has to cost 0, so N is at least 1": _instead(by="bare"),
         "the division by N is missing": _instead(by="1"),
-        "cross-entropy and smooth L1 give a mean if one doesn't ask for a sum: `reduction='sum'`, then divide": _instead(
+        "cross-entropy and smooth L1 give a mean unless you ask for a sum: `reduction='sum'`, then divide": _instead(
             reduction="mean", by="1"
         ),
         "mean, and then divided by N once more: take sums and divide once": _instead(reduction="mean"),
         "background has no box: the offsets count for the positives alone": _instead(located="every"),
         "the chosen negatives have offsets in your sum; only positives do": _instead(located="used"),
-        "the negatives are missing: nothing says background": _instead(classed="positive"),
+        "the negatives are missing: false alarms cost nothing": _instead(classed="positive"),
         "the positives' classes are missing: cross-entropy goes over `positive | negative`": _instead(
             classed="negative"
         ),
@@ -429,7 +432,7 @@ multibox = BuildingBlock(
             [_multibox(*given, conf=0.0), _multibox(*given, weight=0.0)]
         ),
         "all background anchors are in the sum; only the chosen negatives count": _instead(classed="every"),
-        "that is the mean over the four offsets; it is their sum, or boxes weigh a quarter": _instead(
+        "that is the mean over the four offsets; it is their sum, or boxes count a quarter": _instead(
             weight=0.25
         ),
     },
@@ -462,7 +465,7 @@ start = Exercise(
 
 
 def library_agrees(losses: Tensor, positive: Tensor, ratio: float = NEGATIVE_RATIO) -> bool:
-    """Whether the loops above and `loss.hard_negatives` choose the same, given -log p(background), (B, K)."""
+    """Whether the loops above and `loss.hard_negatives` choose the same, given -ln p(background), (B, K)."""
     logits = torch.stack(
         [torch.zeros_like(losses), losses.expm1().log()], dim=-1
     )  # log(1 + (e^loss - 1)) = loss
@@ -470,7 +473,7 @@ def library_agrees(losses: Tensor, positive: Tensor, ratio: float = NEGATIVE_RAT
 
 
 def mined_with_one_maximum(logits: Tensor, positive: Tensor) -> Tensor:
-    """A published bug: one maximum for the whole batch taken off before exp; (B, K, C), (B, K) -> (B, K) bool.
+    """A published bug: one maximum for the whole batch subtracted before exp; (B, K, C), (B, K) -> (B, K) bool.
 
     Positives are set to 0 before the ranking, which is harmless as long as all losses are above 0
     (https://github.com/amdegroot/ssd.pytorch/issues/483).

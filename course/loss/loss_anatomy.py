@@ -1,11 +1,10 @@
-"""Explorer of chapter 04: every term of the multibox loss of a picture, and the negatives it is made of."""
+"""Explorer of chapter 04: every term of the multibox loss of an image, and the negatives it is made of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
 
 import ipywidgets
-import matplotlib.pyplot as plt
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
@@ -17,17 +16,17 @@ from course.kit.board import Board, as_url, layer, steps_taken
 from course.kit.explorer import Explorer, beside, html_text, row
 from course.kit.pictures import Scene
 from course.matching.matcher import FADED
-from ssdlib import box_ops, coding, matching
+from ssdlib import coding, matching
 from ssdlib.anchors import default_boxes
 from ssdlib.data.voc import Example
 from ssdlib.loss import NEGATIVE_RATIO
 from ssdlib.model import MEAN, SSD300
-from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, boxes_on, photograph_on
+from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED
 from ssdlib.records import CLASSES, Predictions, Targets
 
 TRAINED, UNTRAINED, EQUAL = "trained on the mini VOC", "random weights", "all classes equally likely"
-DRAWN = 12  # negatives that are drawn as boxes
-VIEW = (-12.0, -18.0, 656.0, 312.0)  # the picture, and the terms as bars on its right
+DRAWN = 12  # hard negatives that are drawn as boxes
+VIEW = (-12.0, -18.0, 656.0, 312.0)  # the image, and the terms as bars on its right
 LEFT, RIGHT, UPPER, LOWER = 332.0, 648.0, 118.0, 292.0  # the bars' edges and the two lines they stand on
 
 
@@ -35,18 +34,18 @@ LEFT, RIGHT, UPPER, LOWER = 332.0, 648.0, 118.0, 292.0  # the bars' edges and th
 class LossTerms:
     """Every term of the multibox loss of B images with K anchors, before the division by N."""
 
-    positive: Tensor  # (B, K) bool: answers for an object
+    positive: Tensor  # (B, K) bool: assigned to an object
     chosen: Tensor  # (B, K) bool: a mined negative
     rank: Tensor  # (B, K) int64: 0 = hardest negative of the image (or of the batch); positives come last
-    class_loss: Tensor  # (B, K): -log p(the class it should be)
-    smooth_l1: Tensor  # (B, K, 4): 0 where no object is to be answered for
+    class_loss: Tensor  # (B, K): -ln p of the class it should be
+    smooth_l1: Tensor  # (B, K, 4): 0 where no object is assigned
 
     @property
     def n(self) -> int:
         return max(1, int(self.positive.sum()))
 
     def sums(self, b: int | slice = slice(None)) -> tuple[float, float, float]:
-        """Σ smooth L1, Σ -log p of the positives, Σ -log p(background) of the chosen; of an image or of all."""
+        """Σ smooth L1, Σ -ln p of the positives, Σ -ln p(background) of the hard negatives; of an image or of all."""
         loss = self.class_loss[b]
         parts = self.smooth_l1[b], loss[self.positive[b]], loss[self.chosen[b]]
         return tuple(float(part.sum(dtype=torch.float64)) for part in parts)
@@ -77,7 +76,7 @@ def loss_terms(
 
 
 def some_scenes() -> list[Scene]:
-    """Pictures with 3, 1 and 4 objects, and a plain one without any."""
+    """Scenes with 3, 1 and 4 objects, and a plain one without any."""
     colour = torch.tensor(MEAN).expand(300, 300, 3)
     nothing = torch.zeros(0, dtype=torch.int64)
     empty = Example("empty", pictures.ROOT, (300, 300), torch.zeros(0, 4), nothing, nothing.bool())
@@ -93,10 +92,10 @@ def targets_of(scenes: Sequence[Scene]) -> Targets:
 
 @torch.no_grad()
 def predict(scenes: Sequence[Scene], state: str = TRAINED) -> Predictions:
-    """What a network says about pictures: the recorded mini run's, one that has learned nothing, or no opinion."""
+    """The outputs for some scenes: of the recorded mini run's network, of one with random weights, or zeros."""
     images = torch.cat([scene.image for scene in scenes])
     network = pictures.recorded_network()
-    if state == UNTRAINED:  # in training mode, as a first step sees it: normalised over these pictures
+    if state == UNTRAINED:  # in training mode, as a first step sees it: normalised over these images
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = SSD300(width=1 / 8, batch_norm=True, strided_stem=True).train()
@@ -105,11 +104,11 @@ def predict(scenes: Sequence[Scene], state: str = TRAINED) -> Predictions:
 
 
 class LossAnatomy(Explorer):
-    """Drag the ratio and walk through the terms. Blue: positives. Red and dashed: the negatives that count."""
+    """Drag the ratio and walk through the terms. Blue: positives. Red and dashed: hard negatives."""
 
     alt = (
-        "A picture with its matched anchors in blue and the chosen negatives in dashed red; beside it the terms "
-        "of the loss as bars, positives above, negatives by rank below, full as far as they are chosen"
+        "A scene with its positives in blue and its hard negatives in dashed red; beside it the terms of the loss "
+        "as bars, positives above, negatives by rank below, filled as far as they are chosen"
     )
 
     def __init__(self, scenes: Sequence[Scene]):
@@ -117,16 +116,16 @@ class LossAnatomy(Explorer):
         self.targets = targets_of(self.scenes)
         self.predicted = {name: predict(self.scenes, name) for name in (TRAINED, UNTRAINED, EQUAL)}
         self.board = Board(
-            label="Positives and chosen negatives, and the terms of the loss as bars",
+            label="Positives and hard negatives, and the terms of the loss as bars",
             hint="Keys: arrows go to the next term or the one before. A click on a bar or a box chooses it. "
-            f"Of the negatives the {DRAWN} hardest are boxes, the others dots.",
+            f"The {DRAWN} hardest negatives are boxes, the others dots.",
             view=list(VIEW),
             width=820,
             picture_alpha=0.6,
             pointer_mode="press",
         )
         options = [(f"{i + 1}: {', '.join(s.names) or 'no object'}", i) for i, s in enumerate(self.scenes)]
-        self.picture = ipywidgets.Dropdown(options=options, description="picture")
+        self.picture = ipywidgets.Dropdown(options=options, description="scene")
         self.network = ipywidgets.Dropdown(options=list(self.predicted), description="network")
         self.mining = ipywidgets.Dropdown(options=["image", "batch"], description="mining per")
         self.ratio = ipywidgets.FloatSlider(NEGATIVE_RATIO, min=0, max=10, step=1, description="ratio")
@@ -180,7 +179,7 @@ class LossAnatomy(Explorer):
         return int(torch.where(near, away, torch.inf).argmin())
 
     def _bars(self) -> tuple[Tensor, Tensor]:
-        """(T, 4) bars of -log p, and those of the offsets on top of them, px of the board."""
+        """(T, 4) bars of -ln p, and those of the offsets on top of them, px of the board."""
         b, place = self.picture.value, torch.arange(len(self.terms))
         high, more = self.result.class_loss[b, self.terms], self.result.smooth_l1[b, self.terms].sum(dim=1)
         above = place < self.count
@@ -199,8 +198,8 @@ class LossAnatomy(Explorer):
         (bars, upper), used = self._bars(), r.chosen[b, self.terms]
         names = pictures.numbered(scene.names)
         named = [(x, y, name) for (x, y, _, _), name in zip(scene.boxes.tolist(), names, strict=True)]
-        few = f"{count} positives: -log p(class), offsets on top (green)"
-        many = f"negatives by rank: {int(r.chosen[b].sum())} chosen (full), others hollow"
+        few = f"{count} positives: -ln p(class), offsets on top (green)"
+        many = f"negatives by rank: {int(r.chosen[b].sum())} chosen (filled), others hollow"
         layers = [
             layer(scene.boxes, ORANGE, line=3),
             layer(color=BLACK, texts=[*named, (LEFT, 10, few), (LEFT, LOWER - 112, many)]),
@@ -223,8 +222,8 @@ class LossAnatomy(Explorer):
         self.table.value = self._rows(at)
 
     def _anchors(self, b: int, anchor: int) -> list[dict]:
-        """What is chosen, few in full: the positives of the object in question and the hardest negatives; other
-        positives are faded, other negatives dots. Boxes end at the picture's border."""
+        """Few in full: the positives of the object in question and the hardest negatives; other positives are faded,
+        other negatives dots. Boxes end at the border of the image."""
         r, inside = self.result, self.anchors.clamp(0, 300)
         negative = r.chosen[b].nonzero()[:, 0]
         negative = negative[r.rank[b, negative].argsort()]
@@ -242,12 +241,12 @@ class LossAnatomy(Explorer):
         which, name, p, loss, more = self._cells(at)
         mine, total = r.sums(b), r.sums()
         return [
-            f"{which}: p({name}) = {p}, -log p = {loss}, {'offsets ' * (at < self.count)}{more}",
-            f"this picture: {self.count} positives, {int(r.chosen[b].sum())} negatives",
+            f"{which}: p({name}) = {p}, -ln p = {loss}, {'offsets ' * (at < self.count)}{more}",
+            f"this image: {self.count} positives, {int(r.chosen[b].sum())} negatives",
             f"Σ smooth L1 = {mine[0]:.2f}",
-            f"Σ -log p(class) = {mine[1]:.2f}",
-            f"Σ -log p(background) = {mine[2]:.2f}",
-            f"all pictures: ({total[0]:.2f} + {total[1]:.2f} + {total[2]:.2f}) / {r.n} = {r.multibox:.4f}",
+            f"Σ -ln p(class) = {mine[1]:.2f}",
+            f"Σ -ln p(background) = {mine[2]:.2f}",
+            f"all images: ({total[0]:.2f} + {total[1]:.2f} + {total[2]:.2f}) / {r.n} = {r.multibox:.4f}",
         ]
 
     def _cells(self, i: int) -> tuple[str, str, str, str, str]:
@@ -263,7 +262,7 @@ class LossAnatomy(Explorer):
     def _rows(self, at: int) -> str:
         """The terms around the one that is shown, as a table."""
         first, cell = max(0, min(at - 3, len(self.terms) - 7)), "style='padding:0 4px;white-space:nowrap'"
-        heads = "term", "should be", "p", "-log p", "smooth L1: x, y, w, h"
+        heads = "term", "should be", "p", "-ln p", "smooth L1: x, y, w, h"
         rows = "".join(f"<th {cell}>{head}</th>" for head in heads)
         for i in range(first, first + 7):
             columns = "".join(f"<td {cell}>{text}</td>" for text in self._cells(i))
@@ -275,31 +274,5 @@ class LossAnatomy(Explorer):
 
     def state(self) -> str:
         rule = f"{self.network.value}, ratio {self.ratio.value:g} per {self.mining.value}"
-        shown = f"negatives {self.result.chosen.sum(dim=1).tolist()}, picture {self.picture.value + 1}"
+        shown = f"negatives {self.result.chosen.sum(dim=1).tolist()}, scene {self.picture.value + 1}"
         return f"{rule}, {shown}, term {self.term.value}, loss {self.result.multibox:.4f}"
-
-
-def draw_negatives(scene: Scene, positive: Tensor, chosen: dict[str, Tensor]) -> Figure:
-    """A picture with its positives in blue, those of one object in full, and, a panel each, some choice of negatives
-    in dashed red; (K,) bool. A dozen of these are drawn as boxes, all others as dots in their middle."""
-    grid, names = default_boxes(), pictures.numbered(scene.names)
-    nearest = box_ops.iou(scene.boxes[:, None], grid).argmax(dim=0) if len(scene.boxes) else positive.long()
-    first = positive & (nearest == 0)
-    figure = plt.figure(figsize=(4.8 * len(chosen), 4.9), layout="constrained")
-    for i, (title, mask) in enumerate(chosen.items(), 1):
-        ax = figure.add_subplot(1, len(chosen), i)
-        photograph_on(ax, scene.pixels)
-        those = mask.nonzero()[:, 0]
-        few = those[:: max(1, -(-len(those) // DRAWN))]
-        boxes_on(ax, grid[few], color=RED, dashed=True)
-        boxes_on(ax, grid[first], color=BLUE)
-        plt.setp(ax.patches, linewidth=1.2)
-        boxes_on(ax, grid[positive & ~first], color=BLUE)
-        plt.setp(ax.patches[len(few) + int(first.sum()) :], linewidth=0.8, alpha=FADED)
-        middles = (grid[those, :2] + grid[those, 2:]) / 2
-        ax.plot(*middles.T.numpy(), ".", color=RED, markersize=3)
-        boxes_on(ax, scene.boxes, names)
-        ax.set(xlim=(0, 300), ylim=(300, 0))
-        said = f"{int(positive.sum())} positives; {len(few)} of {len(those)} negatives as boxes, all as dots"
-        ax.set_title(f"{title}\n{said}", fontsize=10)
-    return figure

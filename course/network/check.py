@@ -21,7 +21,7 @@ def _side(side: int, kernel: int, stride: int, padding: int, dilation: int, up: 
 
 
 def _side_with(**fixed: Any):
-    """`_side` as somebody computes it who always takes `fixed` for what they were given."""
+    """`_side` with some arguments always `fixed`, whatever was given."""
     names = ("side", "kernel", "stride", "padding", "dilation", "up")
     return lambda *given: _side(**(dict(zip(names, given, strict=True)) | fixed))
 
@@ -42,13 +42,13 @@ next_side = Exercise(
     mistakes={
         "with `up` the division is rounded up: 75 becomes 38": _side_with(up=False),
         "without `up` the division is rounded down: 75 becomes 37": _side_with(up=True),
-        "a dilated kernel is wider than its taps ||: it covers dilation · (kernel - 1) + 1 cells": _side_with(
+        "a dilated kernel is wider than its number of taps ||: it covers dilation · (kernel - 1) + 1 cells": _side_with(
             dilation=1
         ),
         "padding is added on both sides, so it counts twice": lambda side, kernel, stride, padding, dilation, up: (
             _side(side + padding, kernel, stride, 0, dilation, up)
         ),
-        "one place is always there: divide what the kernel can move, then add 1": lambda *given: (
+        "one place is always there: divide the distance that the kernel can move, then add 1": lambda *given: (
             _side(*given) - 1
         ),
         "divide before you add 1, not after": lambda *given: _one_inside(*given),
@@ -109,9 +109,7 @@ parameters = Exercise(
     mistakes={
         "each output channel has a bias too": lambda i, o, k: k * k * i * o,
         "the kernel is a square ||: kernel · kernel taps": lambda i, o, k: k * i * o + o,
-        "a kernel has one layer of taps for each input channel: times `inputs`": lambda i, o, k: (
-            k * k * o + o
-        ),
+        "a kernel has one grid of taps for each input channel: times `inputs`": lambda i, o, k: k * k * o + o,
         "there is one bias for each output channel, not for each input channel": lambda i, o, k: (
             k * k * i * o + i
         ),
@@ -177,8 +175,8 @@ seen = Exercise(
         "a kernel with dilation d reaches (kernel - 1) · d further; kernel · d - 1 is too far": lambda layers: (
             _seen_by(layers, lambda kernel, dilation: kernel * dilation - 1)
         ),
-        "a kernel of 3 adds 2, not 3: one of its taps lies where you look already": lambda layers: _seen_by(
-            layers, lambda kernel, dilation: kernel * dilation
+        "a kernel of 3 adds 2, not 3: one of its taps lies on a cell that you see already": lambda layers: (
+            _seen_by(layers, lambda kernel, dilation: kernel * dilation)
         ),
         "a layer's own stride says nothing about how far apart its inputs are; the strides before it do": lambda layers: (
             1 + sum((kernel - 1) * dilation * step for kernel, step, dilation in layers)
@@ -222,13 +220,13 @@ def _boxes_first(x: Tensor, numbers: int) -> Tensor:
 
 
 def _head(images: int, count: int, numbers: int, high: int, wide: int) -> Tensor:
-    """What a head might say: each number tells where it stands, 1000 · channel + 10 · row + column."""
+    """A head's output whose numbers tell where they stand: 1000 · channel + 10 · row + column."""
     b, c = torch.arange(images)[:, None, None, None], torch.arange(count * numbers)[:, None, None]
     return (100_000 * b + 1000 * c + 10 * torch.arange(high)[:, None] + torch.arange(wide)).float()
 
 
 def _rows_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    """The first rows, yours beside what was wanted; what differs is framed."""
+    """The first rows, wanted and the learner's side by side; those that differ are framed."""
     for left, title, table in ((0, "wanted", wanted), (1, "yours", found)):
         table = torch.as_tensor(table)[0][:6]
         ax.text(left * 3.4, 6.4, title, weight="bold", color=(BLUE, RED)[left])
@@ -236,7 +234,7 @@ def _rows_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
             text = " ".join(f"{n:05.0f}" for n in numbers[:4])
             same = torch.equal(table[i], torch.as_tensor(wanted)[0][i])
             frame = None if same else dict(facecolor="none", edgecolor=ORANGE)
-            ax.text(left * 3.4, 5.4 - i, text, family="monospace", fontsize=8, bbox=frame)
+            ax.text(left * 3.4, 5.4 - i, text, family="monospace", fontsize=9, bbox=frame)
     ax.set(xlim=(-0.2, 6.8), ylim=(-0.6, 7.4))
     ax.set_title("first rows: 1000 · channel + 10 · row + column", fontsize=9)
     ax.set_axis_off()
@@ -247,7 +245,7 @@ per_anchor = BuildingBlock(
     _rows,
     cases=[
         Case("2 boxes, 4 numbers, 2x3 cells", (_head(1, 2, 4, 2, 3), 4)),
-        Case("4 boxes, 3 numbers, two pictures", (_head(2, 4, 3, 3, 3), 3)),
+        Case("4 boxes, 3 numbers, two images", (_head(2, 4, 3, 3, 3), 3)),
         Case("1 cell", (_head(1, 4, 4, 1, 1), 4)),
     ],
     mistakes={
@@ -268,7 +266,7 @@ per_anchor = BuildingBlock(
     },
     praise="Cell by cell, row by row, box by box: the order of `anchors.default_boxes`.",
     draw=_rows_on,
-    size=(6.4, 2.8),
+    size=(7.2, 2.8),
     name="per_anchor",
 )
 
@@ -294,15 +292,15 @@ l2norm = BuildingBlock(
     cases=[
         Case("one cell, (3, 4)", (torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1), torch.tensor([20.0, 20.0]))),
         Case(
-            "two pictures",
+            "two images",
             (torch.randn(2, 4, 3, 3, generator=_draw), torch.tensor([20.0, 20.0, 10.0, 5.0])),
         ),
         Case("a cell of zeros", (_dead, torch.full((3,), 20.0))),
     ],
     mistakes={
         "that is the sum over the map; each cell has a length of its own: dim=1": _over(2, 3),
-        "that is the sum over the batch; pictures must not see each other: dim=1": _over(0),
-        "channels and places are summed together (Caffe calls that across_spatial); sum over dim=1 alone": _over(
+        "that is the sum over the batch; images must not see each other: dim=1": _over(0),
+        "channels and cells are summed together (Caffe calls that across_spatial); sum over dim=1 alone": _over(
             1, 2, 3
         ),
         "the length is the root of the sum of squares; the root is missing": lambda x, scale: (

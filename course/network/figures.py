@@ -1,11 +1,13 @@
-"""What chapter 05 draws and measures: the network as a picture, its layers counted, lengths of channel vectors."""
+"""What chapter 05 draws and measures: the network, its layers counted, lengths of channel vectors, kernels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
@@ -22,13 +24,13 @@ from ssdlib.records import Predictions, Targets
 
 @dataclass(frozen=True)
 class TracedLayer:
-    """One convolution of the network, with what follows it, and what it gives for one picture."""
+    """One convolution of the network, with what follows it, and what it gives for one image."""
 
     name: str
     channels: int
     side: int  # cells
     parameters: int
-    multiply_adds: int  # of the convolution, for one picture
+    multiply_adds: int  # of the convolution, for one image
 
 
 def trace(**arguments: object) -> list[TracedLayer]:
@@ -61,7 +63,7 @@ def _convolutions(network: SSD300) -> dict[str, nn.Module]:
     return {part + name: module for part, modules in parts for name, module in modules.items()}
 
 
-# ---- the network as a picture
+# ---- the network from left to right
 
 
 def draw_network() -> Figure:
@@ -69,12 +71,12 @@ def draw_network() -> Figure:
     steps = {step.name: step for step in trace()}
     shown = ["conv1_2", "conv2_2", "conv3_3", *SSD300_ANCHORS.sources]
     sides = [SSD300_ANCHORS.canvas, *(steps[name].side for name in shown)]
-    figure, ax = plt.subplots(figsize=(11, 4.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(10.4, 4.6), layout="constrained")
     x = 0.0
-    for name, side in zip(["picture", *shown], sides, strict=True):
+    for name, side in zip(["input", *shown], sides, strict=True):
         size = 0.35 + 1.5 * (side / SSD300_ANCHORS.canvas) ** 0.55
-        channels = 3 if name == "picture" else steps[name].channels
-        color = ORANGE if name == "picture" else SKY if name in PRETRAINED else BLUE
+        channels = 3 if name == "input" else steps[name].channels
+        color = ORANGE if name == "input" else SKY if name in PRETRAINED else BLUE
         for sheet in (2, 1, 0):  # sheets for depth
             at = (x + 0.07 * sheet, 2.3 - size / 2 + 0.07 * sheet)
             ax.add_patch(Rectangle(at, size, size, facecolor=color, edgecolor="white", linewidth=0.8))
@@ -89,19 +91,22 @@ def draw_network() -> Figure:
     kinds = (SKY, "VGG16, its fc6 and fc7 made into convolutions"), (BLUE, "extras"), (GREEN, "heads")
     handles = [Rectangle((0, 0), 1, 1, facecolor=color) for color, _ in kinds]
     ax.legend(handles, [text for _, text in kinds], loc="upper left", ncols=3, frameon=False, fontsize=9)
+    ax.set_title(
+        f"Six maps have heads, and together these answer for {len(default_boxes()):,} anchors", fontsize=11
+    )
     return figure
 
 
 def _head(ax: Axes, x: float, level: int) -> None:
-    """Arrow and green box under a source: what its two heads say."""
+    """Arrow and green box under a source: the channels of its two heads."""
     count = SSD300_ANCHORS.boxes_per_cell[level]
     norm = "L2Norm\n" if level == 0 else ""
     ax.annotate("", (x, -0.1), (x, 0.82), arrowprops=dict(arrowstyle="-|>", color=BLACK))
-    ax.text(x + 0.05, 0.4, norm, fontsize=8, va="center")
-    ax.add_patch(Rectangle((x - 0.42, -0.75), 0.84, 0.62, facecolor=GREEN, edgecolor="white"))
+    ax.text(x + 0.05, 0.4, norm, fontsize=9, va="center")
+    ax.add_patch(Rectangle((x - 0.46, -0.8), 0.92, 0.68, facecolor=GREEN, edgecolor="white"))
     text = f"{count * 4} + {count * 21}\nchannels"
-    ax.text(x, -0.44, text, ha="center", va="center", fontsize=8, color="white")
-    ax.text(x, -0.85, f"{SSD300_ANCHORS.per_map[level]:,}\nanchors", ha="center", va="top", fontsize=9)
+    ax.text(x, -0.46, text, ha="center", va="center", fontsize=9, color="white")
+    ax.text(x, -0.9, f"{SSD300_ANCHORS.per_map[level]:,}\nanchors", ha="center", va="top", fontsize=9)
 
 
 # ---- lengths of channel vectors
@@ -124,8 +129,8 @@ def lengths(network: SSD300, images: Tensor) -> dict[str, Tensor]:
 
 
 def scenes(count: int) -> list[Scene]:
-    """The first test pictures of the mini VOC, also where genuine VOC is on disk: the recorded network has seen
-    nothing else."""
+    """The first test scenes of the mini VOC, also where genuine VOC is on disk: the recorded network has seen nothing
+    else."""
     return [pictures.scene(example) for example in pictures.mini_test_set()[:count]]
 
 
@@ -135,7 +140,7 @@ def images_of(chosen: list[Scene]) -> Tensor:
 
 
 def found(predictions: Predictions, chosen: list[Scene], score: float = 0.5) -> tuple[int, int, int]:
-    """Objects found (right class, IoU at least .5, one of the detections with at least `score`), objects there are,
+    """Objects found (right class, IoU at least 0.5, one of the detections with at least `score`), objects there are,
     detections."""
     hits = shown = 0
     for said, scene in zip(_detected(predictions), chosen, strict=True):
@@ -153,27 +158,36 @@ def _detected(predictions: Predictions) -> list:
     )
 
 
-def side_by_side(scene: Scene, said: dict[str, Predictions], score: float = 0.5) -> Figure:
-    """The same scene under several predictions, title -> batch of one: outlines of all detections above `score`."""
-    figure, axes = plt.subplots(1, len(said), figsize=(4.2 * len(said), 4.4), layout="constrained")
+def side_by_side(
+    chosen: list[Scene], said: dict[str, Predictions], which: int, score: float = 0.5, most: int = 30
+) -> Figure:
+    """Scene number `which` under several predictions, title -> batch: the outlines of its objects, and of its
+    detections with at least `score`, of which at most the first `most` are drawn."""
+    scene = chosen[which]
+    figure, axes = plt.subplots(1, len(said), figsize=(4.2 * len(said), 4.7), layout="constrained")
     for ax, (title, predictions) in zip(axes, said.items(), strict=True):
-        found_here = _detected(predictions)[0].above(score)
+        its = slice(which, which + 1)
+        found_here = _detected(Predictions(predictions.offsets[its], predictions.logits[its]))[0].above(score)
         photograph_on(ax, scene.pixels)
-        for x1, y1, x2, y2 in found_here.boxes.tolist():
-            style = dict(fill=False, edgecolor=BLUE, linewidth=1.6, alpha=1 if len(found_here) < 20 else 0.35)
-            ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **style))
-        for x1, y1, x2, y2 in scene.boxes.tolist():
-            ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=RED, linestyle="--"))
-        ax.set_title(f"{title}: {len(found_here)} detections", fontsize=10)
+        for box in found_here.boxes[:most].tolist():
+            _outline(ax, box, BLUE, linewidth=1.4)
+        for box in scene.boxes.tolist():
+            _outline(ax, box, RED, linewidth=1.8, linestyle="--")
+        ax.set(xlim=(0, SSD300_ANCHORS.canvas), ylim=(SSD300_ANCHORS.canvas, 0))
+        drawn = f", the surest {most} drawn" if len(found_here) > most else ""
+        ax.set_title(f"{title}: {len(found_here)} detections{drawn}", fontsize=10)
+    _legend_below(figure, {"detection": (BLUE, "-"), "object": (RED, "--")})
     return figure
 
 
 # ---- heads that learn with their channels mixed up
 
 
-def heads_learn(network: SSD300, chosen: list[Scene], per_anchor: object, steps: int = 30) -> list[float]:
+def heads_learn(
+    network: SSD300, chosen: list[Scene], per_anchor: Callable[[Tensor, int], Tensor], steps: int = 30
+) -> list[float]:
     """Loss of new heads on the frozen maps of `network`, step by step. `per_anchor(x, numbers)` makes (B, K, numbers)
-    of what a head says."""
+    of a head's output."""
     slots = max(len(scene.labels) for scene in chosen)
     objects, labels = torch.zeros(len(chosen), slots, 4), torch.zeros(len(chosen), slots, dtype=torch.int64)
     for i, scene in enumerate(chosen):
@@ -203,6 +217,7 @@ def curves(losses: dict[str, list[float]]) -> Figure:
         ax.plot(values, color=color, linestyle=style, linewidth=2)
         ax.text(len(values) - 1, values[-1] + 0.9, name, color=color, ha="right", va="bottom")
     ax.set(xlabel="step", ylabel="multibox loss", ylim=(0, None))
+    ax.set_title("Without the permute the loss falls too, but less", fontsize=10)
     return figure
 
 
@@ -210,18 +225,24 @@ def curves(losses: dict[str, list[float]]) -> Figure:
 
 
 def fields_on(scene: Scene) -> Figure:
-    """What one answer of each map sees in the full network (blue), beside the largest anchors of the same cell."""
-    figure, axes = plt.subplots(2, 3, figsize=(9, 6.6), layout="constrained")
+    """What one answer of each map sees in the full network (blue), and the widest and the highest anchor of the same
+    cell (dashed green)."""
+    figure, axes = plt.subplots(2, 3, figsize=(9, 6.9), layout="constrained")
     for level, (ax, name) in enumerate(zip(axes.flat, SSD300_ANCHORS.sources, strict=True)):
         side, field = SSD300_ANCHORS.feature_maps[level], receptive_field(name, head=True)
         line = side // 2
         photograph_on(ax, scene.pixels)
-        for anchor in default_boxes()[anchors_of(level, line, line)].tolist():
-            _outline(ax, anchor, GREEN, linewidth=1.2, linestyle="--")
+        mine = default_boxes()[anchors_of(level, line, line)]
+        widest, highest = (mine[:, 2:] - mine[:, :2]).argmax(dim=0).tolist()
+        for anchor in mine[[widest, highest]].tolist():
+            _outline(ax, anchor, GREEN, linewidth=1.5, linestyle="--")
         _outline(ax, field.box(line, line).tolist(), BLUE, linewidth=2.5)
         low, high = (-110, 450) if level < 3 else (-330, 620)
         ax.set(xlim=(low, high), ylim=(high, low))
-        ax.set_title(f"{name}, {side}²: {field.size} px", fontsize=10)
+        longest = max(max(shape) for shape in SSD300_ANCHORS.shapes(level))
+        ax.set_title(f"{name}, {side}²: sees {field.size} px,\nanchors up to {longest:.0f} px", fontsize=10)
+    figure.suptitle("Every answer sees far more of the image than its anchors cover", fontsize=11)
+    _legend_below(figure, {"what an answer sees": (BLUE, "-"), "widest and highest anchor": (GREEN, "--")})
     return figure
 
 
@@ -229,7 +250,7 @@ def heats_on(network: SSD300, chosen: list[Scene]) -> tuple[Figure, list[tuple[i
     """Where the gradient of one answer of each map lies, mean over some scenes, in a network with strided stem; and
     for each map the side of its field and that of the middle that holds half of the gradient, px."""
     eyes, sides = [Eye(network, scene.image) for scene in chosen], []
-    figure, axes = plt.subplots(2, 3, figsize=(8, 5.8), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(8.4, 6.3), layout="constrained")
     for level, (ax, name) in enumerate(zip(axes.flat, SSD300_ANCHORS.sources, strict=True)):
         line = SSD300_ANCHORS.feature_maps[level] // 2
         place = receptive_field(name, strided_stem=True, head=True).box(line, line)
@@ -247,6 +268,9 @@ def heats_on(network: SSD300, chosen: list[Scene]) -> tuple[Figure, list[tuple[i
         _outline(ax, (x - half, y - half, x + half, y + half), "white", linewidth=1.5, linestyle="--")
         ax.set(xlim=(-8, 308), ylim=(308, -8), xticks=(), yticks=())
         ax.set_title(f"{name}: sees {sides[-1][0]} px, half in {sides[-1][1]}", fontsize=10)
+    figure.suptitle(
+        "Half of the gradient (white, dashed) lies in the middle of what an answer sees (blue)", fontsize=11
+    )
     return figure, sides
 
 
@@ -255,18 +279,25 @@ def _outline(ax: Axes, corners: object, color: str, **style: object) -> None:
     ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, **style))
 
 
-# ---- kernels on maps and pictures
+def _legend_below(figure: Figure, kinds: dict[str, tuple[str, str]]) -> None:
+    """A line below the figure that names its kinds of outlines, name -> colour and style."""
+    lines = [Line2D([], [], color=color, linestyle=style, linewidth=2) for color, style in kinds.values()]
+    figure.legend(lines, list(kinds), loc="outside lower center", ncols=len(kinds), frameon=False, fontsize=9)
+
+
+# ---- kernels on maps and images
 
 MAP, CELL = "conv7_2", (1, 2)  # the map on which a head is drawn, and the row and column where it stands
 
 
 def head_sliding(scene: Scene) -> Figure:
-    """A head's 3x3 kernel in one place of the 5 x 5 map, the numbers that it says there, and whose they are."""
+    """A head's 3x3 kernel in one place of the 5 x 5 map, the numbers that it gives there, and the anchors to which
+    they belong."""
     level = SSD300_ANCHORS.sources.index(MAP)
     side, boxes = SSD300_ANCHORS.feature_maps[level], SSD300_ANCHORS.boxes_per_cell[level]
     line, column = CELL
     figure, (left, middle_, right) = plt.subplots(
-        1, 3, figsize=(10.5, 3.9), width_ratios=(1, 1.15, 1), layout="constrained"
+        1, 3, figsize=(10.4, 4.1), width_ratios=(1, 1.15, 1), layout="constrained"
     )
     _grid_on(left, side)
     kernel = dict(linewidth=3, fill=False)
@@ -284,7 +315,7 @@ def head_sliding(scene: Scene) -> Figure:
         middle_.text(-0.3, box + 0.43, f"anchor {box}", ha="right", va="center", fontsize=9)
     middle_.set(xlim=(-4.2, 15), ylim=(boxes + 0.2, -0.2))
     middle_.set_axis_off()
-    middle_.set_title(f"what it says there: {boxes} x (4 + 21)\n= {boxes * 25} numbers", fontsize=10)
+    middle_.set_title(f"what it gives there: {boxes} x (4 + 21)\n= {boxes * 25} numbers", fontsize=10)
     mine = anchors_of(level, line, column)
     photograph_on(right, scene.pixels)
     for anchor in default_boxes()[mine].tolist():
@@ -292,7 +323,10 @@ def head_sliding(scene: Scene) -> Figure:
     right.plot(*box_ops.to_cxcywh(default_boxes()[mine])[0, :2].tolist(), "s", color=ORANGE, markersize=8)
     right.set(xlim=(-45, 345), ylim=(345, -45))
     rows = f"rows {mine.start:,} to {mine.stop - 1:,}"
-    right.set_title(f"whose numbers: {boxes} of the {len(default_boxes()):,} anchors,\n{rows}", fontsize=10)
+    right.set_title(
+        f"to which they belong: {boxes} of the {len(default_boxes()):,} anchors,\n{rows}", fontsize=10
+    )
+    figure.suptitle("One small kernel gives the numbers of every cell of its map", fontsize=11)
     return figure
 
 
@@ -308,7 +342,7 @@ def from_fc_to_conv() -> Figure:
     random = torch.Generator().manual_seed(0)
     kernel, cells = (torch.randint(-1, 2, (n, n), generator=random).float() for n in (7, 9))
     figure, (left, right, out) = plt.subplots(
-        1, 3, figsize=(10, 3.9), width_ratios=(7, 9, 4), layout="constrained"
+        1, 3, figsize=(10, 4.1), width_ratios=(7, 9, 4), layout="constrained"
     )
     alone = sliding_answers(kernel, cells[:7, :7])
     _grid_on(left, 7)
@@ -327,6 +361,7 @@ def from_fc_to_conv() -> Figure:
         dash = "--" if at else "-"
         out.add_patch(Rectangle((at, at), 1, 1, fill=False, edgecolor=color, linewidth=3, linestyle=dash))
     out.set_title("nine answers", fontsize=10)
+    figure.suptitle("A fully connected layer is a convolution with a single place to stand", fontsize=11)
     return figure
 
 
@@ -338,9 +373,9 @@ def taps(dilation: int, row: int, column: int) -> list[tuple[int, int]]:
 
 def dilation_on(scene: Scene) -> Figure:
     """The nine cells that fc6 reads for the middle of the 19 x 19 map, without dilation and with its dilation of 6,
-    laid on the picture."""
+    drawn on the image."""
     side, stride = 19, 16
-    figure, axes = plt.subplots(1, 2, figsize=(8.6, 4.7), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 4.9), layout="constrained")
     for ax, dilation in zip(axes, (1, 6), strict=True):
         read = taps(dilation, side // 2, side // 2)
         wide = 2 * dilation + 1
@@ -357,6 +392,7 @@ def dilation_on(scene: Scene) -> Figure:
         ax.add_patch(Rectangle(corner, wide * stride, wide * stride, **outline))
         ax.set_title(f"dilation {dilation}: 9 cells of {wide} x {wide}, {wide * stride} px wide", fontsize=10)
         ax.set(xlim=(0, side * stride), ylim=(side * stride, 0))
+    figure.suptitle("Dilation lets the same nine weights cover far more of the image", fontsize=11)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Explorer of chapter 05: point at a cell of a feature map, see what it sees and what the network says there."""
+"""Explorer of chapter 05: point at a cell of a feature map; it shows what the cell sees and the answers there."""
 
 from dataclasses import dataclass
 from math import ceil, floor
@@ -27,14 +27,14 @@ HEAD = dict(padding=1)  # of the 3x3 convolutions on the maps
 
 @dataclass(frozen=True)
 class Field:
-    """The squares that the cells of one map see, in px of the canvas; pixel edges lie at whole numbers."""
+    """The squares that the cells of one map see, in px of the 300 x 300 input; pixel edges lie at whole numbers."""
 
     size: int  # side of each square
     stride: int  # from the square of one cell to that of the next
     first: float  # centre of the square of cell 0
 
     def box(self, line: int, column: int) -> Tensor:
-        """(4,) corners of what the cell in that line and column sees; part of it may lie outside the picture."""
+        """(4,) corners of what the cell in that row and column sees; part of it may lie outside the image."""
         centre = torch.tensor([column, line]).double() * self.stride + self.first
         return torch.cat([centre - self.size / 2, centre + self.size / 2])
 
@@ -71,7 +71,7 @@ def _layers_to(name: str, strided_stem: bool) -> list[tuple[int, dict]]:
 
 
 def cell_at(level: int, x: float, y: float) -> tuple[int, int]:
-    """Line and column of the cell of map `level` whose anchors' centre is nearest to the point, px of the canvas."""
+    """Row and column of the cell of map `level` whose anchors' centre is nearest to the point, px of the input."""
     side, stride = SSD300_ANCHORS.feature_maps[level], SSD300_ANCHORS.strides[level]
     return tuple(min(max(floor(value / stride), 0), side - 1) for value in (y, x))
 
@@ -87,7 +87,7 @@ def middle(heat: Tensor, field: Tensor, share: float = 0.5) -> int:
 
 
 class Eye:
-    """A network and one picture: its answers, and how much each pixel matters for one of them."""
+    """A network's outputs for one image, and how much each pixel matters for one of them."""
 
     def __init__(self, network: torch.nn.Module, image: Tensor):
         """`image` (1, 3, S, S). The network is run once; gradients reuse that run."""
@@ -105,7 +105,7 @@ class Eye:
 
 
 def shaded(pixels: Tensor, heat: Tensor) -> Tensor:
-    """(S, S, 3) uint8 picture in grey, dark where `heat` (S, S) is low; the hottest pixels are orange."""
+    """(S, S, 3) uint8 image in grey, dark where `heat` (S, S) is low; the hottest pixels are orange."""
     strong = (heat / heat.max().clamp(min=1e-12)).sqrt()[..., None]
     grey = pixels.float().mean(dim=-1, keepdim=True)
     orange = torch.tensor([230.0, 159.0, 0.0])
@@ -116,7 +116,7 @@ class FieldPointer(Explorer):
     """Point at a cell: blue is what it sees, green and dashed are its anchors, red the one that says an object."""
 
     alt = (
-        "A cell of a feature map on a picture, its anchors as dashed green boxes, and the much larger thick blue "
+        "A cell of a feature map on a scene, its anchors as dashed green boxes, and the much larger thick blue "
         "square that it sees"
     )
 
@@ -157,7 +157,7 @@ class FieldPointer(Explorer):
 
     @property
     def field(self) -> Tensor:
-        """(4,) what an answer at this cell can depend on, px of the canvas."""
+        """(4,) what an answer at this cell can depend on, px of the input."""
         return self.fields[self.level].box(*self.cell)
 
     def _load(self, change: object = None) -> None:
@@ -179,7 +179,7 @@ class FieldPointer(Explorer):
         self.heat = self.eye.heat(place) if self.heated.value else None
         picture = self.plain if self.heat is None else as_url(shaded(self.scene.pixels, self.heat))
         lines = self.summary()
-        with self.board.hold_sync():  # one message, so that picture and words change together
+        with self.board.hold_sync():  # one message, so that image and words change together
             self.board.picture = picture
             self.board.scene = {"layers": self._layers(self.anchors[place])}
             self.board.status = f"{lines[0]}; {lines[1]}\n{self._answer()}"

@@ -2,8 +2,10 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 
 from course.kit import opening
 from course.loss import figures, loss_anatomy
@@ -63,3 +65,42 @@ def test_the_largest_dot_lies_at_the_centre_of_the_hardest_negative(mined):
     hardest = to_cxcywh(default_boxes())[background.argmin(), :2].tolist()
     dots = figures.mining_drawn(scene, terms).axes[1].collections[-1]
     assert dots.get_offsets()[dots.get_sizes().argmax()].tolist() == pytest.approx(hardest)
+
+
+def test_the_spread_before_and_after_the_division_is_the_standard_deviation_of_numpy():
+    random = np.random.default_rng(0)
+    before = random.normal(0, [0.1, 0.12, 0.2, 0.25], (400, 4))
+    after = before / [0.1, 0.1, 0.2, 0.2]
+    left, right = figures.spread(torch.tensor(before), torch.tensor(after)).axes
+    for ax, values in ((left, before), (right, after)):
+        said = [text.get_text() for text in ax.get_legend().get_texts()]
+        wanted = zip("xywh", values.std(axis=0, ddof=1), strict=True)
+        assert said == [f"{name}, {deviation:.2f}" for name, deviation in wanted]
+        x, y, w, h = (patch.get_linestyle() for patch in ax.patches)
+        assert x == y != w == h  # shifts and growths differ in more than colour
+
+
+def test_the_curve_of_smooth_l1_goes_through_points_worked_out_by_hand():
+    [ax] = figures.smooth_l1_drawn().axes
+    x, y = ax.lines[0].get_data()
+    for error, cost in ((0, 0), (-0.5, 0.125), (1, 0.5), (2, 1.5), (-3, 2.5)):
+        assert np.interp(error, x, y) == pytest.approx(cost, abs=1e-3)
+    named = {text.get_text(): text.get_position() for text in ax.texts}
+    assert {"smooth L1", "0.5 d²", "|d|"} == set(named)
+    for curve, name in zip(ax.lines, ("smooth L1", "0.5 d²", "|d|"), strict=True):
+        along = np.column_stack(curve.get_data())
+        assert np.abs(along - named[name]).sum(axis=1).min() < 0.6  # the name stands beside its curve
+
+
+def test_a_drawn_choice_of_negatives_says_what_each_kind_of_line_is(mined):
+    scene, terms, _, _ = mined
+    figure = figures.draw_negatives(scene, terms.positive[0], {"claim": terms.chosen[0]})
+    [legend] = figure.legends
+    kinds = [text.get_text() for text in legend.get_texts()]
+    assert kinds == ["object", "positive, of car", "positive, of another object", "hard negative"]
+    drawn = {(patch.get_edgecolor(), patch.get_linestyle()) for patch in figure.axes[0].patches}
+    shown = {
+        (to_rgba(line.get_color(), 0.6 if i == 2 else 1), line.get_linestyle())
+        for i, line in enumerate(legend.get_lines())
+    }
+    assert drawn == shown

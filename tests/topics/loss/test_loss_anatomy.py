@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import oracles
 from course.kit import checking
-from course.loss import check, loss_anatomy
+from course.loss import check, figures, loss_anatomy
 from course.loss.loss_anatomy import EQUAL, TRAINED, UNTRAINED, LossAnatomy, loss_terms
 from ssdlib import coding, loss
 from ssdlib.records import Predictions, Targets
@@ -91,7 +91,7 @@ def explorer(scenes):
     return LossAnatomy(scenes)
 
 
-def test_the_pictures_have_3_1_4_and_no_objects_and_the_networks_leave_chance_alone(scenes):
+def test_the_scenes_have_3_1_4_and_no_objects_and_the_networks_take_no_random_numbers(scenes):
     assert [len(scene.boxes) for scene in scenes] == [3, 1, 4, 0]
     before = torch.random.get_rng_state()
     first, second = (loss_anatomy.predict(scenes, UNTRAINED).logits for _ in range(2))
@@ -123,7 +123,7 @@ def test_the_ratio_decides_how_many_negatives_are_drawn(explorer):
         [red] = [found for found in explorer.board.scene["layers"] if found["dash"] == [4, 3]]
         dots = explorer.board.scene["layers"][2]
         assert len(red["boxes"]) // 4 + len(dots["points"]) // 2 == ratio * positives
-        assert f"this picture: {positives} positives, {ratio * positives} negatives" in explorer.summary()
+        assert f"this image: {positives} positives, {ratio * positives} negatives" in explorer.summary()
 
 
 def test_the_terms_go_through_positives_and_then_negatives_by_rank(explorer):
@@ -158,9 +158,9 @@ def test_a_click_takes_the_anchor_under_it_or_the_bar(explorer):
         assert explorer.term.value == place
 
 
-def test_a_picture_without_objects_has_negatives_per_batch_at_most(explorer):
+def test_a_scene_without_objects_has_negatives_per_batch_at_most(explorer):
     explorer.picture.value = 3
-    assert "this picture: 0 positives, 0 negatives" in explorer.summary()
+    assert "this image: 0 positives, 0 negatives" in explorer.summary()
     press(explorer.board, 100.0, 100.0)  # nothing to choose; nothing breaks
     explorer.mining.value, explorer.ratio.value = "batch", 10
     assert explorer.result.chosen[3].any()
@@ -180,16 +180,16 @@ def test_it_has_a_still_picture_with_its_numbers(explorer):
     assert explorer.summary()[-1] in figure.axes[1].texts[0].get_text()
 
 
-def test_a_drawn_picture_ends_at_its_border_draws_a_dozen_negatives_and_counts_all(scenes):
+def test_a_drawn_scene_ends_at_its_border_draws_a_dozen_negatives_and_counts_all(scenes):
     found = loss_terms(loss_anatomy.predict(scenes[:1]), loss_anatomy.targets_of(scenes[:1]))
-    [ax] = loss_anatomy.draw_negatives(scenes[0], found.positive[0], {"all": found.chosen[0]}).axes
+    [ax] = figures.draw_negatives(scenes[0], found.positive[0], {"all": found.chosen[0]}).axes
     assert (ax.get_xlim(), ax.get_ylim()) == ((0, 300), (300, 0))
     dashed = [patch for patch in ax.patches if patch.get_linestyle() == "--"]
     assert 6 <= len(dashed) <= 12 and len(ax.lines[0].get_xdata()) == int(found.chosen[0].sum())
     assert f"{len(dashed)} of {int(found.chosen[0].sum())} negatives" in ax.get_title()
 
 
-def test_the_hardest_negatives_are_boxes_within_the_picture_and_all_others_dots(explorer):
+def test_the_hardest_negatives_are_boxes_within_the_image_and_all_others_dots(explorer):
     explorer.ratio.value = 7
     dots, few, faded, mine = explorer.board.scene["layers"][2:6]
     count = int(explorer.result.chosen[0].sum())
@@ -265,7 +265,7 @@ def test_the_background_loss_with_common_mistakes_is_told_which():
         top = z.max()
         return torch.log(torch.exp(z - top).sum(1)) + top - z[:, 0]
 
-    says(check.background_loss, global_max, "one maximum for all lines")
+    says(check.background_loss, global_max, "one maximum for all rows")
     assert (
         check.background_loss(lambda z: F.cross_entropy(z, z.argmax(1) * 0, reduction="none")).state
         == "right"
