@@ -124,7 +124,9 @@ def whole_run() -> Table | Markdown:
         )
     mini, yours = places.recording("mini"), logged_ap(folder)
     figure = curves(runlog.read_log(folder), runlog.read_log(mini), "with the solutions of all blocks")
-    means = f"mAP {percent(yours['mean'])} with the solutions, {percent(recorded_ap()['mean'])} with the library"
+    means = (
+        f"mAP {percent(yours['mean'])} with the solutions, {percent(recorded_ap()['mean'])} with the library"
+    )
     figure.axes[0].set_title(f"The whole run: {means}", fontsize=11)
     display(figure)
     note = f"With the solutions: {_said(folder)}. The library's: {_said(mini)}."
