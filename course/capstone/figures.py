@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ CLAIMS = {
     "C": "the run breaks off in its second step",
     "D": "the two runs coincide",
 }
+TICKS = (3, 10, 30, 100, 300)  # of a loss on a logarithmic axis
 THEIRS, YOURS = "the library's functions, recorded", "with your blocks"
 WHOLE = "whole"  # the recording of 2,500 steps with all solutions, in the copies of the course that have one
 
@@ -136,8 +138,14 @@ def whole_run() -> Table | Markdown:
 def _ap_table(columns: dict[str, dict[str, float]], note: str) -> Table:
     """A row for each class and the mean, in percent."""
     names = next(iter(columns.values()))
-    rows = [(name, *(percent(ap[name]) for ap in columns.values())) for name in names]
-    return table(rows, head=("class", *columns), note=f"AP in percent. {note}")
+    rows = [(name, *(_in_percent(ap[name]) for ap in columns.values())) for name in names]
+    form = ("", *[".1f"] * len(columns))
+    return table(rows, head=("class", *columns), form=form, note=f"AP in percent. {note}")
+
+
+def _in_percent(ap: float | None) -> float | None:
+    """None, an empty cell, where there is no such object."""
+    return None if ap is None or math.isnan(ap) else 100 * ap
 
 
 def _said(folder: Path) -> str:
@@ -174,7 +182,7 @@ def case(letter: str) -> Figure:
     figure.suptitle(f"Case {letter}: {CLAIMS[letter]}", fontsize=12)
     for ax, part in zip(axes, ("confidence", "localisation"), strict=True):
         for log, style in (
-            (right, dict(color=ORANGE, linestyle="--", linewidth=1.6, label="without the mistake")),
+            (right, dict(color=ORANGE, linestyle="--", linewidth=1.6, zorder=3, label="without the mistake")),
             (rows, dict(color=BLUE, linewidth=2.2, label=f"case {letter}")),
         ):
             mark = "o" if len(log) < 3 else None
@@ -183,6 +191,8 @@ def case(letter: str) -> Figure:
         ax.set_title(f"{part} loss", fontsize=10)
         if letter in RIGHT:
             ax.set_yscale("log")
+            ax.set_yticks(TICKS, map(str, TICKS))
+            ax.minorticks_off()
         else:
             ax.set_ylim(0, None)
     axes[0].set_ylabel("loss / N")
