@@ -32,7 +32,7 @@ CROPPED = ("expand", "crop", "flip")  # harder than the mini recipe, whose image
 STAGES = {
     "anchors": "the default boxes",
     "boxes": "the boxes of the batch",
-    "assigned": "which anchors answer for which objects",
+    "assigned": "which anchors are matched to which objects",
     "offsets": "offsets",
     "outputs": "what the network says",
     "negatives": "which negatives are mined",
