@@ -4,17 +4,22 @@
 
 records the run of the mini recipe (2,500 steps) with the solutions of all sixteen building blocks in the library's
 places, and its AP by the solutions' evaluation: chapter 13 shows it beside the library's own run as soon as
-`chapters/recordings/capstone/whole` is there. On two quiet cores it takes some eight minutes: the library's run took
-five, and the evaluation, in which the solutions suppress boxes in a loop, takes about a minute more. A run that was
-stopped goes on at its last checkpoint. Each recording keeps settings (with the random seed), log, device, date,
-commit and versions; commit first, because a recording has to name the code that ran.
+`chapters/recordings/capstone/whole` is there. By estimate it takes about eight minutes of a quiet core, one of them
+for the evaluation, in which the solutions suppress boxes in a loop. A run that was stopped goes on at its last
+checkpoint. Each recording keeps settings (with the random seed), log, device, date, commit and versions; commit
+first, because a recording has to name the code that ran.
 
 The cases: `right` is the mini recipe, shortened to 800 steps as in the course's tests; `not_mirrored` is stopped at
 200 of them, `not_permuted` at 120, `argmax` at 60. `spike` and `one_maximum` are 40 steps without batch norm and
 warm-up, at the learning rate of the paper, from a random seed whose loss climbs to hundreds in its second step
-(chapter 07, arm "pixels"). Where a case has a mistake, one block has it and the others are the solutions. With
-`--to-the-end` no case is stopped, so that its recording holds an AP, which the chapter then shows, too; a case takes
-about three minutes. What is recorded already is skipped; remove its folder to record it anew.
+(chapter 07, arm "pixels"). Where a case has a mistake, one block has it and the others are the solutions. What is
+recorded already is skipped; remove its folder to record it anew.
+
+    python data_scripts/record_capstone.py runs/capstone chapters/recordings/capstone --to-the-end \\
+        --only not_permuted not_mirrored argmax
+
+doesn't stop these three, so that their recordings hold an AP by class, which the chapter then shows in a table beside
+that of `right`; by estimate about five minutes each. `one_maximum` has no AP, because its run breaks off.
 
 `--steps 4` tries the way out in a few steps; with COURSE_SHORT=1 in the environment it is judged in a few scenes.
 """

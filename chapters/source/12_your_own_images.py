@@ -175,7 +175,8 @@ table({"image": names, "number": shares, "side": sides})
 theirs, ours = (model.SSD300(num_classes).state_dict() for num_classes in (21, 7))
 changed = [name for name in theirs if theirs[name].shape != ours[name].shape]
 print(len(changed), "of", len(theirs), "tensors have another shape:", *sorted({n.split(".")[0] for n in changed}))
-print(f"parameters: {sum(x.numel() for x in theirs.values()):,} -> {sum(x.numel() for x in ours.values()):,}")
+numbers = [sum(tensor.numel() for tensor in state.values()) for state in (theirs, ours)]
+table({"classes": ["VOC's 20", "the zoo's 6"], "parameters": numbers})
 
 # %% [markdown]
 # | changes | stays |
