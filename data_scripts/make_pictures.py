@@ -40,7 +40,7 @@ FIGURES = {
     "09_full_training": ("dashboard.Dashboard(", (0, 0, 1, 0.5)),
     "10_detection": ("explorer = nms_bench.NmsBench", (0, 0, 0.5, 1)),
     "11_evaluation": ("explorer = curve_explorer.CurveExplorer", (0.45, 0, 1, 0.75)),
-    "12_your_own_images": ("figure = plots.detections(shown, pixels, seen, score=0.4", (0, 0, 0.5, 1)),
+    "12_your_own_images": ("figure = plots.detections(shown, pixels, seen, score=0.4", (0.5, 0.1, 1, 0.54)),
     "13_your_ssd": ("sheet = figures.certificate", (0, 0.04, 1, 0.67)),
 }
 FOUND = ("00_start_here", "figure = plots.detections(few, photographs, found)")

@@ -24,7 +24,6 @@
 # - train, detect in images and videos, and hand the detector to somebody who has no PyTorch.
 
 # %%
-import inspect
 import json
 import tempfile
 from pathlib import Path
@@ -34,6 +33,7 @@ import torch
 from course.kit import places
 from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
+from course.kit.source import source
 from course.kit.tables import table
 from course.own_images import check, example_datasets, figures, film_player, tile_bench
 from ssdlib import box_ops, loss, model, plots
@@ -54,11 +54,12 @@ place = places.runs_folder() / "zoo"
 # Imagine that somebody brings you this folder, *the zoo*: images of six animals that Pascal VOC doesn't know, with
 # boxes. They are painted, as the mini VOC is. *For your folder*, near the end, has the commands for your own.
 
-# %% alt="Four painted pictures with boxes around butterflies, penguins, turtles and other animals"
+# %% alt="Four painted images with boxes around butterflies, penguins, turtles and other animals"
 folder = example_datasets.folder("xml")
 found = own.read_folder(folder)
-few = [e for e in found.examples if len(e.labels) >= 4][:4]
-figure = plots.examples(few, Jpegs(few), classes=found.classes)
+few = figures.full(found.examples, least=4)
+figure = plots.examples(few, Jpegs(few), columns=2, classes=found.classes)
+title = figure.suptitle("Four images of the zoo: each animal has a box and a class")
 
 # %% [markdown]
 # (Glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0.)
@@ -119,13 +120,11 @@ for kind in ("coco", "yolo"):
 # YOLO's version has one image more, because the one without annotation now counts as empty. Are the boxes the same?
 
 # %%
-by_name = {kind: {e.image_id: e for e in own.read_folder(example_datasets.folder(kind)).examples} for kind in ("xml", "coco", "yolo")}
-both = set.intersection(*(set(examples) for examples in by_name.values()))
+rows = []
 for kind in ("coco", "yolo"):
-    pairs = [(by_name["xml"][i], by_name[kind][i]) for i in both]
-    assert all(torch.equal(a.labels, b.labels) for a, b in pairs)
-    apart = max(float((a.boxes - b.boxes).abs().max()) for a, b in pairs if len(a.labels))
-    print(f"{kind}: {len(pairs)} pictures, boxes within a hundredth of a pixel: {apart < 0.01}")
+    other = own.read_folder(example_datasets.folder(kind))
+    rows.append((kind, *example_datasets.compared(found, other)))
+table(rows, head=("beside XML", "images in both", "boxes differ at most by, px"), form=("", "", ".4f"))
 
 # %% [markdown]
 # Three readers, written separately, agree. (YOLO's six decimals are what is left of a difference.)
@@ -138,7 +137,7 @@ for kind in ("coco", "yolo"):
 # beside their objects. The library decides by the image size that the annotation states. If it states none, as in
 # YOLO's format, the library turns the image.
 
-# %% alt="One picture twice: lying on its side with boxes beside the animals, and upright with boxes that fit"
+# %% alt="One image twice: lying on its side with boxes beside the animals, and upright with boxes that fit"
 turned = next(e for e in found.examples if e.upright)
 figure = figures.turned(turned, found.classes)
 
@@ -152,10 +151,13 @@ figure = figures.turned(turned, found.classes)
 # always the same, and an image with a number below 0.2 is for testing.
 
 # %%
-print(inspect.getsource(own.share_of))
-for e in found.examples[:3] + found.examples[9:10]:
-    share = own.share_of(e.image_id)
-    print(e.image_id, f"{share:.2f}", "test" if share < own.TEST_SHARE else "train")
+source(own.share_of)
+
+# %%
+names = [found.examples[i].image_id for i in (0, 1, 2, 9)]
+shares = [own.share_of(name) for name in names]
+sides = ["test" if share < own.TEST_SHARE else "train" for share in shares]
+table({"image": names, "number": shares, "side": sides})
 
 # %% [markdown]
 # If you rename an image or move it to another sub-folder, it may change sides. If one folder is called `train` and
@@ -173,7 +175,8 @@ for e in found.examples[:3] + found.examples[9:10]:
 theirs, ours = (model.SSD300(num_classes).state_dict() for num_classes in (21, 7))
 changed = [name for name in theirs if theirs[name].shape != ours[name].shape]
 print(len(changed), "of", len(theirs), "tensors have another shape:", *sorted({n.split(".")[0] for n in changed}))
-print(f"parameters: {sum(x.numel() for x in theirs.values()):,} -> {sum(x.numel() for x in ours.values()):,}")
+numbers = [sum(tensor.numel() for tensor in state.values()) for state in (theirs, ours)]
+table({"classes": ["VOC's 20", "the zoo's 6"], "parameters": numbers})
 
 # %% [markdown]
 # | changes | stays |
@@ -190,7 +193,7 @@ print(f"parameters: {sum(x.numel() for x in theirs.values()):,} -> {sum(x.numel(
 #
 # ## Your boxes under the anchors
 #
-# An image of any size is stretched to the 300 x 300 input, which the library's reports call the *canvas*. What counts
+# An image of any size is stretched to the 300 x 300 input, which the library's code calls the *canvas*. What counts
 # is how large an object is *there*. As in chapter 11, *size* means the square root of the area.
 
 # %%
@@ -221,14 +224,7 @@ print(survey.survey(*survey.on_canvas(crowns)))
 # compared before any training:
 
 # %%
-rows = []
-for name, examples in (("the zoo", found.examples), ("tree crowns", crowns)):
-    for spec, share in survey.suggestions(*survey.on_canvas(examples)):
-        rows.append((name, f"anchors of {' '.join(map(str, spec.percents))} percent", "whole", share))
-    for cut in survey.CUTS:
-        share = survey.survey(*survey.on_canvas(examples, cut)).covered.float().mean()
-        rows.append((name, "the paper's", f"cut into {cut} x {cut}", share))
-table(rows, head=("folder", "anchors", "pictures", "covered"), form=("", "", "", ".0%"), heat=True)
+figures.remedies({"the zoo": found.examples, "tree crowns": crowns})
 
 # %% [markdown]
 # Smaller anchors help a little, and then soon fail for the large objects. **Cutting** helps far more. Each photograph
@@ -247,7 +243,7 @@ table(rows, head=("folder", "anchors", "pictures", "covered"), form=("", "", "",
 # The orange box is an object in a photograph. Drag it with the mouse or with the arrow keys; <kbd>Shift</kbd> and an
 # arrow resizes it. The dashed green box is the nearest anchor, as large as it is on the photograph. *Predict first*:
 #
-# - Grow the object in the first photograph until an anchor covers it. How large is it then on the canvas?
+# - Grow the object in the first photograph until an anchor covers it. How large is it then in the input?
 # - **phone, 4000 x 3000**: into how many tiles a side do you have to cut until the object is covered?
 # - Drag it across a border of two tiles. What becomes of it?
 # - **panorama**: what does the stretching do to its shape? Which map's anchor is the nearest?
@@ -257,7 +253,7 @@ explorer = tile_bench.TileBench()
 explorer
 
 # %% [markdown]
-# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4.)
+# (Run the cells of this page to move things; where no kernel runs you see a still image. Tried in JupyterLab 4.)
 #
 # ## Images without objects
 #
@@ -268,12 +264,16 @@ explorer
 alarmed = torch.zeros(2, 8732, 7)
 alarmed[..., 3] = 1.0
 labels = torch.zeros(2, 8732, dtype=torch.int64)
-labels[1, 100:104] = 2  # four anchors of the second picture have an object
+labels[1, 100:104] = 2  # four anchors of the second image have an object
 goal = Targets(torch.zeros(2, 8732, 4), labels, labels - 1)
+
+# %%
+rows = []
 for mining in loss.MININGS:
     chosen = loss.hard_negatives(alarmed, labels > 0, mining, 3).sum(dim=1).tolist()
     value = loss.multibox_loss(Predictions(torch.zeros(2, 8732, 4), alarmed), goal, mining)
-    print(f"mining {mining}: negatives chosen in each picture {chosen}, loss {float(value.confidence):.2f}")
+    rows.append((mining, *chosen, float(value.confidence)))
+table(rows, head=("mining per", "negatives in the empty image", "in the other one", "confidence loss"))
 
 # %% [markdown]
 # With the paper's rule, mining per **image**, the empty image adds *nothing* to the loss: three negatives are chosen
@@ -292,10 +292,9 @@ for mining in loss.MININGS:
 # as crabs.
 
 # %%
-batch = [e for e in found.part("train")]
-counts = torch.cat([e.labels for e in batch]).bincount(minlength=len(found.classes) + 1)[1:]
-rows = [(name, count, "█" * (count // 8)) for name, count in zip(found.classes, counts.tolist())]
-table(rows, head=("class", "objects", ""))
+every = torch.cat([example.labels for example in found.part("train")])
+counts = every.bincount()[1:].tolist()  # label 0 is the background
+table({"class": found.classes, "objects": counts, "": ["█" * (count // 8) for count in counts]})
 
 # %% [markdown]
 # The [mean AP](11_evaluation.ipynb) counts each class the same, so a rare class with an AP of 0 costs as much as a
@@ -307,10 +306,12 @@ table(rows, head=("class", "objects", ""))
 #
 # Because the whole set is small, it matters what the network knows before the first step. The recorded network of the
 # mini VOC has never seen an elephant, but its body knows edges, outlines and textures, and its localisation heads know
-# how a box has to move to fit an object. `published` takes what fits:
+# how a box has to move to fit an object. `published` takes what fits. The channels of a classification head stand box
+# after box and, within a box, class after class, so that the code can view them as a table with a row for each class.
+# Rows of classes that the old network doesn't know come from `fresh`, the new network's own random numbers:
 
 # %%
-print(inspect.getsource(published.take))
+source(published.take)
 
 # %%
 STEPS = 80
@@ -356,7 +357,7 @@ print("starting from other classes is better by 40 points or more:", 100 * (tune
 # the gradient nor weight decay nor momentum changes it.
 
 # %%
-print(inspect.getsource(model.SSD300.freeze))
+source(model.SSD300.freeze)
 
 # %% [markdown]
 # A step becomes cheaper, because no gradient is computed there. In the full network the layers up to conv3_3 do more
@@ -368,16 +369,7 @@ print(inspect.getsource(model.SSD300.freeze))
 # several random seeds:
 
 # %%
-facts, *recorded = map(json.loads, places.recording("freezing", "zoo.jsonl").read_text().splitlines())
-rows = []
-for layer in ("", "conv3_3", "conv5_3"):
-    some = [row for row in recorded if row["freeze"] == layer]
-    each, seconds = ([row[key] for row in some] for key in ("map", "seconds"))
-    shown = " ".join(f"{100 * x:.1f}" for x in each)
-    rows.append((layer or "nothing", shown, 100 * sum(each) / len(each), sum(seconds) / len(each)))
-head = ("frozen up to", "mAP, by random seed", "mean", "CPU seconds of a step")
-table(rows, head, form=("", "", ".1f"),
-      note=f"Recorded: {facts['device']}, {facts['date']}, commit {facts['commit'][:7]}.")
+figures.frozen()
 
 # %% [markdown]
 # Here nothing is lost. With everything up to conv3_3 frozen, the results differ by no more than the random seeds differ
@@ -394,14 +386,13 @@ table(rows, head, form=("", "", ".1f"),
 #
 # Here is what the fine-tuned network finds in four test images:
 
-# %% alt="Four test pictures of the zoo with orange annotations and blue detections"
+# %% alt="Four test images of the zoo with orange annotations and blue detections"
 network, settings = example_datasets.load(place / "tuned")
-several = [e for e in found.part("test") if len(e.labels) >= 3]
-room = [(e.boxes[:, 1] > 24).all() and (e.boxes[:, 0] < 0.6 * e.size[0]).all() for e in several]  # for captions
-shown = [e for e, enough in zip(several, room) if enough][:4]
-pixels = [Jpegs(shown)[i] for i in range(4)]
+shown = figures.full(found.part("test"), least=3)
+pixels = list(Jpegs(shown))
 seen = inference.detect_in(network, pixels, settings)
-figure = plots.detections(shown, pixels, seen, score=0.4, classes=found.classes)
+figure = plots.detections(shown, pixels, seen, score=0.4, columns=2, classes=found.classes)
+title = figure.suptitle("After 80 steps most animals are found\n(blue: found, orange: annotated)")
 
 # %% [markdown]
 # `python -m ssdlib detect` does this for single images, for a folder and for videos. For SSD a video is only a sequence of
@@ -411,11 +402,11 @@ figure = plots.detections(shown, pixels, seen, score=0.4, classes=found.classes)
 work = Path(tempfile.mkdtemp())
 film = Writer(work / "walk.mp4", rate=12)
 for i in range(12):
-    film.add(pixels[0][i * 4 : i * 4 + 240, i * 6 : i * 6 + 280])
+    film.add(pixels[1][i * 4 : i * 4 + 240, i * 6 : i * 6 + 280])
 film.close()
 told = show(network, settings, [str(work / "walk.mp4")], work / "found", score=0.4)
-print(sorted(p.name for p in (work / "found").iterdir()), len(told[0]["frames"]), "frames")
-print("seconds:", [frame["seconds"] for frame in told[0]["frames"]][:4], "...")
+print("files:", sorted(p.name for p in (work / "found").iterdir()))
+print("seconds of its 12 frames:", [frame["seconds"] for frame in told[0]["frames"]])
 
 # %%
 explorer = film_player.Film.of(work / "found" / told[0]["picture"], told[0]["frames"])
@@ -433,26 +424,23 @@ explorer
 # change them.
 
 # %%
-print(inspect.getsource(onnx.Answering))
+source(onnx.Answering)
 
 # %%
 apart = onnx.export(network, settings.classes, work / "zoo.onnx")
-print("boxes within .01 px:", apart[0] < 0.01, "  scores within a ten-thousandth:", apart[1] < 1e-4)
+print("boxes within 0.01 px:", apart[0] < 0.01, "  scores within a ten-thousandth:", apart[1] < 1e-4)
 
 # %% [markdown]
 # The module `exported` reads that file. It has some hundred lines that use numpy, Pillow and onnxruntime but nothing
 # else of this library, and it repeats the six steps of [chapter 10](10_detection.ipynb). Does it find the same?
 
 # %%
-detector = Exported(work / "zoo.onnx")
-test = found.part("test")[:40]
-everything = inference.detect_in(network, [p for p in Jpegs(test)], settings)
-agree, count = 0, 0
-for example, photograph, a in zip(test, Jpegs(test), everything):
-    theirs = detector(photograph.numpy())
-    agree += len(a) == len(theirs[1]) and bool((a.boxes - torch.from_numpy(theirs[0])).abs().max() < 0.1)
-    count += len(a)
-print("the same detections in at least 39 of 40 pictures:", agree >= 39, "   more than 500 in all:", count > 500)
+detector, test = Exported(work / "zoo.onnx"), found.part("test")[:40]
+by_run = inference.detect_in(network, list(Jpegs(test)), settings)
+by_file = [detector(photograph.numpy()) for photograph in Jpegs(test)]
+same = [example_datasets.agree(a, b[0]) for a, b in zip(by_run, by_file, strict=True)]
+print("the same detections in at least 39 of 40 images:", sum(same) >= 39)
+print("more than 500 detections in all:", sum(map(len, by_run)) > 500)
 
 # %% [markdown]
 # > **Note.** If your own run and its file differ in the third digit: a run computes in
@@ -644,20 +632,20 @@ check.in_tile(in_tile)
 #
 # ### 12.7 Rare classes · medium · 8 minutes
 #
-# Compute how often to show each image. You are given `pictures`, which lists for each image the names of the animals in
+# Compute how often to show each image. You are given `images`, which lists for each image the names of the animals in
 # it, with repetitions (a list may be empty), and a share, `enough`. A class that is in at least that share of all
 # images is frequent enough. A class that is in a smaller share f of them should be shown √(enough / f) times as often.
 # An image counts for the rarest class in it, and is shown at least once. Return a list with one number for each image,
 # which a training loop would round up or down at random.
 
 # %% tags=["exercise"]
-def repeats(pictures, enough):
+def repeats(images, enough):
     # solution
     def times(name):
-        share = sum(name in names for names in pictures) / len(pictures)
+        share = sum(name in names for names in images) / len(images)
         return max(1.0, (enough / share) ** 0.5)
 
-    return [max([1.0] + [times(name) for name in names]) for names in pictures]
+    return [max([1.0] + [times(name) for name in names]) for names in images]
 
 # %%
 check.repeats(repeats)
@@ -686,7 +674,7 @@ right = torch.cat([given[:, :2], given[:, :2] + given[:, 2:]], dim=1)
 possible = (given[:, 2:] > given[:, :2]).all(dim=1)
 overlap = box_ops.iou(given[possible], right[possible])
 print(f"{len(given)} boxes; still a box if read as corners: {possible.float().mean():.0%}")
-print(f"of these, overlapping the true one by .5 or more: {(overlap >= 0.5).float().mean():.0%}")
+print(f"of these, overlapping the true one by 0.5 or more: {(overlap >= 0.5).float().mean():.0%}")
 
 # %% [markdown]
 # Most boxes get a width or height below zero, so a program that checks stops at the first. The others pass without a

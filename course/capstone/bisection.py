@@ -28,11 +28,11 @@ from ssdlib.training import engine, recipes
 
 SCENES, BATCH = 24, 4
 STEPS = (0, 100, 1949, 1950, 2400)  # of which the learning rate is asked
-CROPPED = ("expand", "crop", "flip")  # harder than the mini recipe, whose pictures are mirrored and no more
+CROPPED = ("expand", "crop", "flip")  # harder than the mini recipe, whose images are mirrored and no more
 STAGES = {
     "anchors": "the default boxes",
     "boxes": "the boxes of the batch",
-    "assigned": "which anchors answer for which objects",
+    "assigned": "which anchors are matched to which objects",
     "offsets": "offsets",
     "outputs": "what the network says",
     "negatives": "which negatives are mined",
@@ -43,7 +43,7 @@ STAGES = {
     "detections": "the detections in test scenes",
     "ap": "their average precision",
 }
-# A picture in which objects want the same anchor: boxes (1, R, 4) and labels (1, R)
+# An image in which objects want the same anchor: boxes (1, R, 4) and labels (1, R)
 CROWD = (
     torch.tensor([[[100.0, 100, 200, 200], [102, 101, 203, 199], [15, 15, 23, 23], [16, 16, 24, 24]]]),
     torch.tensor([[1, 2, 3, 4]]),

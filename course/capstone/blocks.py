@@ -290,7 +290,7 @@ BLOCKS = (
         "boxes of a crop",
         "06",
         ("keep", "move", "mirrored"),
-        "takes the boxes along when a picture is cropped and mirrored",
+        "takes the boxes along when an image is cropped and mirrored",
         _crop,
         "06",
     ),

@@ -40,7 +40,7 @@ def _two_boxes_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     every = np.array(case.arguments, dtype=float)
     low, high = every[:, :2].min() - 5, every[:, 2:].max() + 5
     ax.set(xlim=(low, high), ylim=(high, low), aspect="equal")
-    ax.set_title("solid: the first box; dashed: the second", fontsize=8)
+    ax.set_title("solid: the first box; dashed: the second", fontsize=9)
 
 
 def _inside(box: tuple, own: float) -> float:
@@ -83,7 +83,7 @@ overlap = BuildingBlock(
                 lambda a, b: _iou(a, b, 1, 1, tested="both"),
             )
         ),
-        "that is the intersection over both areas; what is shared has to be taken off once": lambda a, b: (
+        "that is the intersection over both areas; what is shared has to be subtracted once": lambda a, b: (
             _shared(a, b) / (_inside(a, 1) + _inside(b, 1))
         ),
         "that is the share of the first box that is covered; divide by what both cover together": lambda a, b: (
@@ -97,7 +97,7 @@ overlap = BuildingBlock(
 )
 
 
-# ---- 13.2 the boxes of a picture on their way to the input
+# ---- 13.2 the boxes of an image on their way to the input
 
 OBJECTS = torch.tensor([[120.0, 90, 240, 210], [250, 200, 380, 290], [110, 70, 140, 100]])
 SQUARE, WIDE = torch.tensor([100.0, 60, 300, 260]), torch.tensor([90.0, 50, 390, 200])
@@ -191,16 +191,16 @@ sgd_step = BuildingBlock(
         "the decay is missing": lambda w, g, v, rate, momentum, decay: reference.sgd_step(
             w, g, v, rate, momentum, 0.0
         ),
-        "the rate is inside the velocity: that is Caffe's, and differs where the rate changes (chapter 08)": _rate_inside,
+        "the learning rate is inside the velocity: that is Caffe's way, and it differs where the learning rate changes (chapter 08)": _rate_inside,
         "the weights moved with the velocity of the step before": _old_velocity,
-        "the decay goes past the momentum: that is AdamW's way; in SSD it belongs to the gradient": _decay_apart,
+        "the decay bypasses the momentum: that is AdamW's way; in SSD it belongs to the gradient": _decay_apart,
         "the gradient is multiplied by 1 - momentum; neither Caffe nor PyTorch does that": _damped,
-        "uphill: the step is taken off": lambda w, g, v, rate, momentum, decay: (
+        "uphill: the step is subtracted from the weights": lambda w, g, v, rate, momentum, decay: (
             w + rate * reference.sgd_step(w, g, v, rate, momentum, decay)[1],
             reference.sgd_step(w, g, v, rate, momentum, decay)[1],
         ),
     },
-    praise="These are PyTorch's SGD and the paper's momentum of .9.",
+    praise="These are PyTorch's SGD and the paper's momentum of 0.9.",
     name="sgd_step",
 )
 
@@ -228,7 +228,7 @@ case_a = _case(
     "frequencies of the classes can be learned like that, and nothing else.",
     {
         "matching": "As many anchors are matched as without the mistake.",
-        "loss": "Both parts are computed from what they are given: they fall as far as they can.",
+        "loss": "Both parts of the loss are computed from what they are given: they fall as far as they can.",
         "decoding": "The loss itself is too high, and decoding comes after it.",
         "suppression": "The loss itself is too high, and suppression comes after it.",
         "average precision": "The loss itself is too high, and it is judged after that.",
@@ -238,13 +238,13 @@ case_a = _case(
 case_b = _case(
     "13.5 case B",
     "boxes of a crop",
-    "Every second picture was mirrored and its boxes were not, so the network is told that things are where they aren't; "
+    "Every second image was mirrored and its boxes were not, so the network is told that things are where they aren't; "
     "the better it knows where they are, the more that costs.",
     {
         "matching": "About as many anchors are matched as without the mistake.",
-        "encoding": "Wrong offsets would leave the confidence as it is, and that is too high as well.",
+        "encoding": "Wrong offsets would leave the confidence loss as it is, and that is too high as well.",
         "loss": "A wrong loss shows from the first step on; both runs begin alike.",
-        "hard negatives": "The localisation, which has no negatives, is too high as well.",
+        "hard negatives": "The localisation loss, which has no negatives, is too high as well.",
         "average precision": "The training loss is too high already.",
     },
 )
@@ -258,7 +258,7 @@ case_c = _case(
         "learning rate": "The other run has the same, and goes through.",
         "update step": "Up to the peak both runs are the same, updates included.",
         "hard negatives": "It only chooses. What it chooses has a finite loss in the other run.",
-        "encoding": "The localisation is finite where the confidence isn't.",
+        "encoding": "The localisation loss is finite where the confidence loss isn't.",
         "L2Norm": "It divides by a length that is never 0, and up to the peak both runs are the same.",
     },
 )
@@ -267,7 +267,7 @@ case_d = _case(
     "13.7 case D",
     "matching",
     "An argmax stands in place of the greedy step, so of two objects that want the same anchor one is lost. No scene of "
-    "the mini VOC holds such a pair, and no curve could show it. The search finds it, since one of its pictures is made "
+    "the mini VOC holds such a pair, and no curve could show it. The search finds it, since one of its images is made "
     "to hurt.",
     {
         "default boxes": "Other anchors would give another loss from the first step on.",

@@ -52,7 +52,7 @@ class Tried:
         times = f"{self.factor:.1f} times the library's time"
         if self.too_slow:
             way = f"chapter {BY_NAME[self.block].faster} shows the fast way"
-            return f"✗ right, but too slow: {times}, a run takes {1 + self.share:.1f} times as long; {way}"
+            return f"✗ right, but too slow: {times}, so a run takes {1 + self.share:.1f} times as long; {way}"
         return f"✓ right and fast enough: {times}"
 
 
@@ -112,7 +112,7 @@ def _mini_batches() -> Callable:
 
 
 def _seconds(call: Callable, arguments: tuple) -> float:
-    """Of the processor's time, the best of a few tries: what else runs is no part of it."""
+    """Of CPU time, the best of a few tries: what else runs is no part of it."""
     took = []
     for _ in range(REPEATS):
         start = time.process_time()
@@ -256,7 +256,7 @@ def _network() -> model.SSD300:
 
 
 def _updates(seed: int, updates: int) -> list[Tensor]:
-    """How far some weights move: gradients so small that the decay counts, at a rate of 1."""
+    """How far some weights move: gradients so small that the decay counts, at a learning rate of 1."""
     generator = torch.Generator().manual_seed(seed)
     network, optimizer, _ = engine.build(MINI, torch.device("cpu"))
     for group in optimizer.param_groups:

@@ -1,5 +1,5 @@
-"""Four famous mistakes, as functions that pass for the right ones on most pictures: the culprits of the detective
-exercises. Each takes the place of a learner's function; `data_scripts/detectives.py` trains with them."""
+"""Four famous mistakes, as functions that pass for the right ones on most images: the culprits of the detective
+exercises. Each takes the place of a learner's function; `data_scripts/record_capstone.py` trains with them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ def one_maximum(offsets: Tensor, logits: Tensor, wanted: Tensor, labels: Tensor,
 
 
 def not_mirrored(boxes: Tensor, width: float) -> Tensor:
-    """The picture is mirrored, its boxes stay."""
+    """The image is mirrored, its boxes stay."""
     return boxes.clone()
 
 

@@ -44,7 +44,7 @@ def _corners_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     _box_on(ax, wanted, ORANGE, "-", 3.0)
     _box_on(ax, found, RED, "--", 2.0)
     ax.set(xlim=(-0.2 * width, 1.2 * width), ylim=(1.2 * height, -0.2 * height), aspect="equal")
-    ax.set_title("blue: picture; orange: wanted; dashed red: yours", fontsize=8)
+    ax.set_title("blue: image; orange: wanted; dashed red: yours", fontsize=9)
 
 
 corners = Exercise(
@@ -54,7 +54,7 @@ corners = Exercise(
         Case("Pascal XML", ("xml", (101, 51, 300, 250), (400, 300))),
         Case("COCO", ("coco", (100.0, 50.0, 200.0, 150.0), (400, 300))),
         Case("YOLO", ("yolo", (0.5, 0.25, 0.5, 0.3), (640, 200))),
-        Case("XML, the whole picture", ("xml", (1, 1, 400, 300), (400, 300))),
+        Case("XML, the whole image", ("xml", (1, 1, 400, 300), (400, 300))),
     ],
     mistakes={
         "XML here counts from 1: the two minima lose one, or every box begins a pixel too late": _but(
@@ -72,7 +72,7 @@ corners = Exercise(
         "YOLO's first two numbers are the centre, not the corner": _but(
             "yolo", lambda a, b, c, d, w, h: [a * w, b * h, (a + c) * w, (b + d) * h]
         ),
-        "YOLO's numbers are parts of the picture: multiply by its width and height": _but(
+        "YOLO's numbers are fractions of the image's sides: multiply by its width and height": _but(
             "yolo", lambda a, b, c, d, w, h: [a - c / 2, b - d / 2, a + c / 2, b + d / 2]
         ),
         "YOLO: from the centre to an edge it is half of the size": _but(
@@ -112,28 +112,28 @@ to_test = Exercise(
     cases=[
         Case("30 frames of 9 videos", (FRAMES,)),
         Case("the same, in another order", (FRAMES[::-1],)),
-        Case("no picture at all", ([],)),
+        Case("no image at all", ([],)),
     ],
     mistakes={
         "you asked for the share of every frame by itself: frames of one video land on both sides, and the "
-        "network is tested on pictures that it has nearly seen": lambda names: [
+        "network is tested on images that it has nearly seen": lambda names: [
             name for name in names if share_of(name) < TEST_SHARE
         ],
         "the video's name ends before the last _, not before the first: gate_night isn't gate": lambda names: [
             name for name in names if share_of(name.partition("_")[0]) < TEST_SHARE
         ],
-        "the first fifth of the list: with every new picture, others change sides": lambda names: names[
+        "the first fifth of the list: with every new image, others change sides": lambda names: names[
             : len(names) // 5
         ],
-        "every fifth picture: with every new picture, others change sides": lambda names: names[::5],
-        "those are the pictures for training; below .2 is for testing": lambda names: [
+        "every fifth image: with every new image, others change sides": lambda names: names[::5],
+        "those are the images for training; below 0.2 is for testing": lambda names: [
             name for name in names if share_of(_video(name)) >= TEST_SHARE
         ],
-        "these are videos; the names of the pictures were asked for": lambda names: list(
+        "these are videos; the names of the images were asked for": lambda names: list(
             dict.fromkeys(_video(name) for name in names if share_of(_video(name)) < TEST_SHARE)
         ),
     },
-    praise="A picture's side depends on its video's name alone.",
+    praise="An image's side depends on its video's name alone.",
 )
 
 
@@ -211,10 +211,10 @@ covered = Exercise(
         Case("one object, two good anchors", (OBJECTS[1:2], GRID[1:3])),
     ],
     mistakes={
-        "an overlap of exactly .5 is enough ||: matching asks for >=": lambda b, a: float(
+        "an overlap of exactly 0.5 is enough ||: matching asks for >=": lambda b, a: float(
             (box_ops.iou(b[:, None], a).amax(dim=1) > 0.5).float().mean()
         ),
-        "that is the mean of the best overlaps; asked for is the share of objects that reach .5": lambda b, a: (
+        "that is the mean of the best overlaps; asked for is the share of objects that reach 0.5": lambda b, a: (
             float(box_ops.iou(b[:, None], a).amax(dim=1).mean())
         ),
         "you counted anchors: how many of them have an object. Count objects that have an anchor": lambda b, a: (
@@ -252,7 +252,7 @@ def _tile_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     every = torch.stack([torch.as_tensor(x).double().reshape(4) for x in (found, wanted)])
     low, high = min(float(every.min()), 0) - 20, max(float(every.max()), 300) + 20
     ax.set(xlim=(low, high), ylim=(high, low), aspect="equal")
-    ax.set_title("the tile's canvas; orange: wanted; dashed red: yours", fontsize=8)
+    ax.set_title("the tile in the 300 x 300 input; orange: wanted; dashed red: yours", fontsize=9)
 
 
 def _stretch(tile: Tensor) -> Tensor:
@@ -270,10 +270,10 @@ in_tile = Exercise(
         Case("4 x 4", (torch.tensor([310.0, 60, 330, 70]), (400, 200), 4)),
     ],
     mistakes={
-        "you forgot to take off the tile's corner: the box is still counted from the photograph's": lambda b, s, c: (
+        "you forgot to subtract the tile's corner: the box is still counted from the photograph's": lambda b, s, c: (
             b.minimum(torch.tensor(s).repeat(2)) * _stretch(torch.tensor(s) / c)
         ),
-        "the canvas shows a tile, not the photograph: the factor is 300 by the tile's size": lambda b, s, c: (
+        "the input shows a tile, not the photograph: the factor is 300 / the tile's size": lambda b, s, c: (
             (b - _tile_of(b, s, c).repeat(2)).clamp(min=0).minimum((torch.tensor(s) / c).repeat(2))
             * _stretch(torch.tensor(s))
         ),
@@ -302,43 +302,43 @@ in_tile = Exercise(
 # ---- 12.7 rare classes
 
 
-def _repeats(pictures: list[list[str]], enough: float) -> list[float]:
-    share = _shares(pictures)
-    return [max([1.0, *(sqrt(enough / share[name]) for name in names)]) for names in pictures]
+def _repeats(images: list[list[str]], enough: float) -> list[float]:
+    share = _shares(images)
+    return [max([1.0, *(sqrt(enough / share[name]) for name in names)]) for names in images]
 
 
-def _shares(pictures: list[list[str]]) -> dict[str, float]:
-    every = {name for names in pictures for name in names}
-    return {name: sum(name in names for names in pictures) / len(pictures) for name in every}
+def _shares(images: list[list[str]]) -> dict[str, float]:
+    every = {name for names in images for name in names}
+    return {name: sum(name in names for names in images) / len(images) for name in every}
 
 
-def _with(pictures: list[list[str]], share: dict[str, float], enough: float, rule: Any) -> list[float]:
-    return [max([1.0, *(rule(enough / share[name]) for name in names)]) for names in pictures]
+def _with(images: list[list[str]], share: dict[str, float], enough: float, rule: Any) -> list[float]:
+    return [max([1.0, *(rule(enough / share[name]) for name in names)]) for names in images]
 
 
-def _by_objects(pictures: list[list[str]], enough: float) -> list[float]:
-    every = [name for names in pictures for name in names]
-    return _with(pictures, {name: every.count(name) / len(every) for name in every}, enough, sqrt)
+def _by_objects(images: list[list[str]], enough: float) -> list[float]:
+    every = [name for names in images for name in names]
+    return _with(images, {name: every.count(name) / len(every) for name in every}, enough, sqrt)
 
 
-def _not_below_one(pictures: list[list[str]], enough: float) -> list[float]:
-    share = _shares(pictures)
-    return [max([0.0, *(sqrt(enough / share[name]) for name in names)]) for names in pictures]
+def _not_below_one(images: list[list[str]], enough: float) -> list[float]:
+    share = _shares(images)
+    return [max([0.0, *(sqrt(enough / share[name]) for name in names)]) for names in images]
 
 
-def _least_rare(pictures: list[list[str]], enough: float) -> list[float]:
-    share = _shares(pictures)
-    return [min([max(1.0, sqrt(enough / share[name])) for name in names], default=1.0) for names in pictures]
+def _least_rare(images: list[list[str]], enough: float) -> list[float]:
+    share = _shares(images)
+    return [min([max(1.0, sqrt(enough / share[name])) for name in names], default=1.0) for names in images]
 
 
-def _product(pictures: list[list[str]], enough: float) -> list[float]:
-    share = _shares(pictures)
-    return [prod(max(1.0, sqrt(enough / share[name])) for name in set(names)) for names in pictures]
+def _product(images: list[list[str]], enough: float) -> list[float]:
+    share = _shares(images)
+    return [prod(max(1.0, sqrt(enough / share[name])) for name in set(names)) for names in images]
 
 
-def _last(pictures: list[list[str]], enough: float) -> list[float]:
-    share = _shares(pictures)
-    return [max([1.0, *(sqrt(enough / share[name]) for name in names[-1:])]) for names in pictures]
+def _last(images: list[list[str]], enough: float) -> list[float]:
+    share = _shares(images)
+    return [max([1.0, *(sqrt(enough / share[name]) for name in names[-1:])]) for names in images]
 
 
 TWO_RARE = [["a", "b", "c"], ["c"], ["c", "b"], *[["c"]] * 5]
@@ -348,21 +348,21 @@ repeats = Exercise(
     "12.7 rare classes",
     _repeats,
     cases=[
-        Case("ten pictures, enough is .4", (PARK, 0.4)),
-        Case("the same, enough is .1", (PARK, 0.1)),
-        Case("every picture has it", ([["a"], ["a", "a"]], 0.5)),
-        Case("two rare ones in one picture", (TWO_RARE, 0.5)),
+        Case("ten images, enough is 0.4", (PARK, 0.4)),
+        Case("the same, enough is 0.1", (PARK, 0.1)),
+        Case("every image has it", ([["a"], ["a", "a"]], 0.5)),
+        Case("two rare ones in one image", (TWO_RARE, 0.5)),
     ],
     mistakes={
-        "the share of pictures counts, not of objects: a picture with three penguins is one picture": _by_objects,
+        "the share of images counts, not of objects: an image with three penguins is one image": _by_objects,
         "the root is missing: four times too rare is shown twice as often, not four times": lambda p, e: (
             _with(p, _shares(p), e, lambda x: x)
         ),
-        "no picture is shown less than once: at least 1, and 1 without animals": _not_below_one,
-        "a picture counts for the rarest class in it; you took the most frequent one": _least_rare,
-        "a picture counts for the rarest class in it; you multiplied": _product,
-        "a picture counts for the rarest class in it; you took the last one": _last,
-        "these are the classes' numbers; one for each picture was asked for": lambda p, e: [
+        "no image is shown less than once: at least 1, and 1 without animals": _not_below_one,
+        "an image counts for the rarest class in it; you took the most frequent one": _least_rare,
+        "an image counts for the rarest class in it; you multiplied": _product,
+        "an image counts for the rarest class in it; you took the last one": _last,
+        "these are the classes' numbers; one for each image was asked for": lambda p, e: [
             max(1.0, sqrt(e / share)) for share in _shares(p).values()
         ],
     },

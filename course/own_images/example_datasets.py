@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from ssdlib import evaluate
 from ssdlib.data import own
 from ssdlib.data.store import beside, open_store
 from ssdlib.interop import published
-from ssdlib.records import Example
+from ssdlib.records import Detections, Example
 from ssdlib.training import engine, inference, runs
 from ssdlib.training.runs import RECIPES, RunConfig
 
@@ -31,6 +32,27 @@ def folder(kind: str = "xml") -> Path:
         if done.returncode:
             raise RuntimeError(f"painting the zoo failed: {done.stderr.strip().splitlines()[-1]}")
     return out
+
+
+def compared(one: own.Found, other: own.Found) -> tuple[int, float]:
+    """How many images two readings have in common, and by how many px their boxes differ at most.
+
+    Raises ValueError if an image has other classes in the one than in the other."""
+    there, most = {e.image_id: e for e in other.examples}, 0.0
+    pairs = [(e, there[e.image_id]) for e in one.examples if e.image_id in there]
+    for a, b in pairs:
+        if not torch.equal(a.labels, b.labels):
+            raise ValueError(f"{a.image_id}: classes {a.labels.tolist()} and {b.labels.tolist()}")
+        if len(a.boxes):
+            most = max(most, float((a.boxes - b.boxes).abs().max()))
+    return len(pairs), most
+
+
+def agree(detections: Detections, boxes: np.ndarray) -> bool:
+    """Whether an exported network's boxes (n, 4) are those of the detections, to a tenth of a pixel."""
+    return len(detections) == len(boxes) and bool(
+        torch.allclose(detections.boxes, torch.from_numpy(boxes), rtol=0, atol=0.1)
+    )
 
 
 def crowns() -> list[Example]:

@@ -1,18 +1,23 @@
-"""Figures of chapter 12."""
+"""Figures and tables of chapter 12."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from course.kit import places
+from course.kit.tables import Table, table
+from ssdlib.data import survey
 from ssdlib.data.voc import read_photograph
 from ssdlib.plots import boxes_on, photograph_on
 from ssdlib.records import Example
 
 
 def turned(example: Example, classes: Sequence[str]) -> Figure:
-    """A picture as its pixels are stored and as its camera was held, each with the boxes of its annotation."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    """An image as its pixels are stored and as its camera was held, each with the boxes of its annotation."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4.1), layout="constrained")
+    figure.suptitle("The boxes fit only if the image is turned as its camera was held", fontsize=12)
     names = [classes[label - 1] for label in example.labels.tolist()]
     for ax, upright, title in zip(axes, (False, True), ("as stored", "as it was held"), strict=True):
         photograph_on(ax, read_photograph(example.path, upright))
@@ -21,3 +26,43 @@ def turned(example: Example, classes: Sequence[str]) -> Figure:
         ax.set(xlim=(0, max(example.size)), ylim=(max(example.size), 0))
         ax.set_title(title, fontsize=10)
     return figure
+
+
+def remedies(datasets: Mapping[str, Sequence[Example]]) -> Table:
+    """Which share of the objects of each dataset is covered with smaller anchors, and with images cut into tiles."""
+    columns = []
+    for examples in datasets.values():
+        other = survey.suggestions(*survey.on_canvas(examples))
+        whole = {" ".join(map(str, spec.percents)): share for spec, share in other}
+        tiles = {
+            cut: float(survey.survey(*survey.on_canvas(examples, cut)).covered.float().mean())
+            for cut in survey.CUTS[1:]
+        }
+        columns.append((whole, tiles))
+    rows = []
+    for number, sizes in enumerate(columns[0][0]):
+        name = f"{sizes}, the paper's" if number == 0 else sizes
+        rows.append((name, "whole", *(whole[sizes] for whole, _ in columns)))
+    for cut in survey.CUTS[1:]:
+        rows.append(("the paper's", f"cut into {cut} x {cut}", *(tiles[cut] for _, tiles in columns)))
+    form = ("", "", *[".0%"] * len(datasets))
+    head = ("anchors, percent of the input", "images", *(f"covered in {name}" for name in datasets))
+    return table(rows, head=head, form=form, heat=True)
+
+
+def frozen() -> Table:
+    """The recorded trainings of the zoo with more and less of the body frozen."""
+    facts, *runs = map(json.loads, places.recording("freezing", "zoo.jsonl").read_text("utf-8").splitlines())
+    rows = []
+    for layer in dict.fromkeys(run["freeze"] for run in runs):
+        each, seconds = ([run[key] for run in runs if run["freeze"] == layer] for key in ("map", "seconds"))
+        shown = "   ".join(f"{100 * x:.1f}" for x in each)
+        rows.append((layer or "nothing", shown, 100 * sum(each) / len(each), sum(seconds) / len(each)))
+    head = ("frozen up to", "mAP, by random seed", "mean", "CPU seconds of a step")
+    note = f"Recorded: {facts['device']}, {facts['date']}, commit {facts['commit'][:7]}."
+    return table(rows, head, form=("", "", ".1f"), note=note)
+
+
+def full(examples: Sequence[Example], least: int, count: int = 4) -> list[Example]:
+    """The first `count` images that are wider than high and hold at least `least` objects."""
+    return [e for e in examples if e.size[0] > e.size[1] and len(e.labels) >= least][:count]

@@ -20,10 +20,10 @@ class Film(Explorer):
 
     alt = "A frame of a film with the boxes, classes and scores that the detector found in it, and the same as text"
 
-    def __init__(self, pictures: Sequence[Tensor], frames: Sequence[dict[str, Any]]):
-        """`pictures` are (H, W, 3) uint8, with boxes drawn into them; `frames` what `show` says of each."""
-        self.pictures, self.frames = [as_url(picture) for picture in pictures], list(frames)
-        height, width, _ = pictures[0].shape
+    def __init__(self, images: Sequence[Tensor], frames: Sequence[dict[str, Any]]):
+        """`images` are (H, W, 3) uint8, with boxes drawn into them; `frames` what `show` says of each."""
+        self.images, self.frames = [as_url(image) for image in images], list(frames)
+        height, width, _ = images[0].shape
         whole = [0.0, 0.0, float(width), float(height)]
         self.board = Board(
             label="A frame of the film",
@@ -45,7 +45,7 @@ class Film(Explorer):
     @classmethod
     def of(cls, path: Path, frames: Sequence[dict[str, Any]]) -> "Film":
         """The film that `show` wrote, and what it returned of its frames. Raises VideoError where PyAV is missing."""
-        return cls([picture for _, picture in read_frames(path)], frames)
+        return cls([image for _, image in read_frames(path)], frames)
 
     def _stepped(self, change: dict) -> None:
         new, old = (sum(v) if isinstance(v, list) else v for v in (change["new"], change["old"]))
@@ -58,7 +58,7 @@ class Film(Explorer):
     def _show(self, change: object = None) -> None:
         lines = self.summary()
         with self.board.hold_sync():
-            self.board.picture, self.board.status = self.pictures[self.place.value], lines[0]
+            self.board.picture, self.board.status = self.images[self.place.value], lines[0]
         self.text.value = "<br>".join(lines[1:])
 
     def summary(self) -> list[str]:

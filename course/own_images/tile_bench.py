@@ -36,7 +36,7 @@ LEGEND = ("orange: your object; blue: its tile", "dashed green: the nearest anch
 
 # What lies behind an object: a free photograph cut to that shape, called as in `free_photographs`
 BEHIND = {"VOC, 500 x 375": "chelsea", "phone, 4000 x 3000": "camera", "panorama, 3000 x 1000": "rocket"}
-WIDE = 480  # px of the picture that is sent to the browser
+WIDE = 480  # px of the image that is sent to the browser
 
 
 @cache
@@ -44,7 +44,7 @@ def picture(name: str) -> tuple[Tensor, str]:
     """(H, W, 3) uint8 in the shape of a photograph, and what it is."""
     size, box = PHOTOGRAPHS[name]
     if name.startswith("zoo"):
-        return _zoo(size, box), "a picture of the zoo"
+        return _zoo(size, box), "an image of the zoo"
     if name.startswith("aerial"):
         return _crowns(
             size
@@ -56,7 +56,7 @@ def picture(name: str) -> tuple[Tensor, str]:
 
 
 def _zoo(size: tuple[int, int], box: tuple[int, ...]) -> Tensor:
-    """The zoo's picture of this size that has an animal most like the object at the beginning, in size and place."""
+    """The zoo's image of this size that has an animal most like the object at the beginning, in size and place."""
     wanted, best = torch.tensor(box).float(), None
     for example in own.read_folder(example_datasets.folder()).examples:
         if example.size == size and len(example.boxes):
@@ -77,15 +77,15 @@ def _crowns(size: tuple[int, int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Under:
-    """An object under the anchors, once its photograph is cut into tiles and its tile is stretched to the canvas."""
+    """An object under the anchors, once its photograph is cut into tiles and its tile is stretched to the input."""
 
     tile: tuple[float, float, float, float]  # px of the photograph
-    on_canvas: Tensor  # (4,) px of the canvas
+    on_canvas: Tensor  # (4,) px of the 300 x 300 input
     inside: float  # share of the object's area that lies in the tile
     anchor: int
     overlap: float  # IoU with that anchor
     map: int  # which of the six feature maps it belongs to
-    matched: int  # anchors with an overlap of .5 or more: what step two gives
+    matched: int  # anchors with an overlap of 0.5 or more: what step two gives
 
 
 def under(box: Tensor, size: tuple[int, int], cut: int = 1) -> Under:
@@ -162,7 +162,7 @@ class TileBench(Explorer):
 
     @once
     def _update(self, change: object = None) -> None:
-        with self.board.hold_sync():  # one message, so that picture and words change together
+        with self.board.hold_sync():  # one message, so that image and words change together
             self.found = under(torch.tensor(self.board.boxes[0]), self.size, self.cut.value)
             self.board.scene = {"layers": self._layers()}
             self.board.status = self.sentence()
@@ -186,11 +186,11 @@ class TileBench(Explorer):
         found = self.found
         width, height = (found.on_canvas[2:] - found.on_canvas[:2]).tolist()
         verdict = (
-            f"covered, {found.matched} anchors answer"
+            f"covered, it is matched to {found.matched} anchor{'s' * (found.matched > 1)}"
             if found.matched
-            else "not covered, one anchor is all it gets"
+            else "not covered, it is matched to one anchor only"
         )
-        return f"{width:.0f} x {height:.0f} px on the canvas, best IoU {found.overlap:.2f}: {verdict}"
+        return f"{width:.0f} x {height:.0f} px in the input, best IoU {found.overlap:.2f}: {verdict}"
 
     def summary(self) -> list[str]:
         found = self.found
@@ -202,10 +202,10 @@ class TileBench(Explorer):
         )
         lines = [
             f"in the photograph: {width:.0f} x {height:.0f} px",
-            f"on the canvas: {self.sentence().split(' px')[0]} px",
+            f"in the input: {self.sentence().split(' px')[0]} px",
             cut_off,
             f"nearest anchor: {x2 - x1:.0f} x {y2 - y1:.0f} px of map {SSD300_ANCHORS.sources[found.map]}",
-            f"IoU {found.overlap:.2f}; {found.matched} anchors with .5 or more",
+            f"IoU {found.overlap:.2f}; {found.matched} anchors with 0.5 or more",
             "",
             f"covered with {self.cut.value} x {self.cut.value} tiles:",
             *(f"{name}: {shares(name)[self.cut.value]:.0%} of the objects" for name in SETS),

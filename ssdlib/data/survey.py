@@ -1,6 +1,6 @@
 """Boxes under the anchors: which objects of a data set an anchor can answer for, before anything is trained.
 
-An object is *covered* if some anchor overlaps it by .5 or more: then step two of matching gives it anchors, too. The
+An object is *covered* if some anchor overlaps it by 0.5 or more: then step two of matching gives it anchors, too. The
 others get one anchor each, by step one, with whatever overlap it has. All sizes are those on the input, to which
 every picture is stretched.
 """
@@ -48,7 +48,7 @@ class Survey:
         return rows
 
     def __str__(self) -> str:
-        lines = ["size on the canvas   objects   covered   mean of the best IoU"]
+        lines = ["size in the input    objects   covered   mean of the best IoU"]
         for low, high, count, share, mean in self.by_size():
             words = f"{share:>9.0%}{mean:>12.2f}" if count else ""
             lines.append(f"{low:>4} to {high:<3} px{count:>16}{words}")
@@ -95,7 +95,7 @@ def advice(examples: Sequence[Example]) -> str:
     for cut in CUTS:
         share = float(survey(*on_canvas(examples, cut)).covered.float().mean().nan_to_num())
         lines.append(f"  {cut} x {cut}{share:>8.0%}")
-    lines.append("covered, if the anchors had other sizes (percent of the canvas):")
+    lines.append("covered, if the anchors had other sizes (percent of the input):")
     for spec, share in suggestions(boxes, labels):
         lines.append(
             f"  {' '.join(map(str, spec.percents)):<24}{share:>5.0%}{'  the paper' * (spec == SSD300_ANCHORS)}"

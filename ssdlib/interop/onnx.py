@@ -30,7 +30,7 @@ class ExportError(RuntimeError):
 
 
 class Answering(nn.Module):
-    """(B, 3, S, S) RGB, 0 ... 255 -> (B, K, 4) boxes in px of the input, (B, K, C) scores."""
+    """(B, 3, S, S) RGB, 0 to 255 -> (B, K, 4) boxes in px of the input, (B, K, C) scores."""
 
     def __init__(self, network: nn.Module):
         super().__init__()

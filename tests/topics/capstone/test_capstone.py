@@ -3,7 +3,9 @@
 import ast
 import dataclasses
 import importlib
+import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,8 +15,20 @@ import torch
 from hands import arrows, press
 
 import ssdlib
-from course.capstone import bisection, blocks, check, mine, reference, run, swap_board, swapping, trial, wrong
-from course.kit import my_ssd
+from course.capstone import (
+    bisection,
+    blocks,
+    check,
+    figures,
+    mine,
+    reference,
+    run,
+    swap_board,
+    swapping,
+    trial,
+    wrong,
+)
+from course.kit import my_ssd, places
 from course.kit.building_block import BuildingBlock
 from course.kit.checking import RIGHT, WRONG
 from ssdlib import anchors, box_ops, coding, detect, evaluate, loss, matching, model
@@ -178,7 +192,7 @@ def test_a_function_that_stops_is_told_with_its_error():
 @pytest.mark.parametrize(
     "yours, share, says",
     [
-        (0.9, 3.1, "too slow: 90.0 times the library's time, a run takes 4.1 times as long; chapter 03"),
+        (0.9, 3.1, "too slow: 90.0 times the library's time, so a run takes 4.1 times as long; chapter 03"),
         (0.02, 0.1, "✓"),
     ],
 )
@@ -278,6 +292,47 @@ def test_an_overlap_without_the_one_more_and_one_with_it_in_the_areas_alone_are_
 
     assert "the + 1 is missing" in check.overlap(lambda a, b: _iou(a, b, 0, 0)).message
     assert "the intersection lacks it" in check.overlap(lambda a, b: _iou(a, b, 0, 1)).message
+
+
+# ---- recordings
+
+
+@pytest.fixture
+def recordings(tmp_path, monkeypatch):
+    """A copy of the recordings that a test may add to."""
+    kept = places.CHAPTERS / "recordings"
+    shutil.copytree(kept / "capstone", tmp_path / "recordings/capstone")
+    (tmp_path / "recordings/mini").symlink_to(kept / "mini")
+    shutil.rmtree(tmp_path / "recordings/capstone" / figures.WHOLE, ignore_errors=True)
+    monkeypatch.setattr(places, "CHAPTERS", tmp_path)
+    return tmp_path / "recordings/capstone"
+
+
+def test_a_whole_run_is_shown_beside_the_librarys_where_it_is_recorded_and_else_its_script_is_named(
+    recordings, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(figures, "display", drawn.append)
+    assert "record_capstone.py" in figures.whole_run().data and not drawn
+    shutil.copytree(recordings / "right", recordings / figures.WHOLE)
+    shown = repr(figures.whole_run()).splitlines()
+    log = [json.loads(line) for line in (recordings / "right/log.jsonl").read_text().splitlines()]
+    ours, theirs = (shown[-2].split()[i] for i in (1, 2))
+    assert shown[-2].startswith("mean") and ours == f"{100 * log[-1]['map']:.1f}" and theirs == "69.2"
+    lines = [line.get_xydata().tolist() for line in drawn[0].axes[0].lines]
+    assert lines[1] == [[row["step"], row["multibox"]] for row in log if "multibox" in row]
+
+
+def test_a_case_shows_ap_by_class_beside_the_right_runs_where_both_were_recorded(recordings, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "display", drawn.append)
+    stopped = figures.case_numbers("D")
+    assert not drawn and "person" not in repr(stopped)
+    rows = [json.loads(line) for line in (recordings / "right/log.jsonl").read_text().splitlines()]
+    rows[-1]["ap"]["person"] = 0.125
+    (recordings / "argmax/log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = repr(figures.case_numbers("D"))
+    assert re.search(r"^person +31\.3 +12\.5$", shown, re.M) and "matched anchors" in repr(drawn[0])
 
 
 # ---- the board

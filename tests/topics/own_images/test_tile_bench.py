@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from course.own_images import example_datasets, tile_bench
+from course.own_images import example_datasets, figures, tile_bench
 from course.own_images.tile_bench import TileBench, under
 from ssdlib.anchors import default_boxes
 from ssdlib.data import own
+from ssdlib.records import Detections, Example
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "data_scripts"))
 
@@ -63,7 +64,7 @@ def test_the_share_inside_is_that_of_the_area():
 
 
 def test_the_state_follows_the_box_the_photograph_and_the_tiles(bench):
-    assert "15 x 17 px on the canvas" in repr(bench) and "not covered" in repr(bench)
+    assert "15 x 17 px in the input" in repr(bench) and "not covered" in repr(bench)
     bench.cut.value = 2
     assert "2 tiles a side" in repr(bench) and ": covered" in repr(bench)
     bench.board.boxes = [[200.0, 150.0, 280.0, 210.0]]
@@ -117,3 +118,47 @@ def test_what_stands_where_the_zoo_goes_is_left_alone(tmp_path):
     with pytest.raises(FileExistsError, match="nothing was changed"):
         make_zoo.make_zoo(tmp_path)
     assert [p.name for p in (tmp_path / "xml").iterdir()] == ["mine.txt"]
+
+
+def example(name, boxes, labels, size=(100, 80)):
+    boxes, labels = torch.tensor(boxes).reshape(-1, 4).float(), torch.tensor(labels, dtype=torch.int64)
+    return Example(name, Path(), size, boxes, labels, labels < 0)
+
+
+def read(*examples):
+    return own.Found("by hand", examples, ("crab", "owl"), ("train",) * len(examples), None)
+
+
+def test_two_readings_are_compared_by_the_names_of_their_images():
+    first = read(example("a", [10, 10, 20, 20], [1]), example("b", [], []), example("c", [1, 1, 5, 5], [2]))
+    other = read(example("c", [1, 1, 5, 5.25], [2]), example("a", [10, 10.125, 20, 20], [1]))
+    assert example_datasets.compared(first, other) == (2, 0.25)
+    with pytest.raises(ValueError, match=r"a: classes \[1\] and \[2\]"):
+        example_datasets.compared(first, read(example("a", [10, 10, 20, 20], [2])))
+
+
+def test_an_exported_networks_boxes_agree_to_a_tenth_of_a_pixel_and_in_number():
+    found = Detections(torch.tensor([[1.0, 2, 3, 4]]), torch.tensor([0.9]), torch.tensor([1]))
+    near, far = (np.array([[1.0, 2, 3, 4 + by]], dtype=np.float32) for by in (0.09, 0.11))
+    assert example_datasets.agree(found, near) and not example_datasets.agree(found, far)
+    assert not example_datasets.agree(found, near[:0])
+
+
+def test_remedies_are_the_shares_of_covered_objects_folder_by_folder():
+    crowns = example_datasets.crowns()
+    small = example(
+        "a", [10, 10, 20, 20], [1], size=(300, 300)
+    )  # 10 px: no anchor, but a third of a tile's 30
+    large = example("b", [0, 0, 299, 299], [1], size=(300, 300))
+    found = figures.remedies({"crowns": crowns, "two": [small, large]})
+    rows = {tuple(row[:2]): row[2:] for row in found.rows}
+    assert rows["10 20 37 54 71 88 105, the paper's", "whole"] == [pytest.approx(0.0862, abs=1e-3), 0.5]
+    assert rows["the paper's", "cut into 3 x 3"][1] == 1.0 and len(rows) == len(found.rows) == 10
+
+
+def test_full_images_are_wide_and_hold_enough_objects():
+    wide, high = (
+        example("w", [[1, 1, 5, 5]] * 3, [1] * 3),
+        example("h", [[1, 1, 5, 5]] * 3, [1] * 3, (80, 100)),
+    )
+    assert figures.full([high, example("e", [], []), wide, wide], least=3, count=1) == [wide]
