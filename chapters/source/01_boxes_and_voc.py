@@ -645,7 +645,7 @@ check.shift(distance)
 # </details>
 # <!-- solution -->
 #
-# ### 1.6 The mirror · a famous slip · 5 minutes
+# ### 1.6 The mirror · a common mistake · 5 minutes
 #
 # An image `width` px wide is mirrored left to right. Where are its boxes now? You are given that `width` and `boxes`,
 # corners of shape (..., 4). Return the corners of the mirrored boxes in the same shape, with xmin < xmax.
@@ -668,7 +668,7 @@ check.mirrored(mirrored)
 # </details>
 # <!-- solution -->
 #
-# ### 1.7 Who is judged · easy · 5 minutes
+# ### 1.7 Which objects count · easy · 5 minutes
 #
 # You are given an `Example` and the name of a class. Return, as a number, how many of its objects count when detections
 # of that class are judged.

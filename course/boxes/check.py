@@ -370,7 +370,7 @@ mirrored = BuildingBlock(
 )
 
 
-# ---- 1.7 who is judged
+# ---- 1.7 which objects count
 
 
 def _example(labels: list[int], difficult: list[bool]) -> Example:
@@ -390,7 +390,7 @@ def _count(judge_difficult: bool = False, first: int = 1) -> Callable[[Example, 
 
 
 judged = Exercise(
-    "1.7 who is judged",
+    "1.7 which objects count",
     _count(),
     cases=[
         Case(
