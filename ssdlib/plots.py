@@ -38,7 +38,7 @@ def boxes_on(
         if i < len(captions):
             ax.text(
                 *(x1, y1, shown(captions[i])),
-                fontsize=8.5,
+                fontsize=9,
                 color="white",
                 va="bottom" if y1 > 14 else "top",
                 bbox=dict(facecolor=color if color != ORANGE else RED, edgecolor="none", pad=1, alpha=0.85),
@@ -91,9 +91,11 @@ def examples(
     photographs: Sequence[Tensor],
     columns: int = 4,
     classes: Sequence[str] = CLASSES[1:],
+    size: tuple[float, float] = (3.0, 2.4),
 ) -> Figure:
-    """Photographs with what is annotated: solid boxes, dashed where the object is marked difficult."""
-    figure, axes = _grid(len(chosen), columns)
+    """Photographs, each in `size` inches, with what is annotated: solid boxes, dashed where the object is marked
+    difficult."""
+    figure, axes = _grid(len(chosen), columns, size)
     for ax, example, photograph in zip(axes, chosen, photographs, strict=False):
         photograph_on(ax, photograph)
         _truth_on(ax, example, classes)
@@ -149,8 +151,8 @@ def detections_on(ax: Axes, found: Detections, classes: Sequence[str] = CLASSES[
     boxes_on(ax, found.boxes, captions, color=BLUE)
 
 
-def loss_curve(log: Sequence[dict[str, Any]]) -> Figure:
-    """Training loss and its parts, validation loss and the drops of the rate of a run against the step."""
+def loss_curve(log: Sequence[dict[str, Any]], title: str = "Loss of the run") -> Figure:
+    """Training loss and its parts, validation loss and the drops of the learning rate of a run against the step."""
     train = [row for row in log if "multibox" in row]
     val = [row for row in log if "val" in row]
     figure, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
@@ -162,14 +164,14 @@ def loss_curve(log: Sequence[dict[str, Any]]) -> Figure:
             [r["step"] for r in val], [r["val"]["multibox"] for r in val], "o-", color=RED, label="validation"
         )
     rates = [row["rate"] for row in train]
-    # a drop is a fall to a tenth; the first point of the lower rate is where it shows
+    # a drop is a fall to a tenth; the first point of the lower learning rate is where it shows
     for step, before, after in zip(steps[1:], rates, rates[1:], strict=False):
         if after < 0.5 * before:
             ax.axvline(step, color="0.6", linestyle=":", linewidth=1)
-            where = dict(va="top", transform=ax.get_xaxis_transform())  # x is a step, y a part of the height
-            ax.text(step, 0.98, f" rate {after:.0e}", fontsize=8, color="0.3", **where)
-    ax.set(xlabel="step", ylabel="loss / N", ylim=(0, None), title="Loss of the run")
-    ax.legend(frameon=False)
+            where = dict(ha="right", va="top", rotation=90, transform=ax.get_xaxis_transform())
+            ax.text(step, 0.98, f"learning rate {after:.0e}", fontsize=9, color="0.3", **where)
+    ax.set(xlabel="step", ylabel="loss / N", ylim=(0, None), title=title)
+    ax.legend(frameon=False, loc="upper center")  # a loss that falls leaves it free
     return figure
 
 

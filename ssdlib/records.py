@@ -29,14 +29,14 @@ LABELS = {name: label for label, name in enumerate(CLASSES)}
 
 @dataclass(frozen=True)
 class Example:
-    """One photograph of a data set with what is known about it. The pixels stay on disk or in a store."""
+    """One photograph of a dataset with what is known about it. The pixels stay on disk or in a store."""
 
     image_id: str  # as in the image lists: "000005", "2008_000003"
     path: Path  # of the JPEG
     size: tuple[int, int]  # width, height in px, as the annotation states it
     boxes: Tensor  # (R, 4) float32, px of the photograph
     labels: Tensor  # (R,) int64, 1..20
-    difficult: Tensor  # (R,) bool: judged by nobody, see `evaluate`
+    difficult: Tensor  # (R,) bool: trained on but not judged, see `evaluate`
     upright: bool = False  # the pixels are to be turned as the camera noted (EXIF); VOC counts them as stored
 
 

@@ -31,13 +31,14 @@ from pathlib import Path
 
 import torch
 
-from course.kit import free_photographs, pictures, places
+from course.kit import box_figures, free_photographs, pictures, places
 from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
+from course.kit.source import source
 from course.kit.tables import table
 from course.welcome import check, figures
 from course.welcome.live_detector import LiveDetector
-from ssdlib import anchors, plots
+from ssdlib import anchors, loss, plots
 from ssdlib.data import store, voc
 from ssdlib.training import engine, inference, runlog, runs
 
@@ -71,7 +72,8 @@ explorer
 # where, with one box for each object.
 
 # %% alt="Four photographs: a cat's face and two persons, each in an orange box with its class, and a rocket without a box"
-figure = free_photographs.draw_photographs()
+figure = free_photographs.draw_photographs(columns=2)
+figure = box_figures.titled(figure, "A box and a class for each object that VOC knows")
 
 # %% [markdown]
 # (Four photographs that come with the package scikit-image. We drew the boxes by hand, following VOC's rules
@@ -114,15 +116,15 @@ train = voc.read_sets(devkit, ["2007-trainval", "2012-trainval"])
 print(f"{len(train)} scenes to learn from, {len(test)} to be tested on")
 
 # %% [markdown]
-# Here are eight of the test scenes with their annotated boxes. A dashed box marks an object as *difficult*: it
+# Here are four of the test scenes with their annotated boxes. A dashed box marks an object as *difficult*: it
 # is mostly hidden or very faint, so it doesn't count in a detector's score. Things without a box belong to no
 # class; they are there as distractors, to be mistaken for objects.
 
-# %% alt="Eight painted scenes, objects in orange boxes with their class; a dashed box marks a difficult object"
-chosen = [25, 30, 50, 80, 105, 135, 150, 170]
+# %% alt="Four painted scenes, objects in orange boxes with their class; a dashed box marks a difficult object"
+chosen = [30, 105, 135, 170, 25, 50, 80, 150]  # the first four are drawn
 few = [test[i] for i in chosen]
 photographs = [voc.read_photograph(example.path) for example in few]
-figure = plots.examples(few, photographs)
+figure = box_figures.annotated(few[:4], photographs[:4], "Every object of the twenty classes has a box")
 
 # %% [markdown]
 # *Glyphs: [OpenMoji](https://openmoji.org), CC BY-SA 4.0.*
@@ -134,7 +136,7 @@ figure = plots.examples(few, photographs)
 example = few[0]
 names = [voc.CLASSES[label] for label in example.labels.tolist()]
 rows = [(name, *box) for name, box in zip(names, example.boxes.int().tolist())]
-table(rows, head=("class", "xmin", "ymin", "xmax", "ymax"), caption=f"A picture of {example.size} px")
+table(rows, head=("class", "xmin", "ymin", "xmax", "ymax"), caption="The first scene")
 
 # %% [markdown]
 # ## What a trained detector finds
@@ -142,13 +144,15 @@ table(rows, head=("class", "xmin", "ymin", "xmax", "ymax"), caption=f"A picture 
 # You know what is in these scenes, so you can judge what a network finds in them. The folder `recordings/mini`
 # holds the weights of a real run of `make train`, and a file beside them says on which machine, when, from
 # which commit and with which random seed it was trained. You can make your own in a few minutes. Blue boxes are
-# what the network found, with class and score; the orange ones are the annotations, which it never saw.
+# what the network found, with class and score; the orange ones are the annotations, which it never saw. *Predict
+# first:* which of the objects above will it miss?
 
-# %% alt="The same eight scenes: blue boxes with class and score where the trained network found something, annotations in orange"
+# %% alt="The same four scenes: blue boxes with class and score where the trained network found something, annotations in orange; a bus and a bird have no blue box, and a horse is called a dog"
 recorded = places.recording("mini")
 model, config, step = runs.load_run(recorded)
 found = inference.detect_in(model, photographs, config)
-figure = plots.detections(few, photographs, found)
+says = "Most objects are found, some are missed, others get a wrong class"
+figure = box_figures.detected(few[:4], photographs[:4], found[:4], says)
 
 # %% [markdown]
 # It misses some objects and gets others wrong. *Average precision* says in one number how well it does: 100
@@ -178,8 +182,8 @@ grid = anchors.default_boxes()
 image = torch.zeros(1, 3, 300, 300)
 with torch.inference_mode():
     answer = model(image)
-print("anchors", tuple(grid.shape))
-print("class numbers", tuple(answer.logits.shape), " moves", tuple(answer.offsets.shape))
+parts = {"anchors": grid, "class numbers": answer.logits, "moves": answer.offsets}
+table([(name, str(tuple(part.shape))) for name, part in parts.items()], head=("tensor", "shape"))
 
 # %% [markdown]
 # The name says it: **S**ingle **S**hot (one look), Multi**B**ox (many anchors), **D**etector ([Liu et al.,
@@ -218,17 +222,19 @@ work = tempfile.TemporaryDirectory()
 with interruptible(Path(work.name) / "by_heart", recorded) as mine:
     mine.table = engine.train(heart, eight, eight, out=mine.out, resume=True, bar=mine.bar)
 
-# %% alt="Four of the eight scenes twice: before the training hundreds of boxes that all say aeroplane, afterwards one blue box with class and score on every object"
+# %% alt="Two of the eight scenes twice: before the training hundreds of boxes that all say aeroplane, afterwards one blue box with class and score on every object"
 untrained, *_ = engine.build(heart, torch.device("cpu"))
 before = inference.detect_in(untrained.eval(), pixels, heart)
 learned = runs.load_run(mine.or_recorded(eight).folder)[0]
 after = inference.detect_in(learned, pixels, heart)
-figure = figures.before_and_after(eight[0][:4], pixels[:4], before[:4], after[:4])
+says = "Untrained, it reports aeroplanes everywhere; trained, each object"
+figure = figures.before_and_after(eight[0][:2], pixels[:2], before[:2], after[:2], title=says)
 
 # %% [markdown]
 # Before the training, random weights report *aeroplane* hundreds of times; four of these boxes are drawn.
 # Afterwards there is one box on each object. That is a trained SSD, and you trained it. How many of the objects
-# has it learned, and how many does it find in the eight test scenes from above, which it has never seen?
+# has it learned, and how many does it find in eight test scenes, the four from above and four others, which it
+# has never seen?
 
 # %%
 objects, hits = sum(len(example.labels) for example in eight[0]), figures.found_again(eight[0], after)
@@ -264,19 +270,18 @@ first, last = log[0]["multibox"], log[-1]["multibox"]
 print("the loss fell to less than half:", last < first / 2)
 
 # %% alt="Training loss and its two parts over 150 steps: a steep fall, then a slow one"
-figure = plots.loss_curve(log)
+figure = plots.loss_curve(log, title="The loss falls steeply, then slowly")
 
 # %% [markdown]
 # The loss fell, steeply at first. Next comes what this network finds in the new scenes: little, perhaps nothing
 # at all, although the figure shows everything with a score above 0.2 instead of 0.5. In a minute the network
 # learns that most anchors see background, but telling a sheep from a sofa takes longer.
 
-# %% alt="Four of the scenes with what your network found after a minute: few boxes with low scores, or none"
+# %% alt="Two of the scenes with what your network found after a minute: few boxes with low scores, or none"
 yours, settings, _ = runs.load_run(done.folder)
-found = inference.detect_in(yours, photographs[:4], settings)
-figure = plots.detections(few[:4], photographs[:4], found, score=0.2)
-
-# %%
+found = inference.detect_in(yours, photographs[:2], settings)
+says = "After a minute it finds little"
+figure = box_figures.detected(few[:2], photographs[:2], found, says, score=0.2)
 work.cleanup()
 
 # %% [markdown]
@@ -284,8 +289,9 @@ work.cleanup()
 # fall near the end is where the learning rate drops to a tenth. Chapter 08 explains why that helps, and whether
 # to do it early.
 
-# %% alt="Training loss of the recorded run over 2,500 steps: falls quickly, then slowly, with a step down where the rate drops"
-figure = plots.loss_curve(runlog.read_log(recorded))
+# %% alt="Training loss of the recorded run over 2,500 steps: falls quickly, then slowly, with a step down where the learning rate drops"
+says = "The loss falls once more where the learning rate first drops"
+figure = plots.loss_curve(runlog.read_log(recorded), title=says)
 
 # %% [markdown]
 # To make this run yourself, type in a terminal in the course's folder:
@@ -323,11 +329,7 @@ figure = plots.loss_curve(runlog.read_log(recorded))
 # it.
 
 # %%
-import inspect
-
-from ssdlib import loss
-
-print(inspect.getsource(loss.multibox_loss))
+source(loss.multibox_loss, start="positive = targets.labels > 0")
 
 # %% [markdown]
 # ## The course
@@ -442,9 +444,9 @@ check.modules(modules)
 #
 # Change one thing, *predict first* what you expect, then run the cell again.
 #
-# 1. In the cell that showed the detections of the trained network, pass `score=0.1` to `plots.detections`. What
-#    appears, and is it wrong?
-# 2. Show other scenes: change the numbers in `chosen`.
+# 1. In the cell that showed the detections of the trained network, pass `score=0.1` to `box_figures.detected`.
+#    What appears, and is it wrong?
+# 2. Show other scenes: change the first four numbers in `chosen`.
 # 3. Train the second network with `learning_rate=3.0, batch_norm=False`: three hundred times the learning rate,
 #    and without *batch normalisation*, the layers that keep the size of the activations in check and would hide
 #    the harm. Run from the cell that begins with `short` on. What does the page tell you?

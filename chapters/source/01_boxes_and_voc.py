@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 01 · Boxes and VOC
 #
-# **In one sentence:** an object is a class and four numbers, those numbers mean nothing until you know how to read
-# them, and two boxes are compared by the area that they share, divided by the area that they cover together.
+# **In one sentence:** two boxes are compared by the area that they share, divided by the area that they cover
+# together, and the four numbers of a box mean nothing until you know how to read them.
 #
 # | | |
 # |---|---|
@@ -20,7 +20,6 @@
 # - find the box that would turn a loss into NaN, before training begins.
 
 # %%
-import inspect
 import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -28,9 +27,11 @@ from xml.etree import ElementTree
 import torch
 
 from course.boxes import check, overlap, voc_facts
-from course.kit import free_photographs, pictures, tables
+from course.kit import box_figures, free_photographs, pictures
 from course.kit.self_test import SelfTest
-from ssdlib import anchors, box_ops, coding, matching, plots, records
+from course.kit.source import source
+from course.kit.tables import table
+from ssdlib import anchors, box_ops, coding, matching, records
 from ssdlib.data import store, voc
 from ssdlib.records import LABELS
 
@@ -46,12 +47,11 @@ from ssdlib.records import LABELS
 # a flag that *An annotation by hand* explains. Predict first: which two of these boxes overlap most, and by how much?
 # The answer is in *Objects that overlap*.
 
-# %% alt="One picture with the boxes of its annotation: solid boxes with their class, a dashed one for a difficult object"
+# %% alt="One image with the boxes of its annotation: solid boxes with their class, a dashed one for a difficult object"
 found = overlap.worth_reading(pictures.test_set())
 example = found[0]
 photograph = voc.read_photograph(example.path)
-figure = plots.examples([example], [photograph])
-figure.set_size_inches(5, 3.9)
+figure = box_figures.annotated([example], [photograph], "Which two boxes overlap most?", size=(5, 4.5))
 
 # %% [markdown]
 # The number is called **IoU**, *intersection over union*, or *Jaccard overlap*. It is the area that two boxes share,
@@ -62,10 +62,10 @@ figure.set_size_inches(5, 3.9)
 # It is 0 for boxes that share nothing and 1 for two boxes that are the same. VOC counts a detection as right if its IoU
 # is 0.5 or more.
 #
-# If you want to compute one at once, read *IoU by hand* now and come back, since it needs nothing from the sections
-# before it. Those sections settle what an IoU takes for granted: where an object ends, and what its four numbers mean.
-# They do so on *Pascal VOC*, the dataset that SSD300 is trained and tested on, and they are worth your time because one
-# box whose edges are exchanged is enough to turn a loss into NaN. In one project it took three days to find such boxes.
+# The first half of this page computes it: on paper, by counting, and with the library. The second half settles what an
+# IoU takes for granted, namely where an object ends and what its four numbers mean. It does so on *Pascal VOC*, the
+# dataset that SSD300 is trained and tested on, and it is worth your time because one box whose edges are exchanged is
+# enough to turn a loss into NaN. In one project it took three days to find such boxes.
 #
 # ## The words
 #
@@ -75,7 +75,154 @@ figure.set_size_inches(5, 3.9)
 # - A **format** says what the four numbers mean. Ours is **xyxy**: `xmin, ymin, xmax, ymax` in pixels, with y pointing
 #   down. The other one you will meet is **cxcywh**: centre, width, height.
 # - The **300 x 300 input** is the square image that the network receives, because every photograph is resampled to that
-#   size, whatever its shape. Figures and tables of this course call it the **canvas**.
+#   size, whatever its shape. The code calls its side `canvas`.
+#
+# ## IoU by hand
+#
+# Two boxes lie on squared paper: A is (1, 1, 5, 4) and B is (3, 2, 6, 5), both as xmin, ymin, xmax, ymax. Count squares
+# before you read on: how many do they share, and how many do they cover together?
+
+# %% alt="Two boxes on squared paper, A solid and B dashed, with a dot in each of the four squares they share"
+a, b = torch.tensor([1.0, 1, 5, 4]), torch.tensor([3.0, 2, 6, 5])
+figure = overlap.on_squared_paper(a, b)
+
+# %% [markdown]
+# *Areas.* A has 4 · 3 = 12 squares, and B has 3 · 3 = 9.
+#
+# *Intersection.* It starts at the larger of the two left edges, 3, and ends at the smaller of the two right edges, 5,
+# so it is 2 wide. In y it goes from 2 to 4 in the same way, so it is 2 high. That makes 4 squares, those with a dot.
+#
+# *Union.* 12 + 9 = 21 counts the squares with a dot twice, so we subtract them once: 21 - 4 = 17.
+#
+# *IoU.* 4 / 17 = 0.235.
+#
+# Python can count squares, too, one pixel at a time: a box is a *set* of squares, `&` gives those that two sets share,
+# and `|` those that are in at least one of them.
+
+# %%
+def by_counting(first, second):
+    def squares(box):
+        x1, y1, x2, y2 = box
+        return {(x, y) for x in range(x1, x2) for y in range(y1, y2)}
+
+    return len(squares(first) & squares(second)) / len(squares(first) | squares(second))
+
+
+print(f"{by_counting((1, 1, 5, 4), (3, 2, 6, 5)):.4f}")
+
+# %% [markdown]
+# That is IoU exactly as it is defined, but it needs whole numbers and visits every pixel. Matching compares thousands of
+# boxes at a time, with any corners, so the steps that you took on paper have to be written for tensors.
+#
+# ## In the library
+#
+# The function takes those steps for any number of boxes at once. "Boxes that broadcast" means that PyTorch repeats
+# a dimension of size 1 until two shapes fit ([its
+# rules](https://docs.pytorch.org/docs/stable/notes/broadcasting.html)).
+
+# %%
+source(box_ops.iou)
+
+# %% [markdown]
+# Three details need a word. `movedim` only turns a list of boxes into four columns, and an underscore at the end of a
+# name means that the result is written where the input was. `clamp_(min=0)` is for boxes that don't meet, because their
+# "intersection" would be negative in width. `torch.where` is for boxes without area, which would give 0 / 0. The
+# section on "+1" below explains `extent`, which is 0 until then.
+#
+# First the two boxes of the squared paper:
+
+# %%
+print(f"{box_ops.iou(a, b):.4f}")
+
+# %% [markdown]
+# Is the formula right for other boxes, too? Counting is slow, but it is a check that shares no code with the formula.
+
+# %%
+draw = torch.Generator().manual_seed(1)
+pairs = torch.randint(0, 30, (500, 2, 4), generator=draw)
+pairs[..., 2:] = pairs[..., :2] + 1 + pairs[..., 2:] % 20
+counted = torch.tensor([by_counting(*pair) for pair in pairs.tolist()])
+computed = box_ops.iou(pairs[:, 0].float(), pairs[:, 1].float())
+assert torch.allclose(counted, computed)
+print(f"500 pairs, {(counted > 0).sum()} of them overlap: equal")
+
+# %% [markdown]
+# The squares need whole numbers. For boxes with any corners there is a second check, torchvision. Its `box_iou` always
+# makes the table of all pairs, whereas ours compares the first with the first, the second with the second and so on. It
+# makes the table if you give it one more dimension: `first[:, None]`.
+
+# %%
+from torchvision.ops import box_iou
+
+first, second = (torch.rand(n, 4, generator=draw) * 300 for n in (40, 60))
+first[:, 2:] += first[:, :2]
+second[:, 2:] += second[:, :2]
+all_pairs = box_ops.iou(first[:, None], second)
+assert torch.allclose(all_pairs, box_iou(first, second))
+print(tuple(all_pairs.shape), "equal")
+
+# %% [markdown]
+# The formula agrees with two computations that don't share its code, so let us use it on an image.
+#
+# ## Objects that overlap
+#
+# At the top of this page you predicted which two boxes overlap most, and by how much. Here is the answer. On the
+# diagonal every object meets itself.
+
+# %%
+names = [voc.CLASSES[label] for label in example.labels.tolist()]
+overlaps = box_ops.iou(example.boxes[:, None], example.boxes).tolist()
+table([(name, *line) for name, line in zip(names, overlaps)], head=("IoU with", *names), heat=True)
+
+# %% [markdown]
+# These boxes lie on the photograph, but the network never sees a photograph in its own shape. Does an IoU survive what
+# happens to the photograph before?
+#
+# ## Why resampling to 300 x 300 leaves IoU as it is
+#
+# The network receives 300 x 300 pixels. A photograph of 500 x 375 is scaled by 0.6 in x and by 0.8 in y, so shapes
+# change: a square becomes taller than wide. Predict first: does the IoU of two boxes change as well?
+
+# %%
+pair = torch.tensor([[100.0, 100, 200, 200], [140, 120, 240, 220]])
+small = box_ops.scale(pair, 300 / 500, 300 / 375)
+rows = []
+for name, (one, other) in (("photograph", pair), ("300 x 300 input", small)):
+    rows.append((name, *(one[2:] - one[:2]).tolist(), box_ops.area(one), box_ops.iou(one, other)))
+table(rows, head=("the first box on the", "width", "height", "area", "IoU"), form=("", ".0f", ".0f", ",.0f", ".4f"))
+
+# %% [markdown]
+# It doesn't. Each area is multiplied by 0.6 · 0.8 = 0.48, the intersection and the union alike, so the factor cancels
+# in the fraction. That is why you may match objects with anchors on the 300 x 300 input and judge detections on the
+# photograph, and mean the same by "an IoU of 0.5".
+#
+# The *shapes* that anchors have to fit are those on the 300 x 300 input, though, and [chapter 02](02_anchors.ipynb) is
+# about them. Which shapes and sizes these are depends on the dataset, so *The dataset in numbers* counts them.
+#
+# You have now seen IoU on paper, as code and as a table. To get a feeling for it, move two boxes yourself.
+#
+# ## Move it
+#
+# Drag A or B, or one of their corners. Green and dashed is the intersection, and everything shaded is the union. The
+# buttons choose the notation in which the numbers are written; *Four notations of one box* explains them. Predict
+# first, case by case:
+#
+# - **half shifted**: is the IoU one half?
+# - **one inside the other**: all of B is shared. Why is the IoU so low? Make B larger until it is 0.5.
+# - **touching edge**: what is the IoU? One line says what it would be with a +1, to which the page comes back below.
+# - **one pixel wide**: how much does one pixel matter to a very small object? Click B, then use the arrow keys.
+# - **resampled to 300 x 300**: tick the box. Which numbers change, and which one doesn't?
+
+# %%
+explorer = overlap.Overlaps(photograph)
+explorer
+
+# %% [markdown]
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
+# Notebook 7. VS Code and Colab have not been tried.)
+#
+# You can now compare any two boxes. The boxes of a dataset, however, were drawn by people and written into files, and
+# both leave room for misunderstanding. The second half of this page follows one box from the photograph to the tensor.
 #
 # ## Where does an object end?
 #
@@ -83,8 +230,9 @@ figure.set_size_inches(5, 3.9)
 # to the cat, and what becomes of an object that the border of the photograph cuts off? Then compare with the boxes that
 # we drew.
 
-# %% alt="Two photographs: an astronaut in a box that holds her suit but only a part of the helmet in front of her, and a cat's face in a box that ends at an ear and at three borders of the picture"
+# %% alt="Two photographs: an astronaut in a box that holds her suit but only a part of the helmet in front of her, and a cat's face in a box that ends at an ear and at three borders of the photograph"
 figure = free_photographs.draw_photographs(["astronaut", "chelsea"])
+figure = box_figures.titled(figure, "A box holds what is visible of its object")
 
 # %% [markdown]
 # [VOC's guidelines](http://host.robots.ox.ac.uk/pascal/VOC/voc2007/guidelines.html) tell its annotators to draw a box
@@ -112,8 +260,8 @@ print(text[text.index("<size>") : text.index("</object>")].replace("\t", "  "))
 # - `truncated`: the object goes on outside its box, often because the photograph ends there. This library doesn't use
 #   it.
 # - `difficult`: the object is hard to recognise, even for people. The network is trained on such objects but **not
-#   judged on them**, which means that finding one is no success and missing one is no failure. The code says *judged by
-#   nobody*, and chapter 11 shows the rule.
+#   judged on them**, which means that finding one is no success and missing one is no failure. Chapter 11 shows the
+#   rule.
 #
 # A few lines with Python's own XML reader collect all objects of the file.
 
@@ -123,22 +271,22 @@ rows = []
 for node in root.findall("object"):
     corners = [int(node.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
     rows.append((node.findtext("name"), node.findtext("difficult"), *corners))
-tables.table(rows, head=("name", "difficult", "xmin", "ymin", "xmax", "ymax"))
+table(rows, head=("name", "difficult", "xmin", "ymin", "xmax", "ymax"))
 
 # %% [markdown]
-# And this is what the library made of the same file. Each line below the first holds a box, a label and the flag
-# `difficult` of one object.
+# And this is what the library made of the same file: a label, the flag `difficult` and a box for each object.
 
 # %%
-print("id", example.image_id, " size", example.size)
-for box, label, difficult in zip(example.boxes, example.labels, example.difficult):
-    print(box.tolist(), label.item(), difficult.item())
+columns = example.labels.tolist(), example.difficult.tolist(), example.boxes.int().tolist()
+rows = [(label, str(difficult), *box) for label, difficult, box in zip(*columns)]
+caption = f"id {example.image_id}, size {example.size}"
+table(rows, head=("label", "difficult", "xmin", "ymin", "xmax", "ymax"), caption=caption)
 
 # %%
-print(inspect.getsource(records.Example))
+source(records.Example)
 
 # %% [markdown]
-# The second cell prints the definition of that **record**, an immutable bundle of values, which Python calls a [frozen
+# The second cell shows the definition of that **record**, an immutable bundle of values, which Python calls a [frozen
 # dataclass](https://docs.python.org/3/library/dataclasses.html). R stands for the number of objects.
 #
 # Compare the numbers with those of the XML file. The names have become labels, and `xmin` and `ymin` went down by one
@@ -148,8 +296,8 @@ print(inspect.getsource(records.Example))
 # ### Labels: 1 to 20, and 0 for background
 
 # %%
-for start in range(0, 21, 7):
-    print("".join(f"{i:>3} {voc.CLASSES[i]:<12}" for i in range(start, start + 7)))
+labels = [f"{i} {name}" for i, name in enumerate(voc.CLASSES)]
+table([labels[start : start + 7] for start in range(0, 21, 7)])
 
 # %% [markdown]
 # There are twenty classes, in alphabetical order. The network has **twenty-one** answers, because *background* is one
@@ -182,7 +330,7 @@ readers = {
     "here: -1 on the minima": torch.tensor([1.0, 1, 0, 0]),
 }
 rows = [(name, *(whole_voc - taken).int().tolist(), box_ops.area(whole_voc - taken)) for name, taken in readers.items()]
-tables.table(rows, head=("reader", "xmin", "ymin", "xmax", "ymax", "area, px²"), form=("", "", "", "", "", ",.0f"))
+table(rows, head=("reader", "xmin", "ymin", "xmax", "ymax", "area, px²"), form=("", "", "", "", "", ",.0f"))
 
 # %% [markdown]
 # One pixel is not much for a large object. What does harm is a **mixture**: training with one reading and judging with
@@ -228,7 +376,7 @@ print(tuple(opened[0].shape), opened[0].dtype, " same pixels:", torch.equal(open
 # %%
 written = overlap.notations(example.boxes[0], example.size)
 rows = [(name, ", ".join(overlap.NOTATIONS[name]), overlap.written(numbers)) for name, numbers in written.items()]
-tables.table(rows, head=("notation", "its numbers", "this box"))
+table(rows, head=("notation", "its numbers", "this box"))
 
 # %% [markdown]
 # - **Corners in px** are what the modules of this library pass to one another, always.
@@ -240,110 +388,15 @@ tables.table(rows, head=("notation", "its numbers", "this box"))
 #
 # Nothing in a tensor says which notation it holds. So the rule here is that a name without a suffix means xyxy in px,
 # while anything else is said in the name, as in `anchors_cxcywh`. Two functions convert between the first two:
-# `to_cxcywh`, which is printed below, and `to_xyxy`, which you will write yourself.
+# `to_cxcywh`, which is shown below, and `to_xyxy`, which you will write yourself.
 
 # %%
-print(inspect.getsource(box_ops.to_cxcywh))
+source(box_ops.to_cxcywh)
 
 # %% [markdown]
 # Other programs have other names for these formats. What "centroids" and "minmax" mean in `ssd_keras`, and which four
 # numbers Caffe and YOLO write, is answered in [What people ask about SSD](../docs/faq.md). Now that the four numbers
-# have a meaning, two boxes can be compared.
-#
-# ## IoU by hand
-#
-# Two boxes lie on squared paper: A is (1, 1, 5, 4) and B is (3, 2, 6, 5), both as xmin, ymin, xmax, ymax. Count squares
-# before you read on: how many do they share, and how many do they cover together?
-
-# %% alt="Two boxes on squared paper, A solid and B dashed, with a dot in each of the four squares they share"
-a, b = torch.tensor([1.0, 1, 5, 4]), torch.tensor([3.0, 2, 6, 5])
-figure = overlap.on_squared_paper(a, b)
-
-# %% [markdown]
-# *Areas.* A has 4 · 3 = 12 squares, and B has 3 · 3 = 9.
-#
-# *Intersection.* It starts at the larger of the two left edges, 3, and ends at the smaller of the two right edges, 5,
-# so it is 2 wide. In y it goes from 2 to 4 in the same way, so it is 2 high. That makes 4 squares, those with a dot.
-#
-# *Union.* 12 + 9 = 21 counts the squares with a dot twice, so we subtract them once: 21 - 4 = 17.
-#
-# *IoU.* 4 / 17 = 0.235.
-#
-# Matching compares thousands of boxes at a time, so the same steps have to be written for tensors.
-#
-# ## In the library
-#
-# The function takes the same steps, for any number of boxes at once. "Boxes that broadcast" means that PyTorch repeats
-# a dimension of size 1 until two shapes fit ([its
-# rules](https://docs.pytorch.org/docs/stable/notes/broadcasting.html)).
-
-# %%
-print(inspect.getsource(box_ops.iou))
-
-# %% [markdown]
-# Three details need a word. `movedim` only turns a list of boxes into four columns, and an underscore at the end of a
-# name means that the result is written where the input was. `clamp_(min=0)` is for boxes that don't meet, because their
-# "intersection" would be negative in width. `torch.where` is for boxes without area, which would give 0 / 0. The
-# section on "+1" below explains `extent`.
-#
-# First the two boxes of the squared paper:
-
-# %%
-print(f"{box_ops.iou(a, b):.4f}", f"{4 / 17:.4f}")
-
-# %% [markdown]
-# Is the formula right for other boxes, too? You counted squares on paper, and Python can do the same with sets, one
-# pixel at a time.
-
-# %%
-def by_counting(first, second):
-    def squares(box):
-        x1, y1, x2, y2 = box
-        return {(x, y) for x in range(x1, x2) for y in range(y1, y2)}
-
-    return len(squares(first) & squares(second)) / len(squares(first) | squares(second))
-
-
-# %%
-draw = torch.Generator().manual_seed(1)
-pairs = torch.randint(0, 30, (500, 2, 4), generator=draw)
-pairs[..., 2:] = pairs[..., :2] + 1 + pairs[..., 2:] % 20
-counted = torch.tensor([by_counting(*pair) for pair in pairs.tolist()])
-computed = box_ops.iou(pairs[:, 0].float(), pairs[:, 1].float())
-assert torch.allclose(counted, computed)
-print(f"500 pairs, {(counted > 0).sum()} of them overlap: equal")
-
-# %% [markdown]
-# The squares need whole numbers. For boxes with any corners there is a second check, torchvision. Its `box_iou` always
-# makes the table of all pairs, whereas ours compares the first with the first, the second with the second and so on. It
-# makes the table if you give it one more dimension: `first[:, None]`.
-
-# %%
-from torchvision.ops import box_iou
-
-first, second = (torch.rand(n, 4, generator=draw) * 300 for n in (40, 60))
-first[:, 2:] += first[:, :2]
-second[:, 2:] += second[:, :2]
-table = box_ops.iou(first[:, None], second)
-assert torch.allclose(table, box_iou(first, second))
-print(tuple(table.shape), "equal")
-
-# %% [markdown]
-# The formula agrees with two computations that don't share its code, so let us use it on an image.
-#
-# ## Objects that overlap
-#
-# At the top of this page you predicted which two boxes overlap most, and by how much. Here is the answer. On the
-# diagonal every object meets itself.
-
-# %%
-names = [voc.CLASSES[label] for label in example.labels.tolist()]
-overlaps = box_ops.iou(example.boxes[:, None], example.boxes).tolist()
-tables.table([(name, *line) for name, line in zip(names, overlaps)], head=("IoU with", *names), heat=True)
-
-# %% [markdown]
-# These numbers depend on how widths are computed, and you will find programs that add 1 to them. The next section says
-# which of the two is right.
+# have a meaning, one habit of VOC's is left: how it computes a width.
 #
 # ## Why there is no "+1", and where there is
 #
@@ -353,37 +406,19 @@ tables.table([(name, *line) for name, line in zip(names, overlaps)], head=("IoU 
 
 # %%
 a_voc, b_voc = a + torch.tensor([1.0, 1, 0, 0]), b + torch.tensor([1.0, 1, 0, 0])
-print(f"our numbers, no +1:  {box_ops.iou(a, b):.4f}")
-print(f"VOC's numbers, +1:   {box_ops.iou(a_voc, b_voc, extent=1):.4f}")
-print(f"our numbers with +1: {box_ops.iou(a, b, extent=1):.4f}   wrong")
+rows = [
+    ("ours", "no", box_ops.iou(a, b), "right"),
+    ("VOC's", "yes", box_ops.iou(a_voc, b_voc, extent=1), "right"),
+    ("ours", "yes", box_ops.iou(a, b, extent=1), "wrong"),
+]
+table(rows, head=("numbers", "+1", "IoU of A and B", "which is"), form=("", "", ".4f"))
 
 # %% [markdown]
 # `extent` is that 1. Only the module `evaluate` sets it to 1. In unit coordinates a +1 would be worse, since it would
 # add a whole image to each side.
 #
-# A +1 in the wrong place changes an IoU, as the last line shows. What about the other change that boxes go through,
-# when their photograph is resampled for the network?
-#
-# ## Why resampling to 300 x 300 leaves IoU as it is
-#
-# The network receives 300 x 300 pixels. A photograph of 500 x 375 is scaled by 0.6 in x and by 0.8 in y, so shapes
-# change: a square becomes taller than wide. Predict first: does the IoU of two boxes change as well?
-
-# %%
-pair = torch.tensor([[100.0, 100, 200, 200], [140, 120, 240, 220]])
-small = box_ops.scale(pair, 300 / 500, 300 / 375)
-rows = []
-for name, (one, other) in (("photograph", pair), ("canvas", small)):
-    rows.append((name, *(one[2:] - one[:2]).tolist(), box_ops.area(one), box_ops.iou(one, other)))
-tables.table(rows, head=("", "width", "height", "area", "IoU"), form=("", ".0f", ".0f", ",.0f", ".4f"))
-
-# %% [markdown]
-# It doesn't. Each area is multiplied by 0.6 · 0.8 = 0.48, the intersection and the union alike, so the factor cancels
-# in the fraction. That is why you may match objects with anchors on the 300 x 300 input and judge detections on the
-# photograph, and mean the same by "an IoU of 0.5".
-#
-# The *shapes* that anchors have to fit are those on the 300 x 300 input, though, and [chapter 02](02_anchors.ipynb) is
-# about them. Which shapes and sizes these are depends on the dataset, so we count it next.
+# A +1 in the wrong place changes an IoU, as the last line shows. You can now read a box of VOC's and compare it with
+# any other. How many such boxes are there, and how large are they?
 #
 # ## The dataset in numbers
 #
@@ -399,7 +434,7 @@ for name, rows in classes.items():
     images, objects, easy = (rows["all"][key] for key in ("images", "objects", "objects_easy"))
     assert voc.COUNTS[name] == (images, objects, objects - easy)
     counts.append((name, images, objects, objects - easy))
-tables.table(counts, head=("set", "pictures", "objects", "difficult"))
+table(counts, head=("set", "images", "objects", "difficult"))
 
 # %% [markdown]
 # The last column counts objects that are difficult. Caffe trains on all objects, and so do we, while other programs
@@ -408,8 +443,8 @@ tables.table(counts, head=("set", "pictures", "objects", "difficult"))
 # %%
 training = [classes[name]["all"] for name in ("2007-trainval", "2012-trainval")]
 images, objects, easy = (sum(r[key] for r in training) for key in ("images", "objects", "objects_easy"))
-print(f"07+12: {images:,} pictures, {objects:,} objects, {easy:,} of them not difficult")
-print(f"left out by some: {100 * (1 - easy / objects):.0f} %")
+row = ("07+12", images, objects, easy, 1 - easy / objects)
+table([row], head=("set", "images", "objects", "not difficult", "left out by some"), form=("", "", "", "", ".0%"))
 
 # %% [markdown]
 # They train on 15 % fewer objects. Nor are those objects spread evenly, because the classes are far from equal:
@@ -425,15 +460,15 @@ figure = voc_facts.classes_drawn()
 # reason:
 
 # %%
-for name in ("bus", "person"):
-    row = classes["2007-trainval"][name]
-    print(f"2007-trainval, {name}: {row['images']:,} pictures, {row['objects']:,} objects;", end=" ")
-    print(f"not difficult: {row['images_easy']:,} and {row['objects_easy']:,}")
+columns = ("images", "images_easy", "objects", "objects_easy")
+rows = [(name, *(classes["2007-trainval"][name][key] for key in columns)) for name in ("bus", "person")]
+head = ("2007-trainval", "images", "images, not difficult", "objects", "objects, not difficult")
+table(rows, head=head)
 
 # %% [markdown]
 # How many objects are there in an image, and how large are they on the 300 x 300 input?
 
-# %% alt="Left, bars of pictures by their number of objects, falling from one; right, histograms of width and height on the canvas"
+# %% alt="Left, bars of images by their number of objects, falling from one; right, histograms of width and height on the 300 x 300 input, both highest below 50 px, with a bar of objects as large as the image"
 figure = voc_facts.sizes_drawn()
 
 # %% [markdown]
@@ -441,19 +476,18 @@ figure = voc_facts.sizes_drawn()
 # the other end. For comparison, the side of the smallest square anchor is 30 px.
 
 # %%
-table, counts = voc_facts.shapes(), voc_facts.per_image()
-single = counts[1] / sum(counts.values())
-print(f"pictures with exactly one object: {100 * single:.0f} %, most in one: {max(counts)}")
-for side in (20, 30, 50):
-    print(f"less than {side} px wide and high on the canvas: {100 * voc_facts.smaller_than(side, table):.1f} %")
+shapes = voc_facts.shapes()
+rows = [(f"less than {side} px", voc_facts.smaller_than(side, shapes)) for side in (20, 30, 50)]
+table(rows, head=("width and height on the 300 x 300 input", "of all objects"), form=("", ".1%"))
 
 # %% [markdown]
 # One case never occurs: no image of the three sets has **zero** objects, not even when the difficult ones are left out.
 
 # %%
-print("fewest objects in a training picture:", min(counts))
-for name, rows in classes.items():
-    print(f"{name}: {rows['all']['images'] - rows['all']['images_easy']} pictures with only difficult ones")
+counts = voc_facts.per_image()
+print(f"training images: {min(counts)} object at least, {max(counts)} at most")
+rows = [(name, of["all"]["images"] - of["all"]["images_easy"]) for name, of in classes.items()]
+table(rows, head=("set", "images with difficult objects only"))
 
 # %% [markdown]
 # That is why so much code has never met an image without objects, and stops at the first one in your own data ([why,
@@ -466,26 +500,7 @@ print("IoU with nothing:", tuple(box_ops.iou(nothing[0, :, None], example.boxes)
 print("anchors that are background:", f"{(answer == -1).sum():,}")
 
 # %% [markdown]
-# You have now seen IoU as a formula, as code and as a table. To get a feeling for it, move two boxes yourself.
-#
-# ## Move it
-#
-# Drag A or B, or one of their corners. Green and dashed is the intersection, and everything shaded is the union. The
-# buttons choose the notation in which the numbers are written. Predict first, case by case:
-#
-# - **half shifted**: is the IoU one half?
-# - **one inside the other**: all of B is shared. Why is the IoU so low? Make B larger until it is 0.5.
-# - **touching edge**: what is the IoU, and what would it be with a +1?
-# - **one pixel wide**: how much does one pixel matter to a very small object? Click B, then use the arrow keys.
-# - **squeezed to 300 x 300**: tick the box. Which numbers change, and which one doesn't?
-
-# %%
-explorer = overlap.Overlaps(photograph)
-explorer
-
-# %% [markdown]
-# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
-# Notebook 7. VS Code and Colab have not been tried.)
+# You have met all that the exercises need. The fourth of them is the function that the first half was about.
 #
 # ## Exercises
 #
@@ -630,7 +645,7 @@ check.shift(distance)
 # </details>
 # <!-- solution -->
 #
-# ### 1.6 The mirror · a famous slip · 5 minutes
+# ### 1.6 The mirror · a common mistake · 5 minutes
 #
 # An image `width` px wide is mirrored left to right. Where are its boxes now? You are given that `width` and `boxes`,
 # corners of shape (..., 4). Return the corners of the mirrored boxes in the same shape, with xmin < xmax.
@@ -653,7 +668,7 @@ check.mirrored(mirrored)
 # </details>
 # <!-- solution -->
 #
-# ### 1.7 Who is judged · easy · 5 minutes
+# ### 1.7 Which objects count · easy · 5 minutes
 #
 # You are given an `Example` and the name of a class. Return, as a number, how many of its objects count when detections
 # of that class are judged.
@@ -693,7 +708,7 @@ check.judged(judged)
 anchor = torch.tensor([20.0, 20, 80, 80])
 sick = {"healthy": [30.0, 20, 70, 80], "xmin = xmax": [50.0, 20, 50, 80], "xmin > xmax": [70.0, 20, 30, 80]}
 offsets = {name: coding.encode(torch.tensor(box), anchor) for name, box in sick.items()}
-tables.table([(name, *four.tolist()) for name, four in offsets.items()], head=("box", "x", "y", "width", "height"))
+table([(name, *four.tolist()) for name, four in offsets.items()], head=("box", "x", "y", "width", "height"))
 
 # %% [markdown]
 # > Note: these are our numbers. In VOC's, `xmin` equal to `xmax` is still one pixel wide, but a program that takes 1
@@ -711,7 +726,7 @@ for name, four in offsets.items():
     loss = torch.nn.functional.smooth_l1_loss(answer, four, reduction="sum")
     loss.backward()
     rows.append((name, loss.item(), *answer.grad.tolist()))
-tables.table(rows, head=("box", "loss", "gradient of x", "of y", "of the width", "of the height"))
+table(rows, head=("box", "loss", "gradient of x", "of y", "of the width", "of the height"))
 
 # %% [markdown]
 # A box without width makes the loss infinite, but its gradient is still a number, so you see `inf` in the log, and a

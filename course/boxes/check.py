@@ -30,7 +30,7 @@ def _boxes_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
         (points.amax(dim=0) + margin).tolist(),
     )
     ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
-    ax.set_title("solid: wanted; dashed red: yours", fontsize=9)
+    ax.set_title("solid: wanted; dashed red: yours", fontsize=10)
 
 
 # ---- 1.1 the way back
@@ -67,7 +67,7 @@ to_corners = BuildingBlock(
         Case("one box", (torch.tensor([25.0, 60, 30, 80]),)),
         Case("two boxes", (torch.tensor([[25.0, 60, 30, 80], [150, 100, 21, 42]]),)),
         Case(
-            "a batch of two pictures with one box each",
+            "a batch of two images with one box each",
             (torch.tensor([[[9.0, 8, 4, 2]], [[40, 30, 20, 10]]]),),
         ),
         Case("no box", (NONE,)),
@@ -89,7 +89,7 @@ to_corners = BuildingBlock(
 
 # ---- 1.2 which format is this?
 
-# One object of a 500 x 375 picture, seven times
+# One object of a 500 x 375 photograph, seven times
 WRITTEN = {
     "A": (100, 75, 100, 225),
     "B": (0.3, 0.5, 0.2, 0.6),
@@ -181,13 +181,13 @@ from_voc = Exercise(
     _moved(-1.0, 0.0),
     cases=[
         Case("the shaded box of the drawing", (torch.tensor([2.0, 2, 5, 3]),)),
-        Case("a box over the whole 500 x 375 picture", (torch.tensor([1.0, 1, 500, 375]),)),
+        Case("a box over the whole 500 x 375 photograph", (torch.tensor([1.0, 1, 500, 375]),)),
         Case("the first pixel alone", (torch.tensor([[1.0, 1, 1, 1]]),)),
         Case("two objects", (torch.tensor([[16.0, 136, 162, 256], [99, 321, 145, 357]]),)),
         Case("no object", (NONE,)),
     ],
     mistakes={
-        "you took 1 off all four: the whole picture is then 499 px wide, and a box of one pixel has no area": _moved(
+        "you took 1 off all four: the whole photograph is then 499 px wide, and a box of one pixel has no area": _moved(
             -1.0, -1.0
         ),
         "these are VOC's own numbers; its first pixel is 1, our left edge is 0": _moved(0.0, 0.0),
@@ -258,7 +258,7 @@ def _pair_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     boxes_on(ax, pair[1:], ["second"], color=BLUE, dashed=True)
     ends = torch.cat([pair[:, :2].amin(dim=0) - 12, pair[:, 2:].amax(dim=0) + 12]).tolist()
     ax.set(xlim=(ends[0], ends[2]), ylim=(ends[3], ends[1]), aspect="equal")
-    ax.set_title(f"wanted {wanted.flatten()[i]:.4f}, yours {found.flatten()[i]:.4f}", fontsize=9)
+    ax.set_title(f"wanted {wanted.flatten()[i]:.4f}, yours {found.flatten()[i]:.4f}", fontsize=10)
 
 
 _FIRST = torch.tensor([[40.0, 60, 160, 180], [0, 0, 40, 20], [30, 30, 60, 50]])
@@ -318,10 +318,10 @@ shift = Exercise(
     mistakes={
         "shifted by half its width, the IoU is 1/3: the union has grown too": 60.0,
         "that is what they still share; by how much is the box shifted?": 80.0,
-        "a quarter of the width gives an IoU of .6": 30.0,
+        "a quarter of the width gives an IoU of 0.6": 30.0,
         "that is the part of the width; the answer is wanted in px": 1 / 3,
     },
-    praise="(120 - d) / (120 + d) = 1/2, so d = 40 px. An IoU of .5 is a third of the width away, not a half.",
+    praise="(120 - d) / (120 + d) = 1/2, so d = 40 px. An IoU of 0.5 is a third of the width away, not a half.",
     tolerance=2e-3,
 )
 
@@ -362,7 +362,7 @@ mirrored = BuildingBlock(
         "width - 1 - x is for numbers of pixels; the edge x = 0 goes to x = width": lambda boxes, width: (
             _mirrored(boxes, width - 1)
         ),
-        "the box has left the picture: x becomes width - x": lambda boxes, width: _mirrored(boxes, 0.0),
+        "the box has left the image: x becomes width - x": lambda boxes, width: _mirrored(boxes, 0.0),
     },
     praise="Mirrored twice, a box is where it was.",
     draw=_boxes_on,
@@ -370,7 +370,7 @@ mirrored = BuildingBlock(
 )
 
 
-# ---- 1.7 who is judged
+# ---- 1.7 which objects count
 
 
 def _example(labels: list[int], difficult: list[bool]) -> Example:
@@ -390,7 +390,7 @@ def _count(judge_difficult: bool = False, first: int = 1) -> Callable[[Example, 
 
 
 judged = Exercise(
-    "1.7 who is judged",
+    "1.7 which objects count",
     _count(),
     cases=[
         Case(
@@ -403,10 +403,10 @@ judged = Exercise(
         Case("an aeroplane", (_example([1], [False]), "aeroplane")),
         Case("a horse and a person, no dog", (_example([13, 15], [False, False]), "dog")),
         Case("two difficult cows", (_example([10, 10], [True, True]), "cow")),
-        Case("a picture without objects", (_example([], []), "train")),
+        Case("an image without objects", (_example([], []), "train")),
     ],
     mistakes={
-        "difficult objects are judged by nobody: leave them out": _count(judge_difficult=True),
+        "detections aren't judged on difficult objects: leave them out": _count(judge_difficult=True),
         "labels begin with aeroplane = 1; 0 is background. `voc.LABELS` knows them": _count(first=0),
         "you counted the objects of all classes": lambda example, name: int((~example.difficult).sum()),
         "you counted the difficult ones; those are the ones to leave out": lambda example, name: int(
@@ -417,5 +417,5 @@ judged = Exercise(
             (example.labels == LABELS[name]) & ~example.difficult
         ),
     },
-    praise="This is `npos` of the evaluation in chapter 11, for one picture.",
+    praise="This is `npos` of the evaluation in chapter 11, for one image.",
 )

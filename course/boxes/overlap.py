@@ -17,7 +17,7 @@ from ssdlib.plots import BLACK, BLUE, GREEN, RED, SKY
 from ssdlib.records import Example
 
 SIZE = (500, 375)  # width and height in px, as most photographs of VOC
-CANVAS = (300, 300)
+CANVAS = (300, 300)  # of the network's input
 NAMES = ("A", "B")
 
 # Two boxes, corners in px of the photograph
@@ -30,7 +30,7 @@ PRESETS = {
     "disjoint": [[40, 60, 130, 140], [180, 150, 280, 200]],
 }
 
-MARGIN = 20  # what one sees around the picture, px
+MARGIN = 20  # what one sees around the photograph, px
 ZOOMED = {"one pixel wide": [90.0, 57.0, 114.0, 75.0]}  # part of the photograph that the board shows
 
 # How the four numbers of each notation are called
@@ -68,7 +68,7 @@ def measure(first: Tensor, second: Tensor) -> Overlap:
 
 
 def notations(box: Tensor, size: tuple[float, float]) -> dict[str, list[float]]:
-    """(4,) corners in px of a picture `size` = (width, height) -> the same box in four notations."""
+    """(4,) corners in px of an image of `size` = (width, height) -> the same box in four notations."""
     width, height = size
     first, top, last, bottom = box.round().tolist()
     found = (
@@ -93,7 +93,7 @@ def px2(area: float) -> str:
 class Overlaps(Explorer):
     """Drag A and B, or their corners. Green and filled: the intersection. Sky blue: the union."""
 
-    alt = "Two boxes A and B on a picture, their intersection filled green, their union shaded, with IoU in numbers"
+    alt = "Two boxes A and B on an image, their intersection filled green, their union shaded, with IoU in numbers"
 
     def __init__(self, picture: Tensor | None = None, preset: str = "half shifted"):
         """`picture` (H, W, 3) uint8 lies behind the boxes; without it the frame has VOC's commonest size."""
@@ -108,7 +108,7 @@ class Overlaps(Explorer):
         )
         self.preset = ipywidgets.Dropdown(options=list(PRESETS), value=preset, description="case")
         self.squeeze = ipywidgets.Checkbox(
-            False, description="squeezed to 300 x 300", indent=False, layout=ipywidgets.Layout(width="200px")
+            False, description="resampled to 300 x 300", indent=False, layout=ipywidgets.Layout(width="200px")
         )
         self.notation = ipywidgets.ToggleButtons(
             options=list(NOTATIONS), style=ipywidgets.ToggleButtonsStyle(button_width="110px")
@@ -130,7 +130,7 @@ class Overlaps(Explorer):
 
     @property
     def frame(self) -> tuple[int, int]:
-        """Width and height in px of the picture as it lies on the board."""
+        """Width and height in px of the image as it lies on the board."""
         return CANVAS if self.squeeze.value else self.size
 
     def _load(self, change: object = None) -> None:
@@ -140,7 +140,7 @@ class Overlaps(Explorer):
         self._place(torch.tensor(self.board.boxes), self.size if self.squeeze.value else CANVAS)
 
     def _place(self, boxes: Tensor, size: tuple[int, int]) -> None:
-        """Put boxes in px of a picture of `size` on the board, in px of what the board shows."""
+        """Put boxes in px of an image of `size` on the board, in px of what the board shows."""
         width, height = self.frame
         x, y = width / size[0], height / size[1]
         whole = [-MARGIN, -MARGIN, self.size[0] + MARGIN, self.size[1] + MARGIN]
@@ -168,7 +168,7 @@ class Overlaps(Explorer):
                 )
             )
         lines = self.summary()
-        with self.board.hold_sync():  # one message, so that picture and words change together
+        with self.board.hold_sync():  # one message, so that image and words change together
             self.board.scene = {"layers": layers}
             self.board.status = f"IoU {self.result.iou:.3f}; {shared}, union {px2(self.result.union)}"
         self.table.value = "<br>".join(f"<b>{line}</b>" if line.startswith("IoU") else line for line in lines)
@@ -185,7 +185,7 @@ class Overlaps(Explorer):
             f"IoU = {px2(found.intersection)} / {px2(found.union)} = {found.iou:.3f}",
             f"with a +1, which is wrong here: {found.iou_plus_one:.3f}",
             "",
-            f"{name}, picture {width} x {height}:",
+            f"{name}, image {width} x {height}:",
             f"   ({', '.join(NOTATIONS[name])})",
             *(f"   {label}: {written(four)}" for label, four in zip(NAMES, numbers, strict=True)),
         ]
@@ -195,11 +195,11 @@ class Overlaps(Explorer):
         return f"A {a}, B {b}, IoU {self.result.iou:.3f}"
 
 
-# ---- pictures of the chapter
+# ---- figures of the chapter
 
 
 def worth_reading(examples: Sequence[Example]) -> list[Example]:
-    """Those with up to four objects of which one is difficult and two overlap, in a picture 500 px wide."""
+    """Those with up to four objects of which one is difficult and two overlap, in a photograph 500 px wide."""
 
     def overlapping(example: Example) -> bool:
         return bool((box_ops.iou(example.boxes[:, None], example.boxes).fill_diagonal_(0) > 0.05).any())
@@ -210,7 +210,7 @@ def worth_reading(examples: Sequence[Example]) -> list[Example]:
 
 def on_squared_paper(first: Tensor, second: Tensor) -> Figure:
     """Two boxes with whole corners on squared paper, every square of the intersection with a dot."""
-    figure, ax = plt.subplots(figsize=(4.6, 3.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(4.6, 3.9), layout="constrained")
     right, bottom = (int(torch.maximum(first, second)[i]) + 1 for i in (2, 3))
     for name, box, color, style in (("A", first, RED, "-"), ("B", second, BLUE, "--")):
         x1, y1, x2, y2 = box.tolist()
@@ -224,19 +224,21 @@ def on_squared_paper(first: Tensor, second: Tensor) -> Figure:
     dots = [(x + 0.5, y + 0.5) for x in range(x1, x2) for y in range(y1, y2)]
     ax.scatter(*zip(*dots, strict=True), color=GREEN, s=40, zorder=3)
     _squares(ax, right, bottom)
+    ax.set_title("How many squares do A and B share?", fontsize=11)
     return figure
 
 
 def pixels_and_edges(box_voc: tuple[int, int, int, int], width: int = 6, height: int = 4) -> Figure:
-    """A tiny picture: VOC's numbers stand in the pixels, ours on the lines between them; `box_voc` is inclusive."""
-    figure, ax = plt.subplots(figsize=(4.8, 3.4), layout="constrained")
+    """A tiny image: VOC's numbers stand in the pixels, ours on the lines between them; `box_voc` is inclusive."""
+    figure, ax = plt.subplots(figsize=(4.8, 3.8), layout="constrained")
     first, top, last, bottom = box_voc
     ax.fill([first - 1, last, last, first - 1], [top - 1, top - 1, bottom, bottom], facecolor=SKY, alpha=0.6)
     for x in range(width):
         for y in range(height):
             ax.text(x + 0.5, y + 0.5, f"{x + 1},{y + 1}", ha="center", va="center", fontsize=9, color=BLACK)
     _squares(ax, width, height)
-    ax.set_xlabel("numbers in the squares: VOC (x,y); numbers at the edge: ours", fontsize=9)
+    ax.set_title("VOC numbers the pixels, we number the lines between them", fontsize=11)
+    ax.set_xlabel("in the squares: VOC's x,y; along the edges: ours", fontsize=10)
     return figure
 
 

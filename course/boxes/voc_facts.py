@@ -13,7 +13,7 @@ from ssdlib.plots import BLUE, ORANGE, SKY
 from ssdlib.records import CLASSES
 
 FOLDER = Path(__file__).parents[1] / "facts"
-BIN = 5  # side of a bin of `shapes`, px of the canvas
+BIN = 5  # side of a bin of `shapes`, px of the 300 x 300 input
 Row = dict[str, int]
 
 
@@ -28,7 +28,7 @@ def classes() -> dict[str, dict[str, Row]]:
 
 
 def by_rule() -> dict[str, Row]:
-    """Rule of the augmentation -> pictures, emptied, objects, anchors, whole: VOC 07+12 trainval, each once."""
+    """Rule of the augmentation -> pictures, emptied, objects, anchors, whole: VOC 07+12 trainval, each image once."""
     with open(FOLDER / "augment_rules.csv", encoding="utf-8", newline="") as file:
         return {
             row.pop("rule"): {key: int(value) for key, value in row.items()} for row in csv.DictReader(file)
@@ -36,13 +36,13 @@ def by_rule() -> dict[str, Row]:
 
 
 def counted() -> dict:
-    """Pictures, objects, those without an anchor of IoU .5, those that argmax loses: VOC 07+12 trainval."""
+    """Images, objects, those without an anchor of IoU 0.5, those that argmax loses: VOC 07+12 trainval."""
     return json.loads((FOLDER / "voc0712.json").read_text("utf-8"))
 
 
 def per_image() -> dict[int, int]:
-    """Objects in a picture -> how many pictures of VOC 07+12 trainval have so many."""
-    return {int(count): pictures for count, pictures in counted()["objects_per_image"].items()}
+    """Objects in an image -> how many images of VOC 07+12 trainval have so many."""
+    return {int(count): images for count, images in counted()["objects_per_image"].items()}
 
 
 def shapes() -> Tensor:
@@ -71,7 +71,10 @@ def classes_drawn(names: tuple[str, str] = ("2007-trainval", "2012-trainval")) -
     style = dict(facecolor="white", edgecolor=ORANGE, hatch="////", label="difficult")
     ax.barh(order, [hard[t] for t in order], left=[easy[t] for t in order], **style)
     for place, title in enumerate(order):
-        ax.text(easy[title] + hard[title], place, f" {easy[title] + hard[title]:,}", va="center", fontsize=8)
+        ax.text(easy[title] + hard[title], place, f" {easy[title] + hard[title]:,}", va="center", fontsize=9)
+    most = order[-1]
+    share = (easy[most] + hard[most]) / sum((*easy.values(), *hard.values()))
+    ax.set_title(f"{100 * share:.0f} % of all objects belong to one class, {most}", fontsize=12)
     ax.set(xlabel="objects", xlim=(0, 1.1 * max(easy[t] + hard[t] for t in order)))
     ax.tick_params(axis="y", labelsize=9)
     ax.spines[["top", "right"]].set_visible(False)
@@ -80,21 +83,24 @@ def classes_drawn(names: tuple[str, str] = ("2007-trainval", "2012-trainval")) -
 
 
 def sizes_drawn() -> Figure:
-    """Left: objects in a picture. Right: width and height of the objects on the input."""
+    """Left: objects in an image. Right: width and height of the objects on the input."""
     counts, table = per_image(), shapes()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.7), layout="constrained")
     left.bar(list(counts), list(counts.values()), color=BLUE)
     left.set(
-        xlabel="objects in a picture (up to 20 shown)",
-        ylabel="pictures",
+        xlabel="objects in an image (up to 20 shown)",
+        ylabel="images",
         xlim=(0, 20.5),
         xticks=range(0, 21, 5),
     )
+    single = counts[1] / sum(counts.values())
+    left.set_title(f"{100 * single:.0f} % of the images hold a single object", fontsize=11)
     starts = torch.arange(len(table)).mul(BIN).tolist()
     height, width = table.sum(dim=1).tolist(), table.sum(dim=0).tolist()
     right.stairs(width, [*starts, 300], color=SKY, fill=True, alpha=0.8, label="width")
     right.stairs(height, [*starts, 300], color=ORANGE, linewidth=2, linestyle="--", label="height")
-    right.set(xlabel="px on the 300 x 300 canvas", ylabel="objects", xlim=(0, 300))
+    right.set(xlabel="px on the 300 x 300 input", ylabel="objects", xlim=(0, 300))
+    right.set_title("Small sizes are the most frequent", fontsize=11)
     right.legend(frameon=False)
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)

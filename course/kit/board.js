@@ -1,4 +1,4 @@
-// A picture with boxes on it. Python sends what to draw; the pointer and the keys send back where things are.
+// An image with boxes on it. Python sends what to draw; the pointer and the keys send back where things are.
 // Everything is in the pixels of the picture; `view` says which part of its plane is visible.
 
 const HANDLE = 7; // half the side of a corner handle, screen px

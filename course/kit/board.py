@@ -1,7 +1,7 @@
-"""The picture with boxes that explorers are made of: dragged with the mouse, moved with the keys.
+"""The image with boxes that explorers are made of: dragged with the mouse, moved with the keys.
 
 Python says what to draw (`scene`, `picture`, `status`), the browser says where the reader put things (`boxes`,
-`pointer`). All positions are px of the picture; nothing is computed in the browser.
+`pointer`). All positions are px of the image; nothing is computed in the browser.
 """
 
 import base64
@@ -24,18 +24,17 @@ KEYS = "Keys: arrows move a box, Shift+arrows resize it, Alt+arrows by one pixel
 
 
 class Board(anywidget.AnyWidget):
-    """A canvas `width` screen px wide (less on a narrow page) showing the part `view` of a picture's plane."""
+    """A canvas `width` screen px wide (less on a narrow page) that shows the part `view` of an image
+    and of what lies around it."""
 
     _esm = Path(__file__).parent / "board.js"
     _css = Path(__file__).parent / "board.css"
 
-    label = traitlets.Unicode("A picture with boxes").tag(sync=True)  # what a screen reader says first
+    label = traitlets.Unicode("An image with boxes").tag(sync=True)  # what a screen reader says first
     hint = traitlets.Unicode("").tag(sync=True)  # what the keys do: a line below the board, read aloud, too
     width = traitlets.Int(480).tag(sync=True)
     view = traitlets.List(traitlets.Float(), [0.0, 0.0, 300.0, 300.0]).tag(sync=True)
-    frame = traitlets.List(traitlets.Float(), [0.0, 0.0, 300.0, 300.0]).tag(
-        sync=True
-    )  # where the picture lies
+    frame = traitlets.List(traitlets.Float(), [0.0, 0.0, 300.0, 300.0]).tag(sync=True)  # where the image lies
     picture = traitlets.Unicode("").tag(sync=True)  # data URL, see `as_url`
     picture_alpha = traitlets.Float(1.0).tag(sync=True)
     scene = traitlets.Dict().tag(sync=True)  # {"layers": [layer(...), ...]}
@@ -58,21 +57,21 @@ class Board(anywidget.AnyWidget):
     # with less than two of either, n has nothing to choose from: it raises this counter, Shift+n lowers it
     steps = traitlets.Int(0).tag(sync=True)
     key_step = traitlets.Float(5.0).tag(sync=True)
-    # say something as soon as it is on the page: JupyterLab opens its side door to a busy kernel (a subshell) with a
-    # widget's first word, which an idle kernel has to hear; after it, keys are heard while a cell runs
+    # send a message as soon as it is on the page: JupyterLab opens its channel to a busy kernel (a subshell) with a
+    # widget's first message, which an idle kernel has to receive; afterwards keys are received while a cell runs
     heard = traitlets.Int(-1).tag(sync=True)  # how often it did; -1: it doesn't
 
     def __repr__(self) -> str:
         return f"Board({self.label!r}, {len(self.boxes)} boxes)"
 
     def put(self, places: Sequence[Sequence[float]], near: float = 1e-6) -> None:
-        """Handles to where they belong. If all are as `near`, they stay: the next key may be on its way."""
+        """Set the handles to `places`. If all are within `near` of them, they stay: a key may be on its way."""
         there = np.array(places)
         if there.shape != np.shape(self.handles) or np.abs(there - self.handles).max() >= near:
             self.handles = there.tolist()
 
     def on(self, ax: Axes) -> None:
-        """The same picture in matplotlib, for pages without a kernel."""
+        """The same image in matplotlib, for pages without a kernel."""
         x0, y0, x1, y1 = self.view
         ax.set(xlim=(x0, x1), ylim=(y1, y0), aspect="equal", xticks=(), yticks=(), facecolor="#e8e8e8")
         fx0, fy0, fx1, fy1 = self.frame
@@ -114,7 +113,7 @@ def layer(
     texts: Sequence[tuple[float, float, str]] = (),
     curves: Sequence[Sequence[float]] = (),
 ) -> dict[str, Any]:
-    """One colour's worth of drawing: (n, 4) boxes in px, `points` x, y, x, y ..., `texts` (x, y, words), `curves`,
+    """What is drawn in one colour: (n, 4) boxes in px, `points` x, y, x, y ..., `texts` (x, y, words), `curves`,
     each x, y, x, y ... from point to point.
 
     `line` and `radius` are screen px, `fill` is the opacity of the inside, `alpha` that of everything.
@@ -163,11 +162,11 @@ def _layer_on(ax: Axes, drawn: dict[str, Any]) -> None:
 
 def _caption_on(ax: Axes, x: float, y: float, text: str, color: str) -> None:
     style = dict(facecolor=color, edgecolor="none", pad=1.2)
-    ax.text(x, y, text, fontsize=8, color=ink_on(color), va="bottom", bbox=style, clip_on=True, zorder=4)
+    ax.text(x, y, text, fontsize=9, color=ink_on(color), va="bottom", bbox=style, clip_on=True, zorder=4)
 
 
 def ink_on(color: str) -> str:
-    """Black or white, whichever is easier to read on a colour "#rrggbb" (luminance of WCAG 2)."""
+    """Black or white, the one that is easier to read on a colour "#rrggbb" (luminance of WCAG 2)."""
     parts = [v / 12.92 if v <= 0.03928 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(color)]
     return (
         "#000000"

@@ -1,8 +1,8 @@
 """What an exercise's check does: run the answer on cases, find the box and the rule that failed, say which mistake.
 
-An `Exercise` knows the right function, cases to try it on, and the mistakes people make, each as a function that
-makes it. An answer that agrees with such a function on every case gets the sentence that belongs to it; another
-wrong answer gets the first case it fails on, with what came and what was wanted, drawn.
+An `Exercise` knows the right function, cases to try it on, and frequent mistakes, each as a function that makes it.
+An answer that agrees with such a function on every case gets the sentence that belongs to it. Any other wrong answer
+gets the first case on which it fails, with a figure of what it returned and what was wanted.
 """
 
 import base64
@@ -27,6 +27,7 @@ MARKS = {TODO: "○ not yet", WRONG: "✗ not right", RIGHT: "✓ right"}
 COLOURS = {TODO: "#5a5a5a", WRONG: "#B34700", RIGHT: "#006B4E"}  # under white letters: readable on any page
 MORE = "||"  # in the sentence of a mistake: what follows gives the answer away and is told from the second try on
 AGAIN = "Run this check again for more."
+DPI = 96  # of a page
 FILL_IN = "Fill in the cell above, run it, then run this one again."
 
 
@@ -44,7 +45,7 @@ class Either(tuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found, shown as a line with a mark, and a picture where there is something to see."""
+    """What a check found, shown as a line with a mark, and a figure where there is something to see."""
 
     exercise: str
     state: str
@@ -70,9 +71,9 @@ class Exercise:
     """A task with its check: call it with the answer.
 
     `right` is a function, or a value where the exercise asks for a number, a list or a tensor. `draw(ax, case,
-    found, wanted)` may show a failed case. `mistakes` leads from the sentence for whoever made a known mistake to
-    what it gives: a function where the exercise asks for one, else a value, or `Either` of several. What follows the
-    mark `MORE` in such a sentence is told after the first wrong try.
+    found, wanted)` may show a failed case. `mistakes` leads from the sentence about a known mistake to what the
+    mistake gives: a function where the exercise asks for one, else a value, or `Either` of several. What follows the
+    mark `MORE` in such a sentence is told from the second wrong try on.
     """
 
     title: str
@@ -116,7 +117,7 @@ class Exercise:
                 return Verdict(self.title, TODO, FILL_IN)
             except KeyboardInterrupt:
                 return self._verdict(f"{case.name}: your function ran until you stopped it; does a loop end?")
-            except Exception as error:  # whatever a learner's code may do
+            except Exception as error:  # a learner's code may raise anything
                 stopped = _stopped(error, case)
                 break
             if not same(given, case.arguments):
@@ -130,7 +131,7 @@ class Exercise:
         bad = [i for i in range(len(found)) if not agree(found[i], wanted[i], self.tolerance)]
         if not bad:
             return self._verdict(stopped) if stopped else self._passed()
-        first = bad[0]  # the ordinary cases stand first: their error is told before what happens at an edge
+        first = bad[0]  # the ordinary cases stand first, so their error is told before one at an edge
         made = lambda gives: any(self._made(one, found) for one in ways(gives))  # noqa: E731
         known = "" if stopped else next((says for says, gives in self.mistakes.items() if made(gives)), "")
         case = f"{self.cases[first].name}: {difference(found[first], wanted[first], self.tolerance)}"
@@ -178,7 +179,7 @@ def by_degrees(says: str, tries: int) -> str:
 
 
 def ways(gives: Any) -> Either:
-    """What a mistake gives, as a row of one or several."""
+    """What a mistake gives, as one or several values."""
     return gives if isinstance(gives, Either) else Either((gives,))
 
 
@@ -211,6 +212,7 @@ def badge(text: str, colour: str) -> str:
 
 def _as_img(figure: Figure, alt: str) -> str:
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=80)
+    figure.savefig(out, format="png", dpi=2 * DPI)  # two pixels for each one of the page
     data = base64.b64encode(out.getvalue()).decode()
-    return f"<img alt='{html.escape(alt, quote=True)}' src='data:image/png;base64,{data}'>"
+    width = f"width='{figure.get_figwidth() * DPI:.0f}'"
+    return f"<img alt='{html.escape(alt, quote=True)}' {width} src='data:image/png;base64,{data}'>"

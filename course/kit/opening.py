@@ -1,7 +1,7 @@
 """The scene of chapter 00, which comes back in later ones: a car, a dog and a person, each of which can be
-put somewhere else.
+moved.
 
-It is painted like the mini VOC but isn't part of it, so the recorded network hasn't seen it. Its pictures are made by
+It is painted like the mini VOC but isn't part of it, so the recorded network hasn't seen it. Its images are made by
 `data_scripts/make_opening_scene.py`; the glyphs are OpenMoji's, CC BY-SA 4.0.
 """
 

@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parents[1]
 @dataclass(frozen=True)
 class Option:
     text: str
-    because: str  # feedback for whoever chooses it
+    because: str  # feedback for choosing it
     right: bool = False
     value: Any = None  # what `proof` gives if this option is the right one
 
@@ -45,7 +45,7 @@ def read_questions(topic: str) -> list[Question]:
 
 
 class SelfTest(ipywidgets.VBox):
-    """All questions of a topic with radio buttons: Tab goes on, the arrow keys choose."""
+    """All questions of a topic with radio buttons: Tab goes to the next question, the arrow keys choose."""
 
     def __init__(self, topic: str):
         self.topic, self.questions = topic, read_questions(topic)
@@ -72,7 +72,7 @@ class SelfTest(ipywidgets.VBox):
         self._answer()
 
     def right(self) -> int:
-        """How many questions are answered rightly so far."""
+        """How many questions are answered correctly so far."""
         pairs = zip(self.questions, self.choices, strict=True)
         return sum(c.value is not None and q.options[c.value].right for q, c in pairs)
 
@@ -101,7 +101,7 @@ class SelfTest(ipywidgets.VBox):
         stills.show(*self._repr_mimebundle_())
 
     def _as_page(self) -> str:
-        """For pages without a kernel: every option folds out its feedback."""
+        """For pages without a kernel: every option unfolds its feedback."""
         parts = []
         for number, question in enumerate(self.questions, 1):
             parts.append(f"<p><b>{number}. {marked(question.ask)}</b></p>")

@@ -1,4 +1,4 @@
-"""Tables on a page: numbers to the right, headers above their column, nothing broken where the page is narrow.
+"""Tables on a page: numbers right-aligned, headers above their columns, no cell broken where the page is narrow.
 
     table([("car", 1201, 0.675), ("sofa", 239, -0.011)], head=("class", "objects", "change"))
 
@@ -13,15 +13,15 @@ from typing import Any
 
 from course.kit.inline import marked, plain
 
-HEAT = (0, 114, 178)  # blue of the colour-blind-safe palette; how strong it is says how large the number is
+HEAT = (0, 114, 178)  # blue of the colour-blind-safe palette; the larger the number, the stronger the blue
 STRONGEST = 0.45  # letters stay readable above it, on a light page and on a dark one
-LONG = 36  # a text of more characters may be broken into lines
+LONG = 36  # a text of more characters may wrap
 
 Rows = Sequence[Sequence[Any]]
 
 
 class Table:
-    """Rows with a head. Its text is what `print` and the tests see."""
+    """Rows with a head. Its `repr` is what `print` and the tests see."""
 
     def __init__(
         self, rows: Rows, head: Sequence[str], form: Sequence[str], caption: str, note: str, heat: Any
@@ -55,9 +55,7 @@ class Table:
         written = format(cell, form).replace("%", " %")
         if written[0] in "+-" and set(written[1:]) <= set("0.,% e+-"):
             written = written[1:]  # nothing above or below zero is left of it
-        return (
-            f"−{written[1:]}" if written.startswith("-") else written
-        )  # a minus, at which no line is broken
+        return f"−{written[1:]}" if written.startswith("-") else written  # a minus sign never ends a line
 
     def _heat(self, asked: Any) -> list[bool]:
         if isinstance(asked, bool):
@@ -68,7 +66,7 @@ class Table:
         return [name in asked for name in self.head]
 
     def _strengths(self) -> tuple[float, float]:
-        """The least and the largest of all numbers that get a colour."""
+        """The smallest and the largest of all numbers that get a colour."""
         values = [
             float(cell)
             for row in self.rows
@@ -113,7 +111,7 @@ class Table:
         top = f"<thead><tr>{head}</tr></thead>" if self.head else ""
         said = html.escape(plain(self.caption) or ", ".join(map(plain, self.head)) or "table", quote=True)
         note = f"<p style='margin:2px 0'><small>{marked(self.note)}</small></p>" if self.note else ""
-        # a table that is wider than the page scrolls by itself, also for those who have keys only
+        # a table that is wider than the page scrolls by itself, with the keys, too
         return (
             f"<div class='course-table' role='region' aria-label='{said}' tabindex='0' "
             "data-lm-suppress-shortcuts='true' style='overflow-x:auto'>"
@@ -135,7 +133,7 @@ def table(
     note: str = "",
     heat: bool | Sequence[str] = False,
 ) -> Table:
-    """Rows of cells, or columns by their names, to be the last line of a cell or to be displayed.
+    """Rows of cells, or columns by their names, as the last line of a cell or for `display`.
 
     Numbers are written with `form`, a format for each column ("" means thousands with a comma for whole numbers, two
     decimals for others); None is an empty cell. `heat` colours numbers by their size, in all columns or

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from course.kit.checking import Case, Exercise
 
-# ---- 0.1 one detection: dog .93 (120, 60, 240, 300) in a photograph of 500 x 375 px
+# ---- 0.1 one detection: dog 0.93 (120, 60, 240, 300) in a photograph of 500 x 375 px
 
 size = Exercise(
     "0.1 how large is the dog?",
@@ -34,16 +34,16 @@ shown = Exercise(
     "0.2 what one shows",
     _shown,
     cases=[
-        Case("the scene at .5", (SCENE, 0.5)),
-        Case("the scene at .05", (SCENE, 0.05)),
+        Case("the scene at 0.5", (SCENE, 0.5)),
+        Case("the scene at 0.05", (SCENE, 0.05)),
         Case("a threshold that nothing reaches", (SCENE, 0.99)),
-        Case("a picture in which nothing was found", ([], 0.5)),
+        Case("an image in which nothing was found", ([], 0.5)),
     ],
     mistakes={
         "the sheep's score is the threshold itself, and that is enough ||: >=, not >": lambda found, threshold: [
             name for name, score in found if score > threshold
         ],
-        "those are the ones that stay away; wanted are those with a score of the threshold or more": lambda found, threshold: [
+        "those are the ones that are left out; wanted are those with a score of the threshold or more": lambda found, threshold: [
             name for name, score in found if score < threshold
         ],
         "names are wanted, without their scores": lambda found, threshold: [
@@ -52,9 +52,9 @@ shown = Exercise(
         "there are two dogs; each detection is an object of its own and is listed": lambda found, threshold: (
             list(dict.fromkeys(_shown(found, threshold)))
         ),
-        "`threshold` isn't used: .5 holds always": lambda found, threshold: _shown(found, 0.5),
+        "`threshold` isn't used: the function always takes 0.5": lambda found, threshold: _shown(found, 0.5),
     },
-    praise="That is all a threshold does. The detector is the same at .05 and at .5; you see more of it, or less.",
+    praise="That is all a threshold does. The detector is the same at 0.05 and at 0.5; you see more of what it reports, or less.",
 )
 
 
@@ -64,7 +64,7 @@ modules = Exercise(
     "0.3 which module?",
     ["voc", "matching", "loss", "detect", "evaluate"],
     mistakes={
-        "A: `box_ops` knows geometry and nothing of files; the one that knows VOC's habits is another": [
+        "A: `box_ops` knows geometry and nothing of files; VOC's habits are another module's task": [
             "box_ops",
             "matching",
             "loss",
@@ -78,21 +78,21 @@ modules = Exercise(
             "detect",
             "evaluate",
         ],
-        "B: `coding` turns a box into offsets and back, once it is known whose box it is": [
+        "B: `coding` turns a box into offsets and back, once it is known which object an anchor answers for": [
             "voc",
             "coding",
             "loss",
             "detect",
             "evaluate",
         ],
-        "B: `anchors` says where they lie, for every picture alike, before anybody has seen an object": [
+        "B: `anchors` says where they lie, in every image alike, whatever objects it shows": [
             "voc",
             "anchors",
             "loss",
             "detect",
             "evaluate",
         ],
-        "D and E are swapped: boxes go in `detect`; `evaluate` judges those that are left": [
+        "D and E are swapped: second boxes are removed in `detect`; `evaluate` judges those that are left": [
             "voc",
             "matching",
             "loss",

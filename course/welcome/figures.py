@@ -1,4 +1,4 @@
-"""Figure of chapter 00: what a network finds in the same pictures before it has learned and afterwards."""
+"""Figure of chapter 00: what a network finds in the same scenes before it has learned and afterwards."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from course.kit.box_figures import ANNOTATED, FOUND, titled
 from ssdlib import plots
 from ssdlib.box_ops import iou
 from ssdlib.records import Detections, Example
@@ -20,8 +21,9 @@ def before_and_after(
     after: Sequence[Detections],
     score: float = 0.5,
     most: int = 4,
+    title: str = "Before and after the training",
 ) -> Figure:
-    """Each picture twice, one above the other: annotated in orange, found with `score` or more in blue, of those the
+    """Each scene twice, one above the other: annotated in orange, found with `score` or more in blue, of those the
     `most` best before and all afterwards.
 
     Photographs (H, W, 3) uint8; detections in pixels of their photograph."""
@@ -37,8 +39,7 @@ def before_and_after(
             if len(sure) > drawn:
                 ax.set_title(f"and {len(sure) - drawn} more boxes", loc="right", fontsize=10)
         row[0].set_title(name, loc="left", fontsize=12, fontweight="bold")
-    plots.part_captions(list(axes.flat))
-    return figure
+    return titled(figure, title, [FOUND, ANNOTATED])
 
 
 def found_again(examples: Sequence[Example], found: Sequence[Detections], score: float = 0.5) -> int:

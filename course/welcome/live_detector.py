@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 import ipywidgets
 import torch
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from course.kit import opening, pictures
 from course.kit.board import KEYS, Board, as_url, layer
-from course.kit.explorer import Explorer, beside, html_text, row
+from course.kit.explorer import WORDS, Explorer, beside, html_text, row
 from ssdlib import box_ops, coding, detect
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
 from ssdlib.model import MEAN, SSD300
@@ -18,7 +20,7 @@ from ssdlib.plots import BLUE, ORANGE, SKY
 from ssdlib.records import CLASSES, Detections, Predictions
 
 SHOWN = 0.5  # score from which a detection is drawn, as in the figures of the chapter
-HEARD = 0.3  # score from which an anchor counts among those that say a class
+HEARD = 0.3  # score from which an anchor counts among those that report a class
 GLOWING = 5  # anchors drawn; the others are counted in words
 ON_IT = 0.5  # IoU from which a detection lies on an object
 VIEW = (-14.0, -14.0, 314.0, 314.0)
@@ -26,7 +28,7 @@ VIEW = (-14.0, -14.0, 314.0, 314.0)
 
 @dataclass(frozen=True)
 class Sight:
-    """What the network says about one picture. Boxes in px of the 300 x 300 input."""
+    """What the network outputs for one image. Boxes in px of the 300 x 300 input."""
 
     probabilities: Tensor  # (K, C)
     boxes: Tensor  # (K, 4) decoded, one for each anchor
@@ -35,19 +37,19 @@ class Sight:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network says about one object: the best detection that lies on it, and who said so."""
+    """What the network says about one object: the best detection that lies on it, and the anchors that report it."""
 
     label: int
     score: float
     box: Tensor  # (4,)
     iou: float  # of that box with the object's
-    anchors: Tensor  # (n,) that say the same class of the same place, the surest first
+    anchors: Tensor  # (n,) that report the same class at the same place, the surest first
     ranking: list[tuple[int, float]]  # the three likeliest classes of the surest anchor
 
 
 @torch.inference_mode()
 def look(network: SSD300, pixels: Tensor, anchors: Tensor) -> Sight:
-    """One forward pass: (300, 300, 3) uint8 and the (K, 4) anchors -> what is there."""
+    """One forward pass: (300, 300, 3) uint8 and the (K, 4) anchors -> what the network sees."""
     image = pixels.permute(2, 0, 1)[None].float() - torch.tensor(MEAN)[:, None, None]
     said: Predictions = network(image)
     [found] = detect.detect(said, anchors, [(SSD300_ANCHORS.canvas,) * 2], score=HEARD)
@@ -57,8 +59,8 @@ def look(network: SSD300, pixels: Tensor, anchors: Tensor) -> Sight:
 def answer(sight: Sight, box: Tensor) -> Answer | None:
     """What the network says about the object in `box` (4,); None if no detection overlaps it by ON_IT or more.
 
-    Those "who said so" are the anchors with a score above HEARD for the same class whose own boxes suppression
-    counts as the same object, the one of the detection included."""
+    The anchors that report it have a score above HEARD for the same class, and boxes that suppression counts as the
+    same object; the anchor of the detection is one of them."""
     found = sight.found
     overlap = box_ops.iou(box, found.boxes)
     if len(found) == 0 or overlap.max() < ON_IT:
@@ -75,11 +77,11 @@ def answer(sight: Sight, box: Tensor) -> Answer | None:
 
 
 class LiveDetector(Explorer):
-    """Drag an object (orange). Blue: what the network finds. The light blue anchors are those it says it with."""
+    """Drag an object (orange). Blue: what the network finds. Light blue: the anchors that report it."""
 
     alt = (
         "A painted scene with a car, a dog and a person in orange boxes; on them lie the blue boxes of the network, "
-        "with class and score, and around the car the anchors that found it"
+        "with class and score, and around the car the light blue anchors that report it"
     )
 
     def __init__(self, network: SSD300 | None = None):
@@ -120,7 +122,7 @@ class LiveDetector(Explorer):
             self.pixels = self.painter.paint(boxes)
             self.sight = look(self.network, self.pixels, self.anchors)
         self.answer = answer(self.sight, boxes[self.board.active])
-        with self.board.hold_sync():  # one message, so that picture, boxes and words change together
+        with self.board.hold_sync():  # one message, so that image, boxes and words change together
             self.board.picture = as_url(self.pixels)
             self.board.scene = {"layers": self._layers()}
             self.board.status = self.summary()[0]
@@ -156,13 +158,11 @@ class LiveDetector(Explorer):
             return [say]
         right = "" if CLASSES[mine.label] == self.name else ", which is wrong"
         drawn = f", {GLOWING} drawn" if len(mine.anchors) > GLOWING else ""
-        many = (
-            f"{len(mine.anchors)} of {len(self.anchors):,} anchors say so{drawn}; suppression keeps one box"
-        )
+        many = f"{len(mine.anchors)} of {len(self.anchors):,} anchors report it{drawn}; suppression keeps one box"
         return [
             f"{self.name}: found as {_called(mine.label, mine.score)}{right}; IoU with its box {mine.iou:.2f}",
-            f"1 of {len(self.anchors):,} anchors says so" if len(mine.anchors) == 1 else many,
-            "The surest of them:",
+            f"1 of {len(self.anchors):,} anchors reports it" if len(mine.anchors) == 1 else many,
+            "Scores of the surest anchor:",
             *(f"   {CLASSES[label]} {score:.2f}" for label, score in mine.ranking),
         ]
 
@@ -177,6 +177,18 @@ class LiveDetector(Explorer):
             for label, score in self.answer.ranking
         )
         return f"<div style='line-height:1.6'><b>{said}</b><br>{many}<br>{surest}{bars}</div>"
+
+    def still(self) -> Figure:
+        """The board and its numbers, and what the colours mean."""
+        figure = super().still()
+        kinds = [
+            ("where an object is", ORANGE),
+            ("what the network finds", BLUE),
+            ("anchors that report it", SKY),
+        ]
+        lines = [Line2D([], [], color=color, linewidth=2.5, label=name) for name, color in kinds]
+        figure.axes[1].legend(handles=lines, loc="lower left", frameon=False, fontsize=10, labelcolor=WORDS)
+        return figure
 
     def state(self) -> str:
         places = ", ".join(

@@ -245,7 +245,7 @@ def test_controls_do_what_they_say(visitor):
     visitor.open("Overlaps")
     visitor.control("VOC, from 1").check()
     assert "B: 101, 61, 220, 180" in visitor.words()
-    visitor.control("squeezed to 300 x 300").check()
+    visitor.control("resampled to 300 x 300").check()
     assert visitor.status().startswith("IoU 0.333; intersection 3,456 px²") and "300 x 300" in visitor.words()
     visitor.control("case").select_option("disjoint")
     assert visitor.status().startswith("IoU 0.000")

@@ -44,9 +44,9 @@ def test_arrow_keys_move_the_active_box_and_n_takes_the_other(chapter, view):
 def test_buttons_and_the_tick_box_are_used_by_mouse_and_the_iou_stays(chapter, view):
     chapter.page.locator("button", has_text="VOC, from 1").first.click()
     chapter.page.wait_for_selector("text=B: 101, 61, 220, 180")
-    chapter.page.locator("label", has_text="squeezed to 300 x 300").first.click()
+    chapter.page.locator("label", has_text="resampled to 300 x 300").first.click()
     chapter.until_status("IoU 0.333; intersection 3,4")
-    chapter.page.wait_for_selector("text=picture 300 x 300")
+    chapter.page.wait_for_selector("text=image 300 x 300")
     assert chapter.ask("explorer.squeeze.value") == "True" and "IoU 0.333" in chapter.ask("explorer")
 
 

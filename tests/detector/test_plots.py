@@ -91,7 +91,7 @@ def test_the_loss_curve_holds_the_numbers_of_the_log_and_marks_the_drop():
     lines = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
     assert lines["training, multibox"] == [[10, 8], [20, 6], [30, 2]]
     assert lines["validation"] == [[20, 7.5]]
-    assert [text.get_text().strip() for text in ax.texts] == ["rate 1e-03"]
+    assert [text.get_text().strip() for text in ax.texts] == ["learning rate 1e-03"]
 
 
 def test_a_batch_is_shown_with_the_mean_added_back_and_without_its_empty_slots():

@@ -1,6 +1,8 @@
 """Tests of the exercises: each solution passes, each stub is met kindly, each known mistake gets its own sentence."""
 
+import base64
 import importlib
+import io
 import re
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import jupytext
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from course.kit import checking, inline, self_test
 from course.kit.checking import Case, Either, Exercise
@@ -145,6 +148,12 @@ def test_a_wrong_answer_is_told_the_first_case_it_fails_on_with_both_numbers():
     verdict = DOUBLE(lambda x: [2 * v if v < 2 else 0.0 for v in x])
     assert (verdict.state, verdict.figure is not None) == (checking.WRONG, True)
     assert "two: at [1] yours is 0, wanted 6" in verdict.message
+
+
+def test_the_figure_of_a_wrong_answer_has_two_pixels_for_each_one_of_the_page():
+    page = DOUBLE(lambda x: [2 * v if v < 2 else 0.0 for v in x])._repr_html_()
+    shown, data = re.search(r"width='(\d+)' src='data:image/png;base64,([^']+)'", page).groups()
+    assert Image.open(io.BytesIO(base64.b64decode(data))).width == 2 * int(shown)
 
 
 def test_a_known_mistake_is_named_only_if_all_cases_show_it():

@@ -63,7 +63,7 @@ course.engines.Overlaps = ({ facts, board, controls, texts }) => {
       `<b>IoU = ${px2(found.intersection)} / ${px2(found.union)} = ${share}</b>`,
       `with a +1, which is wrong here: ${fixed(found.plusOne, 3)}`,
       "",
-      `${notation.value}, picture ${width} x ${height}:`,
+      `${notation.value}, image ${width} x ${height}:`,
       `   (${notations[notation.value].join(", ")})`,
       ...pair.map((box, i) => `   ${names[i]}: ${written(box)}`),
     ].join("<br>");

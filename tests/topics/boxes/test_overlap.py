@@ -351,7 +351,7 @@ def answers_of_a_learner():
     yield (
         check.judged,
         lambda e, name: sum(voc.CLASSES[label] == name for label in e.labels.tolist()),
-        "difficult objects are judged by nobody",
+        "detections aren't judged on difficult objects",
     )
     yield (
         check.judged,
