@@ -107,7 +107,7 @@ class Growth(Explorer):
 
     def _show(self, change: object = None) -> None:
         lines = self.summary()
-        with self.board.hold_sync():  # one message, so that picture and words change together
+        with self.board.hold_sync():  # one message, so that scene and words change together
             self.board.scene = {"layers": [*self._curves(), *self._boxes()]}
             self.board.status = lines[0]
         self.text.value = "<br>".join(lines[1:])

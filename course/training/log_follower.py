@@ -52,7 +52,9 @@ class Follower:
         self.columns = {name: array("d") for name in COLUMNS}
         self.validations: list[Check] = []
         self.evaluations: list[Check] = []
-        self.diverged: tuple[int, float] | None = None  # step and rate, if that is the log's last word
+        self.diverged: tuple[int, float] | None = (
+            None  # step and learning rate, if that is the log's last word
+        )
         self.unreadable: list[int] = []  # numbers of the lines that are no rows
         self.backwards = 0  # how often the step fell
         self.longest = 0.0  # seconds between two lines, at most

@@ -70,7 +70,7 @@ def _progress(view: View) -> list[tuple[str, str]]:
         rate += f", rising until step {view.config.warmup:,}"
     images = f"{view.speed:.1f} images/s, " if math.isfinite(view.speed) else ""
     pace = f"{images}{view.pace:.3g} s a step" if math.isfinite(view.pace) else "known after two lines"
-    found = [("rate", rate), ("speed", pace), ("time", _time(view))]
+    found = [("learning rate", rate), ("speed", pace), ("time", _time(view))]
     due = _due(view)
     if due and view.phase != FINISHED:
         found.append(("next", due))

@@ -65,7 +65,7 @@ class View:
 
     @property
     def next_drop(self) -> int | None:
-        """How many steps still have the rate of now, but for a warm-up."""
+        """How many steps still have the learning rate of now, but for a warm-up."""
         drops = [d for d in self.config.drops if self.step < d < self.steps] if self.config else []
         return min(drops) - self.step if drops else None
 
@@ -186,13 +186,16 @@ def _watch(found: Follower) -> tuple[str, str]:
     """
     if found.diverged:
         step, rate = found.diverged
-        return ALARM, f"the loss was no number at step {step:,}, rate {rate:g}; {_kept(found, step)}"
+        return ALARM, f"the loss was no number at step {step:,}, learning rate {rate:g}; {_kept(found, step)}"
     if not len(found):
         return FINE, "nothing to watch yet"
     end = {name: column[-1] for name, column in found.columns.items() if len(column)}
     odd = [name for name in ("localisation", "confidence", "multibox") if not math.isfinite(end[name])]
     if odd:
-        return ALARM, f"the {odd[0]} loss of step {int(end['step']):,} is no number; rate {end['rate']:g}"
+        return (
+            ALARM,
+            f"the {odd[0]} loss of step {int(end['step']):,} is no number; learning rate {end['rate']:g}",
+        )
     if end["positives"] == 0:
         return LOOK, f"no anchor was positive in the line of step {int(end['step']):,}: are there objects?"
     ratio = risen(found["multibox"])

@@ -105,7 +105,7 @@ def test_of_all_orders_of_six_lines_only_that_of_exercise_5_survives_a_power_cut
 ROWS = (
     "more steps only add to the end; the 50,000 that are done stay what they are",
     "the run has done 50,000 steps already; it can't go back to 40,000",
-    "another rate is another run; half of one and half of the other is neither",
+    "another learning rate is another run; half of one and half of the other is neither",
     "microbatch says how many images are computed at a time; the update is that of all 32, as before",
     "with 16 images an update, all later batches are other ones: that is another run",
     "how often a run is saved changes nothing of what it learns",

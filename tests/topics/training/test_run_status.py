@@ -291,7 +291,8 @@ def test_divergence_names_step_rate_and_what_is_kept(tmp_path):
     now = run_status.read_status(out)
     assert (now.phase, now.mood) == (run_status.DIVERGED, run_status.ALARM)
     assert (
-        now.watch == "the loss was no number at step 250, rate 0.03; there is no checkpoint.pt in this folder"
+        now.watch
+        == "the loss was no number at step 250, learning rate 0.03; there is no checkpoint.pt in this folder"
     )
     (out / "checkpoint.pt").write_bytes(b"")
     assert run_status.read_status(out).watch.endswith("checkpoint.pt is kept, by the settings of step 200")
