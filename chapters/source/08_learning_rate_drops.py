@@ -246,7 +246,7 @@ for name in branches:
 # Both branches fell within ten steps, and not because the weights shrank: the L2 term stands still to the third digit.
 #
 # > Note: this fits the explanation but doesn't prove it. The trunk's validation loss jitters, and in a few cases it
-# > falls as far from one check to the next without a drop (the black line in the figure above). The proof is the
+# > falls as far from one check to the next without a drop (the black line of the recorded runs). The proof is the
 # > training comparison, and the live fork further down, where the run without a drop is the control.
 #
 # ### Why in validation too?

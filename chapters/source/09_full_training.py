@@ -190,11 +190,12 @@ figure = plots.precision_recall(done.table)
 # %% [markdown]
 # And here are detections of the trained network (blue) beside the annotations (orange, dashed = difficult):
 
-# %% alt="Test scenes with what the trained network found in blue and the annotations in orange"
+# %% alt="Three test scenes with what the trained network found in blue and the annotations in orange"
 model, settings, _ = runs.load_run(done.folder)
-some = [done.test[0][i] for i in range(5, 200, 25)]
+some = [done.test[0][i] for i in (5, 55, 105)]
 photographs = [voc.read_photograph(example.path) for example in some]
-figure = plots.detections(some, photographs, inference.detect_in(model, photographs, settings))
+found = inference.detect_in(model, photographs, settings)
+figure = plots.detections(some, photographs, found, columns=3)
 
 # %% [markdown]
 # That is what a run gives. What did it do all that time? The next sections look at its settings, at what it was shown, at
@@ -213,11 +214,9 @@ figure = plots.detections(some, photographs, inference.detect_in(model, photogra
 # The table shows only the fields in which they differ:
 
 # %%
-recipes = [runs.RECIPES[name] for name in ("paper", "ssd_keras", "voc-short", "mini")]
-paper, published, short, mini = recipes
-fields = [field.name for field in dataclasses.fields(paper)]
-rows = [(name, *(str(getattr(recipe, name)) for recipe in recipes)) for name in fields]
-table([row for row in rows if len(set(row[1:])) > 1], head=("field", "paper", "ssd_keras", "voc-short", "mini"))
+recipes = {name: runs.RECIPES[name] for name in ("paper", "ssd_keras", "voc-short", "mini")}
+paper, mini = recipes["paper"], recipes["mini"]
+table(figures.differing(recipes), head=("field", *recipes))
 
 # %% [markdown]
 # **`mini`** is probably the one that you have just run. It trains a narrow network from random weights, whereas the other
@@ -250,19 +249,19 @@ table([row for row in rows if len(set(row[1:])) > 1], head=("field", "paper", "s
 # One of the differences in the table is easier to see than to read, the learning rate:
 
 # %% alt="Four staircases: the learning rate of each recipe against the step, on a logarithmic axis; ssd_keras drops at 56,000 and 76,000, paper at 80,000 and 100,000, voc-short at 4,800 and 5,600"
-figure = figures.staircases(runs.RECIPES)
+figure = figures.staircases(recipes)
 
 # %% [markdown]
 # The recipe says how the network is trained; what it is trained on are batches.
 #
 # ## A batch
 #
-# Here is one training batch as the network gets it: augmented, resampled to 300 x 300, and with the mean colour subtracted
-# (added again here, for our eyes).
+# Here are three images of a training batch as the network gets them: augmented, resampled to 300 x 300, and with the mean
+# colour subtracted (added again here, for our eyes).
 
-# %% alt="Eight images of a training batch, cropped, mirrored and recoloured, with their boxes"
+# %% alt="Three images of a training batch, augmented, with their boxes"
 maker = engine.batch_maker(config, train, torch.device("cpu"))
-figure = plots.batch(maker(0), count=8)
+figure = plots.batch(maker(0), count=3, columns=3)
 
 # %% [markdown]
 # Two functions turn such batches into a trained network.

@@ -80,9 +80,7 @@ def gap(curve: Published, marked: Sequence[int], begin: int = 10_000) -> Figure:
         ax.axvline(drop, color="0.5", linestyle=":")
     ax.plot(marked, [above[s] for s in marked], "o", color=PURPLE)
     for step in marked:
-        ax.annotate(
-            f"{above[step]:.2f}", (step, above[step]), (-4, 6), textcoords="offset points", ha="right"
-        )
+        ax.annotate(f"{above[step]:.2f}", (step, above[step]), (5, -12), textcoords="offset points")
     ax.set(xlabel="step (dotted: drops)", ylabel="validation minus training")
     ax.set_title("The distance between the losses grows before the drop and after it", fontsize=11)
     return figure

@@ -1,5 +1,6 @@
-"""Figures of chapter 09, and a table of recordings: learning rates of the recipes, batches scaled up."""
+"""Figures and tables of chapter 09: where recipes differ, their learning rates, recorded runs with scaled batches."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 
@@ -40,3 +41,18 @@ def scaled_batches() -> tuple[list[tuple], str]:
         rows.append((config["batch_size"], config["learning_rate"], config["steps"], middle, end, score))
     where = f"{facts['device']}, {facts['date']}, commit {facts['commit'][:10]}, random seed {config['seed']}"
     return rows, f"Validation loss; the last run was stopped. Recorded: {where}."
+
+
+def differing(recipes: Mapping[str, RunConfig]) -> list[tuple[str, ...]]:
+    """The fields in which recipes differ: a row of name and one value for each recipe, in words."""
+    names = [field.name for field in dataclasses.fields(RunConfig)]
+    rows = [(name, *(_told(getattr(recipe, name)) for recipe in recipes.values())) for name in names]
+    return [row for row in rows if len(set(row[1:])) > 1]
+
+
+def _told(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_told, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value) or "none"

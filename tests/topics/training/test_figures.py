@@ -28,3 +28,11 @@ def test_each_recipe_has_a_staircase_that_begins_and_ends_where_its_settings_say
         levels = list(ax.lines[0].get_ydata())
         assert levels[0] == engine.learning_rate(recipe, 0)
         assert levels[-1] == engine.learning_rate(recipe, recipe.steps - 1)
+
+
+def test_recipes_are_compared_in_words_field_by_field():
+    paper, mini = runs.RECIPES["paper"], runs.RECIPES["mini"]
+    rows = {name: values for name, *values in figures.differing({"paper": paper, "mini": mini})}
+    assert rows["steps"] == ["120,000", "2,500"] and rows["batch_norm"] == ["no", "yes"]
+    assert rows["augment"] == ["distort, expand, crop, flip", "flip"]
+    assert "momentum" not in rows and figures.differing({"a": mini, "b": mini}) == []
