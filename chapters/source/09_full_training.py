@@ -734,7 +734,7 @@ check.saving(safe_order)
 #
 # After a mere `kill -9` the operating system still writes what `flush` has handed over, so `fsync` could be left out if
 # only kills had to be survived. It is there for power failures. What a kill may leave behind is a file `part`, which
-# nobody reads.
+# is never read.
 #
 # ### 9.6 The time that is left · hard · 15 minutes
 #

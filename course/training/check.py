@@ -457,7 +457,7 @@ def _fault(answer: Any) -> str:
         ("E", "no file is opened to write into: B and D need E"),
         ("B", "nothing is ever written: B is missing"),
         ("A", "the new checkpoint never gets its name: a reader finds the old one for ever"),
-        ("D", "nobody waits for the disk: the name may get there before the bytes, so D is missing"),
+        ("D", "nothing waits for the disk: the name may get there before the bytes, so D is missing"),
     ):
         if letter not in at:
             return why

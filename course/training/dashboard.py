@@ -124,7 +124,7 @@ class Dashboard(Explorer):
     # ---- the images
 
     def _look_at_pictures(self) -> None:
-        """Detect with the checkpoint if it is another one than before, and it is cheap or somebody asked."""
+        """Detect with the checkpoint if it is another one than before, and it is cheap or was asked for."""
         config = self.found.config
         cheap = config is not None and config.width < 0.5 and time.monotonic() - self._rest > REST
         stamp = _stamp(self.folder / CHECKPOINT)

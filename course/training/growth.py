@@ -178,7 +178,9 @@ class Growth(Explorer):
                 f"loss of the last 50 steps: localisation {localisation:.2f}, confidence {confidence:.2f}"
             )
         else:
-            lines.append("random weights, and batch norm knows no means yet: sure of boxes that mean nothing")
+            lines.append(
+                "random weights; batch norm has no means yet: the network is sure of boxes that mean nothing"
+            )
         lines.append("the anchor of each object (green):")
         for name, box, anchor, (p, *said) in zip(
             self.names[b], scene.boxes, self.own[b], look["scenes"][b]["own"], strict=True

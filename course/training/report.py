@@ -90,7 +90,9 @@ def _time(view: View) -> str:
         said += f", about {in_words(view.left, exact=True)} left"
         if view.uncounted:
             checks = "check" if view.uncounted == 1 else "checks"
-            said += f" and {view.uncounted} {checks} (validation, evaluation) that none was timed of"
+            said += (
+                f" and {view.uncounted} {checks} (validation, evaluation), of which none has been timed yet"
+            )
     return said
 
 

@@ -110,7 +110,7 @@ class Planner(Explorer):
         self._show()
 
     def _sped(self, change: object = None) -> None:
-        """Whoever moves the slider means another machine; its own rounding of what it was told means nothing."""
+        """A reader who moves the slider means another machine; its own rounding of what it was told means nothing."""
         told = self._measured_speed() if self.machine.value == THIS else 0.0
         if not self.busy and abs(self.speed.value - told) > 1e-3 * told:
             with self.setting():

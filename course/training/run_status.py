@@ -30,7 +30,7 @@ WAITING, RUNNING, EVALUATING, SILENT, INTERRUPTED, DIVERGED, FINISHED = (
 
 @dataclass(frozen=True)
 class View:
-    """A run at one moment. What nobody can tell is NaN or None."""
+    """A run at one moment. What can't be told is NaN or None."""
 
     folder: Path
     phase: str
@@ -99,7 +99,7 @@ def view(found: Follower) -> View:
     mood, watch = _watch(found)
     phase = _phase(found, pace, age)
     if phase == INTERRUPTED and mood != ALARM:
-        mood, watch = LOOK, f"nobody trains there now; {_kept(found, found.step + 1)}"
+        mood, watch = LOOK, f"no process trains there now; {_kept(found, found.step + 1)}"
     if phase == SILENT and mood != ALARM:
         mood, watch = (
             LOOK,
@@ -179,7 +179,7 @@ def _watch(found: Follower) -> tuple[str, str]:
     """What the last lines say about the run's health; the first rule that applies:
 
     - the log's last word is `diverged`: the library has stopped, and kept the checkpoint before;
-    - the last line has a number that is none: somebody else's loop goes on regardless;
+    - the last line has a number that is none: another program's loop goes on regardless;
     - it has no positives: no anchor answers for an object;
     - the mean of the last ten lines is twice the lowest such mean before;
     - the confidence loss is still where a network without opinion is (chapter 07), after ten lines or more.

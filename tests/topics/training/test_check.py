@@ -143,7 +143,7 @@ ORDERS = {
     "BDA": "no file is opened to write into",
     "EDA": "nothing is ever written",
     "EBD": "the new checkpoint never gets its name",
-    "EBA": "nobody waits for the disk",
+    "EBA": "nothing waits for the disk",
     "BEDA DEBA DBEA": "B and D need an open file: E comes first",
     "AEBD EABD": "A before B: a file without bytes gets the checkpoint's name",
     "EDBA": "D before B waits for bytes that aren't written yet",

@@ -176,7 +176,7 @@ def test_a_run_whose_lock_is_gone_is_interrupted_and_one_that_goes_on_runs_again
     assert found.poll()
     now = run_status.view(found)
     assert report.sentence(now) == "interrupted, step 270 of 400; ? look"
-    assert now.watch == "nobody trains there now; checkpoint.pt is kept, by the settings of step 200"
+    assert now.watch == "no process trains there now; checkpoint.pt is kept, by the settings of step 200"
     (out / "lock").write_text("process 2\n")
     found.poll()
     assert run_status.view(found).phase == run_status.RUNNING
