@@ -24,33 +24,30 @@
 # - say before a run how long it will take and whether it fits into memory, and what to do if it doesn't,
 # - train on several GPUs and explain why it is the same run.
 #
-# **Start the run first, then read.** The cell that trains stands in the middle of the page and needs those above it.
-# Select the cell under *Run it* that begins with `with interruptible`, choose *Run All Above Selected Cell* in the *Run*
-# menu, and then run the selected cell itself. While it trains, read on from here; if an explorer doesn't answer meanwhile,
-# it waits until the cell is done.
+# **Run it first, then read.** Under *Run it* a cell begins with `with interruptible`: it trains. Run the page down to it;
+# while it works, read on. You will see what came of the run, then what it did, and in the end you plan the long one.
 #
 # The parts marked ***For the long run*** plan a training of days on VOC, so you can skip them on a first reading and come
 # back when you have a GPU. Only exercises 9.2 and 9.4 build on one of them, *When memory doesn't suffice*.
 #
 # > **Note.** If the folder `data/VOCdevkit` holds the genuine VOC, the same cells start the long run. In that case read
-# > *Before a long run* first.
+# > *Before a long run* first; its first cell needs only those above *Run it*.
 
 # %%
 import dataclasses
-import inspect
 import json
 import tempfile
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import torch
 from tqdm.auto import tqdm
 
 from course.kit import pictures, places
 from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
+from course.kit.source import source
 from course.kit.tables import table
-from course.training import check, dashboard, full_width, growth, job, run_planner
+from course.training import check, dashboard, figures, full_width, growth, job, run_planner
 from ssdlib import plots
 from ssdlib.data import store, voc
 from ssdlib.interop import weights
@@ -95,71 +92,14 @@ growth.Growth()
 # - **Microbatch**: the part of a batch that is computed at a time, where memory doesn't suffice for all of it.
 # - **Checkpoint**: weights, momentum and step, saved together, which is all it takes to resume.
 #
-# Of these six the recipe comes first, because everything else in a run follows from it and from the images.
+# A recipe and images are all that a run needs, because everything else in it follows from these two. For your first run both
+# are chosen for you, so the images need only be read.
 #
-# ## The recipes
-#
-# Every choice of a run is a field of `RunConfig`, except for the images and the initial weights, which are given beside
-# it. The library offers four recipes:
-#
-# - `paper` has the settings of the article and its released program,
-# - `ssd_keras` has those of the published run that this course retraces,
-# - `voc-short` trains the full network on photographs for a night instead of weeks,
-# - `mini` is for laptops.
-#
-# The table shows only the fields in which they differ:
-
-# %%
-recipes = [runs.RECIPES[name] for name in ("paper", "ssd_keras", "voc-short", "mini")]
-paper, published, short, mini = recipes
-fields = [field.name for field in dataclasses.fields(paper)]
-rows = [(name, *(str(getattr(recipe, name)) for recipe in recipes)) for name in fields]
-table([row for row in rows if len(set(row[1:])) > 1], head=("field", "paper", "ssd_keras", "voc-short", "mini"))
-
-# %% [markdown]
-# **`mini`** is probably the one that you are running. It trains a narrow network from random weights, whereas the other
-# three start from the weights of VGG16, the classification network that SSD is built on ([chapter 05](05_network.ipynb)).
-# That is why it uses batch norm, a layer that rescales each channel by its mean and variance over the batch
-# ([Ioffe and Szegedy](https://arxiv.org/abs/1502.03167); the field is `batch_norm`), and why its learning rate is so much
-# higher. Its anchors and its loss are those of the paper, to the last number.
-#
-# ***For the long run.*** **`ssd_keras`** matters if you want to compare your curve with the published one. Some entries of its column look small,
-# but each of them makes it a different training. The author of the published run calls its configuration that of Caffe's
-# model; read line by line, the two differ in the following:
-#
-# - `drops` and `steps` are the subject of chapter 08.
-# - `weight_decay`: ssd_keras adds 5e-4 · w² to the loss. The gradient of that term is 1e-3 · w, which is what a decay
-#   of **1e-3** does, so it shrinks the weights twice as fast as the paper.
-# - `bias_rate` and `decay_scale`: in Caffe biases learn twice as fast as kernels, whereas Keras has one learning rate for
-#   all parameters. ssd_keras also doesn't shrink the scale of conv4_3.
-# - `mining`: hard negatives are chosen over the whole batch instead of image by image (chapter 04).
-# - `augment_rule`: crops have to touch an object, the hue wraps around, the contrast is changed about 127.5, and boxes end
-#   at the last pixel of the crop. Chapter 06 links the whole list and counts what it changes.
-# - `new_layers`: extras and heads begin with random weights from the normal distribution of
-#   [He et al.](https://arxiv.org/abs/1502.01852), whose variance is twice that of Caffe's initialisation. Since ssd_keras
-#   reports its loss with the L2 term, which grows with the weights, a curve of `paper` begins 0.7 to 1.3 lower than the
-#   published one, for no better detection.
-#
-# The published run used batches of 31, because 32 ran out of memory occasionally on its author's card. The recipe uses 32
-# on any card, and *When memory doesn't suffice* shows how. What else the recipe doesn't copy, and what that changes, is
-# listed in [What differs from the released Caffe program](../docs/differences_from_caffe.md).
-#
-# One of the differences in the table is easier to see than to read, the learning rate:
-
-# %% alt="Four staircases: the learning rate of each recipe against the step, on a logarithmic axis; ssd_keras drops at 56,000 and 76,000, paper at 80,000 and 100,000, voc-short at 4,800 and 5,600"
-figure, axes = plt.subplots(1, len(runs.RECIPES), figsize=(10, 2.4), layout="constrained")
-for ax, (name, recipe) in zip(axes, runs.RECIPES.items()):
-    steps = range(0, recipe.steps, recipe.steps // 300)
-    ax.semilogy(steps, [engine.learning_rate(recipe, s) for s in steps], color=plots.BLUE)
-    ax.set(title=name, xlabel="step", ylabel="learning rate" if name == "paper" else "")
-    ax.locator_params(axis="x", nbins=4)
-
-# %% [markdown]
 # ## The data
 #
-# The second thing that a run needs is images. `make voc` downloads the genuine VOC: 2.9 GB, resumable, checked file by
-# file and object by object. If the folder `data/VOCdevkit` holds it, this chapter trains on it with the recipe `paper`; for
-# the published run's write `job.here("ssd_keras")` in the next cell. Otherwise the chapter trains on the mini VOC. Nothing
+# `make voc` downloads the genuine VOC: 2.9 GB, resumable, checked file by file and object by object. If the folder
+# `data/VOCdevkit` holds it, this chapter trains on it with the recipe `paper`; for the published run's write
+# `job.here("ssd_keras")` in the next cell. Otherwise the chapter trains on the mini VOC, with the recipe `mini`. Nothing
 # else differs, because the same code reads both.
 
 # %%
@@ -181,19 +121,263 @@ def load(sets):
 train, test = load(config.train_sets), load(config.test_sets)
 
 # %%
-print(f"{len(train[0])} pictures to train on, {len(test[0])} to test on")
+print(f"{len(train[0])} images to train on, {len(test[0])} to test on")
+start = None  # the mini recipe begins with random weights
+if this.recipe != "mini":  # raises if the file isn't there; `python -m ssdlib doctor` says how to get it
+    start = weights.from_vgg16(weights.read_file(places.ROOT / "data/vgg16.pth"))
 
 # %% [markdown]
-# Here is one training batch as the network gets it: augmented, resampled to 300 x 300, and with the mean colour subtracted
-# (added again here, for our eyes).
+# ## Run it
+#
+# The first cell opens a window to watch from. It looks into the run's folder every two seconds, so it doesn't matter who
+# trains: the cell below, a terminal, or another machine that writes to the same disk. It says how far the run has come, how
+# fast it is and how long it will still take, and it watches for NaN. Whenever there is a new checkpoint it detects objects
+# in the same four images again; for the full network, which takes seconds for that, press the button. In its first few
+# hundred steps a network is sure of nothing. Then the window shows its best guess, dotted and with a question mark, and
+# you see it get better long before a score of 0.5.
 
-# %% alt="Eight pictures of a training batch, cropped, mirrored and recoloured, with their boxes"
+# %% tags=["nbval-ignore-output"]
+window = dashboard.Dashboard(out)
+window
+
+# %% [markdown]
+# The second cell is the run itself. `resume=True` means: continue the run in this folder if there is one. So you may
+# interrupt the cell (<kbd>I</kbd> <kbd>I</kbd>), close the laptop, and run the cell again tomorrow. It continues from the
+# last checkpoint, so that up to 1,000 steps are repeated with `paper` and up to 200 with `mini`. The cell says where your
+# run stands, and until it is finished the rest of this page shows the recorded one. While it trains, the window above goes
+# on by itself; its keys usually work, too, and otherwise they wait until the cell is done. So does an explorer that doesn't
+# answer meanwhile.
+#
+# > **Note.** The paper's recipe starts from VGG16's weights, which are expected in `data/vgg16.pth`;
+# > `python -m ssdlib doctor` says how to get them.
+
+# %% tags=["nbval-ignore-output"]
+with interruptible(out, recorded=places.recording("mini")) as mine:
+    mine.table = engine.train(config, train, test, out, resume=True, weights=start, bar=mine.bar)
+
+# %% tags=["nbval-ignore-output"]
+def mini_test():
+    scenes = pictures.mini_test_set()
+    return scenes, store.Jpegs(scenes)
+
+
+window.stop()
+done = mine.or_recorded(test, recorded_test=mini_test)
+print(done.table)
+
+# %% [markdown]
+# ## What came of it
+#
+# Wherever a run is made, its folder holds the log. Here is the loss:
+
+# %% alt="Training and validation loss of the run, with a step down where the learning rate drops"
+log = runlog.read_log(done.folder)
+figure = plots.loss_curve(log)
+
+# %%
+losses = [row["multibox"] for row in log if "multibox" in row]
+print("the loss fell to less than a third:", losses[-1] < losses[0] / 3)
+print("mAP as high as can be expected:", done.table.mean >= this.expected)
+
+# %% [markdown]
+# The loss says that the network learned, but not what it can find, which is why the test set is evaluated. Here is
+# precision against recall, class by class. A good curve starts at 1 and reaches far to the right before it falls; the
+# number is its average precision, which chapter 11 explains.
+
+# %% alt="Twenty small precision-recall curves, one a class, each with its average precision"
+figure = plots.precision_recall(done.table)
+
+# %% [markdown]
+# And here are detections of the trained network (blue) beside the annotations (orange, dashed = difficult):
+
+# %% alt="Three test scenes with what the trained network found in blue and the annotations in orange"
+model, settings, _ = runs.load_run(done.folder)
+some = [done.test[0][i] for i in (5, 55, 105)]
+photographs = [voc.read_photograph(example.path) for example in some]
+found = inference.detect_in(model, photographs, settings)
+figure = plots.detections(some, photographs, found, columns=3)
+
+# %% [markdown]
+# That is what a run gives. What did it do all that time? The next sections look at its settings, at what it was shown, at
+# the loop that did the work, and at why you may kill it.
+#
+# ## The recipe
+#
+# Every choice of a run is a field of `RunConfig`, except for the images and the initial weights, which are given beside
+# it. The library offers four recipes:
+#
+# - `paper` has the settings of the article and its released program,
+# - `ssd_keras` has those of the published run that this course retraces,
+# - `voc-short` trains the full network on photographs for a night instead of weeks,
+# - `mini` is for laptops.
+#
+# The table shows only the fields in which they differ:
+
+# %%
+recipes = {name: runs.RECIPES[name] for name in ("paper", "ssd_keras", "voc-short", "mini")}
+paper, mini = recipes["paper"], recipes["mini"]
+table(figures.differing(recipes), head=("field", *recipes))
+
+# %% [markdown]
+# **`mini`** is probably the one that you have just run. It trains a narrow network from random weights, whereas the other
+# three start from the weights of VGG16, the classification network that SSD is built on ([chapter 05](05_network.ipynb)).
+# That is why it uses batch norm, a layer that rescales each channel by its mean and variance over the batch
+# ([Ioffe and Szegedy](https://arxiv.org/abs/1502.03167); the field is `batch_norm`), and why its learning rate is so much
+# higher. Its anchors and its loss are those of the paper, to the last number.
+#
+# ***For the long run.*** **`ssd_keras`** matters if you want to compare your curve with the published one. Some entries
+# of its column look small, but each of them makes it a different training. The author of the published run calls its
+# configuration that of Caffe's model; read line by line, the two differ in the following:
+#
+# - `drops` and `steps` are the subject of chapter 08.
+# - `weight_decay`: ssd_keras adds 5e-4 · w² to the loss. The gradient of that term is 1e-3 · w, which is what a decay
+#   of **1e-3** does, so it shrinks the weights twice as fast as the paper.
+# - `bias_rate` and `decay_scale`: in Caffe biases learn twice as fast as kernels, whereas Keras has one learning rate for
+#   all parameters. ssd_keras also doesn't shrink the scale of conv4_3.
+# - `mining`: hard negatives are chosen over the whole batch instead of image by image (chapter 04).
+# - `augment_rule`: crops have to touch an object, the hue wraps around, the contrast is changed about 127.5, and boxes end
+#   at the last pixel of the crop. Chapter 06 links the whole list and counts what it changes.
+# - `new_layers`: extras and heads begin with random weights from the normal distribution of
+#   [He et al.](https://arxiv.org/abs/1502.01852), whose variance is twice that of Caffe's initialisation. Since ssd_keras
+#   reports its loss with the L2 term, which grows with the weights, a curve of `paper` begins 0.7 to 1.3 lower than the
+#   published one, for no better detection.
+#
+# The published run used batches of 31, because 32 ran out of memory occasionally on its author's card. The recipe uses 32
+# on any card, and *When memory doesn't suffice* shows how. What else the recipe doesn't copy, and what that changes, is
+# listed in [What differs from the released Caffe program](../docs/differences_from_caffe.md).
+#
+# One of the differences in the table is easier to see than to read, the learning rate:
+
+# %% alt="Four staircases: the learning rate of each recipe against the step, on a logarithmic axis; ssd_keras drops at 56,000 and 76,000, paper at 80,000 and 100,000, voc-short at 4,800 and 5,600"
+figure = figures.staircases(recipes)
+
+# %% [markdown]
+# The recipe says how the network is trained; what it is trained on are batches.
+#
+# ## A batch
+#
+# Here are three images of a training batch as the network gets them: augmented, resampled to 300 x 300, and with the mean
+# colour subtracted (added again here, for our eyes).
+
+# %% alt="Three images of a training batch, augmented, with their boxes"
 maker = engine.batch_maker(config, train, torch.device("cpu"))
-figure = plots.batch(maker(0), count=8)
+figure = plots.batch(maker(0), count=3, columns=3)
 
 # %% [markdown]
-# With a recipe and images the run could start, and a run on the mini VOC does: on a first reading continue with *The
-# loop*. Before a run of days you want to know more, and that is what the next section is about.
+# Two functions turn such batches into a trained network.
+#
+# ## The loop
+#
+# No framework hides the training loop: it is the library's function `engine.train`. First `build` makes the network and
+# `open_run` begins a run, or resumes the one in the folder:
+
+# %%
+source(engine.train, start="model, optimizer, anchors", stop="first = begin.step")
+
+# %% [markdown]
+# Then it goes from batch to batch. Three more things are worth finding: `learning_rate`, which follows from the settings
+# and the step; `advance`, which makes one update; and the three blocks that begin with `if _due`, which validate, evaluate
+# and save.
+
+# %%
+source(engine.train, start="for done, batch in", stop="save_run(")
+
+# %% [markdown]
+# One update consists of targets, forward pass, loss, backward pass and a step of SGD:
+
+# %%
+source(engine.update, start="targets = batch.targets", stop="scaler.update()")
+
+# %% [markdown]
+# > **Note.** `scaler` does nothing unless the run computes in float16, a 16-bit format of smaller range than
+# > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format). It is for GPUs without units for bfloat16, such
+# > as a T4. There `scaler` scales the loss before the backward pass, because small gradients would be 0 in float16, and
+# > skips a step whose gradients overflow.
+#
+# Every `val_every` steps the loop measures the loss on the test images and keeps the weights with the lowest one so far as
+# `best.pt`, as the published run's program did. Every `map_every` steps it evaluates the whole test set. If you choose a
+# network by the images it is judged on, you report a little too much; therefore the table above is that of the last
+# network, not of the best one.
+#
+# The longer a training takes, the likelier it is to be interrupted, and then it has to continue as if nothing had happened.
+#
+# ## Kill it, and go on
+#
+# "Resumable" is easily said, so here is a proof, on a run of six steps. One run goes through; the other one stops after
+# three steps and is started again. Then their weights are compared bit by bit.
+
+# %%
+def learnt(folder):
+    return runs.load_run(folder)[0].state_dict()
+
+
+tiny = dataclasses.replace(mini, steps=6, batch_size=4, val_every=0, precision="float32")
+few = train[0][:12], store.Jpegs(train[0][:12])
+work = tempfile.TemporaryDirectory()
+through, stopped = Path(work.name) / "through", Path(work.name) / "stopped"
+with threads.fixed(1):
+    engine.train(tiny, few, few, through)
+    engine.train(tiny, few, few, stopped, stop_after=3)
+    engine.train(tiny, few, few, stopped, resume=True)
+pairs = zip(learnt(through).values(), learnt(stopped).values())
+print("all weights equal to the last bit:", all(a.equal(b) for a, b in pairs))
+
+# %% [markdown]
+# It works because nothing has to be remembered but weights, momentum and the step. Which images make up step *t* and how
+# they are augmented is computed from the random seed and from *t* alone (module `batches`).
+#
+# > **Note.** Sums that are taken in another order differ in their last bits, and the order depends on the number of threads.
+# > On a CPU a run measures with how many threads a step is fastest, looks again at a checkpoint when steps have become twice
+# > as slow, and writes each change into its log. So only runs with a fixed number of threads are bit-for-bit identical,
+# > which is why the cell has `threads.fixed(1)`; in a terminal it is `--threads 1` or `OMP_NUM_THREADS=1`. On a GPU the
+# > cell may print `False`, because the order of sums varies there, and two runs agree to rounding.
+#
+# So much for the run that you have made. It was a small one, on the painted scenes of the mini VOC. Does the same job work
+# for the full network, on photographs?
+#
+# ## The full network on photographs, as far as two cores get
+#
+# No GPU was at hand when this page was written. So the recipe `voc-short` was tried on two cores: the full network from the
+# convolutions that VGG16 learned on ImageNet, with the paper's loss, anchors and augmentation. Its photographs are
+# VOC2007's test photographs in a split of our own (3,752 to train on, 200 to validate, 1,000 to judge in the end), so
+# no number here is a VOC result.
+#
+# First, why ImageNet? Here is the paper's learning rate on random weights:
+
+# %%
+broken = runlog.read_log(places.recording("photographs_broken"))
+table([(row["step"], row["multibox"]) for row in broken if "multibox" in row], head=("step", "loss"), form=("", ".3g"),
+      note="Recorded: AMD EPYC, 2 threads, 2026-11-27, commit 5da97bc50e, random seed 0; NaN in step 6.")
+
+# %% [markdown]
+# The learning rate of 0.001 is made for VGG16's weights; from random ones the training doesn't even start. This is chapter
+# 07 in full width: the steeper the loss at the beginning, the smaller the learning rate that is safe. There you find four
+# such starts side by side.
+#
+# From ImageNet's weights the network learns. The figure shows our curve beside that of the published run, which has a point
+# for every thousand steps of 31 images, whereas a point of ours averages ten or a hundred steps of 8. So the axis counts
+# images. Both losses contain Keras's L2 penalty:
+
+# %% alt="Loss against images seen, on a logarithmic axis: the training on two cores falls from 25 over a plateau at 18 to 10 at twelve thousand images, where the published run's curve begins at the same height and goes on to 4 at three million"
+figure = full_width.loss_curve()
+
+# %% tags=["nbval-ignore-output"]
+rows = full_width.log()
+print(f"{rows[-1].images:,} images seen; loss of the last thousand {full_width.last(rows, 1000):.2f} with its L2 penalty")
+
+# %% [markdown]
+# The curves meet, although ours has other photographs, a smaller batch and, in its last part, seven convolutions that
+# aren't trained (`freeze`). Where ours ends, the published run is in its first thousand of 102 thousand steps: what is
+# left to learn takes a hundred times as many images. **That is what the GPU is for.**
+#
+# This shows that the job runs at full width on photographs, from ImageNet's weights, and that its loss falls to where the
+# published run's curve begins. It doesn't show a trained SSD300 yet. That takes a GPU, and nobody has done it with this
+# code.
+#
+# > **Note.** Recorded on an AMD EPYC, 2026-11-29, random seeds 0 and 1, bfloat16, two processes of one thread beside other
+# > programs. It is one training in four parts, each from the weights of the one before, without its momentum. The first two,
+# > 1,150 steps, saw the 200 photographs as well. It is still going; `chapters/recordings/full_width` has the logs, and
+# > settings and commit of the last two parts.
 #
 # ## Before a long run: how long, and does it fit?
 #
@@ -202,9 +386,6 @@ figure = plots.batch(maker(0), count=8)
 # in sixteen images, and works out what the whole run will need. Here it does so on this machine:
 
 # %% tags=["nbval-ignore-output"]
-start = None
-if this.recipe != "mini":  # raises if the file isn't there; `python -m ssdlib doctor` says how to get it
-    start = weights.from_vgg16(weights.read_file(places.ROOT / "data/vgg16.pth"))
 pace = estimate.measure(config, train, test, start)
 print(estimate.report(config, pace, train, test))
 
@@ -317,97 +498,24 @@ print(memory.advice(images=32, fits=8, device=torch.device("cpu")))
 # batch is 8? Recorded, with one random seed each:
 
 # %%
-rows = []
-for folder in sorted(places.recording("batches").iterdir(), key=lambda folder: int(folder.name)):
-    facts = json.loads((folder / "recording.json").read_text())
-    scaled, seen = facts["config"], runlog.read_log(folder)
-    losses = [row["val"]["multibox"] for row in seen if "val" in row]
-    end, result = losses[1] if len(losses) > 1 else None, next((row["map"] for row in seen if "map" in row), None)
-    rows.append((scaled["batch_size"], scaled["learning_rate"], scaled["steps"], losses[0], end, result))
-source = f"{facts['device']}, {facts['date']}, commit {facts['commit'][:10]}, random seed {scaled['seed']}"
-table(rows, head=("batch", "rate", "steps", "loss in the middle", "at the end", "mAP"),
-      form=("", "", "", "", "", ".3f"), note=f"Validation loss; the last run was stopped. Recorded: {source}.")
+rows, note = figures.scaled_batches()
+table(rows, head=("batch", "learning rate", "steps", "loss in the middle", "at the end", "mAP"),
+      form=("", "", "", "", "", ".3f"), note=note)
 
 # %% [markdown]
 # Twice the batch gives what the recipe gives, since about 0.02 lies between two random seeds (chapter 08). Four times the
-# batch costs six points of mAP. At eight times the training breaks: the loss had passed 20,000 when the run was stopped, although the
-# learning rate hadn't yet risen to its full value. Mind that the warm-up keeps its 200 steps, which are a third of a run
-# of 625. The rule presumes that the learning rate may become larger. Beyond some value it may not, and that limit doesn't
-# move with the batch (chapter 07). So scale, but look at the loss of the first hundred steps, and don't trust the rule
-# further than it has been tried. For the paper's recipe on VOC it hasn't been tried with this code.
+# batch costs six points of mAP. At eight times the training breaks: the loss had passed 20,000 when the run was stopped,
+# although the learning rate hadn't yet risen to its full value. Mind that the warm-up keeps its 200 steps, which are a
+# third of a run of 625. The rule presumes that the learning rate may become larger. Beyond some value it may not, and that
+# limit doesn't move with the batch (chapter 07). So scale, but look at the loss of the first hundred steps, and don't trust
+# the rule further than it has been tried. For the paper's recipe on VOC it hasn't been tried with this code.
 #
-# That is all the planning there is. Whatever the plan says, the same function carries it out.
+# That is all the planning there is. Whatever the plan says, the same function carries it out, here or elsewhere.
 #
-# ## The loop
-#
-# No framework hides the training loop. The next cell prints the library's own source, and four things in it are worth
-# finding: `open_run`, which begins or resumes a run; `learning_rate`, which follows from the settings and the step; `advance`,
-# which makes one update; and the three blocks that begin with `if _due`, which validate, evaluate and save.
-
-# %%
-print(inspect.getsource(engine.train).split('"""')[2])
-
-# %% [markdown]
-# One update consists of targets, forward pass, loss, backward pass and a step of SGD:
-
-# %%
-print(inspect.getsource(engine.update).split('"""')[2])
-
-# %% [markdown]
-# > **Note.** `scaler` does nothing unless the run computes in float16, a 16-bit format of smaller range than
-# > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format). It is for GPUs without units for bfloat16, such
-# > as a T4. There `scaler` scales the loss before the backward pass, because small gradients would be 0 in float16, and
-# > skips a step whose gradients overflow.
-#
-# Every `val_every` steps the loop measures the loss on the test images and keeps the weights with the lowest one so far as
-# `best.pt`, as the published run's program did. Every `map_every` steps it evaluates the whole test set. If you choose a
-# network by the images it is judged on, you report a little too much; therefore the table below is that of the last
-# network, not of the best one.
-#
-# This is what your run has been doing since you started it at the top of the page. If you haven't, start it now.
-#
-# ## Run it
-#
-# The first cell opens a window to watch from. It looks into the folder every two seconds, so it doesn't matter who trains: the
-# cell below, a terminal, or another machine that writes to the same disk. It says how far the run has come, how fast it
-# is and how long it will still take, and it watches for NaN. Whenever there is a new checkpoint it detects objects in the
-# same four images again; for the full network, which takes seconds for that, press the button. In its first few
-# hundred steps a network is sure of nothing. Then the window shows its best guess, dotted and with a question mark, and
-# you see it get better long before a score of 0.5.
-
-# %% tags=["nbval-ignore-output"]
-window = dashboard.Dashboard(out)
-window
-
-# %% [markdown]
-# The second cell is the run itself. `resume=True` means: continue the run in this folder if there is one. So you may interrupt the cell
-# (<kbd>I</kbd> <kbd>I</kbd>), close the laptop, and run the cell again tomorrow. It continues from the last checkpoint, so
-# that up to 1,000 steps are repeated with `paper` and up to 200 with `mini`. The cell says where your run stands, and
-# until it is finished the rest of this page shows the recorded one. While it trains, the window above goes on by itself;
-# its keys usually work, too, and otherwise they wait until the cell is done.
-#
-# > **Note.** The paper's recipe starts from VGG16's weights, which are expected in `data/vgg16.pth`;
-# > `python -m ssdlib doctor` says how to get them.
-
-# %% tags=["nbval-ignore-output"]
-with interruptible(out, recorded=places.recording("mini")) as mine:
-    mine.table = engine.train(config, train, test, out, resume=True, weights=start, bar=mine.bar)
-
-# %% tags=["nbval-ignore-output"]
-def mini_test():
-    scenes = pictures.mini_test_set()
-    return scenes, store.Jpegs(scenes)
-
-
-window.stop()
-done = mine.or_recorded(test, recorded_test=mini_test)
-print(done.table)
-
-# %% [markdown]
 # ### The same job elsewhere
 #
-# ***For the long run.*** On a first reading continue with *What came of it*. Since a run is a folder, the same run can
-# also be made from a terminal, on a borrowed GPU or on several machines:
+# ***For the long run.*** Since a run is a folder, the same run can also be made from a terminal, on a borrowed GPU or on
+# several machines:
 #
 # | where | command |
 # |---|---|
@@ -420,7 +528,7 @@ print(done.table)
 # | two machines with four each | on both: `torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29400 -m ssdlib train` and the flags of the line above, with `--out` and `--data` on disks that both see, after `make voc` |
 #
 # Run `source .venv/bin/activate` first, because the course's `python` and `torchrun` lie in there. Without `--init` the
-# network begins with random weights, which the paper's learning rate breaks, as you will see below.
+# network begins with random weights, which the paper's learning rate breaks, as you have seen above.
 #
 # [`torchrun`](https://docs.pytorch.org/docs/stable/elastic/run.html) is PyTorch's launcher: it starts the same program in
 # several processes, which then train together. Each computes its share of the *same* global batch: 32 images are 8 on
@@ -430,116 +538,6 @@ print(done.table)
 #
 # > **Note.** With batch norm, GPUs share their means; processes on CPUs don't. Tested with two processes on a CPU, against
 # > one; on GPUs it hasn't run yet.
-#
-# ## What came of it
-#
-# Wherever the run was made, its folder holds the log. Here is the loss:
-
-# %% alt="Training and validation loss of the run, with a step down where the learning rate drops"
-log = runlog.read_log(done.folder)
-figure = plots.loss_curve(log)
-
-# %%
-losses = [row["multibox"] for row in log if "multibox" in row]
-print("the loss fell to less than a third:", losses[-1] < losses[0] / 3)
-print("mAP as high as can be expected:", done.table.mean >= this.expected)
-
-# %% [markdown]
-# The loss says that the network learned, but not what it can find, which is why the test set is evaluated. Here is
-# precision against recall, class by class. A good curve starts at 1 and reaches far to the right before it falls; the
-# number is its average precision, which chapter 11 explains.
-
-# %% alt="Twenty small precision-recall curves, one a class, each with its average precision"
-figure = plots.precision_recall(done.table)
-
-# %% [markdown]
-# And here are detections of the trained network (blue) beside the annotations (orange, dashed = difficult):
-
-# %% alt="Test scenes with what the trained network found in blue and the annotations in orange"
-model, settings, _ = runs.load_run(done.folder)
-some = [done.test[0][i] for i in range(5, 200, 25)]
-photographs = [voc.read_photograph(example.path) for example in some]
-figure = plots.detections(some, photographs, inference.detect_in(model, photographs, settings))
-
-# %% [markdown]
-# The mini VOC consists of painted scenes. Does the same job work for the full network, on photographs?
-#
-# ## The full network on photographs, as far as two cores get
-#
-# No GPU was at hand when this page was written. So the recipe `voc-short` was tried on two cores: the full network from the
-# convolutions that VGG16 learned on ImageNet, with the paper's loss, anchors and augmentation. Its photographs are
-# VOC2007's test photographs in a split of our own (3,752 to train on, 200 to validate, 1,000 to judge in the end), so
-# no number here is a VOC result.
-#
-# First, why ImageNet? Here is the paper's learning rate on random weights:
-
-# %%
-broken = runlog.read_log(places.recording("photographs_broken"))
-table([(row["step"], row["multibox"]) for row in broken if "multibox" in row], head=("step", "loss"), form=("", ".3g"),
-      note="Recorded: AMD EPYC, 2 threads, 2026-11-27, commit 5da97bc50e, random seed 0; NaN in step 6.")
-
-# %% [markdown]
-# The learning rate of 0.001 is made for VGG16's weights; from random ones the training doesn't even start. This is chapter
-# 07 in full width: the steeper the loss at the beginning, the smaller the learning rate that is safe. There you find four
-# such starts side by side.
-#
-# From ImageNet's weights the network learns. The figure shows our curve beside that of the published run, which has a point
-# for every thousand steps of 31 images, whereas a point of ours averages ten or a hundred steps of 8. So the axis counts
-# images. Both losses contain Keras's L2 penalty:
-
-# %% alt="Loss against images seen, on a logarithmic axis: the training on two cores falls from 25 over a plateau at 18 to 10 at twelve thousand images, where the published run's curve begins at the same height and goes on to 4 at three million"
-figure = full_width.loss_curve()
-
-# %% tags=["nbval-ignore-output"]
-rows = full_width.log()
-print(f"{rows[-1].images:,} images seen; loss of the last thousand {full_width.last(rows, 1000):.2f} with its L2 penalty")
-
-# %% [markdown]
-# The curves meet, although ours has other photographs, a smaller batch and, in its last part, seven convolutions that
-# aren't trained (`freeze`). Where ours ends, the published run is in its first thousand of 102 thousand steps: what is
-# left to learn takes a hundred times as many images. **That is what the GPU is for.**
-#
-# This shows that the job runs at full width on photographs, from ImageNet's weights, and that its loss falls to where the
-# published run's curve begins. It doesn't show a trained SSD300 yet. That takes a GPU, and nobody has done it with this
-# code.
-#
-# > **Note.** Recorded on an AMD EPYC, 2026-11-29, random seeds 0 and 1, bfloat16, two processes of one thread beside other
-# > programs. It is one training in four parts, each from the weights of the one before, without its momentum. The first two,
-# > 1,150 steps, saw the 200 photographs as well. It is still going; `chapters/recordings/full_width` has the logs, and
-# > settings and commit of the last two parts.
-#
-# The longer a training takes, the likelier it is to be interrupted, and then it has to continue as if nothing had happened.
-#
-# ## Kill it, and go on
-#
-# "Resumable" is easily said, so here is a proof, on a run of six steps. One run goes through; the other one stops after
-# three steps and is started again. Then their weights are compared bit by bit.
-
-# %%
-def learnt(folder):
-    return runs.load_run(folder)[0].state_dict()
-
-
-tiny = dataclasses.replace(mini, steps=6, batch_size=4, val_every=0, precision="float32")
-few = train[0][:12], store.Jpegs(train[0][:12])
-work = tempfile.TemporaryDirectory()
-through, stopped = Path(work.name) / "through", Path(work.name) / "stopped"
-with threads.fixed(1):
-    engine.train(tiny, few, few, through)
-    engine.train(tiny, few, few, stopped, stop_after=3)
-    engine.train(tiny, few, few, stopped, resume=True)
-pairs = zip(learnt(through).values(), learnt(stopped).values())
-print("all weights equal to the last bit:", all(a.equal(b) for a, b in pairs))
-
-# %% [markdown]
-# It works because nothing has to be remembered but weights, momentum and the step. Which images make up step *t* and how
-# they are augmented is computed from the random seed and from *t* alone (module `batches`).
-#
-# > **Note.** Sums that are taken in another order differ in their last bits, and the order depends on the number of threads.
-# > On a CPU a run measures with how many threads a step is fastest, looks again at a checkpoint when steps have become twice
-# > as slow, and writes each change into its log. So only runs with a fixed number of threads are bit-for-bit identical,
-# > which is why the cell has `threads.fixed(1)`; in a terminal it is `--threads 1` or `OMP_NUM_THREADS=1`. On a GPU the
-# > cell may print `False`, because the order of sums varies there, and two runs agree to rounding.
 
 # %% [markdown]
 # ## Exercises
@@ -736,7 +734,7 @@ check.saving(safe_order)
 #
 # After a mere `kill -9` the operating system still writes what `flush` has handed over, so `fsync` could be left out if
 # only kills had to be survived. It is there for power failures. What a kill may leave behind is a file `part`, which
-# nobody reads.
+# is never read.
 #
 # ### 9.6 The time that is left · hard · 15 minutes
 #

@@ -1,4 +1,4 @@
-"""Checks of chapter 08: rates, images, the floor, resuming, two kinds of momentum, when to drop the rate."""
+"""Checks of chapter 08: learning rates, images, the floor, resuming, two kinds of momentum, when to drop the learning rate."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ def _staircase_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.semilogy(steps, [_rate(s, base, drops) for s in steps], color=ORANGE, drawstyle="steps-post", lw=3)
     ax.semilogy([step], [float(found)], "x", color=RED, markersize=11, markeredgewidth=3)
     ax.semilogy([step], [wanted], "o", color=BLACK, markersize=7)
-    ax.set(xlabel="step", ylabel="rate", title="orange: the schedule; dot: wanted; x: yours")
+    ax.set(xlabel="step", ylabel="learning rate", title="orange: the schedule; dot: wanted; x: yours")
     ax.title.set_fontsize(9)
 
 
@@ -41,13 +41,13 @@ rate = BuildingBlock(
         Case("no drops at all", (500, 0.03, [])),
     ],
     mistakes={
-        "the drop comes one step late: after 80,000 updates the next one has the lower rate ||, so `>=`": lambda step, base, drops: (
+        "the drop comes one step late: after 80,000 updates the next one has the lower learning rate ||, so `>=`": lambda step, base, drops: (
             base * 0.1 ** sum(step > drop for drop in drops)
         ),
         "the drop comes one step early: `step` counts the updates that are done": lambda step, base, drops: (
             _rate(step + 1, base, drops)
         ),
-        "after both drops the rate is a hundredth: each of them takes it to a tenth": lambda step, base, drops: (
+        "after both drops the learning rate is a hundredth: each of them takes it to a tenth": lambda step, base, drops: (
             base * (0.1 if any(step >= drop for drop in drops) else 1)
         ),
         "the rate is low for one single step: it has to stay low after the drop": lambda step, base, drops: (
@@ -56,7 +56,7 @@ rate = BuildingBlock(
         "that is the factor; the rate is `base` times the factor": lambda step, base, drops: _rate(
             step, 1.0, drops
         ),
-        "the rate rises at a drop: multiply by .1, don't divide": lambda step, base, drops: (
+        "the rate rises at a drop: multiply by 0.1, don't divide": lambda step, base, drops: (
             base * 10.0 ** sum(step >= drop for drop in drops)
         ),
         "the rate falls before the drops and is whole after them: the comparison is the wrong way round": lambda step, base, drops: (
@@ -103,12 +103,12 @@ ground = Exercise(
     floor(0.4),
     mistakes={
         "that is the mean of w²; the loss is half of it": 2 * floor(0.4),
-        "rate / 4 is the limit for small rates; at .4 the 2 - rate below counts": 0.1,
-        "the pull back on w² is (1 - rate)² = .36, not 1 - rate = .6": 0.2,
+        "rate / 4 is the limit for small rates; at 0.4 the 2 - rate below counts": 0.1,
+        "the pull back on w² is (1 - rate)² = 0.36, not 1 - rate = 0.6": 0.2,
         "that is rate²: one step's kick alone, but the kicks before it aren't forgotten": 0.16,
         "that is half of rate²: one step's kick alone; the kicks before it aren't forgotten": 0.08,
     },
-    praise=".36 V + .16 = V, so V = 1/4, and half of it is the loss.",
+    praise="0.36 V + 0.16 = V, so V = 1/4, and half of it is the loss.",
     tolerance=1e-3,
 )
 
@@ -151,7 +151,7 @@ def _anew(saved: dict[str, float], noise: Sequence[float], base: float, drops: S
 
 
 def _by_counter(saved: dict[str, float], noise: Sequence[float], base: float, drops: Sequence[int]) -> Any:
-    """The rate falls when the loop passes a drop; a session that begins behind one never hears of it."""
+    """The learning rate falls when the loop passes a drop; a session that begins behind one never hears of it."""
     passed = 0
 
     def lr(step: int, base: float, drops: Sequence[int]) -> float:
@@ -204,29 +204,31 @@ go_on = Exercise(
     ],
     mistakes={
         "the momentum is lost: go on with the saved v, not with 0": _instead(keep=False),
-        "the schedule begins anew: after resuming the rate was high again. Count from saved['step']": _anew,
+        "the schedule begins anew: after resuming the learning rate was high again. Count from saved['step']": _anew,
         "your rate falls when the loop passes a drop, so a run that was saved behind one goes on with the high "
-        "rate: compute the rate from the step": _by_counter,
-        "the rate is read once before the loop; it may fall inside": _fixed,
+        "learning rate: compute it from the step": _by_counter,
+        "the learning rate is read once before the loop; it may fall inside": _fixed,
         "the state that you return is still at the old step: the next session would start there": _instead(
             counted=False
         ),
         "the drop comes one step early: first the update with the rate of `step`, then step + 1": _instead(
             ahead=1
         ),
-        "that is Caffe's momentum, with the rate inside v; here it is PyTorch's, v <- .9 v + gradient": _instead(
+        "that is Caffe's momentum, with the rate inside v; here it is PyTorch's, v <- 0.9 v + gradient": _instead(
             caffe=True
         ),
         "the gradient is w + error; w is missing": _instead(pull=0.0),
         "the update goes uphill: w minus rate times v": _instead(sign=1.0),
-        "that is a running mean, .9 v + .1 gradient; here the gradient comes in whole": _instead(damped=0.1),
-        "v is the last gradient alone: .9 of the old v belongs to it": _instead(momentum=0.0),
+        "that is a running mean, 0.9 v + 0.1 gradient; here the gradient comes in whole": _instead(
+            damped=0.1
+        ),
+        "v is the last gradient alone: 0.9 of the old v belongs to it": _instead(momentum=0.0),
         "w goes first in your loop: change v first, then w with the new v": _w_first,
         "step counts all updates of the run, not those of this session alone": lambda saved, noise, base, drops: (
             _go_on(saved, noise, base, drops) | {"step": len(noise)}
         ),
     },
-    praise="Stop it where you like: weights, momentum and step are all it has to know, and the rate follows.",
+    praise="Stop it where you like: weights, momentum and step are all it has to know, and the learning rate follows.",
     draw=_numbers_on,
     tolerance=1e-7,
 )
@@ -246,7 +248,7 @@ def _caffe(
 
 
 def _rescaled(w: float, gradients: Sequence[float], rates: Sequence[float]) -> list[float]:
-    """The rate inside, and outside as well."""
+    """The learning rate inside, and outside as well."""
     velocity, weights = 0.0, []
     for gradient, lr in zip(gradients, rates, strict=True):
         velocity = MOMENTUM * velocity + lr * gradient
@@ -271,15 +273,15 @@ caffe = Exercise(
     "8.5 Caffe's momentum",
     _caffe,
     cases=[
-        Case("a rate that stays", (1.0, [1.0, 2.0, -1.0, 0.5], [0.1] * 4)),
+        Case("a learning rate that stays", (1.0, [1.0, 2.0, -1.0, 0.5], [0.1] * 4)),
         Case("a drop after three steps", (0.0, [1.0] * 6, [0.1] * 3 + [0.01] * 3)),
         Case("no steps", (2.0, [], [])),
     ],
     mistakes={
-        "that is PyTorch's: with a rate that stays it is the same, after a drop it isn't. Put the rate inside V": lambda *given: (
+        "that is PyTorch's: with a learning rate that stays it is the same, after a drop it isn't. Put it inside V": lambda *given: (
             _caffe(*given, inside=False)
         ),
-        "the rate is in twice: V holds it already": _rescaled,
+        "the learning rate is in twice: V holds it already": _rescaled,
         "the update goes uphill: w minus V": lambda *given: _caffe(*given, sign=1.0),
         "that is how far w moved in each step; return w itself": _velocities,
         "the start is in your list; it begins with w after the first step": lambda w, gradients, rates: [
@@ -290,12 +292,12 @@ caffe = Exercise(
             w,
             *_caffe(w, gradients, rates),
         ][-1],
-        "without momentum: V keeps .9 of what it was": lambda w, gradients, rates: [
+        "without momentum: V keeps 0.9 of what it was": lambda w, gradients, rates: [
             w - sum(lr * g for g, lr in zip(gradients[:n], rates[:n], strict=True))
             for n in range(1, len(rates) + 1)
         ],
     },
-    praise="As long as the rate stays, nobody can tell it from PyTorch's.",
+    praise="As long as the learning rate stays, it can't be told from PyTorch's.",
     draw=_way_on,
 )
 
@@ -305,14 +307,14 @@ coasting = Exercise(
     "8.6 the first step after a drop",
     9.1,
     mistakes={
-        "10 is an old step: of the old V only .9 is left, and the new gradient comes with a tenth of the rate": 10.0,
-        "9 is what is left of the old V; the new gradient comes on top, with a tenth of the rate": 9.0,
+        "10 is an old step: of the old V only 0.9 is left, and the new gradient comes with a tenth of the learning rate": 10.0,
+        "9 is what is left of the old V; the new gradient comes on top, with a tenth of the learning rate": 9.0,
         "8.1 is how much *more* than one it is: 9.1 times as far": 8.1,
         "that is Caffe's step against an old one; against PyTorch's new one it is ten times that": 0.91,
         "that is PyTorch's step against Caffe's; the other way round was asked for": 1 / 9.1,
-        "equal only while the rate stays: V still holds the old, tenfold rate": 1.0,
+        "equal only while the learning rate stays: V still holds the old one, ten times as high": 1.0,
     },
-    praise="9 + .1. Step n after the drop is 1 + 9 · .9ⁿ times as long: 4.1 at the tenth, 2.1 at the twentieth.",
+    praise="9 + 0.1. Step n after the drop is 1 + 9 · 0.9ⁿ times as long: 4.1 at the tenth, 2.1 at the twentieth.",
     tolerance=1e-3,
 )
 

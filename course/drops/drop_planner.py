@@ -6,6 +6,7 @@ with the most similar ones and says how far away that is.
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import ipywidgets
 import torch
@@ -38,7 +39,7 @@ PRESETS = {
 
 
 class DropPlanner(Explorer):
-    """Drag a drop along both diagrams. Left of it the rate is as it was, right of it a tenth."""
+    """Drag a drop along both diagrams. Left of it the learning rate is as it was, right of it a tenth."""
 
     alt = (
         "Two diagrams over the share of a run: above the published training and validation loss, below those of the "
@@ -132,7 +133,9 @@ class DropPlanner(Explorer):
         first = f"{', '.join(places)}; drop {self.board.active + 1} is in your hand"
         rates = "; ".join(
             f"{rate}: {steps / 1000:.1f}k steps, {plan.epochs(steps):.0f} epochs"
-            for rate, steps in zip(("high rate", "a tenth", "a hundredth"), plan.lengths, strict=True)
+            for rate, steps in zip(
+                ("high learning rate", "a tenth", "a hundredth"), plan.lengths, strict=True
+            )
             if steps > 0.5
         )
         whole = f"{plan.images / 1e6:.2f} million images, {plan.epochs(plan.steps):.0f} epochs"
@@ -145,7 +148,7 @@ class DropPlanner(Explorer):
 
     def _there(self, best: Schedule) -> str:
         """Where the play has come, by the plan and by the recorded run."""
-        rate = ("the high rate", "a tenth of it", "a hundredth")[
+        rate = ("the high learning rate", "a tenth of it", "a hundredth")[
             sum(share <= self.now for share in self.shares)
         ]
         steps, losses = joined(self.found["never"], best)
@@ -168,7 +171,7 @@ class DropPlanner(Explorer):
         ]
         seen = [s for s in curve.map if s <= step]
         score = f", mAP {curve.map[seen[-1]]:.3f} at {seen[-1] // 1000}k" if seen else ""
-        return f"step {step // 1000}k, rate {curve.rate(step):.0e}, {', '.join(losses)}{score}"
+        return f"step {step // 1000}k, learning rate {curve.rate(step):.0e}, {', '.join(losses)}{score}"
 
     def _nearest(self, best: Schedule, away: float) -> str:
         score = "not finished" if best.map is None else f"mAP {best.map:.3f}"
@@ -265,11 +268,12 @@ class DropPlanner(Explorer):
         return WIDE * self.shares[i] + 4, HANDLE + (-4 if i == 0 else 20), f"drop {i + 1}"
 
     def still(self) -> Figure:
-        figure = Figure(figsize=(9, 7.2))
-        self.board.on(figure.add_axes((0.01, 0.16, 0.98, 0.83)))
-        lower = figure.add_axes((0.01, 0.0, 0.98, 0.15))
+        figure = Figure(figsize=(9, 7.4))
+        self.board.on(figure.add_axes((0.01, 0.18, 0.98, 0.81)))
+        lower = figure.add_axes((0.01, 0.0, 0.98, 0.17))
         lower.set_axis_off()
-        lower.text(0, 1, "\n".join(self.summary()), va="top", fontsize=9, linespacing=1.5)
+        lines = [part for line in self.summary() for part in wrap(line, 112, subsequent_indent="    ")]
+        lower.text(0, 1, "\n".join(lines), va="top", fontsize=9, linespacing=1.5)
         return figure
 
     def state(self) -> str:

@@ -1,4 +1,4 @@
-"""Figures of chapter 08: the published curve, toy and recorded runs above each other, what a drop does at once."""
+"""Figures of chapter 08 from its toy, from the recorded runs and from the run that forks on the page."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course.drops.noisy_quadratic import valley
-from course.drops.schedules import Published, Schedule, gain
+from course.drops.schedules import SETTLING, Schedule, gain, jump
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY
 
 # one look for a schedule, wherever it is drawn; a line's pattern says the same as its colour
@@ -23,31 +23,8 @@ PENS = {
     "paper": dict(color=SKY, linestyle=(0, (3, 1))),
     "cosine": dict(color="#707070", linestyle=":"),
 }
-EPOCH = 1000  # steps, of the published run: a point of its curve stands for so many
+HATCHES = ("", "//", "..", "xx")
 SINGLE = ("never", "at_500", "at_1000", "at_1500", "at_2000")  # those with one drop at most
-
-
-def published_drawn(curve: Published, begin: int = 10_000) -> Figure:
-    """Training and validation loss of the published run from step `begin`, its drops and its mAP."""
-    at = curve.steps.index(begin)
-    figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
-    middles = [
-        step + EPOCH / 2 for step in curve.steps[at:]
-    ]  # a mean over the thousand steps that begin there
-    ends = [step + EPOCH for step in curve.steps[at:]]
-    ax.plot(middles, curve.train[at:], color=BLUE, linewidth=2, label="training")
-    ax.plot(ends, curve.val[at:], color=ORANGE, linewidth=2, linestyle="--", label="validation")
-    ax.text(12_000, 5.2, f"rate {curve.rate(0):.0e}", fontsize=9)
-    for drop in curve.drops:
-        ax.axvline(drop, color="0.5", linestyle=":")
-        ax.text(drop + 500, 5.95, f"rate {curve.rate(drop):.0e}", fontsize=9)
-    for step, score in curve.map.items():
-        if step != curve.length:  # 102k, on top of 100k
-            ground = dict(facecolor="white", edgecolor="none", pad=1)
-            ax.text(step, 3.62, f"mAP {score:.3f}", fontsize=9, ha="center", bbox=ground)
-    ax.set(xlabel="step", ylabel="loss, L2 included", ylim=(3.5, 6.3))
-    ax.legend(frameon=False)
-    return figure
 
 
 def toy_and_recorded(found: Mapping[str, Schedule]) -> Figure:
@@ -60,12 +37,13 @@ def toy_and_recorded(found: Mapping[str, Schedule]) -> Figure:
         upper.plot(valley(drops, shown[0].steps), linewidth=2, label=label, **PENS[name])
     for one in shown:
         lower.plot(*joined(found["never"], one), linewidth=2, **PENS[one.name])
-    upper.set(
-        ylabel="loss", title="toy: a valley, steep and noisy across, flat along (computed)", ylim=(0, None)
-    )
-    lower.set(ylabel="validation loss / N", xlabel="step", title="SSD on the mini VOC (recorded)")
+    upper.set(ylabel="loss", ylim=(0, None))
+    upper.set_title("toy, computed: a valley, steep and noisy across, flat along", fontsize=10)
+    lower.set(ylabel="validation loss / N", xlabel="step")
+    lower.set_title("SSD on the mini VOC, recorded", fontsize=10)
     lower.set_ylim(top=float(max(joined(found["never"], shown[0])[1][2:])))
     upper.legend(frameon=False)
+    figure.suptitle("A drop makes a step down, and then the curve is flatter", fontsize=11)
     return figure
 
 
@@ -83,7 +61,7 @@ def smooth(values: Tensor, width: int) -> Tensor:
     return values.unfold(0, width, 1).mean(dim=1)
 
 
-def saved(found: Mapping[str, Schedule], steps: int, width: int) -> Figure:
+def saved(found: Mapping[str, Schedule], steps: int, width: int, title: str) -> Figure:
     """How far a branch's training loss lies below the trunk's on the same batches, from the drop on: means of `width`
     steps, over `steps` steps or as many as there are."""
     figure, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
@@ -93,50 +71,194 @@ def saved(found: Mapping[str, Schedule], steps: int, width: int) -> Figure:
             below = smooth(gain(found["never"], found[name], 0, last), width)
             ax.plot(range(width, last + 1), below, linewidth=2, label=found[name].label, **PENS[name])
     ax.axhline(0, color="0.5", linewidth=1)
-    ax.set(
-        xlabel="steps since the drop",
-        ylabel="training loss saved",
-        title=f"recorded; means over the last {width} steps",
-    )
+    ax.set(xlabel=f"steps since the drop (means over the last {width})", ylabel="training loss saved")
+    ax.set_title(title, fontsize=11)
     ax.legend(frameon=False)
     return figure
 
 
-def scores(runs: Sequence[Mapping[str, Schedule]], spread: float) -> Figure:
-    """mAP at the end of every schedule, a dot for each random seed, and how far two random seeds may lie apart."""
-    names = [name for name, one in runs[0].items() if one.map is not None]
-    figure, ax = plt.subplots(figsize=(8, 0.45 * len(names) + 1), layout="constrained")
-    for y, name in enumerate(names):
-        found = [run[name].map for run in runs if name in run and run[name].map is not None]
-        _dots_on(ax, y, found, spread)
-    ax.set_yticks(range(len(names)), [runs[0][name].label for name in names])
-    ax.invert_yaxis()
-    ax.set(xlabel="mAP on 200 test scenes (recorded)")
+def gains(found: Mapping[str, Schedule], windows: Sequence[tuple[int, int]], title: str) -> Figure:
+    """The training loss that each branch saves in some windows of steps after its drop, as numbered bars."""
+    names = [name for name in SINGLE[1:] if name in found]
+    figure, ax = plt.subplots(figsize=(8, 3.4), layout="constrained")
+    wide = 0.8 / len(names)
+    for i, name in enumerate(names):
+        for x, (first, last) in enumerate(windows):
+            if last > len(found[name].losses):
+                continue
+            saves = float(gain(found["never"], found[name], first, last).mean())
+            at = x + (i + 0.5) * wide - 0.4
+            label = found[name].label if x == 0 else None
+            ax.bar(
+                at, saves, 0.9 * wide, color=PENS[name]["color"], hatch=HATCHES[i % 4], alpha=0.6, label=label
+            )
+            up, away = ("bottom", 2) if saves >= 0 else ("top", -3)
+            words = dict(textcoords="offset points", ha="center", va=up, fontsize=9)
+            ax.annotate(_signed(saves, ".2f"), (at, saves), (0, away), **words)
+    ax.axhline(0, color="0.5", linewidth=1)
+    ax.set_xticks(range(len(windows)), [f"{first} to {last}" for first, last in windows])
+    ax.set(xlabel="steps since the drop", ylabel="training loss saved")
+    ax.margins(y=0.12)
+    ax.set_title(title, fontsize=11)
+    ax.legend(frameon=False)
     return figure
 
 
-def _dots_on(ax: Axes, y: int, found: Sequence[float], spread: float) -> None:
-    ax.plot(found, [y] * len(found), "o", color=BLUE, markersize=8)
-    middle = sum(found) / len(found)
-    ax.plot([middle - spread, middle + spread], [y, y], color=BLUE, linewidth=1.5, alpha=0.7)
+def after_ten_steps(found: Mapping[str, Schedule], names: Sequence[str]) -> Figure:
+    """Validation loss of some branches before their drop and ten steps after it, and what of it is the L2 term."""
+    figure, ax = plt.subplots(figsize=(8, 0.6 * len(names) + 1.2), layout="constrained")
+    ends = []
+    for y, name in enumerate(names):
+        trunk, one = found["never"], found[name]
+        step, color = one.begin + SETTLING, PENS[name]["color"]
+        before, after = trunk.check(one.begin), one.check(step)
+        weights = one.check(step, "l2") - trunk.check(one.begin, "l2")
+        ends += [before, after]
+        ax.plot([before], [y], "o", color=color, markersize=8, fillstyle="none")
+        ax.annotate("", (after, y), (before, y), arrowprops=dict(arrowstyle="->", color=color, lw=2))
+        ax.annotate(f"{before:.2f}", (before, y), (8, 0), textcoords="offset points", va="center")
+        said = f"{after:.2f}: {_signed(after - before, '.2f')}, the L2 term {_signed(weights, '.4f')}"
+        ax.annotate(said, (after, y), (-6, 0), textcoords="offset points", va="center", ha="right")
+    wide = max(ends) - min(ends)
+    ax.set_yticks(range(len(names)), [found[name].label for name in names])
+    ax.set(xlabel="validation loss before the drop (circle) and ten steps after it (arrow)")
+    ax.set(xlim=(min(ends) - 0.9 * wide, max(ends) + 0.25 * wide), ylim=(len(names) - 0.4, -0.6))
+    ax.set_title("Ten steps after the drop the validation loss is lower", fontsize=11)
+    return figure
+
+
+def jitter(rows: Mapping[str, tuple[Sequence[float], int]], count: int = 10) -> Figure:
+    """How far each of the `count` values before a place lies from the straight line through them, a row for each
+    curve and place; the number is their scatter."""
+    figure, ax = plt.subplots(figsize=(8, 0.5 * len(rows) + 1.3), layout="constrained")
+    for y, (values, at) in enumerate(rows.values()):
+        one = jump(values, at, count)
+        off = [values[at + i] - one.line(i) for i in range(-count, 0)]
+        ax.plot(off, [y] * count, "o", color=BLUE, alpha=0.6)
+        ax.text(1.01, y, f"{one.scatter:.2f}", transform=ax.get_yaxis_transform(), va="center")
+    ax.text(1.01, -0.8, "scatter", transform=ax.get_yaxis_transform(), va="center", fontsize=9)
+    ax.axvline(0, color="0.5", linewidth=1)
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set(xlabel="validation loss, distance from the line through ten points", ylim=(len(rows) - 0.5, -1.1))
+    ax.set_title("The validation loss jitters at the high learning rate and hardly at a low one", fontsize=11)
+    return figure
+
+
+def endings(runs: Sequence[Mapping[str, Schedule]], spread: float) -> Figure:
+    """The end of every schedule: the mean of the last five validation losses and, as a ring, the last one; mAP, a dot
+    for each random seed, and how far two random seeds may lie apart."""
+    names = [name for name, one in runs[0].items() if one.map is not None]
+    size = (9, 0.5 * len(names) + 1.4)
+    figure, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
+    for y, name in enumerate(names):
+        found = [run[name] for run in runs if name in run and run[name].map is not None]
+        lasts = [one.curve()[1][-5:] for one in found]
+        means, maps = [sum(last) / len(last) for last in lasts], [one.map for one in found]
+        left.plot(means, [y] * len(found), "o", color=ORANGE, markersize=8)
+        left.plot(
+            [last[-1] for last in lasts], [y] * len(found), "o", color=ORANGE, markersize=8, fillstyle="none"
+        )
+        _named(left, means, y, ".2f")
+        right.plot(maps, [y] * len(found), "o", color=BLUE, markersize=8)
+        middle = sum(maps) / len(maps)
+        right.plot([middle - spread, middle + spread], [y, y], color=BLUE, linewidth=1.5, alpha=0.7)
+        _named(right, maps, y, ".3f")
+    left.set_yticks(range(len(names)), [runs[0][name].label for name in names])
+    left.set(ylim=(len(names) - 0.5, -0.8), xlabel="validation loss: mean of the last five (ring: the last)")
+    right.set(xlabel=f"mAP on 200 test scenes (line: ±{spread})")
+    figure.suptitle("The order by validation loss isn't the order by mAP", fontsize=11)
+    return figure
+
+
+def _named(ax: Axes, values: Sequence[float], y: int, form: str) -> None:
+    middle = sum(values) / len(values)
+    ax.annotate(f"{middle:{form}}", (middle, y), (0, 8), textcoords="offset points", ha="center", fontsize=9)
+
+
+def _signed(value: float, form: str) -> str:
+    """A number with its sign, a minus at which no line is broken, and no sign where nothing is left."""
+    written = f"{value:+{form}}"
+    return written.replace("-", "\N{MINUS SIGN}") if set(written) - set("+-0.") else written[1:]
 
 
 def weights_part(found: Mapping[str, Schedule], names: Sequence[str]) -> Figure:
-    """Multibox loss and L2 term of recorded runs at their validations, on axes of the same height."""
+    """Multibox loss and L2 term of recorded runs at their validations, on axes of the same height, and by how much
+    each changed since the first validation."""
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), sharex=True, layout="constrained")
     for name in names:
         for ax, part in zip(axes, ("multibox", "l2"), strict=True):
             steps, values = found[name].curve(part)
-            ax.plot(steps, values, linewidth=2, label=found[name].label, **PENS[name])
+            change = values[-1] - found["never"].curve(part)[1][0]
+            label = f"{found[name].label}: {_signed(change, '.2f')}"
+            ax.plot(steps, values, linewidth=2, label=label, **PENS[name])
     heights = [torch.tensor(found[name].curve("multibox")[1]) for name in names]
     span = float(torch.cat(heights).max() - torch.cat(heights).min())
-    axes[0].set(title="multibox loss, validation (recorded)", xlabel="step")
     middle = sum(axes[1].get_ylim()) / 2
-    axes[1].set(
-        title="L2 term, the same height (recorded)",
-        xlabel="step",
-        ylim=(middle - span / 2, middle + span / 2),
-    )
-    for ax in axes:
+    axes[1].set_ylim(middle - span / 2, middle + span / 2)
+    for ax, name in zip(axes, ("multibox loss, validation", "L2 term, same scale"), strict=True):
+        ax.set_title(name, fontsize=10)
+        ax.set_xlabel("step")
         ax.legend(frameon=False)
+    first = found["never"].curve()[0][0]
+    figure.suptitle(
+        f"The multibox loss falls, the L2 term doesn't (recorded, changes since step {first})", fontsize=11
+    )
+    return figure
+
+
+def fork(before: float, shaken: float, stayed: float, dropped: float, steps: tuple[int, int]) -> Figure:
+    """The validation losses of a run that is given its high learning rate back and then forks; `steps` before the
+    fork and at the end."""
+    figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+    at, end = steps
+    ax.plot([0, at], [before, shaken], "o-", color=BLACK, linewidth=2)
+    ax.plot([at, end], [shaken, stayed], "o-", color=BLACK, linewidth=2)
+    ax.plot([at, end], [shaken, dropped], "o--", color=ORANGE, linewidth=2)
+    for x, value, said in (
+        (0, before, f"trained: {before:.2f}"),
+        (at, shaken, f"shaken: {shaken:.2f}"),
+        (end, stayed, f"at 0.03: {stayed:.2f}"),
+        (end, dropped, f"at 0.003: {dropped:.2f}"),
+    ):
+        away = (8, -14) if x == 0 else (6, 4)
+        ax.annotate(said, (x, value), away, textcoords="offset points")
+    ax.margins(y=0.25)
+    ax.set(xlim=(-1, 1.25 * end), xlabel="steps", ylabel="validation loss")
+    ax.set_title(
+        "A high learning rate lifts a trained network to its floor; a drop brings it down", fontsize=11
+    )
+    return figure
+
+
+def coasting(ratios: Sequence[float], marked: Sequence[int]) -> Figure:
+    """How many times as long Caffe's step is as PyTorch's, by the step after a drop, beside 1 + 9 · 0.9ⁿ."""
+    figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+    steps = range(1, len(ratios) + 1)
+    ax.plot(
+        steps, [1 + 9 * 0.9**n for n in steps], color=ORANGE, linewidth=4, alpha=0.5, label="1 + 9 · 0.9ⁿ"
+    )
+    ax.plot(steps, ratios, ".", color=BLUE, markersize=5, label="computed step by step")
+    for n in marked:
+        offset = dict(textcoords="offset points", fontsize=9)
+        ax.annotate(f"step {n}: {ratios[n - 1]:.2f}", (n, ratios[n - 1]), (8, 2), **offset)
+    ax.axhline(1, color="0.5", linewidth=1)
+    ax.set(xlabel="step after the drop", ylabel="times as long", ylim=(0, 10.5))
+    ax.set_title("After a drop Caffe's steps are longer than PyTorch's, for some forty steps", fontsize=11)
+    ax.legend(frameon=False)
+    return figure
+
+
+def resumed(wanted: Mapping[int, float], found: Mapping[int, float], at: int) -> Figure:
+    """The learning rate by step: as the schedule has it, and as a program had it that was stopped and resumed."""
+    figure, ax = plt.subplots(figsize=(8, 3), layout="constrained")
+    for rates, name, pen in (
+        (wanted, "by the step", dict(color=BLUE, linewidth=5, alpha=0.4)),
+        (found, "by a counter", dict(color=RED, linewidth=2, linestyle="--")),
+    ):
+        ax.semilogy(list(rates), list(rates.values()), drawstyle="steps-post", label=name, **pen)
+    ax.axvline(at, color="0.5", linestyle=":")
+    ax.text(at + 500, 2e-5, f"resumed at {at:,}", fontsize=9)
+    ax.set(xlim=(60_000, None), xlabel="step", ylabel="learning rate")
+    ax.set_title("Resumed after a drop, a counter goes back to the first learning rate", fontsize=11)
+    ax.legend(frameon=False, loc="lower left")
     return figure

@@ -1,7 +1,8 @@
 """The smallest loss that has a noise floor: a parabola whose slope is only known with an error.
 
 The loss is curvature / 2 · w², the gradient curvature · w plus noise of mean 0. Expected values are exact, not
-simulated: they follow from how one step changes the mean of w² (for a constant rate: Robbins and Monro's setting).
+simulated: they follow from how one step changes the mean of w² (for a constant learning rate: Robbins
+and Monro's setting).
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,12 @@ from torch import Tensor
 
 from ssdlib.plots import BLACK, BLUE, ORANGE
 
-RATE, NOISE, STEEP, FLAT = 0.2, 2.0, 1.0, 0.004  # of the valley with two directions; chosen for the picture
-SLOPE = 15.8113883  # where the flat direction starts: FLAT / 2 · SLOPE² = .5
+RATE, NOISE, STEEP, FLAT = 0.2, 2.0, 1.0, 0.004  # of the valley with two directions; chosen for the figure
+SLOPE = 15.8113883  # where the flat direction starts: FLAT / 2 · SLOPE² = 0.5
 
 
 def floor(rate: float, curvature: float = 1.0, noise: float = 1.0, momentum: float = 0.0) -> float:
-    """The mean loss that SGD ends at if its rate stays: steps of noise (deviation `noise`) against the pull back.
+    """The mean loss that SGD ends at if its learning rate stays: noise (deviation `noise`) against the pull back.
 
     Without momentum rate · noise² / (2 (2 - rate · curvature)). The steps with momentum are an AR(2) process, whose
     variance is known. Raises ValueError where there is no floor, because the steps grow.
@@ -81,8 +82,9 @@ def draw_runs(high: float, low: float, drop: int, steps: int) -> Figure:
     for rate, begin, end in ((high, 0, drop), (low, drop, steps)):
         ax.plot([begin, end], [floor(rate)] * 2, color=ORANGE, linestyle="--", linewidth=2)
         ground = dict(facecolor="white", edgecolor="none", pad=1)
-        ax.text(begin + 30, 6 * floor(rate), f"floor at rate {rate:g}", fontsize=9, bbox=ground)
+        ax.text(begin + 30, 6 * floor(rate), f"floor at learning rate {rate:g}", fontsize=9, bbox=ground)
     ax.set(xlabel="step", ylabel="loss", ylim=(1e-5, 100))
+    ax.set_title("A drop takes the mean loss from a high floor to a low one", fontsize=11)
     ax.legend(frameon=False)
     return figure
 

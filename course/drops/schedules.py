@@ -18,7 +18,7 @@ from course.kit.pictures import ROOT
 
 FOLDER = ROOT / "chapters/recordings/drops"
 FACTS = Path(__file__).parents[1] / "facts"
-PICTURES = 16_551  # of VOC 07+12 trainval: an epoch
+IMAGES = 16_551  # of VOC 07+12 trainval: an epoch
 SETTLING = 10  # steps after leaving the trunk with a validation of their own
 
 
@@ -27,13 +27,13 @@ class Schedule:
     """One recorded run, from the step where it leaves the trunk to the end."""
 
     name: str
-    drops: tuple[int, ...]  # steps done at the higher rate
+    drops: tuple[int, ...]  # steps done before each of them
     steps: int  # of the whole run
     begin: int  # where it leaves the trunk; 0 = the trunk itself, or a start of its own
     losses: Tensor  # (steps - begin, 2) localisation and confidence of each training step
     checks: tuple[
         dict[str, float], ...
-    ]  # validation: step, rate, multibox, l2 ..., in the order of the steps
+    ]  # validation: step, learning rate, multibox, l2 ..., in the order of the steps
     map: float | None  # mAP on the test scenes at the end; None if the run isn't finished
     head: Mapping[str, Any]  # settings, commit, date, device, versions
 
@@ -73,8 +73,9 @@ class Schedule:
     def origin(self) -> str:
         """When, where and with which code it was recorded."""
         facts = self.head
+        device = facts["device"].replace("1 threads", "1 thread")
         return (
-            f"recorded {facts['date']} on {facts['device']}, {facts['precision']}, "
+            f"recorded {facts['date']} on {device}, {facts['precision']}, "
             f"commit {facts['commit'][:10]}, random seed {facts['seed']}"
         )
 
@@ -115,7 +116,8 @@ def random_seeds(folder: Path = FOLDER) -> list[Path]:
 
 
 def distance(one: Sequence[float], other: Sequence[float]) -> float:
-    """For which share of a run the rates of two plans differ, a factor of 100 counted twice; two drops as shares."""
+    """For which share of a run the learning rates of two plans differ, a factor of 100 counted twice; both plans as
+    the shares of their two drops."""
     return sum(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
@@ -138,7 +140,7 @@ def gain(trunk: Schedule, branch: Schedule, first: int, last: int) -> Tensor:
 
 @dataclass(frozen=True)
 class SchedulePlan:
-    """A schedule on paper: where its rate falls, how long it is, how many images a step sees."""
+    """A schedule on paper: where its learning rate falls, how long it is, how many images a step sees."""
 
     shares: tuple[float, float]  # of the run, 1 = never
     steps: int
@@ -146,7 +148,7 @@ class SchedulePlan:
 
     @property
     def lengths(self) -> tuple[float, float, float]:
-        """Steps at the rate it begins with, at a tenth of it, at a hundredth."""
+        """Steps at the learning rate it begins with, at a tenth of it, at a hundredth."""
         first, second = self.shares
         return self.steps * first, self.steps * (second - first), self.steps * (1 - second)
 
@@ -155,8 +157,8 @@ class SchedulePlan:
         return self.steps * self.batch
 
     def epochs(self, steps: float) -> float:
-        """How many times so many steps show every picture of VOC 07+12."""
-        return steps * self.batch / PICTURES
+        """How many times so many steps show every image of VOC 07+12."""
+        return steps * self.batch / IMAGES
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,10 @@ class Jump:
     @property
     def size(self) -> float:
         return self.found - self.trend
+
+    def line(self, at: float) -> float:
+        """The line `at` points after the one that was looked at; before it where `at` is negative."""
+        return self.trend + self.slope * at
 
 
 def jump(values: Sequence[float], at: int, window: int = 10) -> Jump:

@@ -47,7 +47,7 @@ def _whole_batches_only(step: int, rank: int, processes: int, batch: int, orders
 
 
 def _own_piece(step: int, rank: int, processes: int, batch: int, orders: Orders) -> list[int]:
-    """Each process goes through a piece of the data set of its own."""
+    """Each process goes through a piece of the dataset of its own."""
     size, piece = batch // processes, len(orders[0]) // processes
     epoch, inside = divmod(step * size, piece)
     return list(orders[epoch][rank * piece + inside : rank * piece + inside + size])
@@ -102,7 +102,7 @@ my_images = Exercise(
             _at(range(s * b + r, (s + 1) * b, p), orders)
         ),
         "what is left at the end of an epoch is thrown away; here a batch may reach into the next epoch": _whole_batches_only,
-        "each process has a piece of the data set of its own; then another number of processes is another run": _own_piece,
+        "each process has a piece of the dataset of its own; then another number of processes is another run": _own_piece,
         "the second epoch has an order of its own: orders[1]; you began the first one again": lambda s, r, p, b, orders: (
             _at(_part(s, r, p, b), [orders[0]] * len(orders))
         ),
@@ -375,7 +375,7 @@ ACCEPTED = (True, False, False, True, False, True, True)
 REASONS = (
     "row 1: more steps only add to the end; the 50,000 that are done stay what they are",
     "row 2: the run has done 50,000 steps already; it can't go back to 40,000",
-    "row 3: another rate is another run; half of one and half of the other is neither",
+    "row 3: another learning rate is another run; half of one and half of the other is neither",
     "row 4: microbatch says how many images are computed at a time; the update is that of all 32, as before",
     "row 5: with 16 images an update, all later batches are other ones: that is another run",
     "row 6: how often a run is saved changes nothing of what it learns",
@@ -425,7 +425,7 @@ fit = Exercise(
         "32 images take 13.8 GiB": 32,
         "31 images take 13.4 GiB": 31,
     },
-    praise="8 more images took 3.2 GiB, so .4 each, and 1.0 with none. 27 take 11.8 GiB, 28 would take 12.2.",
+    praise="8 more images took 3.2 GiB, so 0.4 each, and 1.0 with none. 27 take 11.8 GiB, 28 would take 12.2.",
 )
 
 # ---- 9.5 saved whole, or not at all
@@ -457,7 +457,7 @@ def _fault(answer: Any) -> str:
         ("E", "no file is opened to write into: B and D need E"),
         ("B", "nothing is ever written: B is missing"),
         ("A", "the new checkpoint never gets its name: a reader finds the old one for ever"),
-        ("D", "nobody waits for the disk: the name may get there before the bytes, so D is missing"),
+        ("D", "nothing waits for the disk: the name may get there before the bytes, so D is missing"),
     ):
         if letter not in at:
             return why

@@ -24,7 +24,7 @@ from ssdlib.records import Example
 from ssdlib.training.runs import CHECKPOINT, RunError
 
 WHOLE, TENTH = "whole run", "last tenth"
-REST = 30.0  # seconds between two looks at the pictures, at least: the CPU has other things to do
+REST = 30.0  # seconds between two looks at the images, at least: the CPU has other things to do
 BROKEN = (ValueError, LookupError, RuntimeError, OSError)  # what a folder or a checkpoint may have against us
 
 
@@ -32,7 +32,7 @@ class Dashboard(Explorer):
     """Follows the run in `folder`, looking every few seconds in a thread of its own, until it is finished or `stop`.
 
     The detections are those of the latest checkpoint. For a narrow network they follow by themselves; the full
-    one takes about half a second a picture on a CPU, and waits for the button. `images` are the pictures.
+    one takes about half a second an image on a CPU, and waits for the button. `images` are those to look at.
     """
 
     alt = (
@@ -48,7 +48,7 @@ class Dashboard(Explorer):
         )
         self.seen: run_pictures.Seen | None = None
         self.problem = ""
-        self._looked_at: tuple | None = None  # the checkpoint that the pictures show
+        self._looked_at: tuple | None = None  # the checkpoint that the images show
         self._rest = -math.inf
         self._asked = False
         self._lock = threading.RLock()  # the thread, and the reader's keys and buttons
@@ -121,10 +121,10 @@ class Dashboard(Explorer):
             if not more:
                 self.follow.value = False
 
-    # ---- the pictures
+    # ---- the images
 
     def _look_at_pictures(self) -> None:
-        """Detect with the checkpoint if it is another one than before, and it is cheap or somebody asked."""
+        """Detect with the checkpoint if it is another one than before, and it is cheap or was asked for."""
         config = self.found.config
         cheap = config is not None and config.width < 0.5 and time.monotonic() - self._rest > REST
         stamp = _stamp(self.folder / CHECKPOINT)
@@ -198,7 +198,7 @@ class Dashboard(Explorer):
         at = self._line()
         line = {name: float(self.found.columns[name][at]) for name in self.found.columns}
         parts = f"localisation {line['localisation']:.3g}, confidence {line['confidence']:.3g}"
-        said = f"step {line['step']:,.0f}: loss {line['multibox']:.3g} ({parts}), rate {line['rate']:.3g}"
+        said = f"step {line['step']:,.0f}: loss {line['multibox']:.3g} ({parts}), learning rate {line['rate']:.3g}"
         checks = [c for c in self.found.validations if c.step <= line["step"]]
         tables = [c for c in self.found.evaluations if c.step <= line["step"]]
         said += f"; validation {checks[-1].value:.3g} at {checks[-1].step:,}" if checks else ""

@@ -107,7 +107,7 @@ class Growth(Explorer):
 
     def _show(self, change: object = None) -> None:
         lines = self.summary()
-        with self.board.hold_sync():  # one message, so that picture and words change together
+        with self.board.hold_sync():  # one message, so that scene and words change together
             self.board.scene = {"layers": [*self._curves(), *self._boxes()]}
             self.board.status = lines[0]
         self.text.value = "<br>".join(lines[1:])
@@ -178,7 +178,9 @@ class Growth(Explorer):
                 f"loss of the last 50 steps: localisation {localisation:.2f}, confidence {confidence:.2f}"
             )
         else:
-            lines.append("random weights, and batch norm knows no means yet: sure of boxes that mean nothing")
+            lines.append(
+                "random weights; batch norm has no means yet: the network is sure of boxes that mean nothing"
+            )
         lines.append("the anchor of each object (green):")
         for name, box, anchor, (p, *said) in zip(
             self.names[b], scene.boxes, self.own[b], look["scenes"][b]["own"], strict=True

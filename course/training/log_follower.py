@@ -52,7 +52,9 @@ class Follower:
         self.columns = {name: array("d") for name in COLUMNS}
         self.validations: list[Check] = []
         self.evaluations: list[Check] = []
-        self.diverged: tuple[int, float] | None = None  # step and rate, if that is the log's last word
+        self.diverged: tuple[int, float] | None = (
+            None  # step and learning rate, if that is the log's last word
+        )
         self.unreadable: list[int] = []  # numbers of the lines that are no rows
         self.backwards = 0  # how often the step fell
         self.longest = 0.0  # seconds between two lines, at most
@@ -79,14 +81,14 @@ class Follower:
         if (self.folder / LOCK).exists():
             self.held = True
         elif self.held:
-            self.held = False  # whoever trained has ended; what it wrote last is read below
+            self.held = False  # the process that trained has ended; what it wrote last is read below
         fresh = self._poll_config() | self._poll_log() | (held != self.held)
         self._looked = True
         return fresh
 
     def age(self) -> float | None:
         """Seconds since the log changed. By this machine's clock alone once it was seen to change; before that by
-        the file's date, unless that lies in the future: then the clocks differ and nobody knows."""
+        the file's date, unless that lies in the future: then the clocks differ and it can't be told."""
         if self.news is not None:
             return time.monotonic() - self.news
         try:

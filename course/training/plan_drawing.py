@@ -33,7 +33,7 @@ def place(step: float, most: float) -> float:
 
 
 def height(rate: float) -> float:
-    """Where a rate is, px: a logarithmic scale."""
+    """Where a learning rate is, px: a logarithmic scale."""
     return float(STAIRS.up(min(max(rate, RATES[0]), RATES[1])))
 
 
@@ -55,7 +55,10 @@ def _axes(most: float, times: float) -> list[dict]:
     return [
         layer(ground, PALE, line=0, fill=1),
         layer(color=GREY, line=0.5, curves=[*lines, *ticks]),
-        layer(color=PALE, texts=[*marks, (VIEW[0] + 4, TOP - 4, "rate"), (VIEW[0] + 4, BOTTOM + 66, "step")]),
+        layer(
+            color=PALE,
+            texts=[*marks, (VIEW[0] + 4, TOP - 4, "learning rate"), (VIEW[0] + 4, BOTTOM + 66, "step")],
+        ),
     ]
 
 

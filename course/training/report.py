@@ -70,7 +70,7 @@ def _progress(view: View) -> list[tuple[str, str]]:
         rate += f", rising until step {view.config.warmup:,}"
     images = f"{view.speed:.1f} images/s, " if math.isfinite(view.speed) else ""
     pace = f"{images}{view.pace:.3g} s a step" if math.isfinite(view.pace) else "known after two lines"
-    found = [("rate", rate), ("speed", pace), ("time", _time(view))]
+    found = [("learning rate", rate), ("speed", pace), ("time", _time(view))]
     due = _due(view)
     if due and view.phase != FINISHED:
         found.append(("next", due))
@@ -90,7 +90,9 @@ def _time(view: View) -> str:
         said += f", about {in_words(view.left, exact=True)} left"
         if view.uncounted:
             checks = "check" if view.uncounted == 1 else "checks"
-            said += f" and {view.uncounted} {checks} (validation, evaluation) that none was timed of"
+            said += (
+                f" and {view.uncounted} {checks} (validation, evaluation), of which none has been timed yet"
+            )
     return said
 
 

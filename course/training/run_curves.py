@@ -1,4 +1,4 @@
-"""The curves of a run as layers of a board: loss, rate and mAP above each other, and a line to read them along."""
+"""The curves of a run as layers of a board: loss, learning rate and mAP, and a line to read them along."""
 
 import math
 from collections.abc import Sequence
@@ -153,7 +153,7 @@ def _map(found: Follower, shown: tuple[float, float]) -> list[dict]:
 
 
 def _drops(found: Follower, shown: tuple[float, float]) -> list[dict]:
-    """Where the rate falls by the settings, done or still to come."""
+    """Where the learning rate falls by the settings, done or still to come."""
     drops = [d for d in found.config.drops if shown[0] <= d <= shown[1]] if found.config else []
     uprights = [[_x(d, shown), LOSS[0], _x(d, shown), RATE[1]] for d in drops]
     texts = [(_x(d, shown) + 3, RATE[0] + 18, "drop" if d <= found.step else "drop to come") for d in drops]
@@ -169,6 +169,6 @@ def _names(validated: bool, found: Follower) -> list[dict]:
     ]
     if validated:
         texts.append(layer(color=PURPLE, texts=[(516.0, LOSS[0] - 4, "validation, multibox (points)")]))
-    evaluated = "mAP on the test pictures" if found.evaluations else "mAP: no evaluation yet"
+    evaluated = "mAP on the test images" if found.evaluations else "mAP: no evaluation yet"
     heads = [(0.0, LOSS[0] - 4, "loss"), (0.0, RATE[0] - 4, "learning rate"), (0.0, MAP[0] - 4, evaluated)]
     return [*texts, layer(color="#ffffff", texts=heads)]

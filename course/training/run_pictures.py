@@ -1,4 +1,4 @@
-"""What the checkpoint of a run finds in a few fixed pictures.
+"""What the checkpoint of a run finds in a few fixed images.
 
 Made for a thread that works beside a training in the same process: it takes none of torch's random numbers, which
 another part of the page may just be using, and doesn't touch matplotlib's list of open figures.
@@ -31,22 +31,22 @@ COUNT = 4
 
 @dataclass(frozen=True)
 class Seen:
-    """Detections of one checkpoint in some pictures."""
+    """Detections of one checkpoint in some images."""
 
     step: int
     classes: tuple[str, ...]
     examples: tuple[Example, ...]
     photographs: tuple[Tensor, ...]
     found: tuple[Detections, ...]  # with a score of SCORE or more
-    guesses: tuple[Detections, ...]  # the best one, in pictures where none has such a score
+    guesses: tuple[Detections, ...]  # the best one, in images where none has such a score
 
     def words(self) -> str:
-        """What was found, for those who can't see the pictures."""
+        """What was found, for those who can't see the images."""
         said = []
         for number, (one, guess) in enumerate(zip(self.found, self.guesses, strict=True), 1):
             names = [f"{name} {score:.2f}" for name, score in _named(one, self.classes)]
             best = [f", best guess {name} {score:.2f}" for name, score in _named(guess, self.classes)]
-            said.append(f"picture {number}: {', '.join(names) or 'nothing'}{''.join(best)}")
+            said.append(f"image {number}: {', '.join(names) or 'nothing'}{''.join(best)}")
         return f"Detections of step {self.step}. {'; '.join(said)}."
 
     def legend(self) -> str:
@@ -57,7 +57,7 @@ class Seen:
 
 
 def fixed(config: RunConfig) -> list[Example]:
-    """A few test pictures to watch: painted ones for a narrow network, which has learned from nothing else, else
+    """A few test images to watch: painted ones for a narrow network, which has learned from nothing else, else
     those of the devkit that is here."""
     examples = pictures.mini_test_set() if config.width < 1 else pictures.test_set()
     wide = [e for e in examples if e.size[0] > e.size[1] and len(e.labels)] or examples
@@ -95,7 +95,7 @@ def look(folder: Path, examples: Sequence[Example] | None = None) -> Seen:
 
 
 def draw(seen: Seen, axes: Sequence[Axes]) -> None:
-    """One picture into each of the axes: annotated in orange, found in blue with class and score."""
+    """One image into each of the axes: annotated in orange, found in blue with class and score."""
     shown = zip(axes, seen.examples, seen.photographs, seen.found, seen.guesses, strict=False)
     for ax, example, photograph, one, guess in shown:
         photograph_on(ax, photograph)
@@ -111,15 +111,15 @@ def draw(seen: Seen, axes: Sequence[Axes]) -> None:
 
 
 def draw_below(seen: Seen, figure: Figure) -> None:
-    """The pictures along the lower edge of a figure, with their legend."""
+    """The images along the lower edge of a figure, with their legend."""
     draw(seen, _side_by_side(figure, len(seen.examples), 0.03, 0.15))
     figure.text(0.02, 0.01, seen.legend(), fontsize=9)
 
 
 def as_html(seen: Seen) -> str:
-    """A row of pictures for a page, with its words."""
+    """A row of images for a page, with its words."""
     if not seen.examples:
-        return "no pictures"
+        return "no images"
     figure = Figure(figsize=(2.9 * len(seen.examples), 2.3))
     draw(seen, _side_by_side(figure, len(seen.examples), 0.02, 0.96))
     out = io.BytesIO()

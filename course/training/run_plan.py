@@ -1,4 +1,4 @@
-"""A run on paper: what its settings come to in time, pictures and files. The arithmetic of chapter 09's planner."""
+"""A run on paper: what its settings come to in time, images and files. The arithmetic of chapter 09's planner."""
 
 import math
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from ssdlib.training import engine, estimate, recipes
 from ssdlib.training.estimate import Pace, Shares
 from ssdlib.training.runs import RunConfig, RunError, network_of
 
-RISE = 5  # epochs of warm-up to a rate that was scaled up: Goyal et al. 2017 (arXiv 1706.02677), section 2.2
+RISE = 5  # epochs of warm-up to a learning rate that was scaled up: Goyal et al. 2017 (arXiv 1706.02677), section 2.2
 EVERY = {"val_every": "validation", "map_every": "evaluation", "checkpoint_every": "checkpoint"}
 FIRST = ("first", "second", "third")
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -25,7 +25,7 @@ CLOCK = (  # distances between the marks of a clock, s
 
 @dataclass(frozen=True)
 class Stage:
-    """Updates that share a rate: number `first` up to, and without, number `last`."""
+    """Updates that share a learning rate: number `first` up to, and without, number `last`."""
 
     rate: float
     first: int
@@ -79,7 +79,7 @@ def plan(
 
     A batch is taken to cost as much as it has images, and P processes to be P times as fast: a GPU may lose
     something in small batches, and processes wait for each other, so the time is a lower bound there.
-    Raises RunError for a batch that so many processes can't share, for no pictures, for a step that takes no time.
+    Raises RunError for a batch that so many processes can't share, for no images, for a step that takes no time.
     """
     if processes < 1 or config.batch_size % processes:
         raise RunError(
@@ -87,7 +87,7 @@ def plan(
         )
     for name, count in (("test_images", test_images), ("train_images", train_images)):
         if count < 1:
-            raise RunError(f"{name} is {count}; wanted at least one picture")
+            raise RunError(f"{name} is {count}; wanted at least one image")
     if not 0 < pace.step < math.inf:
         raise RunError(f"a step takes {pace.step} s; wanted a measured time above 0")
     own = faster(with_batch(pace, measured or config.batch_size, config.batch_size), processes)
@@ -115,7 +115,7 @@ def stages(config: RunConfig) -> tuple[Stage, ...]:
 
 
 def staircase(config: RunConfig) -> list[tuple[float, float]]:
-    """(step, rate) from corner to corner, and some points of the warm-up."""
+    """(step, learning rate) from corner to corner, and some points of the warm-up."""
     rising = {round(config.warmup * share / 40) for share in range(41)} if config.warmup else set()
     steps = {0, config.steps - 1} | {s for d in config.drops for s in (d - 1, d)} | rising
     reached = sorted(step for step in steps if 0 <= step < config.steps)
@@ -140,7 +140,7 @@ def faster(pace: Pace, times: float) -> Pace:
 
 
 def lines(plan: RunPlan) -> list[str]:
-    """A plan in words: its time, its pictures, each rate, what is written and what a kill costs."""
+    """A plan in words: its time, its images, each learning rate, what is written and what a kill costs."""
     time, steps = plan.time, plan.config.steps
     parts = {"training": time.training, "validation": time.validation, "evaluation": time.evaluation}
     split = ", ".join(
@@ -150,11 +150,11 @@ def lines(plan: RunPlan) -> list[str]:
     written = f"written {many(plan.saves, 'time')}: {size(plan.checkpoint * plan.saves)}"
     return [
         f"{estimate.in_words(time.total)} in all: {split}",
-        f"{plan.images:,} pictures seen, {_epochs(plan, steps)} of {plan.train_images:,}; "
+        f"{plan.images:,} images seen, {_epochs(plan, steps)} of {plan.train_images:,}; "
         f"{many(plan.validations, 'validation')}, {many(plan.evaluations, 'evaluation')}",
         *(
-            f"rate {stage.rate:.2g}: {many(stage.steps, 'step')}, {_epochs(plan, stage.steps)}, "
-            f"{percent(stage.steps / steps)} of the pictures"
+            f"learning rate {stage.rate:.2g}: {many(stage.steps, 'step')}, {_epochs(plan, stage.steps)}, "
+            f"{percent(stage.steps / steps)} of the images"
             for stage in plan.stages
         ),
         f"checkpoint {size(plan.checkpoint)}, {written}; a kill costs {lost} on average, {worth} of training",
@@ -162,7 +162,7 @@ def lines(plan: RunPlan) -> list[str]:
 
 
 def differences(recipe: RunConfig, config: RunConfig) -> list[str]:
-    """In words, what a plan changes. Drops and length are compared in pictures seen, which are steps where the batch
+    """In words, what a plan changes. Drops and length are compared in images seen, which are steps where the batch
     is the recipe's."""
     found, batch = [], config.batch_size
     for i, (was, now) in enumerate(zip(recipe.drops, config.drops, strict=True)):
@@ -179,12 +179,12 @@ def differences(recipe: RunConfig, config: RunConfig) -> list[str]:
     if batch != recipe.batch_size:
         found.append(f"batch {batch}, not {recipe.batch_size}")
     if config.learning_rate != recipe.learning_rate:
-        found.append(f"rate {config.learning_rate:.2g}, not {recipe.learning_rate:.2g}")
+        found.append(f"learning rate {config.learning_rate:.2g}, not {recipe.learning_rate:.2g}")
     if config.warmup != recipe.warmup:
         found.append(f"warm-up of {many(config.warmup, 'step')}, not of {many(recipe.warmup, 'step')}")
     for field, name in EVERY.items():
         was, now = getattr(recipe, field), getattr(config, field)
-        apart = abs(now * batch - was * recipe.batch_size)  # pictures; less than a batch is rounding
+        apart = abs(now * batch - was * recipe.batch_size)  # images; less than a batch is rounding
         if was != now and apart >= max(batch, recipe.batch_size):
             found.append(f"{name} {often(now)}, not {often(was)}")
     return [words for words in found if words]
@@ -195,7 +195,7 @@ def often(every: int) -> str:
 
 
 def warmup_advised(recipe: RunConfig, config: RunConfig, train_images: int) -> int:
-    """Steps of warm-up that a rate above the recipe's asks for; 0 where it isn't above, or there are as many."""
+    """Steps of warm-up that a learning rate above the recipe's asks for; 0 if it isn't, or there are as many."""
     wanted = math.ceil(RISE * train_images / config.batch_size)
     return wanted if config.learning_rate > 1.001 * recipe.learning_rate and config.warmup < wanted else 0
 
@@ -234,7 +234,7 @@ def _moved(name: str, recipe: RunConfig, was: int, batch: int, now: int, more: s
     far = (
         f"{abs(now - was):,} steps"
         if batch == recipe.batch_size
-        else f"{abs(apart) / 1e6:.2f} million pictures"
+        else f"{abs(apart) / 1e6:.2f} million images"
     )
     return f"{name} {far} {more if apart > 0 else less}"
 

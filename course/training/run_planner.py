@@ -62,7 +62,7 @@ class Planner(Explorer):
             1, min=-2, max=2, step=0.02, description="steps/s", readout_format=".3g"
         )
         self.batch = ipywidgets.Dropdown(options=BATCHES, value=32, description="batch")
-        self.scaled = ipywidgets.Checkbox(True, description="rate and schedule scaled with it", indent=False)
+        self.scaled = ipywidgets.Checkbox(True, description="scaled learning rate and schedule", indent=False)
         self.processes = ipywidgets.Dropdown(options=PROCESSES, description="processes")
         for menu in (self.batch, self.processes):
             menu.layout.width = "170px"
@@ -110,7 +110,7 @@ class Planner(Explorer):
         self._show()
 
     def _sped(self, change: object = None) -> None:
-        """Whoever moves the slider means another machine; its own rounding of what it was told means nothing."""
+        """A reader who moves the slider means another machine; its own rounding of what it was told means nothing."""
         told = self._measured_speed() if self.machine.value == THIS else 0.0
         if not self.busy and abs(self.speed.value - told) > 1e-3 * told:
             with self.setting():
@@ -197,7 +197,7 @@ class Planner(Explorer):
 
     def _pace(self, plan: RunPlan) -> str:
         step, batch, several = plan.pace.step, plan.config.batch_size, self.processes.value
-        said = f"{step:.3g} s a step of {batch}, {batch / step:.3g} pictures a second"
+        said = f"{step:.3g} s a step of {batch}, {batch / step:.3g} images a second"
         if self.machine.value == OTHER:
             said += f", from {self.speed.value:.3g} steps of {self.base.batch_size} a second"
         if not self.known:
@@ -208,7 +208,11 @@ class Planner(Explorer):
 
     def _advice(self, plan: RunPlan) -> str:
         rise = run_plan.warmup_advised(self.base, plan.config, plan.train_images)
-        return f". Goyal et al. (2017) rise to a scaled rate over 5 epochs: --warmup {rise}" if rise else ""
+        return (
+            f". Goyal et al. (2017) rise to a scaled learning rate over 5 epochs: --warmup {rise}"
+            if rise
+            else ""
+        )
 
     # ---- drawing
 
@@ -219,7 +223,7 @@ class Planner(Explorer):
     def _show(self, change: object = None) -> None:
         recipe, plan = self.plans()
         lines = self._said(plan)
-        with self.board.hold_sync():  # one message, so that picture and words change together
+        with self.board.hold_sync():  # one message, so that board and words change together
             self.board.scene = {"layers": scene(recipe, plan, self.board.active, self.most, self.times)}
             self.board.status = lines[0]
             self.board.put([(self._x(i), HANDLE) for i in range(len(self.places))])
@@ -242,6 +246,6 @@ class Planner(Explorer):
         every = ", ".join(f"{name} {getattr(config, field)}" for field, name in run_plan.EVERY.items())
         return (
             f"{self.recipe.value}, drops {drops}, end {config.steps}, batch {config.batch_size}, "
-            f"rate {config.learning_rate:.2g}, {every}, {many(self.processes.value, 'process')}, "
+            f"learning rate {config.learning_rate:.2g}, {every}, {many(self.processes.value, 'process')}, "
             f"{plan.pace.step:.3g} s a step: {estimate.in_words(plan.time.total)}"
         )

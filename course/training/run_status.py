@@ -30,7 +30,7 @@ WAITING, RUNNING, EVALUATING, SILENT, INTERRUPTED, DIVERGED, FINISHED = (
 
 @dataclass(frozen=True)
 class View:
-    """A run at one moment. What nobody can tell is NaN or None."""
+    """A run at one moment. What can't be told is NaN or None."""
 
     folder: Path
     phase: str
@@ -65,7 +65,7 @@ class View:
 
     @property
     def next_drop(self) -> int | None:
-        """How many steps still have the rate of now, but for a warm-up."""
+        """How many steps still have the learning rate of now, but for a warm-up."""
         drops = [d for d in self.config.drops if self.step < d < self.steps] if self.config else []
         return min(drops) - self.step if drops else None
 
@@ -99,7 +99,7 @@ def view(found: Follower) -> View:
     mood, watch = _watch(found)
     phase = _phase(found, pace, age)
     if phase == INTERRUPTED and mood != ALARM:
-        mood, watch = LOOK, f"nobody trains there now; {_kept(found, found.step + 1)}"
+        mood, watch = LOOK, f"no process trains there now; {_kept(found, found.step + 1)}"
     if phase == SILENT and mood != ALARM:
         mood, watch = (
             LOOK,
@@ -179,20 +179,23 @@ def _watch(found: Follower) -> tuple[str, str]:
     """What the last lines say about the run's health; the first rule that applies:
 
     - the log's last word is `diverged`: the library has stopped, and kept the checkpoint before;
-    - the last line has a number that is none: somebody else's loop goes on regardless;
+    - the last line has a number that is none: another program's loop goes on regardless;
     - it has no positives: no anchor answers for an object;
     - the mean of the last ten lines is twice the lowest such mean before;
     - the confidence loss is still where a network without opinion is (chapter 07), after ten lines or more.
     """
     if found.diverged:
         step, rate = found.diverged
-        return ALARM, f"the loss was no number at step {step:,}, rate {rate:g}; {_kept(found, step)}"
+        return ALARM, f"the loss was no number at step {step:,}, learning rate {rate:g}; {_kept(found, step)}"
     if not len(found):
         return FINE, "nothing to watch yet"
     end = {name: column[-1] for name, column in found.columns.items() if len(column)}
     odd = [name for name in ("localisation", "confidence", "multibox") if not math.isfinite(end[name])]
     if odd:
-        return ALARM, f"the {odd[0]} loss of step {int(end['step']):,} is no number; rate {end['rate']:g}"
+        return (
+            ALARM,
+            f"the {odd[0]} loss of step {int(end['step']):,} is no number; learning rate {end['rate']:g}",
+        )
     if end["positives"] == 0:
         return LOOK, f"no anchor was positive in the line of step {int(end['step']):,}: are there objects?"
     ratio = risen(found["multibox"])

@@ -119,7 +119,7 @@ def test_a_busy_kernel_keeps_the_page_up_to_date(chapter, run):
 
 def test_divergence_is_said_as_soon_as_the_log_says_it(chapter, run):
     run.goes_on(250, json.dumps({"step": 251, "rate": 0.03, "diverged": True, "seconds": 51.0}))
-    chapter.until_status("the loss was no number at step 251, rate 0.03")
+    chapter.until_status("the loss was no number at step 251, learning rate 0.03")
     chapter.page.get_by_text("✗ the loss was no number").first.wait_for(timeout=10_000)
     assert "stopped by NaN" in chapter.ask("explorer")
 
@@ -134,7 +134,7 @@ def test_a_resumed_run_ends_and_the_dashboard_lets_go_of_it(chapter, run):
 
 def test_a_finished_run_shows_its_detections_with_their_words(chapter):
     start(chapter, "recorded = ")
-    image = chapter.page.locator("img[alt^='Detections of step 2500. picture 1:']")
+    image = chapter.page.locator("img[alt^='Detections of step 2500. image 1:']")
     image.wait_for(timeout=60_000)
     image.scroll_into_view_if_needed()
     assert image.evaluate("image => image.complete && image.naturalWidth > 600")

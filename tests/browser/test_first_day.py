@@ -125,7 +125,7 @@ def test_a_training_that_is_stopped_says_where_it_stands_and_the_page_goes_on(le
     learner.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:interrupt-kernel'); }")
     learner.page.get_by_text("Interrupted at step").first.wait_for(timeout=60_000)
     learner.page.get_by_text("mAP True").wait_for(timeout=120_000)
-    learner.until_status("interrupted, 0% done: nobody trains there now; checkpoint.pt is kept")
+    learner.until_status("interrupted, 0% done: no process trains there now; checkpoint.pt is kept")
     look(learner, "interrupted")
     shown = learner.page.locator(".jp-OutputArea").all_inner_texts()
     assert any("run the cell again, and it goes on from there" in text for text in shown)

@@ -110,9 +110,9 @@ def test_keys_pressed_faster_than_python_answers_move_what_n_has_taken(page):
 def test_batch_and_machine_change_the_words_beside_the_board_without_an_error(page):
     says = "words => document.body.innerText.includes(words)"
     page.page.get_by_label("batch", exact=True).select_option(label="256")
-    page.page.wait_for_function(says, arg="3,840,000 pictures seen, 232 epochs of 16,551")
-    page.page.get_by_label("rate and schedule scaled with it").uncheck()
-    page.page.wait_for_function(says, arg="30,720,000 pictures seen, 1856 epochs")
+    page.page.wait_for_function(says, arg="3,840,000 images seen, 232 epochs of 16,551")
+    page.page.get_by_label("scaled learning rate and schedule").uncheck()
+    page.page.wait_for_function(says, arg="30,720,000 images seen, 1856 epochs")
     page.page.get_by_label("processes", exact=True).select_option(label="8")
     page.page.wait_for_function(says, arg="8 processes at their best, none waits")
     page.page.get_by_label("recipe", exact=True).select_option(label="mini")

@@ -35,7 +35,7 @@ def test_it_begins_with_the_published_runs_plan(explorer):
     assert "drops 54.9%, 74.5% of 102000, batch 31" in repr(explorer)
     lines = explorer.summary()
     assert "105 epochs" in lines[1] and "3.16 million images, 191 epochs" in lines[1]
-    assert "step 56k, rate 1e-04, train 4.10, validation 4.42, mAP 0.726 at 40k" in lines[2]
+    assert "step 56k, learning rate 1e-04, train 4.10, validation 4.42, mAP 0.726 at 40k" in lines[2]
 
 
 def test_every_plan_can_be_chosen_and_says_its_epochs(explorer):
@@ -146,7 +146,7 @@ def test_steps_and_batch_change_the_epochs_and_nothing_else(explorer):
 
 
 def test_the_published_curve_is_read_at_its_own_ends(explorer):
-    assert explorer._published(0.0).startswith("step 0k, rate 1e-03, train 9.94, validation 8.61")
+    assert explorer._published(0.0).startswith("step 0k, learning rate 1e-03, train 9.94, validation 8.61")
     assert "step 102k" in explorer._published(1.0) and "mAP 0.771 at 102k" in explorer._published(1.0)
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course.drops import check, figures, noisy_quadratic, schedules
+from course.drops import check, figures, noisy_quadratic, published_figures, schedules
 from course.drops.noisy_quadratic import expected, floor, simulated, step_lengths
 from course.kit import checking
 
@@ -218,6 +218,45 @@ def test_a_jump_is_measured_against_a_line_by_hand():
             schedules.jump([9.0, 8, 7, 6, 2], at=at, window=4)
     uneven = schedules.jump([1.0, -1.0, math.nan, -1.0, 1.0, 5.0], at=5, window=5)
     assert uneven.trend == pytest.approx(0) and uneven.scatter == pytest.approx(2**0.5)
+    assert [one.line(i) for i in (-4, -1, 0, 2)] == pytest.approx([9, 6, 5, 3])
+
+
+def test_what_branches_save_stands_on_their_bars_and_a_window_that_a_run_does_not_reach_has_none():
+    """Trunk and branch on paper: each step of the branch is 1 lower at first, then 2 higher."""
+    made = dict(checks=(), map=None, head={}, steps=8, drops=())
+    trunk = schedules.Schedule("never", begin=0, losses=torch.full((8, 2), 5.0), **made)
+    below = torch.tensor([[4.0, 5.0]] * 2 + [[6.0, 6.0]] * 2)
+    branch = schedules.Schedule("at_500", begin=4, losses=below, **made)
+    windows = ((0, 2), (2, 4), (0, 4), (4, 6))
+    figure = figures.gains({"never": trunk, "at_500": branch}, windows, "a title")
+    minus = "\N{MINUS SIGN}"
+    assert [text.get_text() for text in figure.axes[0].texts] == ["+1.00", f"{minus}2.00", f"{minus}0.50"]
+
+
+def test_the_jitter_of_a_curve_is_its_distance_from_its_line_and_its_scatter_a_number():
+    figure = figures.jitter(
+        {"straight": ([3.0, 2, 1, 0, -1], 4), "uneven": ([1.0, -1, -1, 1, 9], 4)}, count=4
+    )
+    straight, uneven = (line.get_xdata() for line in figure.axes[0].lines[:2])
+    assert list(straight) == pytest.approx([0] * 4, abs=1e-9) and list(uneven) == pytest.approx(
+        [1, -1, -1, 1]
+    )
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0.00", "1.41", "scatter"]
+
+
+def test_the_distance_between_the_published_losses_stands_at_the_steps_that_are_asked_for():
+    curve = schedules.published()
+    figure = published_figures.gap(curve, marked=(40_000, 75_000))
+    at = [curve.steps.index(step) for step in (40_000, 75_000)]
+    wanted = [f"{curve.val[i] - curve.train[i]:.2f}" for i in at]
+    assert [text.get_text() for text in figure.axes[0].texts] == wanted
+
+
+def test_schedules_are_drawn_in_epochs_of_voc():
+    """The paper's: 80,000 steps of 32 images are 2,560,000, which are 155 times 16,551."""
+    figure = published_figures.epochs({"paper": schedules.SchedulePlan((2 / 3, 5 / 6), 120_000, 32)})
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert words == ["155", "39", "39", "232 epochs, 3.84 million images"]
 
 
 def test_smoothing_takes_the_mean_of_neighbours():

@@ -105,7 +105,7 @@ def test_of_all_orders_of_six_lines_only_that_of_exercise_5_survives_a_power_cut
 ROWS = (
     "more steps only add to the end; the 50,000 that are done stay what they are",
     "the run has done 50,000 steps already; it can't go back to 40,000",
-    "another rate is another run; half of one and half of the other is neither",
+    "another learning rate is another run; half of one and half of the other is neither",
     "microbatch says how many images are computed at a time; the update is that of all 32, as before",
     "with 16 images an update, all later batches are other ones: that is another run",
     "how often a run is saved changes nothing of what it learns",
@@ -143,7 +143,7 @@ ORDERS = {
     "BDA": "no file is opened to write into",
     "EDA": "nothing is ever written",
     "EBD": "the new checkpoint never gets its name",
-    "EBA": "nobody waits for the disk",
+    "EBA": "nothing waits for the disk",
     "BEDA DEBA DBEA": "B and D need an open file: E comes first",
     "AEBD EABD": "A before B: a file without bytes gets the checkpoint's name",
     "EDBA": "D before B waits for bytes that aren't written yet",

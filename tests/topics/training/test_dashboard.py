@@ -92,7 +92,9 @@ def test_stopping_and_closing_end_the_thread_and_the_button_starts_one(tmp_path,
 def test_divergence_is_marked_in_the_curves_and_said(tmp_path, board):
     broken = json.dumps({"step": 250, "rate": 0.03, "diverged": True, "seconds": 51.0})
     one = board(folder(tmp_path / "run", *upto(240), broken))
-    assert "NaN" in drawn(one) and "the loss was no number at step 250, rate 0.03" in one.board.status
+    assert (
+        "NaN" in drawn(one) and "the loss was no number at step 250, learning rate 0.03" in one.board.status
+    )
     assert "✗ alarm" in repr(one) and "✗" in one.text.value
 
 
@@ -100,7 +102,9 @@ def test_keys_read_along_the_lines_and_the_last_line_follows_the_run_again(tmp_p
     out = folder(tmp_path / "run", *[line(s, 10 - s / 100) for s in range(10, 301, 10)])
     one = board(out)
     arrows(one.board, -1)  # left: one line
-    assert one.board.status.startswith("step 290: loss 7.1 (localisation 1.77, confidence 5.32), rate 0.03")
+    assert one.board.status.startswith(
+        "step 290: loss 7.1 (localisation 1.77, confidence 5.32), learning rate 0.03"
+    )
     arrows(one.board, 0, 1)  # down: ten lines
     assert one.board.status.startswith("step 190: loss 8.1 ") and "step 190: loss 8.1" in repr(one)
     with open(out / "log.jsonl", "a") as file:

@@ -46,8 +46,8 @@ def test_the_papers_run_by_hand():
     assert plan.checkpoint == 2 * plan.best == 2 * 4 * 26_285_486
     lines = run_plan.lines(plan)
     assert lines[0] == "18 h in all: training 17 h (90 %), validation 2 h (9 %), evaluation 10 min (1 %)"
-    assert lines[1] == "3,840,000 pictures seen, 232 epochs of 16,551; 120 validations, 6 evaluations"
-    assert lines[2] == "rate 0.001: 80,000 steps, 155 epochs, 67 % of the pictures"
+    assert lines[1] == "3,840,000 images seen, 232 epochs of 16,551; 120 validations, 6 evaluations"
+    assert lines[2] == "learning rate 0.001: 80,000 steps, 155 epochs, 67 % of the images"
     assert lines[5].startswith(
         "checkpoint 210.3 MB, written 120 times: 25.2 GB; a kill costs 500 steps on average"
     )
@@ -128,15 +128,15 @@ def test_a_batch_costs_by_its_images_and_processes_share_all_the_work():
         (
             run_plan.for_batch(PAPER, 8, scaled=False),
             [
-                "first drop 1.92 million pictures earlier",
-                "second drop 2.40 million pictures earlier",
-                "run 2.88 million pictures shorter (-75%)",
+                "first drop 1.92 million images earlier",
+                "second drop 2.40 million images earlier",
+                "run 2.88 million images shorter (-75%)",
                 "batch 8, not 32",
             ],
         ),
         (
             run_plan.for_batch(PAPER, 64),
-            ["batch 64, not 32", "rate 0.002, not 0.001", "warm-up of 500 steps, not of 0 steps"],
+            ["batch 64, not 32", "learning rate 0.002, not 0.001", "warm-up of 500 steps, not of 0 steps"],
         ),
         (
             dataclasses.replace(PAPER, val_every=100, map_every=0),
@@ -173,7 +173,7 @@ def test_only_a_raised_rate_asks_for_warmup_and_five_epochs_of_it():
     [
         (dict(processes=3), "processes is 3; wanted a number that divides the batch of 32"),
         (dict(processes=0), "processes is 0"),
-        (dict(test_images=0), "test_images is 0; wanted at least one picture"),
+        (dict(test_images=0), "test_images is 0; wanted at least one image"),
         (dict(train_images=-1), "train_images is -1"),
     ],
 )
@@ -233,8 +233,8 @@ def test_hatching_stays_inside_its_box(box):
 
 def test_it_begins_with_the_recipe_as_it_is(explorer):
     assert repr(explorer) == (
-        "Planner(paper, drops 80000, 100000, end 120000, batch 32, rate 0.001, validation 1000, evaluation 20000, "
-        "checkpoint 1000, 1 process, 0.5 s a step: 18 h)"
+        "Planner(paper, drops 80000, 100000, end 120000, batch 32, learning rate 0.001, validation 1000, "
+        "evaluation 20000, checkpoint 1000, 1 process, 0.5 s a step: 18 h)"
     )
     assert explorer.config == PAPER
     assert explorer.summary()[0] == "drop 1 at step 80,000, after 12 h; in your hand"
@@ -306,8 +306,10 @@ def test_a_scaled_batch_leaves_the_picture_and_changes_what_its_axis_says(explor
     explorer.batch.value = 256
     assert explorer.config == run_plan.for_batch(PAPER, 256)
     assert explorer.board.handles == before
-    assert "3,840,000 pictures seen, 232 epochs" in explorer.summary()[2]
-    assert explorer.summary()[-1].endswith("rate 0.008, not 0.001; warm-up of 500 steps, not of 0 steps")
+    assert "3,840,000 images seen, 232 epochs" in explorer.summary()[2]
+    assert explorer.summary()[-1].endswith(
+        "learning rate 0.008, not 0.001; warm-up of 500 steps, not of 0 steps"
+    )
     assert "120 validations, 6 evaluations" in explorer.summary()[2]  # as many as the recipe has
     explorer.batch.value = 64
     assert explorer.summary()[-1].endswith("--warmup 1294")  # as the command line reads it

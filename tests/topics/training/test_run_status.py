@@ -176,7 +176,7 @@ def test_a_run_whose_lock_is_gone_is_interrupted_and_one_that_goes_on_runs_again
     assert found.poll()
     now = run_status.view(found)
     assert report.sentence(now) == "interrupted, step 270 of 400; ? look"
-    assert now.watch == "nobody trains there now; checkpoint.pt is kept, by the settings of step 200"
+    assert now.watch == "no process trains there now; checkpoint.pt is kept, by the settings of step 200"
     (out / "lock").write_text("process 2\n")
     found.poll()
     assert run_status.view(found).phase == run_status.RUNNING
@@ -291,7 +291,8 @@ def test_divergence_names_step_rate_and_what_is_kept(tmp_path):
     now = run_status.read_status(out)
     assert (now.phase, now.mood) == (run_status.DIVERGED, run_status.ALARM)
     assert (
-        now.watch == "the loss was no number at step 250, rate 0.03; there is no checkpoint.pt in this folder"
+        now.watch
+        == "the loss was no number at step 250, learning rate 0.03; there is no checkpoint.pt in this folder"
     )
     (out / "checkpoint.pt").write_bytes(b"")
     assert run_status.read_status(out).watch.endswith("checkpoint.pt is kept, by the settings of step 200")
