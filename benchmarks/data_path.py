@@ -66,7 +66,7 @@ def by_ours(maker: BatchMaker, batches: int):
 
 
 def resized_alike(examples: list[Example], photographs: store.Jpegs) -> str:
-    """Without chance both should show the same picture: grey levels, of pixels away from the border."""
+    """Without chance both should show the same image: grey levels, of pixels away from the border."""
     few = examples[:4]
     ours = make_batch(few, [photographs[i] for i in range(len(few))]).images
     theirs = torch.stack(by_torchvision(few, recipe("tensor", chance=False))())

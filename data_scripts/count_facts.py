@@ -4,8 +4,8 @@
 
 DEVKIT holds VOC2007 and VOC2012 with Annotations and ImageSets; photographs aren't needed. What is written are
 counts and histograms only. In voc0712.json and voc0712_shapes.csv boxes are taken as SSD300 sees them: in px of the
-300 x 300 canvas the picture is squeezed to, difficult objects included (they are trained on). voc_classes.csv holds
-images and objects of each class and set. augment_rules.csv holds what one augmentation of each picture leaves of its
+300 x 300 canvas the image is squeezed to, difficult objects included (they are trained on). voc_classes.csv holds
+images and objects of each class and set. augment_rules.csv holds what one augmentation of each image leaves of its
 objects, by Caffe's rule and by ssd_keras's.
 """
 
@@ -52,7 +52,7 @@ RULES_HEAD = "rule,pictures,emptied,objects,anchors,whole"
 def per_rule(examples: Sequence[Example], size: int = 32, random_seed: int = 0) -> list[str]:
     """A line of augment_rules.csv for each rule: all steps of the augmentation, once for each example.
 
-    Counted are pictures left without an object, objects that stay, anchors that are assigned, and pictures that no
+    Counted are images left without an object, objects that stay, anchors that are assigned, and images that no
     patch was cut out of (they may have been expanded).
     """
     lines, anchors = [], default_boxes()

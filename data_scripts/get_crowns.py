@@ -5,7 +5,7 @@
 Four aerial photographs with 951 boxes come with the PyPI package deepforest (MIT licence; B. Weinstein and others,
 photographs by the National Ecological Observatory Network). pip downloads its wheel, 21 MB; nothing of it is
 installed or run. A whole photograph is up to 2,472 px wide and a crown 40, so both large ones are cut into tiles.
-Those of one become the part train, those of the other test. Pictures without a crown stay in.
+Those of one become the part train, those of the other test. Images without a crown stay in.
 
     python data_scripts/get_crowns.py --facts course/facts/crowns_boxes.csv
 

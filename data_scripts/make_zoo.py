@@ -2,16 +2,16 @@
 
     python data_scripts/make_zoo.py [--out data/zoo] [--kinds xml coco yolo] [--seed 0]
 
-It plays the folder that somebody brings along, in chapter 12: 360 pictures of three sizes, annotated in each of the
+It plays the folder that somebody brings along, in chapter 12: 360 images of three sizes, annotated in each of the
 three usual formats. The classes are as unequal as in real life: of ten animals four are penguins, and of crabs there
-are few. Butterflies are small. Every twelfth picture is without animals. And as in real life some files are not as
+are few. Butterflies are small. Every twelfth image is without animals. And as in real life some files are not as
 they should be:
 
-    a picture without annotation, an annotation without picture, a picture that breaks off,
-    a picture that the camera held upright and stored lying (EXIF), a grey one, a PNG,
-    a box that reaches out of its picture
+    an image without annotation, an annotation without image, an image that breaks off,
+    an image that the camera held upright and stored lying (EXIF), a grey one, a PNG,
+    a box that reaches out of its image
 
-The painter is that of the mini VOC (`make_mini_voc`), and so are its rules: same seed, same pictures everywhere.
+The painter is that of the mini VOC (`make_mini_voc`), and so are its rules: same seed, same images everywhere.
 The glyphs: OpenMoji, licence CC BY-SA 4.0, https://openmoji.org.
 """
 
@@ -51,23 +51,23 @@ OTHERS = "1F332 1F333 1F344 1F341 1F340 2600 26C5 1F308 26FA 1F6A9 1F388 1F3E0 1
 SIZES = ((480, 360), (360, 480), (400, 400))  # width, height in px
 COUNT = 360
 EMPTY_EVERY = 12
-MOST = 5  # animals in a picture
+MOST = 5  # animals in an image
 STICKS_OUT = 0.15
 
-# what isn't as it should be: picture number -> what is wrong with it
+# what isn't as it should be: image number -> what is wrong with it
 UNLABELLED, NO_PICTURE, BROKEN, TURNED, GREY, PNG, BEYOND = 10, 20, 30, 40, 50, 60, 70
 
 
 @dataclass(frozen=True)
 class Painted:
-    """One picture as somebody sees it and what they would note about it: px from 0, right and bottom exclusive."""
+    """One image as somebody sees it and what they would note about it: px from 0, right and bottom exclusive."""
 
     pixels: np.ndarray
     animals: tuple[tuple[str, tuple[int, int, int, int]], ...]
 
 
 def paint(seed: int, index: int) -> Painted:
-    """Picture number `index`, from 1. It depends on these two numbers and nothing else."""
+    """Image number `index`, from 1. It depends on these two numbers and nothing else."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, 2000, index]))
     width, height = SIZES[rng.integers(len(SIZES))]
     stage = Stage(background(rng, width, height))
@@ -83,7 +83,7 @@ def paint(seed: int, index: int) -> Painted:
 def put(rng: np.random.Generator, stage: Stage, name: str | None, name_on_stage: str | None) -> None:
     """Draw one glyph at a random free place; leave it out when none is found.
 
-    The stage wants an object in every picture. Where there are no animals, the things on it count as objects.
+    The stage wants an object in every image. Where there are no animals, the things on it count as objects.
     """
     code = ANIMALS[name][0] if name else OTHERS[rng.integers(len(OTHERS))]
     low, high = ANIMALS[name][2] if name else (30, 120)
@@ -149,7 +149,7 @@ def _is_there(folder: Path, stamp: str) -> bool:
 
 
 def write_picture(folder: Path, index: int, pixels: np.ndarray) -> str:
-    """Write picture number `index` with what is special about it. -> the name of its file."""
+    """Write image number `index` with what is special about it. -> the name of its file."""
     picture, suffix, more = Image.fromarray(pixels), "jpg", {"quality": 88}
     if index == GREY:
         picture = picture.convert("L")
@@ -169,7 +169,7 @@ def write_picture(folder: Path, index: int, pixels: np.ndarray) -> str:
 
 
 def as_noted(index: int, painted: Painted) -> tuple[tuple[int, int], list[tuple[str, tuple[int, ...]]]]:
-    """Size of the picture and what was noted about it, by someone who sees it upright."""
+    """Size of the image and what was noted about it, by someone who sees it upright."""
     animals = list(painted.animals)
     if index == BEYOND and animals:
         name, (left, top, right, bottom) = animals[0]
@@ -208,7 +208,7 @@ def write_coco(folder: Path, noted: list) -> None:
 
 
 def write_yolo(folder: Path, noted: list) -> None:
-    """YOLO's text and data.yaml. An empty picture has no text."""
+    """YOLO's text and data.yaml. An empty image has no text."""
     (folder / "labels").mkdir()
     numbers = {name: i for i, name in enumerate(ANIMALS)}
     for name, (width, height), animals in noted:

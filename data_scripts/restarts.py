@@ -206,7 +206,7 @@ def first_not_finite(model: SSD300, batch: Batch, targets: Targets) -> dict:
 
 @torch.no_grad()
 def seen(model: SSD300, watched: Batch, anchors: Tensor) -> list[list[float]]:
-    """The ten best detections in the watched picture: label, score, corners in px of the canvas."""
+    """The ten best detections in the watched image: label, score, corners in px of the canvas."""
     model.eval()
     predictions = model(watched.images)
     model.train()

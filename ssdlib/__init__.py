@@ -1,1 +1,2 @@
-"""SSD300 on Pascal VOC. What the paper describes lies here; data, training, interop and cli are built on it."""
+"""SSD300 on Pascal VOC. This folder holds what the paper describes; data, training, interop and cli are built on
+it."""

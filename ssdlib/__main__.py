@@ -48,14 +48,14 @@ EXPECTED = (
 )
 
 
-WORTH_AN_ESTIMATE = 200  # steps; a shorter run is over before one has thought about it
+WORTH_AN_ESTIMATE = 200  # steps; a shorter run isn't worth an estimate
 
 
-SETS = {"test": ["2007-test"], "own": ["test"]}  # judged unless said otherwise
+SETS = {"test": ["2007-test"], "own": ["test"]}  # evaluated unless --sets or the run names others
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. -> 0 done, 1 something isn't as it has to be (one sentence said what), 2 wrong usage."""
+    """Run one command. -> 0 done, 1 refused or failed (one sentence says why), 2 wrong usage."""
     options = parser().parse_args(arguments)
     commands = {"doctor": doctor, "look": look, "train": train}
     commands |= {"detect": detect, "evaluate": evaluate_, "export": export_}
@@ -73,13 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(lacking, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; a run goes on from its last checkpoint with --resume", file=sys.stderr)
+        print("stopped; --resume continues a run from its last checkpoint", file=sys.stderr)
         return 130
     return 0
 
 
 def doctor(options: argparse.Namespace) -> None:
-    """Say what works, what is here, and for everything missing the command that gets it."""
+    """Print what works, what this machine has, and for everything missing the command that gets it."""
     facts = examine(distributed.start())
     if options.json:
         print(json.dumps(facts, indent=1))
@@ -110,7 +110,7 @@ def doctor(options: argparse.Namespace) -> None:
 
 
 def look(options: argparse.Namespace) -> None:
-    """Say what a folder holds, what would be left out, and which of its boxes an anchor can answer for."""
+    """Print what a folder holds, what would be left out, and which of its boxes the anchors cover."""
     if not own.is_devkit(options.data):
         found = own.read_folder(options.data, options.classes, options.format, progress)
         print(f"{options.data}: {found}\n")
@@ -125,9 +125,9 @@ def look(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train a run, then print the table and say where everything was written."""
+    """Train a run, then print the table and where everything was written."""
     started = time.monotonic()
-    device = distributed.start()  # first: of several processes only one is to report
+    device = distributed.start()  # first, because only one of several processes reports
     found = _own(options, options.classes)
     if found:
         found.require_trainable()
@@ -137,13 +137,13 @@ def train(options: argparse.Namespace) -> None:
     config = _config(options, found)
     out = Path(options.out)
     if both := sorted(set(config.train_sets) & set(config.test_sets)):
-        _say(f"{' and '.join(both)}: trained on and judged; such an AP says nothing about other pictures")
+        _say(f"{' and '.join(both)}: trained on and judged; such an AP says nothing about other images")
     begun = (out / CHECKPOINT).exists()
     initial, source = None, "random weights"
     if options.init and not begun:
         initial, source = starting_weights(options.init, config)
     if begun:
-        _say(f"{out}: a run is there already" + (f", so {options.init} isn't read" if options.init else ""))
+        _say(f"{out}: holds a run already" + (f", so {options.init} isn't read" if options.init else ""))
     else:
         engine.refuse_random_frozen(config, initial)
         _say(f"starting from {source}")
@@ -154,7 +154,7 @@ def train(options: argparse.Namespace) -> None:
     _say(f"width {config.width:g}, {config.steps} steps of {config.batch_size} images, {precision}")
     if config.width == 1 and initial is None and not begun and not config.batch_norm:
         _say(
-            "the paper starts from VGG16's weights (--init), and its rate is made for them, not for random ones"
+            "the paper starts from VGG16's weights (--init), and its learning rate is too high for random ones"
         )
     refuse_folder(out)
     if options.estimate or (config.steps >= WORTH_AN_ESTIMATE and not begun):
@@ -170,7 +170,7 @@ def train(options: argparse.Namespace) -> None:
     bar = tqdm if distributed.is_first() else None
     table = engine.train(config, train_data, test_data, out, options.resume, initial, bar, options.stop_after)
     if table is None:
-        _say(f"stopped after step {options.stop_after} as asked; --resume goes on")
+        _say(f"stopped after step {options.stop_after} as asked; --resume continues")
     elif distributed.is_first():
         print(f"\nAP in percent on {' + '.join(config.test_sets)} after {config.steps} steps\n{table}\n")
         for path in draw_run(out, table, test_data):
@@ -185,16 +185,19 @@ def _estimate(
     initial: dict[str, Tensor] | None,
     done: int = 0,
 ) -> None:
-    """Print how long the run will take, or what is left of it will."""
+    """Print how long the run, or what is left of it, will take."""
     if distributed.processes() > 1:
-        _say("no estimate: a process among several can't take their steps; ask with one, by train --estimate")
+        _say(
+            "no estimate, because one of several processes can't take their steps; run train --estimate "
+            "in one process"
+        )
         return
     pace = estimate.measure(config, train_data, test_data, initial)
     print(estimate.report(config, pace, train_data, test_data, done), flush=True)
 
 
 def _own(options: argparse.Namespace, classes: Sequence[str] | None = None) -> own.Found | None:
-    """What is in a folder that isn't VOC's, said aloud; None for a VOCdevkit."""
+    """Read a folder that isn't a VOCdevkit and print its report; None for a VOCdevkit."""
     if not own.is_own(Path(options.data)):
         return None
     found = own.read_folder(Path(options.data), classes, options.format, progress)
@@ -203,7 +206,7 @@ def _own(options: argparse.Namespace, classes: Sequence[str] | None = None) -> o
 
 
 def _config(options: argparse.Namespace, found: own.Found | None = None) -> RunConfig:
-    """The recipe, scaled if asked; then the fields given as flags, and those a folder of one's own brings along."""
+    """The recipe, scaled if asked; then the fields given as flags, and those that your own folder determines."""
     given = {f.name: getattr(options, f.name) for f in dataclasses.fields(RunConfig)}
     if found:
         brought = {"classes": found.classes, "train_sets": ("train",), "test_sets": ("test",)}
@@ -236,23 +239,24 @@ def _data(
 
 @contextlib.contextmanager
 def _naming_skip_bad() -> Iterator[None]:
-    """For reading pictures: whoever is stopped by a bad one learns how to go on without it."""
+    """Add to the error about a bad image how to go on without it."""
     try:
         yield
     except (voc.PhotographError, store.BadPhotograph) as error:
         raise type(error)(
-            f"{error}; --skip-bad 0.2 leaves such pictures out, a fifth of all at most"
+            f"{error}; --skip-bad 0.2 leaves such images out, a fifth of all at most"
         ) from error
 
 
 def _beside(devkit: Path, out: Path) -> Path:
-    """Where stores go unless told: beside the devkit, or beside the run if that place is read-only."""
+    """Where stores go unless --store says otherwise: beside the devkit, or beside the run if that place is
+    read-only."""
     place = store.beside(devkit)
     return place if os.access(place.parent, os.W_OK) else out.with_name(f"{out.name}.store")
 
 
 def detect(options: argparse.Namespace) -> None:
-    """Detect in pictures, folders and videos; write what was found and pictures of it."""
+    """Detect in images, folders and videos; write what was found, and images with the boxes drawn."""
     model, config, kind = load_detector(options.checkpoint, distributed.start())
     _say(f"{options.checkpoint}: {kind}")
     out = Path(options.out)
@@ -260,7 +264,7 @@ def detect(options: argparse.Namespace) -> None:
     pictures = [one["detections"] for one in found if "detections" in one]
     frames = [frame["detections"] for one in found if "frames" in one for frame in one["frames"]]
     total = sum(map(len, pictures + frames))
-    where = f"{len(pictures)} pictures" + (f" and {len(frames)} frames" if frames else "")
+    where = f"{len(pictures)} images" + (f" and {len(frames)} frames" if frames else "")
     print(f"{total} detections with a score of {options.score} or more in {where}: {out}")
     for one in found:
         if "note" in one:
@@ -268,7 +272,7 @@ def detect(options: argparse.Namespace) -> None:
         if "error" in one and "file" not in one:
             _say(f"not read: {one['error']}")
     if others := [one["file"] for one in found if "file" in one]:
-        _say(f"neither picture nor video: {len(others)} files, first {others[0]}")
+        _say(f"neither image nor video: {len(others)} files, first {others[0]}")
 
 
 def export_(options: argparse.Namespace) -> None:
@@ -280,10 +284,10 @@ def export_(options: argparse.Namespace) -> None:
 
 
 def evaluate_(options: argparse.Namespace) -> None:
-    """Print the table of AP of devkit result files, or of a checkpoint on a data set."""
+    """Print the table of AP of devkit result files, or of a checkpoint on a dataset."""
     sets = options.sets or SETS["own" if own.is_own(Path(options.data)) else "test"]
     if options.precision and not options.checkpoint:
-        raise RunError("--precision is for --checkpoint; what result files hold was computed before")
+        raise RunError("--precision is for --checkpoint; the detections in result files are computed already")
     if options.checkpoint:
         device = distributed.start()
         model, config, kind = load_detector(options.checkpoint, device)

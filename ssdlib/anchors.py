@@ -2,7 +2,7 @@
 
 The numbers are those of the released Caffe code (weiliu89/caffe, branch ssd, examples/ssd/ssd_pascal.py
 297-328, src/caffe/layers/prior_box_layer.cpp 142-195), which differ from the paper's equation 4: the
-ratio step is floored to 17 percent and the centres use integer strides. They stand here once; the sizes,
+ratio step is floored to 17 percent and the centres use integer strides. They are stated here once; the sizes,
 the boxes per cell and the 8,732 are computed from them.
 """
 
@@ -20,14 +20,14 @@ CLIPS = ("none", "center", "size")
 
 @dataclass(frozen=True)
 class AnchorSpec:
-    """What there is to choose about default boxes. Lengths are px of the input."""
+    """The choices that define a set of default boxes. Lengths are px of the input."""
 
     canvas: int = 300
     sources: tuple[str, ...] = ("conv4_3", "fc7", "conv6_2", "conv7_2", "conv8_2", "conv9_2")
     feature_maps: tuple[int, ...] = (38, 19, 10, 5, 3, 1)  # cells per side
     strides: tuple[int, ...] = (8, 16, 32, 64, 100, 300)  # px from one cell to the next ("steps" in Caffe)
     aspect_ratios: tuple[tuple[int, ...], ...] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
-    first_percent: int = 10  # of the canvas: the smallest anchors, on the first map
+    first_percent: int = 10  # of the input: the smallest anchors, on the first map
     percent_range: tuple[int, int] = (20, 90)  # smallest and largest ratio over the other maps
 
     @cached_property
@@ -77,7 +77,7 @@ def default_boxes(spec: AnchorSpec = SSD300_ANCHORS, clip: str = "none") -> Tens
 
     `clip` is what other published code does to anchors that cross the border, needed to load its weights:
     "none" (Caffe, ssd_keras, chainercv), "center" (amdegroot, lufficc: centre and size each clamped to the
-    canvas, 134 boxes change), "size" (torchvision: the size alone, 20 boxes change).
+    input, 134 boxes change), "size" (torchvision: the size alone, 20 boxes change).
     """
     if clip not in CLIPS:
         raise ValueError(f"clip is {clip!r}; it has to be one of {', '.join(CLIPS)}")

@@ -54,7 +54,8 @@ def clip(boxes: Tensor, width: float | Tensor, height: float | Tensor) -> Tensor
 
 
 def scale(boxes: Tensor, x: float | Tensor, y: float | Tensor) -> Tensor:
-    """Multiply the x of (..., 4) boxes by `x` and their y by `y`: the only way from one frame to another."""
+    """Multiply the x of (..., 4) boxes by `x` and their y by `y`: the only change from one frame of coordinates to
+    another."""
     x, y = _column(x, boxes), _column(y, boxes)
     return boxes * torch.cat([x, y, x, y], dim=-1)
 

@@ -1,4 +1,4 @@
-"""Box <-> offset: how an object is written down relative to its anchor (paper, equation 2).
+"""Box <-> offset: how an object is expressed relative to its anchor (paper, equation 2).
 
 With centre form g for the object and p for the anchor, both in the same pixels:
 
@@ -19,8 +19,9 @@ VARIANCES = (0.1, 0.1, 0.2, 0.2)
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     """(..., 4) boxes and (..., 4) anchors, both corners in px -> (..., 4) offsets without unit.
 
-    Boxes need a positive width and height: the logarithm of an empty one is -inf, of one with its corners
-    swapped NaN, one of the best known SSD bugs. Whoever reads data keeps such boxes out (see `voc`).
+    Boxes need a positive width and height: the logarithm of an empty one is -inf, and that of one with its corners
+    swapped is NaN, which is one of the best-known SSD bugs. The modules that read data keep such boxes out (see
+    `voc`).
     """
     object_, anchor = box_ops.to_cxcywh(boxes), box_ops.to_cxcywh(anchors)
     shift = (object_[..., :2] - anchor[..., :2]) / anchor[..., 2:]

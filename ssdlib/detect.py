@@ -1,8 +1,8 @@
-"""From predictions to detections: decode, keep what scores, suppress the non-maximal (paper, section 3.7).
+"""From predictions to detections: decode, apply the score threshold, suppress non-maximal boxes (paper, section 3.7).
 
-Rules of src/caffe/layers/detection_output_layer.cpp 180-275: per class keep the scores above .01, the 400 best
-of them, then suppress whoever overlaps a better one by more than .45; of all classes together the 200 best
-stay. Boxes are cut off at the border only at the end.
+Rules of src/caffe/layers/detection_output_layer.cpp 180-275: of each class take the 400 best scores
+above 0.01, then suppress each box that overlaps a better one by more than 0.45. Over all classes together, the 200
+best boxes are kept. They are clipped to the image only at the end.
 """
 
 from collections.abc import Sequence
@@ -72,17 +72,18 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor, max_iou: float = NMS_IOU)
             if no box in kept overlaps it by more than max_iou:
                 kept.append(box)
 
-    Here all boxes decide at once, again and again, from what the others decided in the round before. That gives the
+    Here all boxes are decided at once, in rounds, each from the decisions of the round before. The result is the
     same, because whether a box stays depends on better boxes alone: the best of a class stays from the first round
-    on; if the t best have decided for ever, the next one decides for ever in the round after. So after round t the t
-    best are right, and once a round changes nothing, all are. Two or three rounds are usually enough.
+    on, and once the decisions about the t best are final, the one about the next is final after one more round. So
+    after round t the t best are right, and once a round changes nothing, all are. Two or three rounds are usually
+    enough.
     """
     order = scores.argsort(descending=True, stable=True)
     if len(order) == 0:
         return order
     counts = labels.unique(return_counts=True)[1].tolist()
     by_class = order[labels[order].argsort(stable=True)].split(counts)
-    # a row for each class, best first; -1 fills up its end, where it threatens nobody
+    # a row for each class, best first; -1 fills up its end, where it suppresses nothing
     rows = pad_sequence(by_class, batch_first=True, padding_value=-1)
     # threatens[c, i, j]: i is better than j and too close
     threatens = (box_ops.iou(boxes[rows][:, :, None], boxes[rows][:, None]) > max_iou).triu(1)
@@ -102,8 +103,8 @@ def best_kept(
 ) -> Tensor:
     """The first `keep` of the indices that `nms` returns: (n, 4), (n,), (n,) -> (at most `keep`,) int64.
 
-    Whether a box stays depends on better ones alone. So the best few are judged by themselves first, and twice as
-    many only where too few of those stay: of thousands of candidates the last ones are seldom asked.
+    Whether a box stays depends on better ones alone, so the best few are decided by themselves first, and twice as
+    many only where too few of those stay. Of thousands of candidates the last ones are seldom examined.
     """
     order = scores.argsort(descending=True, stable=True)
     few = 2 * keep

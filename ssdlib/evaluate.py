@@ -1,12 +1,13 @@
 """Average precision by the rules of the Pascal VOC development kit, and its result files.
 
-The rules are those of VOCevaldet.m (VOC2007 development kit): detections of a class in order of confidence,
-equals in order of the file; each looks for the object of its image that it overlaps most, found before or not;
-an overlap of .5 or more is a hit, unless the object is difficult, then the detection counts for nothing; a
-second hit on an object is a false alarm. Overlaps are those of inclusive pixel numbers ("+1"). All in float64.
+The rules are those of VOCevaldet.m (VOC2007 development kit): the detections of a class are taken in
+order of confidence, equal ones in order of the file. Each is compared with the object of its image that it overlaps
+most, whether that has been found before or not. An overlap of 0.5 or more is a hit, unless the object is difficult:
+then the detection is ignored. A second hit on an object is a false alarm. Overlaps are those of inclusive pixel
+numbers ("+1"). All is computed in float64.
 
-A class of which there is nothing to be found has no AP (NaN) and no part in the mean. The kit's rule never meets that
-case on VOC, where every class has objects in every set; it would divide by zero.
+A class without objects to be found has no AP (NaN) and is left out of the mean. The kit's rule would divide by zero
+there, but it never meets that case on VOC, where every class has objects in every set.
 """
 
 from collections.abc import Collection, Sequence
@@ -66,7 +67,7 @@ class Curve:
     recall: np.ndarray  # (n,) float64
     precision: np.ndarray  # (n,) float64; NaN while only difficult objects were hit
     scores: np.ndarray  # (n,) float64, descending
-    objects: int  # that count: not difficult
+    objects: int  # those that count, which leaves out difficult ones
 
     def average_precision(self, metric: str = "11point") -> float:
         return average_precision(self.recall, self.precision, metric)
@@ -88,7 +89,7 @@ class Table:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """The classes without an AP: none of their objects is there, or difficult ones alone."""
+        """The classes without an AP: there are no objects of theirs, or difficult ones only."""
         return tuple(name for name, ap in self.ap.items() if np.isnan(ap))
 
     def __str__(self) -> str:
@@ -100,7 +101,7 @@ class Table:
         if self.absent:
             few = ", ".join(self.absent[:5]) + f" and {len(self.absent) - 5} more" * (len(self.absent) > 5)
             lines.append(
-                f"no AP ({NO_AP}) and no part in the mean, as the judged pictures hold no object to find: {few}"
+                f"no AP ({NO_AP}) and no part in the mean, because the judged images hold no object to find: {few}"
             )
         return "\n".join(lines)
 
@@ -116,7 +117,7 @@ class Table:
 
 
 def percent(ap: float, decimals: int = 1) -> str:
-    """An AP for people: in percent, or a dash where there is none."""
+    """An AP as text: in percent, or a dash where there is none."""
     return NO_AP if np.isnan(ap) else f"{100 * ap:.{decimals}f}"
 
 
@@ -186,11 +187,12 @@ def judge(results: Results, objects: Objects, label: int, classes: Sequence[str]
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray, metric: str = "11point") -> float:
-    """AP of a curve. "11point": mean over recall >= 0, .1, ... 1 of the best precision from there on
-    (VOCevaldet.m); "area": under the curve once it is made to fall (VOCap.m). NaN precisions are passed over."""
+    """AP of a curve. "11point": mean over recall >= 0, 0.1, ... 1 of the best precision from there on
+    (VOCevaldet.m); "area": under the curve once it is made
+    monotonically decreasing (VOCap.m). NaN precisions count as 0."""
     precision = np.nan_to_num(precision, nan=0.0)
     if metric == "11point":
-        # arange(11) * .1 gives Octave's 0:.1:1, whose .3, .6 and .7 lie one bit above the decimal number
+        # arange(11) * 0.1 gives Octave's 0:.1:1, whose 0.3, 0.6 and 0.7 lie one bit above the decimal number
         return float(np.mean([precision[recall >= t].max(initial=0.0) for t in np.arange(11) * 0.1]))
     recall = np.concatenate([[0.0], np.nan_to_num(recall), [1.0]])
     precision = np.concatenate([[0.0], precision, [0.0]])
@@ -224,7 +226,7 @@ def only(results: dict[str, Results], image_ids: Collection[str]) -> dict[str, R
 
 
 def _alike(found: str, known: Collection[str]) -> str:
-    """Half a sentence with an id as it should look, the one that was meant if that shows."""
+    """Half a sentence that shows how an id should look: the one that was meant, if the set has a similar one."""
     if not known:
         return ""
     last = found.replace("\\", "/").rpartition("/")[2]

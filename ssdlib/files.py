@@ -1,7 +1,7 @@
-"""What is written: whole or not at all, and with its name where the disk is full. Checkpoints are written so.
+"""Files written whole or not at all, and errors that name the file when the disk is full. Checkpoints are such files.
 
-A checkpoint is everything a run needs to go on as if nothing had happened. A crash at any instant leaves either the
-old file or the new one, never half of one.
+A checkpoint holds everything a run needs to resume as if it had never been interrupted. A crash at any instant leaves
+either the old file or the new one, never half of one.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ TRIES, WAIT = 100, 0.1  # how often a file is replaced, and seconds between
 
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Errors of the operating system that say no file say this one: a full disk is noticed by a write, which knows
-    no name."""
+    """Give errors of the operating system that name no file the name of this one. A full disk is such a case, because
+    it shows in a write, which doesn't know the name."""
     try:
         yield
     except OSError as error:
@@ -30,21 +30,21 @@ def named(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """First beside `path`, as NAME.part-PROCESS, then renamed over it: whatever happens, the old file is there or the
-    new one. Raises OSError with the file's name."""
+    """Write `content` beside `path`, as NAME.part-PROCESS, and rename that over `path`, so that either the old file
+    or the new one is there at any instant. Raises OSError with the file's name."""
     part = path.with_name(f"{path.name}.part-{os.getpid()}")
     try:
         with named(path), open(part, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # or the name could reach the disk before the bytes do
+            os.fsync(file.fileno())  # otherwise the new name could reach the disk before the bytes do
         _replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
 def _replace(part: Path, path: Path) -> None:
-    """Rename over `path`. Windows refuses that while another program has the file open, so wait until it has read."""
+    """Rename over `path`. Windows refuses that while another program has the file open, so this waits."""
     for left in reversed(range(TRIES)):
         try:
             return os.replace(part, path)
@@ -62,20 +62,20 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values to `path`, see `disk`."""
-    packed = io.BytesIO()  # where the disk is full, torch's own writer says nothing about a disk
+    """Write tensors and plain values to `path`, see `write_whole`."""
+    packed = io.BytesIO()  # because torch's own writer doesn't say that a disk is full
     torch.save({"format": FORMAT, **state}, packed)
     write_whole(Path(path), packed.getbuffer())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `save` wrote, on the CPU. Nothing but tensors and plain values is ever unpickled."""
+    """What `save_checkpoint` wrote, on the CPU. Only tensors and plain values are ever unpickled."""
     path = Path(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: not there; wanted a checkpoint") from None
-    except Exception as error:  # torch raises whatever the broken file provokes
+    except Exception as error:  # torch raises many kinds of errors on broken files
         raise CheckpointError(
             f"{path}: broken, or not a file of tensors ({type(error).__name__}); wanted a checkpoint"
         ) from error

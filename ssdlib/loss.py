@@ -3,8 +3,8 @@
     loss = (confidence + localisation) / N,   N = number of matched anchors        (paper, equation 1)
 
 Rules and their source, src/caffe/layers/multibox_loss_layer.cpp 145-253 and bbox_util.cpp 850-1030: three
-negatives for each positive, per image, ranked by -log p(background); N at least 1, and negatives don't
-count in it, so a batch without objects costs nothing and moves nothing.
+negatives for each positive, per image, ranked by -log p(background); N is at least 1 and doesn't count
+negatives. A batch without objects has no negatives either, so its loss and its gradients are 0.
 """
 
 import torch
@@ -30,7 +30,7 @@ def multibox_loss(
     """Both parts of the loss of a batch, computed in float32 whatever the network computes in.
 
     `mining`: "image" ranks the negatives of each image by themselves (Caffe and the paper), "batch" ranks
-    all together (ssd_keras, the seed). Where the batch is one share of a larger one, `num_matched` replaces N (the
+    all together (ssd_keras). Where the batch is one share of a larger one, `num_matched` replaces N (the
     loss of a share has to be divided by the matches of the whole), and `negative` (B, K) bool says which negatives
     were mined from the whole.
     """
@@ -81,9 +81,9 @@ def hard_negatives(logits: Tensor, positive: Tensor, mining: str, ratio: float) 
 def l2_penalty(model: nn.Module, strength: float = 5e-4) -> Tensor:
     """Σ strength · w² over the kernels of all convolutions: what Keras adds to the loss it reports.
 
-    It isn't part of our loss (the optimiser's weight decay does its work); it makes a loss curve comparable
-    with ssd_keras's, whose figures are multibox + l2. Mind the factor: the gradient of Keras' penalty is that
-    of a weight decay of 2 · strength.
+    It isn't part of our loss, because the optimiser's weight decay does the same work. It makes a loss curve
+    comparable with ssd_keras's, whose figures are multibox + l2. Mind the factor: the gradient of Keras' penalty is
+    that of a weight decay of 2 · strength.
     """
     kernels = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
     return strength * sum(k.detach().float().square().sum() for k in kernels)

@@ -5,8 +5,9 @@ is assigned first, again and again. Step two gives every anchor that is still fr
 overlap by at least 0.5. This is the rule of the released code (src/caffe/util/bbox_util.cpp 584-818); the
 common shortcut, each object takes its argmax, loses an object whenever two share their best anchor.
 
-Few pairs matter out of thousands. They are listed, best first, and assigned one after the other as the paper says it,
-in plain Python. That belongs where batches are made, on the CPU: a GPU would have to be waited for.
+Few pairs matter out of thousands. They are listed, best first, and assigned one after the other in plain Python, as
+the paper describes it. This runs on the CPU, where batches are made, because reading the pairs back would stall a
+GPU.
 """
 
 import torch
@@ -70,9 +71,9 @@ def best_first(table: Tensor, wanted: Tensor) -> list[tuple[int, int]]:
 
 
 def make_targets(boxes: Tensor, labels: Tensor, anchors: Tensor, threshold: float = THRESHOLD) -> Targets:
-    """What the network should say: match, then write each match as class and offset.
+    """What the network should output: match, then write each match as class and offset.
 
-    (B, R, 4) boxes in px of the canvas, (B, R) labels with 0 for empty slots, (K, 4) anchors in px. An
+    (B, R, 4) boxes in px of the input, (B, R) labels with 0 for empty slots, (K, 4) anchors in px. An
     image without objects is background everywhere. Offsets are 0 where an anchor has no object.
     """
     matched = match(boxes, labels, anchors, threshold)

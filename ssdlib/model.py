@@ -4,9 +4,9 @@ Layers are named as in Caffe (conv1_1 ... conv9_2; the paper calls the extras co
 python/caffe/model_libs.py 308-448 and 792-933, examples/ssd/ssd_pascal.py 14-65. Input is RGB in 0..255
 minus `MEAN`; the channel order is the only thing that differs from Caffe's BGR.
 
-Three arguments make a small sister for laptops and for training from nothing: `width` scales the channels,
+Three arguments make a small variant for laptops and for training from random weights: `width` scales the channels,
 `batch_norm` normalises after every convolution of the body, `strided_stem` puts one stride-2 convolution in
-place of conv1_1, conv1_2 and pool1. The feature maps, and so the 8,732 anchors, are the same always.
+place of conv1_1, conv1_2 and pool1. The sides of the feature maps, and so the 8,732 anchors, stay the same.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ BODY = {
     "conv5_1": (512, 3, dict(padding=1)),
     "conv5_2": (512, 3, dict(padding=1)),
     "conv5_3": (512, 3, dict(padding=1)),
-    "fc6": (1024, 3, dict(padding=6, dilation=6)),  # "atrous": a 13x13 field for the price of 3x3
+    "fc6": (1024, 3, dict(padding=6, dilation=6)),  # "atrous": a 13x13 field at the cost of 3x3
     "fc7": (1024, 1, {}),
     "conv6_1": (256, 1, {}),
     "conv6_2": (512, 3, dict(padding=1, stride=2)),
@@ -54,8 +54,8 @@ LEAST_CHANNELS = 16  # of a narrow network: CPUs compute 16 at a time, 8 would c
 HALVED = dict(kernel_size=2, stride=2, ceil_mode=True)  # ceil: 75 becomes 38; floor would give 37
 POOL_BEFORE = {name: HALVED for name in ("conv2_1", "conv3_1", "conv4_1", "conv5_1")}
 POOL_BEFORE["fc6"] = dict(kernel_size=3, stride=1, padding=1)  # pool5 keeps the 19x19 map
-PRETRAINED = tuple(BODY)[: tuple(BODY).index("conv6_1")]  # conv1_1 ... fc7: what VGG16 brings
-NEW_LAYERS = ("xavier", "he_normal")  # how the others begin, see `init_weights`
+PRETRAINED = tuple(BODY)[: tuple(BODY).index("conv6_1")]  # conv1_1 ... fc7: the layers that VGG16 provides
+NEW_LAYERS = ("xavier", "he_normal")  # first weights of the other layers, see `init_weights`
 
 
 class SSD300(nn.Module):
@@ -148,13 +148,13 @@ class L2Norm(nn.Module):
 
 
 def init_weights(model: SSD300, new_layers: str = "xavier") -> None:
-    """Random weights. Extras and heads, the layers that VGG16 doesn't bring, get `new_layers` of NEW_LAYERS: Caffe's
-    "xavier", U(±√(3 / inputs)), or ssd_keras's "he_normal", N(0, 2 / inputs), of twice that variance. (Keras cuts the
-    normal distribution at two deviations, and its older versions don't make up for it; here it isn't cut.) The body,
-    which usually comes from VGG16, gets U(±√(6 / inputs)): every ReLU halves the variance, and fifteen layers in a
-    row feel that. Biases are 0.
+    """Random weights. Extras and heads, the layers that VGG16 doesn't provide, get `new_layers` of NEW_LAYERS:
+    Caffe's "xavier", U(±√(3 / inputs)), or ssd_keras's "he_normal", N(0, 2 / inputs), of twice that variance. (Keras
+    cuts the normal distribution at two deviations, and its older versions don't make up for it; here it isn't cut.)
+    The body, which usually comes from VGG16, gets U(±√(6 / inputs)), because every ReLU halves the variance, and that
+    adds up over fifteen layers. Biases are 0.
 
-    The first layer meets pixels, whose deviation is about `PIXEL_DEVIATION`; where no batch norm follows it has
+    The first layer receives pixels, whose deviation is about `PIXEL_DEVIATION`; where no batch norm follows it has
     to bring them to unit size, or the first updates are thousands of times too large.
     """
     first = next(iter(model.body))
@@ -188,7 +188,9 @@ def unit_outputs(model: SSD300, layers: Sequence[str], images: Tensor) -> dict[s
         hook = conv.register_forward_hook(lambda _, __, out, found=deviations: found.append(float(out.std())))
         model.feature_maps(images)
         hook.remove()
-        factors[name] = 1 / deviations[0] if deviations[0] > 0 else 1.0  # nothing comes in: nothing to scale
+        factors[name] = (
+            1 / deviations[0] if deviations[0] > 0 else 1.0
+        )  # outputs without variance: nothing to scale
         conv.weight *= factors[name]
     return factors
 
@@ -198,7 +200,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def _layer(inputs: int, outputs: int, kernel: int, batch_norm: bool, **kwargs) -> nn.Module:
-    """Convolution and ReLU; with batch norm between them the bias has no work left and goes."""
+    """Convolution and ReLU; with batch norm between them the bias would have no effect, so there is none."""
     conv = nn.Conv2d(inputs, outputs, kernel, bias=not batch_norm, **kwargs)
     norm = [nn.BatchNorm2d(outputs)] if batch_norm else []
     return nn.Sequential(conv, *norm, nn.ReLU(inplace=True))
@@ -206,5 +208,5 @@ def _layer(inputs: int, outputs: int, kernel: int, batch_norm: bool, **kwargs) -
 
 def _per_anchor(x: Tensor, numbers: int) -> Tensor:
     """(B, boxes * numbers, side, side) -> (B, side * side * boxes, numbers): row by row, as `anchors` does."""
-    # asks for no size, so that an export can leave the number of images open
+    # no size is read here, so that an export can leave the number of images open
     return x.permute(0, 2, 3, 1).flatten(1, 2).unflatten(2, (-1, numbers)).flatten(1, 2)

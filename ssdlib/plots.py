@@ -1,8 +1,8 @@
-"""Pictures from records and logs: boxes on photographs, loss curves, precision-recall curves.
+"""Figures of records and logs: boxes on photographs, loss curves, precision-recall curves.
 
 Every function returns a matplotlib Figure and draws on nothing else, so it works in a chapter and in a script.
-`classes` are the names of labels 1, 2, ... where other words than VOC's are wanted.
-Colours are those of Okabe and Ito, which people who see colours differently can tell apart.
+`classes` are the names of labels 1, 2, ... where they aren't VOC's.
+Colours are those of Okabe and Ito, which colour-blind people can tell apart.
 """
 
 import functools
@@ -47,7 +47,8 @@ def boxes_on(
 
 
 def shown(text: str) -> str:
-    """A name as figures can show it: a box for each letter that their font hasn't, no formula between two dollars."""
+    """A name as figures can show it: a white square for each letter that their font lacks, and dollars that start no
+    formula."""
     there = _letters(font_manager.findfont(font_manager.FontProperties()))
     return "".join(letter if ord(letter) in there else "\N{WHITE SQUARE}" for letter in text).replace(
         "$", r"\$"
@@ -60,9 +61,9 @@ def _letters(font: str) -> frozenset[int]:
 
 
 def part_captions(axes: Sequence[Axes]) -> None:
-    """Move captions up or down until none covers another, and into the picture where they reach out of it."""
+    """Move captions up or down until none covers another, and into the axes where they reach out of them."""
     for figure in {ax.figure for ax in axes}:
-        figure.draw_without_rendering()  # only now is known how large they are
+        figure.draw_without_rendering()  # captions have a size only after this
     for ax in axes:
         frame, taken = ax.get_window_extent(), np.empty((0, 4))
         for text in ax.texts:
@@ -104,7 +105,7 @@ def examples(
 
 
 def batch(shown: Batch, count: int = 8, columns: int = 4, classes: Sequence[str] = CLASSES[1:]) -> Figure:
-    """The first pictures of a batch as the network gets them, the mean added back, with their boxes."""
+    """The first images of a batch as the network receives them, the mean added back, with their boxes."""
     figure, axes = _grid(min(count, len(shown.images)), columns, size=(2.4, 2.5))
     for ax, image, boxes, labels in zip(axes, shown.images, shown.boxes, shown.labels, strict=False):
         pixels = (image.permute(1, 2, 0).cpu() + torch.tensor(MEAN)).clamp(0, 255).to(torch.uint8)
@@ -134,7 +135,7 @@ def detections(
 
 
 def picture(photograph: Tensor, found: Detections, classes: Sequence[str] = CLASSES[1:]) -> Figure:
-    """One photograph with its detections, as large as itself."""
+    """One photograph with its detections, at its own size."""
     height, width, _ = photograph.shape
     figure = plt.figure(figsize=(width / 100, height / 100))
     ax = figure.add_axes((0, 0, 1, 1))
@@ -171,7 +172,7 @@ def loss_curve(log: Sequence[dict[str, Any]], title: str = "Loss of the run") ->
             where = dict(ha="right", va="top", rotation=90, transform=ax.get_xaxis_transform())
             ax.text(step, 0.98, f"learning rate {after:.0e}", fontsize=9, color="0.3", **where)
     ax.set(xlabel="step", ylabel="loss / N", ylim=(0, None), title=title)
-    ax.legend(frameon=False, loc="upper center")  # a loss that falls leaves it free
+    ax.legend(frameon=False, loc="upper center")  # a falling loss leaves this place free
     return figure
 
 
@@ -190,7 +191,7 @@ def precision_recall(table: Table, columns: int = 5) -> Figure:
 
 
 def save(figure: Figure, path: Path, **metadata: str) -> Path:
-    """Write a figure as PNG and let go of it. `metadata` are notes inside the file, by their PNG keyword."""
+    """Write a figure as PNG and close it. `metadata` are notes inside the file, by their PNG keyword."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with named(path):

@@ -1,15 +1,15 @@
-"""The small immutable records that modules hand to each other.
+"""The small immutable records that modules pass to each other.
 
-One alphabet is used in every docstring of the library:
+Every docstring of the library uses the same letters:
 
     B  images in a batch            K  anchors (8,732 for SSD300, always computed)
     R  objects in an image, may be 0; in a batch, the slots every image is padded to
     C  classes with background, 21  D  detections kept in an image
-    S  side of the square canvas the network sees, 300 px
+    S  side of the network's square input, 300 px
 
 Boxes are float32 corners (xmin, ymin, xmax, ymax) in pixels of the image they travel with: of the
-photograph in `Example` and `Detections`, of the canvas in `Batch` and `Predictions`. A box that covers a
-whole W x H image is (0, 0, W, H). Labels are 0..20; 0 is background, and so marks an empty slot too.
+photograph in `Example` and `Detections`, of the 300 x 300 input in `Batch` and `Predictions`. A box that covers
+a whole W x H image is (0, 0, W, H). Labels are 0..20; 0 is background, so it marks an empty slot too.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Example:
     boxes: Tensor  # (R, 4) float32, px of the photograph
     labels: Tensor  # (R,) int64, 1..20
     difficult: Tensor  # (R,) bool: trained on but not judged, see `evaluate`
-    upright: bool = False  # the pixels are to be turned as the camera noted (EXIF); VOC counts them as stored
+    upright: bool = False  # turn the pixels as the camera noted (EXIF); VOC counts them as stored
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Batch:
     """What the network and the loss see of B photographs."""
 
     images: Tensor  # (B, 3, S, S) float32, RGB minus the mean of the training data
-    boxes: Tensor  # (B, R, 4) float32, px of the canvas; zeros in empty slots
+    boxes: Tensor  # (B, R, 4) float32, px of the input; zeros in empty slots
     labels: Tensor  # (B, R) int64; 0 marks an empty slot
     targets: "Targets | None" = None  # where they were made together with the batch
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the network says about every anchor, before any decision."""
+    """The outputs of the network for every anchor, before any decision."""
 
     offsets: Tensor  # (B, K, 4): how the anchor has to move and grow, see `coding`
     logits: Tensor  # (B, K, C): class scores before the softmax
@@ -60,11 +60,11 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the network should have said about every anchor."""
+    """What the network should output for every anchor."""
 
     offsets: Tensor  # (B, K, 4) float32; meaningful where labels > 0
     labels: Tensor  # (B, K) int64; 0 = background
-    matched: Tensor  # (B, K) int64: slot of the object the anchor answers for, or -1
+    matched: Tensor  # (B, K) int64: slot of the object the anchor is assigned to, or -1
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,6 @@ class Detections:
         return len(self.scores)
 
     def above(self, score: float) -> "Detections":
-        """Only the detections whose score is at least `score`: .01 judges a detector, .5 shows it."""
+        """Only the detections whose score is at least `score`: 0.01 for evaluation, 0.5 for showing."""
         keep = self.scores >= score
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])

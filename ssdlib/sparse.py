@@ -9,6 +9,7 @@ def computed_where(mask: Tensor) -> Index:
     """An index for tensors (B, K, ...): the n places where a (B, K) bool mask is set, so that (n, ...) is computed.
 
     On a GPU it is all places, and (B, K, ...) is computed: the caller leaves out the rest afterwards, for instance by
-    `where(mask[there], ...)`. That takes a GPU no time, but counting those that are set would be a synchronisation.
+    `where(mask[there], ...)`. A GPU hardly notices that, whereas counting those that are set would be a
+    synchronisation.
     """
     return (slice(None), slice(None)) if mask.is_cuda else mask.nonzero(as_tuple=True)

@@ -36,7 +36,7 @@ BY_NAME_GPU = (
     "--precision float32, bfloat16, float16 (its gradients are scaled; a T4 computes it several times as fast as "
     "float32; not run on a GPU yet)"
 )
-FULL = "only the full training"  # said of what no chapter needs
+FULL = "only the full training"  # marks what no chapter needs
 WHICH_VGG16 = (
     f"VGG16's weights ({FULL} starts from them; 0.5 GB; the convolutions the paper and Caffe start "
     "from. IMAGENET1K_V1 in its place would be torchvision's own training, for inputs of another scale, which --init "
@@ -46,13 +46,13 @@ PARTS = ("train", "val", "trainval", "test")
 
 
 def examine(device: torch.device | None = None) -> dict:
-    """The facts as plain values, `missing` last: what isn't here -> how to get it. `device` is what is to compute, by
-    default the first GPU of CUDA, or else the CPU."""
+    """The facts as plain values, `missing` last: what isn't here -> how to get it. `device` is the one to compute on,
+    by default the first GPU of CUDA, or else the CPU."""
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cuda = device.type == "cuda"
     versions = {package: _version(package) for package in PACKAGES}
     data = {str(folder): sets_in(folder) for folder in (MINI, GENUINE) if folder.exists()}
-    with torch.device("meta"):  # counts parameters without filling a hundred megabytes
+    with torch.device("meta"):  # counts parameters without allocating a hundred megabytes
         num_parameters = count_parameters(SSD300())
     return {
         "python": platform.python_version(),

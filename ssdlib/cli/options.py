@@ -17,12 +17,12 @@ FREEZE = (
     "the body up to and including this layer (conv1_1 ... conv9_2) isn't trained: no gradient, decay or momentum; it "
     "needs weights to start from; default: all layers are trained"
 )
-DATA = "a VOCdevkit, or pictures with Pascal XML, COCO JSON, YOLO text or LabelMe JSON, see `look`"
+DATA = "a VOCdevkit, or images with Pascal XML, COCO JSON, YOLO text or LabelMe JSON, see `look`"
 FORMATS = ("xml", "coco", "yolo", "labelme")
 DEVICE = "cpu, cuda, cuda:1 (the second GPU) or mps; default: the first GPU of CUDA if there is one, else cpu"
 THREADS = (
     "with which the CPU computes; default: as OMP_NUM_THREADS says, else those with which steps measure fastest. "
-    "Only with a fixed number is a resumed run bit-for-bit the same"
+    "Only with a fixed number is a resumed run bit-for-bit identical"
 )
 
 
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _add_device(command)
 
     command = commands.add_parser(
-        "look", help="what a folder of pictures holds, and its boxes under the anchors"
+        "look", help="what a folder of images holds, and its boxes under the anchors"
     )
     command.add_argument("--data", required=True, metavar="DIR", help=DATA)
     command.add_argument("--sets", nargs="+", help="of a VOCdevkit; default: 2007-test")
@@ -58,15 +58,16 @@ def parser() -> argparse.ArgumentParser:
         "--scale-to",
         type=int,
         metavar="BATCH",
-        help="the recipe with batches of this size: the rate in proportion, steps and drops in inverse proportion",
+        help="the recipe with batches of this size: the learning rate is scaled in proportion, steps and "
+        "drops in inverse proportion",
     )
-    command.add_argument("--resume", action="store_true", help="go on with the run that is in RUN, if any")
+    command.add_argument("--resume", action="store_true", help="continue the run that is in RUN, if any")
     command.add_argument(
         "--init",
         metavar="FILE",
         help="to start from: VGG16's weights (.pth, .safetensors, or .h5 by Keras or ssd_keras), a run of this "
-        "library (its classes may be others), or an SSD300 as detect takes it; default: random, for which the rate "
-        "of the paper is too high",
+        "library (its classes may be others), or an SSD300 as detect takes it; default: random, for which the "
+        "learning rate of the paper is too high",
     )
     _add_format(command)
     command.add_argument("--store", metavar="DIR", help="decoded photographs (default: beside the data)")
@@ -74,36 +75,34 @@ def parser() -> argparse.ArgumentParser:
         "--skip-bad",
         type=float,
         metavar="SHARE",
-        help="decode all pictures first; leave out the bad ones, if they are no more than SHARE of all (default: VOC "
-        "has to be whole; of one's own pictures a tenth may have no annotation or header that can be read)",
+        help="decode all images first; leave out the bad ones, if they are no more than SHARE of all (default: VOC "
+        "has to be complete; a tenth of your own images may have no annotation or header that can be read)",
     )
     command.add_argument(
         "--estimate",
         action="store_true",
-        help="measure a few steps, say how long the run would take, and stop",
+        help="measure a few steps, print how long the run would take, and stop",
     )
-    command.add_argument("--stop-after", type=int, metavar="STEP", help="end this session there")
+    command.add_argument("--stop-after", type=int, metavar="STEP", help="end this session after that step")
     _add_device(command)
     _add_threads(command)
     _add_config(command.add_argument_group("settings of the run, with those of the recipe paper as default"))
 
-    command = commands.add_parser("detect", help="find objects; write pictures, videos and detections.json")
+    command = commands.add_parser("detect", help="find objects; write images, videos and detections.json")
     command.add_argument("--checkpoint", required=True, metavar="FILE", help=CHECKPOINT)
-    command.add_argument("--out", required=True, metavar="DIR", help="where pictures and detections.json go")
+    command.add_argument("--out", required=True, metavar="DIR", help="where images and detections.json go")
     command.add_argument("--score", type=_score, default=0.5, help="least score shown (default: %(default)s)")
     command.add_argument("--json-only", action="store_true", help="draw nothing")
-    command.add_argument("images", nargs="+", metavar="IMAGE", help="picture, folder of pictures, or video")
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="image, folder of images, or video")
     _add_device(command)
     _add_threads(command)
 
-    command = commands.add_parser("evaluate", help="AP of result files, or of a checkpoint on a data set")
+    command = commands.add_parser("evaluate", help="AP of result files, or of a checkpoint on a dataset")
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--detections", metavar="DIR", help="folder of comp4_det_<set>_<class>.txt files")
     source.add_argument("--checkpoint", metavar="FILE", help=CHECKPOINT)
     command.add_argument("--data", default=str(MINI), metavar="DIR", help=f"{DATA} (default: %(default)s)")
-    command.add_argument(
-        "--sets", nargs="+", help="default: 2007-test, or the part test of one's own pictures"
-    )
+    command.add_argument("--sets", nargs="+", help="default: 2007-test, or the part test of your own images")
     command.add_argument("--classes", nargs="+", metavar="NAME", help="of result files, if they aren't VOC's")
     _add_format(command)
     command.add_argument("--skip-bad", type=float, metavar="SHARE", help="as for train")
@@ -112,8 +111,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--precision",
         choices=CHOICES["precision"],
-        help="with --checkpoint: what the network computes in (default: as it was trained; float32, as Caffe's test "
-        "has it, for a figure that is published)",
+        help="with --checkpoint: what the network computes in (default: as it was trained; take float32, as Caffe's "
+        "test does, for a figure to be published)",
     )
     command.add_argument("--csv", metavar="FILE", help="write class,ap rows there")
     command.add_argument("--out", metavar="DIR", help="with --checkpoint: where the devkit's files go")
@@ -129,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_format(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--format", choices=FORMATS, help="of one's own annotations, where a folder has several"
+        "--format", choices=FORMATS, help="of your own annotations, where a folder has several"
     )
 
 
@@ -142,7 +141,7 @@ def _add_threads(command: argparse.ArgumentParser) -> None:
 
 
 def _device(text: str) -> str:
-    """A device by its name; whether it is there is asked later."""
+    """A device by its name; whether the machine has it is checked later."""
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", text):
         raise argparse.ArgumentTypeError(f"{text!r}; wanted cpu, cuda, cuda:1 or mps")
     return text

@@ -1,6 +1,6 @@
-"""What a detector finds in pictures, folders and videos, and what a run came to, written where people can look.
+"""What a detector finds in images, folders and videos, and the results of a run, written as files to look at.
 
-Frames of videos come and go by PyAV (FFmpeg): `pip install av`.
+PyAV (FFmpeg) reads and writes the frames of videos: `pip install av`.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ from ssdlib.training.runlog import read_log
 from ssdlib.training.runs import RunConfig, load_run
 
 FOUND = "detections.json"
-MARK = "detections, drawn by ssdlib"  # in the PNGs, so that they are never looked at themselves
-BATCH = 16  # pictures or frames that the network sees at a time
-PIXELS = 300_000_000  # bytes of decoded pictures after which fewer go together
+MARK = "detections, drawn by ssdlib"  # in the PNGs, so that no later call detects in them
+BATCH = 16  # images or frames in a forward pass
+PIXELS = 300_000_000  # bytes of decoded images after which a forward pass takes fewer
 
 
 def show(
@@ -42,13 +42,13 @@ def show(
     draw: bool = True,
     progress: Callable = lambda x, **_: x,
 ) -> list[dict[str, Any]]:
-    """Detect in every picture, in every picture of a folder, and in every frame of a video.
+    """Detect in every image, in every image of a folder, and in every frame of a video.
 
-    Writes `detections.json` into `out` and, with `draw`, a PNG for each picture and an MP4 for each video. Returns
-    what the JSON holds: {"image", "picture", "detections"} for a picture, {"video", "picture", "frames"} for a video,
-    each frame with its number, its second and its detections. Every file of a folder is there: what can't be read is
-    {"image" or "video" or "file", "error"}, but for hidden files and what this function has drawn before. A single
-    file that was named and can't be read raises.
+    Writes `detections.json` into `out` and, with `draw`, a PNG for each image and an MP4 for each video. Returns what
+    the JSON holds: {"image", "picture", "detections"} for an image, {"video", "picture", "frames"} for a video, each
+    frame with its number, its second and its detections. Every file of a folder is listed, except for hidden files
+    and what this function has drawn before; one that can't be read is {"image" or "video" or "file", "error"}. If
+    only one file was named and it can't be read, the error is raised.
     """
     sources = [source for path in paths for source in _sources(path, out)]
     alone = len(sources) == 1 and sources[0].name in set(map(str, paths))
@@ -57,7 +57,7 @@ def show(
     held: list[tuple[int, Tensor]] = []
 
     def look() -> None:
-        """The pictures read since the last time, in one batch."""
+        """Detect in the images read since the last call, in one batch."""
         found = inference.detect_in(model, [photograph for _, photograph in held], config) if held else []
         for (place, photograph), detections in zip(held, found, strict=True):
             target = _target(out, place, sources[place], draw)
@@ -104,7 +104,7 @@ def draw_run(out: Path, table: evaluate.Table, data: inference.Data, count: int 
 
 
 def rows(found: Detections, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Detections as JSON takes them: class, score, four corners in px of the picture."""
+    """Detections as JSON takes them: class, score, four corners in px of the image."""
     columns = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
     return [
         {"class": classes[label - 1], "score": round(score, 6), "box": [round(x, 2) for x in box]}
@@ -114,12 +114,12 @@ def rows(found: Detections, classes: Sequence[str]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Source:
-    """A file to look at."""
+    """A file to detect in."""
 
-    name: str  # that it gets in the JSON
+    name: str  # in the JSON
     path: Path
     kind: str  # "image", "video", or "file" for what is neither
-    error: str = ""  # why it isn't looked at
+    error: str = ""  # why nothing is detected in it
 
 
 def _sources(name: str, out: Path) -> list[Source]:
@@ -134,7 +134,7 @@ def _sources(name: str, out: Path) -> list[Source]:
     if not any(one.kind != "file" and not one.error for one in found):
         there = f", but {found[0].error}" if found else ""
         raise FormatError(f"{path}: nothing to look at{there}; wanted {', '.join((*PICTURES, *SUFFIXES))}")
-    return sorted(found, key=lambda one: one.kind != "image")  # pictures, then films, then the rest
+    return sorted(found, key=lambda one: one.kind != "image")  # images, then videos, then the rest
 
 
 def _source(path: Path) -> Source:
@@ -145,19 +145,19 @@ def _source(path: Path) -> Source:
         return Source(str(path), path, "video")
     if suffix in UNREAD:
         return Source(str(path), path, "image", f"{path}: {suffix} is {CONVERT}")
-    return Source(str(path), path, "file", f"{path}: neither picture nor video by its name")
+    return Source(str(path), path, "file", f"{path}: neither image nor video by its name")
 
 
 def _refuse_what_is_no_file(name: str) -> None:
     if name.isdecimal() or "://" in name:
         what = "the number of a camera" if name.isdecimal() else "an address"
         raise FormatError(
-            f"{name}: {what}; wanted a picture, a folder or a video file; record the stream first, for instance by "
+            f"{name}: {what}; wanted an image, a folder or a video file; record the stream first, for instance by "
             f"ffmpeg -i {'/dev/video' * name.isdecimal()}{name} -t 60 film.mp4"
         )
     if set(name) & set("*?["):
         raise FormatError(
-            f"{name}: no file matches; wanted names of files, or the folder itself, in which all pictures are found"
+            f"{name}: no file matches; wanted names of files, or the folder itself, in which all images are found"
         )
 
 
@@ -184,7 +184,7 @@ def _drawn_before(inside: Files, out: Path) -> set[Path]:
 
 
 def _target(out: Path, place: int, source: Source, draw: bool) -> Path | None:
-    """Where to draw, numbered: two folders may hold pictures of one name. A long name is cut off."""
+    """Where to draw. The name is numbered, because two folders may hold images of one name; a long one is cut off."""
     stem = source.path.stem.encode()[:200].decode(errors="ignore")
     return out / f"{place:04d}_{stem}" if draw else None
 
@@ -192,10 +192,10 @@ def _target(out: Path, place: int, source: Source, draw: bool) -> Path | None:
 def _picture(
     source: Source, photograph: Tensor, found: Detections, config: RunConfig, target: Path | None
 ) -> dict[str, Any]:
-    """The entry of one picture, drawn into `target` with .png behind it if there is one."""
+    """The entry of one image, drawn into `target` with .png behind it if there is one."""
     entry: dict[str, Any] = {"image": source.name}
     if (frames := voc.frame_count(source.path)) > 1:
-        entry["note"] = f"the first of {frames} frames; those after it were not looked at"
+        entry["note"] = f"the first of {frames} frames; nothing was detected in those after it"
     if target is not None:
         picture = target.with_name(f"{target.name}.png")
         plots.save(plots.picture(photograph, found, config.classes), picture, Description=MARK)
@@ -243,7 +243,7 @@ def read_frames(path: Path) -> Iterator[tuple[float, Tensor]]:
     """(seconds from the beginning, (H, W, 3) uint8 RGB) of every frame, one in memory at a time.
 
     Frames are turned upright where the file says how the camera was held. Raises VideoError if there is no video in
-    the file or PyAV is missing; a file that breaks off gives the frames before.
+    the file or PyAV is missing; a file that breaks off yields the frames before.
     """
     av = _pyav(path)
     try:
@@ -252,7 +252,7 @@ def read_frames(path: Path) -> Iterator[tuple[float, Tensor]]:
         raise VideoError(f"{path}: {error.strerror or error}; wanted a video file") from None
     with container:
         if not container.streams.video:
-            raise VideoError(f"{path}: no pictures in it; wanted a video file")
+            raise VideoError(f"{path}: no video in it; wanted a video file")
         count, rate = 0, container.streams.video[0].average_rate or 25
         try:
             for frame in container.decode(video=0):
@@ -286,7 +286,7 @@ class Writer:
         self.container = _pyav(path).open(str(path), mode="w", format="mp4")
 
     def add(self, frame: Tensor) -> None:
-        """Append a frame. Its last row or column is repeated if a side is odd: the codec wants even ones."""
+        """Append a frame. Its last row or column is repeated if a side is odd, because the codec wants even ones."""
         av = _pyav(self.path)
         height, width, _ = frame.shape
         pixels = np.pad(frame.numpy(), ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

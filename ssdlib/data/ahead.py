@@ -1,8 +1,8 @@
 """Batches for a GPU, made by threads of the host while the GPU computes.
 
 They are those of `BatchMaker`, made with fewer operations of the host. One thread draws and matches for several steps
-at once. Another packs the photographs of one step, sends them, and starts the resampling in a queue of the GPU's own:
-in the queue of the training it would wait for the step before it, and the next step for the batch.
+at once. Another packs the photographs of one step, copies them, and starts the resampling in a CUDA stream of its
+own. In the stream of the training the resampling would wait for the step before it, and the next step for the batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +62,7 @@ def planned(maker: BatchMaker, first: int, last: int) -> list[Plan]:
 
 
 def rendered(maker: BatchMaker, plan: Plan) -> Batch:
-    """The batch of a plan on the maker's device, sent in one copy."""
+    """The batch of a plan on the maker's device, copied at once."""
     pixels, first = packed.pack([_photograph(maker, i) for i in plan.shown])
     known = [
         plan.drawn.boxes,
@@ -78,7 +78,8 @@ def rendered(maker: BatchMaker, plan: Plan) -> Batch:
 
 
 def _photograph(maker: BatchMaker, i: int) -> Tensor:
-    """One of the size that its example states, since that says where in memory its rows begin."""
+    """The photograph, refused if its size isn't the one that its example states, since that says where in memory its
+    rows begin."""
     photograph, example = maker.photographs[i], maker.examples[i]
     height, width, _ = photograph.shape
     if (width, height) != tuple(example.size):
@@ -88,7 +89,7 @@ def _photograph(maker: BatchMaker, i: int) -> Tensor:
 
 
 def _beside(maker: BatchMaker) -> Callable[[Plan], Batch]:
-    """`rendered` in a queue of the GPU's own. It has not run on a GPU yet."""
+    """`rendered` in a CUDA stream of its own. It has not run on a GPU yet."""
     using, making = torch.cuda.current_stream(maker.device), torch.cuda.Stream(maker.device)
 
     def render(plan: Plan) -> Batch:
@@ -96,14 +97,14 @@ def _beside(maker: BatchMaker) -> Callable[[Plan], Batch]:
             batch = rendered(maker, plan)
         making.synchronize()  # this thread may wait
         for tensor in (batch.images, batch.boxes, batch.labels, *_values(batch.targets)):
-            tensor.record_stream(using)  # its memory is free again when the step is done, not before
+            tensor.record_stream(using)  # its memory isn't reused before the step is done
         return batch
 
     return render
 
 
 def _one_ahead(pool: ThreadPoolExecutor, make: Callable, of: Sequence | Iterator) -> Iterator:
-    """`map(make, of)`, where the pool makes the next one while the one before is used."""
+    """`map(make, of)`, where the pool makes the next item while the one before is used."""
     future = None
     for one in of:
         future, before = pool.submit(make, one), future

@@ -1,22 +1,22 @@
-"""Augmentation in two acts: draw, then one warp.
+"""Augmentation in two steps: draw the random numbers, then resample once.
 
-The original distorts the photograph, pastes it on a canvas up to 16 times as large, cuts a patch out, resizes
-it to 300 x 300 and mirrors it (src/caffe/layers/annotated_data_layer.cpp 112-260, util/sampler.cpp 21-161,
-util/im_transforms.cpp 540-730; paper, sections 2.2 and 3.6). Everything geometric in that chain only says
-which rectangle of the photograph's plane, the *window*, ends up on the canvas. So `draw` decides the window,
-the mirror and the colours and moves the boxes, for a whole batch at once; `warp` then reads every pixel of the
-canvas straight from the photograph, on whatever device it is given.
+The original distorts the photograph, pastes it on a mean-coloured area up to 16 times as large, cuts a crop (*patch*)
+out, resizes it to 300 x 300 and mirrors it (src/caffe/layers/annotated_data_layer.cpp 112-260, util/sampler.cpp
+21-161, util/im_transforms.cpp 540-730; paper, sections 2.2 and 3.6). All geometric steps of that chain together only
+determine which rectangle of the padded photograph (*plane*) fills the 300 x 300 input: the *window*. So `draw`
+chooses the window, the mirror and the colours and moves the boxes, for a whole batch at once. `warp` then resamples:
+it reads every pixel of the input directly from the photograph, on the device that it is given.
 
 What differs from Caffe is listed in docs/differences_from_caffe.md: colours change after the resampling instead of
 before, nothing is re-encoded as JPEG, patches aren't rounded to whole pixels, one interpolation instead of five.
 
-ssd_keras, whose published run the course retraces, has rules of its own in four places, and `rule="ssd_keras"` asks
-for them (data_generator/data_augmentation_chain_original_ssd.py and the files it imports, at 3ac9ada):
+ssd_keras, whose published run the course retraces, has rules of its own in four places, and `rule="ssd_keras"`
+chooses them (data_generator/data_augmentation_chain_original_ssd.py and the files it imports, at 3ac9ada):
 
-- expand: the photograph may also lie at the right and at the lower edge of its plane;
+- expand: the photograph may also touch the right and the lower edge of the plane;
 - crop: one bound after the other is drawn until a patch has been found, see `_draw_patch_in_rounds`;
-- boxes are cut off at the last pixel of the patch, size - 1, where the centre has to lie, too, and come out with
-  whole corners on the canvas, see `_move_to_whole_pixels`;
+- boxes are cut off at the last pixel of the patch, size - 1, where the centre has to lie, too, and their
+  corners on the input are rounded to whole pixels, see `_move_to_whole_pixels`;
 - distort: contrast is about 127.5 instead of 0, and a hue that falls below 0 goes on from 360.
 """
 
@@ -36,12 +36,12 @@ from ssdlib.model import MEAN
 STEPS = ("distort", "expand", "crop", "flip")
 RULES = ("caffe", "ssd_keras")
 
-BRIGHTNESS = 32.0  # at most so much is added to 0..255
+BRIGHTNESS = 32.0  # at most this is added to 0..255
 CONTRAST = (0.5, 1.5)  # factors
 SATURATION = (0.5, 1.5)
 HUE = 36.0  # degrees at most; 18 in OpenCV's unit
 LARGEST_EXPANSION = 4.0
-# Each sampler asks for a patch that has at least this IoU with one object or another; the last one asks
+# Each sampler wants a patch that has at least this IoU with some object; the last one wants
 # only that there is an object. The whole photograph is a seventh candidate that always succeeds.
 MIN_IOUS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 TRIALS = 50
@@ -51,28 +51,28 @@ PATCH_ASPECT = (0.5, 2.0)  # relative width / height
 # How many uniform numbers each step of one image's draw uses up
 NEEDS = {"distort": 9, "expand": 4, "crop": len(MIN_IOUS) * TRIALS * 4 + 1, "flip": 1}
 
-# By ssd_keras's rule a round shows the whole picture with this probability, and tries for a patch otherwise. It goes
-# on for ever there; here the whole picture is taken after so many rounds, which happens in one draw of 700,000 where
-# only one of the six bounds can be met, and where more can be, more rarely.
+# By ssd_keras's rule a round takes the whole image with this probability, and tries to find a patch otherwise. Its
+# rounds never end; here the whole image is taken after this many, which happens in one draw of 700,000 where only one
+# of the six bounds can be met, and more rarely where more can be.
 WHOLE = 0.143
 ROUNDS = 40
-GREY = 127.5  # that ssd_keras's contrast leaves as it is
+GREY = 127.5  # the grey level that ssd_keras's contrast doesn't change
 NEEDS_BY = {"caffe": NEEDS, "ssd_keras": NEEDS | {"crop": ROUNDS * (2 + TRIALS * 4)}}
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn for B photographs, and where their boxes went."""
+    """What was drawn for B photographs, and their boxes afterwards."""
 
-    window: Tensor  # (B, 4) px of the photograph, xyxy: what fills the canvas; may reach far outside
+    window: Tensor  # (B, 4) px of the photograph, xyxy: what fills the input; may reach far outside
     flip: Tensor  # (B,) bool: mirrored left-right
     brightness: Tensor  # (B,) added to 0..255
     contrast: Tensor  # (B,) factor
     saturation: Tensor  # (B,) factor
     hue: Tensor  # (B,) degrees
     contrast_last: Tensor  # (B,) bool: contrast after hue rather than before saturation
-    patch: Tensor  # (B,) int64: sampler the patch came from, 0 = whole picture, then MIN_IOUS in order
-    boxes: Tensor  # (B, R, 4) px of the canvas; kept objects first
+    patch: Tensor  # (B,) int64: sampler the patch came from, 0 = whole image, then MIN_IOUS in order
+    boxes: Tensor  # (B, R, 4) px of the input; kept objects first
     labels: Tensor  # (B, R); 0 marks an empty slot
     rule: str = "caffe"  # of RULES: how contrast and hue are meant
 
@@ -91,7 +91,7 @@ def draw(
     steps: Sequence[str] = STEPS,
     rule: str = "caffe",
 ) -> Draw:
-    """Decide what happens to B photographs and move their boxes along.
+    """Draw the augmentation of B photographs and move their boxes along.
 
     `sizes` (B, 2) width and height in px, `boxes` (B, R, 4) px of the photographs, `labels` (B, R) with 0 for
     empty slots, `random_numbers` from `uniforms`. `steps` leaves some out; without any step, and then without random
@@ -139,8 +139,8 @@ def _draw_colours(u: Tensor, wanted: bool) -> tuple[Tensor, ...]:
 
 
 def _draw_expansion(u: Tensor, sizes: Tensor, wanted: bool, edge: int = 0) -> Tensor:
-    """The picture to cut from, (B, 4) px of the photograph: the photograph, or every other time a plane up to
-    4 times as wide and high that it lies somewhere in ("zoom out"). With `edge` 1 it may touch the far edges, too."""
+    """The padded photograph, (B, 4) px of the photograph: the photograph itself, or every other time an area up to 4
+    times as wide and high in which it lies somewhere ("zoom out"). With `edge` 1 it may touch the far edges, too."""
     size = sizes.float()
     ratio = torch.where((u[:, 0] < 0.5) & wanted, _between(u[:, 1], (1.0, LARGEST_EXPANSION)), 1.0)
     grown = (size * ratio[:, None]).floor()
@@ -160,7 +160,7 @@ def _draw_patch(u: Tensor, plane: Tensor, boxes: Tensor, labels: Tensor) -> tupl
     aspect = _between(trial[..., 1], PATCH_ASPECT).maximum(scale**2).minimum(1 / scale**2)
     sides = torch.stack([scale * aspect.sqrt(), scale / aspect.sqrt()], dim=-1)
     corner = trial[..., 2:] * (1 - sides)
-    patches = torch.cat([corner, corner + sides], dim=-1)  # (B, 6, 50, 4), fractions of the plane
+    patches = torch.cat([corner, corner + sides], dim=-1)  # (B, 6, 50, 4), fractions of the padded photograph
 
     origin, extent = plane[:, :2], plane[:, 2:] - plane[:, :2]
     objects = (boxes - origin.repeat(1, 2)[:, None]) / extent.repeat(1, 2)[:, None]
@@ -180,18 +180,18 @@ def _draw_patch(u: Tensor, plane: Tensor, boxes: Tensor, labels: Tensor) -> tupl
 
 
 def _draw_patch_in_rounds(u: Tensor, plane: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """ssd_keras's crop: round after round either the whole picture is taken, or one of the six bounds is drawn and
+    """ssd_keras's crop: round after round either the whole image is taken, or one of the six bounds is drawn and
     50 patches are tried for it. The first whose IoU with some object is *larger* than the bound is the patch.
 
-    Width and height are drawn independently, each 0.3 to 1 of the plane's, in whole pixels, and a trial whose width /
-    height, in pixels, isn't 0.5 to 2 is lost. The bound 0 means that the patch has to touch an object.
+    Width and height are drawn independently, each 0.3 to 1 of the padded photograph's, in whole pixels, and a trial
+    whose width / height, in pixels, isn't 0.5 to 2 is lost. The bound 0 means that the patch has to touch an object.
 
-    -> (B, 4) window in px of the photograph, (B,) 0 = whole picture, then the bound's place in MIN_IOUS.
+    -> (B, 4) window in px of the photograph, (B,) 0 = whole image, then the bound's place in MIN_IOUS.
     """
     window, patch = plane.clone(), torch.zeros(len(plane), dtype=torch.int64)
     origin, extent = plane[:, :2], plane[:, 2:] - plane[:, :2]
     bounds = torch.tensor(MIN_IOUS)
-    searching = (labels > 0).any(dim=1)  # nothing can be touched where nothing is
+    searching = (labels > 0).any(dim=1)  # without objects there is nothing to touch
     for round_ in u.view(len(plane), ROUNDS, -1).unbind(dim=1):
         searching = searching & (round_[:, 0] >= WHOLE)
         which = searching.nonzero()[:, 0]
@@ -221,7 +221,7 @@ def _between(u: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 def _move(boxes: Tensor, labels: Tensor, window: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes from the photograph to the canvas; kept objects move to the front, empty slots are zeros."""
+    """Boxes from the photograph to the input; kept objects move to the front, empty slots are zeros."""
     side = SSD300_ANCHORS.canvas
     origin, extent = window[:, None, :2], window[:, None, 2:] - window[:, None, :2]
     centre = box_ops.to_cxcywh(boxes)[..., :2]
@@ -240,7 +240,7 @@ def _move_to_whole_pixels(
     boxes: Tensor, labels: Tensor, window: Tensor, flip: Tensor, cropped: Tensor
 ) -> tuple[Tensor, Tensor]:
     """`_move` by ssd_keras's rule. Where a patch was cut out ((B,) `cropped`), a box stays if its centre lies between
-    its first pixel and its last one, size - 1, and is cut off there. All corners are rounded on the canvas; a box
+    its first pixel and its last one, size - 1, and is cut off there. All corners are rounded on the input; a box
     without width or height after that is dropped."""
     side = SSD300_ANCHORS.canvas
     origin, extent = window[:, None, :2], window[:, None, 2:] - window[:, None, :2]
@@ -263,9 +263,9 @@ def _move_to_whole_pixels(
 
 
 def warp(photographs: Sequence[Tensor], drawn: Draw, device: torch.device | str = "cpu") -> Tensor:
-    """The canvas of each photograph: B tensors (H, W, 3) uint8 -> (B, 3, S, S) float32 on `device`, RGB minus
-    the mean. Canvas that no photograph covers holds the mean, which is 0. Interpolation is bilinear, and nothing is
-    smoothed before it shrinks.
+    """Resample each photograph to the input: B tensors (H, W, 3) uint8 -> (B, 3, S, S) float32 on `device`, RGB
+    minus the mean. Pixels that no photograph covers hold the mean, which is 0. Interpolation is bilinear, without
+    smoothing before a reduction.
     """
     sizes = torch.tensor([[p.shape[1], p.shape[0]] for p in photographs], dtype=torch.float32)
     where, amounts = places(sizes, drawn), colours(drawn)
@@ -278,7 +278,7 @@ def warp(photographs: Sequence[Tensor], drawn: Draw, device: torch.device | str 
     for image, photograph, (x, y), change in zip(canvas, photographs, where, amounts, strict=True):
         image.copy_(
             _distort(_sample(photograph, x, y), change[None], drawn.rule)[0]
-        )  # one stays in the cache
+        )  # one photograph stays in the cache
     on_x, on_y = (where.abs() <= 1).unbind(dim=1)
     return canvas.sub_(_mean(canvas.device)).mul_((on_y[:, :, None] & on_x[:, None, :])[:, None])
 
@@ -292,10 +292,10 @@ def warp_packed(pixels: Tensor, first: Tensor, read: packed.Reading, amounts: Te
 
 
 def places(sizes: Tensor, drawn: Draw) -> Tensor:
-    """Where the canvas is read from photographs of `sizes` (B, 2): (B, 2, S), x of the columns and y of the rows.
+    """Where the input is read from photographs of `sizes` (B, 2): (B, 2, S), x of the columns and y of the rows.
     -1 is the left or top edge of the photograph, 1 the right or bottom edge."""
     low, high = drawn.window[:, :2] / sizes, drawn.window[:, 2:] / sizes
-    slope, middle = high - low, high + low - 1  # photograph = slope · canvas + middle, both in -1 ... 1
+    slope, middle = high - low, high + low - 1  # photograph = slope · input + middle, both in -1 ... 1
     slope = slope * torch.stack([1 - 2 * drawn.flip.float(), torch.ones(len(sizes))], dim=1)
     centres = (torch.arange(SSD300_ANCHORS.canvas) + 0.5) * 2 / SSD300_ANCHORS.canvas - 1
     return slope[..., None] * centres + middle[..., None]
@@ -303,7 +303,7 @@ def places(sizes: Tensor, drawn: Draw) -> Tensor:
 
 @cache
 def _mean(device: torch.device) -> Tensor:
-    """Kept, since a GPU would be waited for whenever a number is sent there."""
+    """Kept, because copying a number to a GPU each time would be a synchronisation."""
     return torch.tensor(MEAN, device=device)[:, None, None]
 
 
@@ -326,12 +326,14 @@ NOTHING = (0.0, 1.0, 1.0, 0.0, 1.0)  # the amounts of `colours` that change noth
 
 
 def _distort(rgb: Tensor, amounts: Tensor, rule: str = "caffe") -> Tensor:
-    """Change the colours of (b, 3, S, S) in 0..255 by `colours` (b, 5), cutting off what leaves the range."""
+    """Change the colours of (b, 3, S, S) in 0..255 by `colours` (b, 5), clipped to that range after each step."""
     operations = (_brighten, _scale, _saturate, _turn_hue, _scale)
     if rule == "ssd_keras":
         operations = (_brighten, _scale_about_grey, _saturate, _turn_hue_round, _scale_about_grey)
     for operation, nothing, amount in zip(operations, NOTHING, amounts.T, strict=True):
-        if rgb.is_cuda or (amount != nothing).any():  # asking a GPU would be a synchronisation
+        if (
+            rgb.is_cuda or (amount != nothing).any()
+        ):  # reading the answer back from a GPU would be a synchronisation
             rgb = operation(rgb, amount[:, None, None, None])
     return rgb
 

@@ -1,7 +1,7 @@
 """Which photographs make up step t, and the batch itself.
 
-A batch is a pure function of (seed, step): no random state is carried along. That is why a run that was
-killed can go on with the very same batches, and why several processes can each make their share of one.
+A batch is a pure function of (seed, step): no random state is kept. Therefore a run that was
+killed resumes with the very same batches, and several processes can each make their share of one.
 """
 
 import hashlib
@@ -21,10 +21,10 @@ ORDER, AUGMENTATION = 0, 1  # streams of random numbers that must not depend on 
 
 
 class BatchMaker:
-    """Training batches of a data set: `maker(step)`, the same one each time it is asked for.
+    """Training batches of a dataset: `maker(step)`, the same one at every call.
 
     `share` is (rank, processes): this process makes only its part of the global batch of `batch_size`. With `anchors`
-    (K, 4) px on the CPU a batch brings its targets along.
+    (K, 4) px on the CPU a batch contains its targets.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class BatchMaker:
         anchors: Tensor | None = None,
     ):
         if batch_size % share[1]:
-            raise ValueError(f"a batch of {batch_size} can't be shared by {share[1]} processes")
+            raise ValueError(f"a batch of {batch_size} can't be divided among {share[1]} processes")
         self.examples = [e if difficult else without_difficult(e) for e in examples]
         self.photographs, self.batch_size, self.seed = photographs, batch_size, seed
         self.steps, self.device, self.share, self.rule = tuple(steps), device, share, rule
@@ -78,7 +78,7 @@ def make_batch(
     rule: str = "caffe",
     anchors: Tensor | None = None,
 ) -> Batch:
-    """B examples and their photographs (H, W, 3) uint8 on the canvas; only resized unless augmentation `steps` are
+    """B examples and their photographs (H, W, 3) uint8 on the input; only resized unless augmentation `steps` are
     named, which need `random_numbers` (B, n) from `augment.uniforms`.
 
     -> images (B, 3, 300, 300) float32 on `device`, boxes (B, R, 4) px of them and labels (B, R), R that of the
@@ -124,7 +124,7 @@ def in_order(
 
 
 def shuffled(count: int, start: int, length: int, seed: int) -> list[int]:
-    """Positions start ... start + length of an endless row of epochs, each a new order of 0 ... count - 1."""
+    """Positions start ... start + length of an endless sequence of epochs, each a new order of 0 ... count - 1."""
     indices, position = [], start
     while len(indices) < length:
         epoch, offset = divmod(position, count)

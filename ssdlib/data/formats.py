@@ -1,13 +1,14 @@
-"""Boxes as other tools write them: Pascal XML, COCO's JSON, YOLO's text, LabelMe's JSON. One reader each, one kind
-of answer.
+"""Boxes as other tools write them: Pascal XML, COCO's JSON, YOLO's text, LabelMe's JSON. Each has its reader, and all
+return the same records.
 
-    Pascal XML    corners in px, counted from 1 by VOC and from 0 by many others; one file a picture
+    Pascal XML    corners in px, counted from 1 by VOC and from 0 by many others; one file an image
     COCO JSON     corner, width, height in px, counted from 0; one file for all
-    YOLO text     class number, then centre and size as parts of the picture, 0 ... 1; one file a picture
-    LabelMe JSON  points of a shape in px, counted from 0; one file a picture
+    YOLO text     class number, then centre and size as fractions of the image, 0 ... 1; one file an image
+    LabelMe JSON  points of a shape in px, counted from 0; one file an image
 
-All become corners of the picture, as everywhere in this library. A picture is looked for among the files below the
-folder, so nothing in an annotation can lead out of it. What a reader does beyond reading goes into the `Notes`.
+All become corners of the image, as everywhere in this library. An image is searched among the files below the
+folder, so nothing in an annotation can lead out of it. What a reader repairs, guesses or leaves out goes into the
+`Notes`.
 """
 
 import json
@@ -28,7 +29,7 @@ from ssdlib.data.voc import VOCError, parse
 
 JPEGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif")
 PICTURES = (*JPEGS, ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-# Pictures that people have and that aren't read: a report names them with the way out.
+# Common image formats that aren't read: a report names such files with the way out.
 UNREAD = (
     *(
         ".heic",
@@ -49,7 +50,7 @@ UNREAD = (
     *(".rw2", ".raw", ".eps", ".ai", ".pdf", ".fits"),
 )
 NAMES = ("classes.txt", "obj.names", "names.txt")  # lists of classes, one a line; so is every other *.names
-CONVERT = "a picture format that isn't read, convert it to JPEG or PNG"
+CONVERT = "an image format that isn't read, convert it to JPEG or PNG"
 LISTS = "classes.txt with one name a line, obj.names, or data.yaml with names: [a, b]"
 BOX = ("xmin", "ymin", "xmax", "ymax")
 OUTLINE = "outlines, of which the box around them is taken"
@@ -58,26 +59,26 @@ Object = tuple[str, tuple[float, ...], bool]  # class, four numbers, difficult
 
 
 class FormatError(ValueError):
-    """A folder can't be read as a data set. The message names the file, what was found, what was wanted and what to
+    """A folder can't be read as a dataset. The message names the file, what was found, what was wanted and what to
     do."""
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """What a tool noted about one picture. The picture has not been opened."""
+    """What a tool noted about one image. The image has not been opened."""
 
-    path: Path  # of the picture, or of what should be one
+    path: Path  # of the image, or of what should be one
     objects: tuple[Object, ...]
     stated: tuple[int, int] | None = None  # width and height as the annotation states them
-    said: str = ""  # the file that says so, with its folder: "train" or "test" may stand there
-    fault: str = ""  # why it can't be used, if so
+    said: str = ""  # the annotation file, with its folder, whose name may contain "train" or "test"
+    fault: str = ""  # why it can't be used; "" if it can
 
 
 # ---- files
 
 
 class Files:
-    """What lies in a folder and in those within it, looked through once. Hidden files are counted, never read."""
+    """The files in a folder and below it, listed once. Hidden files are counted, never read."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -86,7 +87,7 @@ class Files:
         seen = set()
         for place, folders, names in os.walk(self.folder, followlinks=True):
             real = os.path.realpath(place)
-            if real in seen:  # a link that leads back
+            if real in seen:  # a link to a folder above it
                 folders.clear()
                 continue
             seen.add(real)
@@ -112,15 +113,15 @@ class Files:
         return [path for name, path in self.all.items() if _suffix(name) in suffixes]
 
     def named(self, name: str) -> list[str]:
-        """Pictures of that name wherever they lie, upper and lower case alike."""
+        """Images of that name wherever they lie, upper and lower case alike."""
         return self._by_name.get(name.lower(), [])
 
     def of_stem(self, stem: str) -> list[str]:
-        """Pictures of that name without its suffix."""
+        """Images of that name without its suffix."""
         return self._by_stem.get(stem.lower(), [])
 
     def meant(self, text: str, near: str = "") -> tuple[list[str], str]:
-        """Pictures that a path in an annotation in the folder `near` may mean, and what had to be assumed.
+        """Images that a path in an annotation in the folder `near` may mean, and what had to be assumed.
 
         Its own place comes first, then the name, then the name without a suffix; among several those whose folders
         agree with the end of the path.
@@ -140,7 +141,7 @@ class Files:
             last = name.rpartition("/")[2]
             stem = last.rpartition(".")[0] if _suffix(last) in (*PICTURES, *UNREAD) else last
             if found := _nearest(self.of_stem(stem), name):
-                return found, "names with another suffix than the picture"
+                return found, "names with another suffix than the image"
         return [], ""
 
     def where(self, path: Path) -> str:
@@ -152,12 +153,13 @@ TEXTS = (".xml", ".json", ".yaml", ".yml", ".txt", ".names", ".data")
 
 
 def pictures_below(folder: Path) -> dict[str, Path]:
-    """Every picture in the folder and in those within it, by its path from there; hidden ones are left out."""
+    """Every image in the folder and in those within it, by its path from there; hidden ones are left out."""
     return Files(folder).pictures
 
 
 def _is_hidden(name: str) -> bool:
-    """Not meant for people: macOS's ._ files and its __MACOSX folder, previews that a NAS makes."""
+    """Whether it is hidden or made by a system: macOS's ._ files and its __MACOSX folder, previews that a NAS
+    makes."""
     return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
@@ -166,7 +168,7 @@ def _suffix(name: str) -> str:
 
 
 def _spellings(text: str) -> Iterator[tuple[str, str]]:
-    """A path as it stands, and what it may have been before a tool made a URL or a longer name of it."""
+    """A path as it is written, and what it may have been before a tool made a URL or a longer name of it."""
     path = text.replace("\\", "/")
     outside = path.startswith("/") or ".." in path.split("/") or re.match(r"[A-Za-z]:", path)
     url = "URLs, found by the name at their end"
@@ -203,8 +205,8 @@ def _nearest(names: Sequence[str], text: str) -> list[str]:
 def read_xml(files: Files, notes: Notes) -> Iterator[Annotation]:
     """One annotation for each XML file. The four numbers are corners, counted as the tool counted them.
 
-    The picture is the one of the same stem: in the same folder, else anywhere below. What <filename> says is asked
-    if none has that stem, or two: files are renamed, their insides are not.
+    The image is the one of the same stem: in the same folder, else anywhere below. <filename> counts only
+    if none has that stem, or two have, because people rename files without changing their contents.
     """
     for file in files.of(".xml"):
         said, stem = files.where(file), file.stem
@@ -220,18 +222,18 @@ def read_xml(files: Files, notes: Notes) -> Iterator[Annotation]:
             if root.tag == "annotations" and root.find("image") is not None:
                 raise ForeignError(f"{file}: CVAT's own XML (CVAT for images)")
             if root.tag != "annotation" and not near and root.find("object") is None:
-                notes.ignored("XML that is no annotation", said)
+                notes.ignored("XML that isn't an annotation", said)
                 continue
             stated = re.split(r"[/\\]", (root.findtext("filename") or "").strip())[-1]
             if not near and stated:
                 near, _ = files.meant(stated, posixpath.dirname(said))
                 if len(near) == 1:
                     notes.repaired(
-                        "annotations called otherwise than their picture, found by <filename>", said
+                        "annotations whose name differs from their image's, found by <filename>", said
                     )
             elif stated and len(near) == 1 and not _agree(near[0], stated) and files.named(stated):
                 notes.guessed(
-                    "annotations whose <filename> is another picture of the folder; the one of the same stem is used",
+                    "annotations whose <filename> is another image of the folder; the one of the same stem is used",
                     f"{said} ({stated})",
                 )
             near = [name for name in near if posixpath.basename(name) == stated] or near
@@ -252,7 +254,7 @@ def read_xml(files: Files, notes: Notes) -> Iterator[Annotation]:
 
 
 class ForeignError(FormatError):
-    """An annotation of a program whose own format isn't read; who catches it knows the way out."""
+    """An annotation of a program whose own format isn't read; the caller adds the way out."""
 
 
 def _agree(picture: str, stated: str) -> bool:
@@ -260,11 +262,11 @@ def _agree(picture: str, stated: str) -> bool:
 
 
 def _missing(files: Files, stem: str, near: Sequence[str]) -> str:
-    """Why an annotation has no picture."""
+    """Why an annotation has no image."""
     if near:
-        return "several pictures of its name"
+        return "several images of its name"
     others = [n for n in files.all if Path(n).stem == stem and _suffix(n) in UNREAD]
-    return f"its picture isn't read ({_suffix(others[0])}: {CONVERT})" if others else "no picture of its name"
+    return f"its image isn't read ({_suffix(others[0])}: {CONVERT})" if others else "no image of its name"
 
 
 def _xml_object(node: Any, file: Path, said: str, notes: Notes) -> Object:
@@ -297,7 +299,7 @@ def _xml_outline(node: Any) -> list[float] | None:
 
 
 def around(points: Iterable[Sequence[float]]) -> list[float] | None:
-    """xmin, ymin, xmax, ymax of points; None if there are less than two."""
+    """xmin, ymin, xmax, ymax of points; None if there are fewer than two."""
     points = list(points)
     if len(points) < 2:
         return None
@@ -337,7 +339,7 @@ def read_coco(files: Files, file: Path, notes: Notes) -> tuple[list[Annotation],
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise FormatError(f"{file}: {type(error).__name__}; wanted COCO's JSON; export it again") from None
     if not plain:
-        raise FormatError(f"{file}: a file_name that is no text; wanted the name of a picture in each image")
+        raise FormatError(f"{file}: a file_name that is no text; wanted a file name in each entry of images")
     if whole["annotations"] and not any(boxes.values()):
         one = whole["annotations"][0].get("image_id")
         if _id(one) not in boxes:
@@ -363,7 +365,8 @@ def read_coco(files: Files, file: Path, notes: Notes) -> tuple[list[Annotation],
 
 
 def _categories(whole: dict, file: Path, said: str, notes: Notes) -> dict[int, str]:
-    """Names by number. Of two numbers for one name one that no annotation has goes, else the name joins them."""
+    """Names by number. Of two numbers for one name, one without annotations is left out; otherwise both count as one
+    class."""
     names: dict[int, str] = {}
     for entry in whole["categories"]:
         number, name = int(entry["id"]), str(entry["name"]).strip()
@@ -377,7 +380,7 @@ def _categories(whole: dict, file: Path, said: str, notes: Notes) -> dict[int, s
     for number, name in list(names.items()):
         same = [other for other in names if names[other] == name]
         if len(same) > 1 and number not in used and any(other in used for other in same):
-            notes.ignored("categories that no object has, of the name of another", f"{said}, {number} {name}")
+            notes.ignored("categories without objects, named like another", f"{said}, {number} {name}")
             del names[number]
         elif len(same) > 1 and number != same[0]:
             notes.joined("categories of one name", f"{said}, {same[0]} and {number} {name}")
@@ -392,7 +395,7 @@ def _entries(images: list, file: Path, said: str, notes: Notes) -> dict[Any, dic
         if number in entries and entries[number]["file_name"] != entry["file_name"]:
             raise FormatError(
                 f"{file}: image id {entry['id']!r} twice, {entries[number]['file_name']!r} and "
-                f"{entry['file_name']!r}; wanted each id once, or the boxes of one lie on the other; number the "
+                f"{entry['file_name']!r}; wanted each id once, since boxes would lie on the wrong image; number the "
                 "images anew where two sets were joined"
             )
         if number in entries:
@@ -480,12 +483,12 @@ def _unpacked(text: str) -> list[int]:
 
 
 def read_yolo(files: Files, notes: Notes) -> tuple[list[Annotation], list[str]]:
-    """One annotation for each picture, and all class names.
+    """One annotation for each image, and all class names.
 
-    The text of a picture lies in labels/ as the picture lies in images/, or beside it, or anywhere below if its name
-    is there once. The four numbers are corners as parts of the picture, 0 ... 1. No text means a picture without
-    objects, as it does to the programs that write this format. The nearest class list counts, from the folder of the
-    text upwards.
+    The text file of an image lies in labels/ as the image lies in images/, or beside it, or anywhere below if its
+    name is there once. The four numbers are corners as fractions of the image, 0 ... 1. No text file means an image
+    without objects, as it does to the programs that write this format. The nearest class list counts, from the folder
+    of the text file upwards.
     """
     lists = ClassLists(files, notes)
     by_stem: dict[str, list[str]] = {}
@@ -497,16 +500,16 @@ def read_yolo(files: Files, notes: Notes) -> tuple[list[Annotation], list[str]]:
     for name, path in files.pictures.items():
         text = _text_of(name, files.all, by_stem, notes)
         if text is None:
-            notes.guessed("pictures without a text, taken as pictures without objects", name)
+            notes.guessed("images without a text file, taken as images without objects", name)
             annotations.append(Annotation(path, (), None, name))
             continue
         if text in used:
-            notes.guessed("texts that are those of several pictures", f"{text}: {used[text]} and {name}")
+            notes.guessed("text files that belong to several images", f"{text}: {used[text]} and {name}")
         used[text] = name
         try:
             rows.append((path, name, text, _rows(files.all[text])))
         except FormatError:
-            annotations.append(Annotation(path, (), None, name, "its text can't be read"))
+            annotations.append(Annotation(path, (), None, name, "its text file can't be read"))
     shape = _shapes(rows, lists, notes)
     for path, _, text, lines in rows:
         objects = tuple(_yolo_objects(lines, lists, shape, text, files.all[text], notes))
@@ -521,7 +524,7 @@ def read_yolo(files: Files, notes: Notes) -> tuple[list[Annotation], list[str]]:
 
 
 def looks_like_yolo(path: Path) -> bool:
-    """Is it a text whose first line is a class number and four numbers or more?"""
+    """Is it a text file whose first line is a class number and four numbers or more?"""
     if path.suffix.lower() != ".txt" or path.name in NAMES:
         return False
     try:
@@ -534,7 +537,7 @@ def looks_like_yolo(path: Path) -> bool:
 def _text_of(
     name: str, everything: dict[str, Path], by_stem: dict[str, list[str]], notes: Notes
 ) -> str | None:
-    """The text with the objects of a picture, if there is one."""
+    """The text file with the objects of an image, if there is one."""
     parts, spots = name.split("/"), []
     for word in ("images", "JPEGImages"):
         if word in parts[:-1]:
@@ -546,7 +549,7 @@ def _text_of(
                 return text
     elsewhere = _nearest(by_stem.get(Path(name).stem, []), name)
     if len(elsewhere) == 1:
-        notes.guessed("texts found by their name in another folder", elsewhere[0])
+        notes.guessed("text files found by their name in another folder", elsewhere[0])
         return elsewhere[0]
     return None
 
@@ -597,7 +600,7 @@ def _yolo_objects(
         shown = line if len(line) < 80 else line[:77] + "..."
         if len(words) < 5 or not all(map(_is_number, words)):
             raise FormatError(
-                f"{at}: {shown!r}; wanted a class number and four parts of 1; correct the line or take it out"
+                f"{at}: {shown!r}; wanted a class number and four numbers from 0 to 1; correct the line or remove it"
             )
         which, *rest = map(float, words)
         if which != int(which) or not 0 <= which < len(names):
@@ -620,11 +623,11 @@ def _yolo_objects(
         elif len(rest) != 4 and len(rest) % 2:
             raise FormatError(
                 f"{at}: {len(words)} numbers; wanted 5, or a class and pairs of an outline; if they are keypoints, "
-                "data.yaml has to say so by kpt_shape"
+                "data.yaml has to say so in kpt_shape"
             )
         if max(map(abs, rest)) > 2:
             raise FormatError(
-                f"{at}: {shown!r}; wanted parts of the picture, 0 to 1, not px; divide by its width and height"
+                f"{at}: {shown!r}; wanted fractions of the image, 0 to 1, not px; divide by its width and height"
             )
         if len(rest) == 4:
             x, y, width, height = rest
@@ -651,7 +654,7 @@ class ClassLists:
             if there and there[0] != names:
                 raise FormatError(
                     f"{path}: {some(names)}, but {there[1]} has {some(there[0])}; wanted one class list in a folder; "
-                    "move the wrong one away"
+                    "move the wrong one elsewhere"
                 )
             self.by_place[place] = there or (names, name)
         self.everything = list(dict.fromkeys(n for names, _ in self.by_place.values() for n in names))
@@ -660,7 +663,7 @@ class ClassLists:
                 notes.joined("class lists that differ; the nearest counts", f"{name} ({some(names)})")
         for names, name in self.by_place.values():
             for twice in sorted({one for one in names if names.count(one) > 1}):
-                notes.joined("names that stand in a class list twice", f"{name}: {twice}")
+                notes.joined("names listed twice in a class list", f"{name}: {twice}")
 
     def nearest(self, text: str) -> tuple[list[str], str]:
         """The names for a text, and the file they stand in."""
@@ -717,15 +720,13 @@ class _Strings(yaml.BaseLoader):
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """A YAML file whose values are all strings; {} for what is none of a data set. Raises FormatError if it is broken
-    and has class names."""
+    """A YAML file whose values are all strings; {} for one that describes no dataset. Raises FormatError if it is
+    broken and has class names."""
     text = "\n".join(_lines(file))
     if not re.search(r"^\s*['\"]?(names|train|val)['\"]?\s*:", text, re.MULTILINE):
         return {}
     try:
-        whole = _Strings(
-            text
-        ).get_single_data()  # a BaseLoader: it makes nothing but strings, lists and mappings
+        whole = _Strings(text).get_single_data()  # a BaseLoader makes strings, lists and mappings only
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         said = " ".join(str(getattr(error, "problem", "") or type(error).__name__).split())
         line = getattr(getattr(error, "problem_mark", None), "line", None)
@@ -751,7 +752,8 @@ def names_of(names: Any, file: Path) -> list[str]:
 
 
 def jsons_of(files: Files) -> dict[str, list[Path]]:
-    """The JSON files that are COCO's and LabelMe's by the words in them; broken ones that were meant are named."""
+    """The JSON files of COCO and of LabelMe, told apart by their keys; broken ones that seem to be either are
+    named."""
     found: dict[str, list[Path]] = {"coco": [], "labelme": []}
     for path in files.of(".json"):
         text = path.read_bytes()
@@ -763,18 +765,18 @@ def jsons_of(files: Files) -> dict[str, list[Path]]:
 
 
 def of_boxes(coco: Sequence[Path], files: Files, notes: Notes) -> list[Path]:
-    """COCO's own archive has keypoints and captions of the same images beside the instances: those go."""
+    """COCO's own archive has keypoints and captions of the same images beside the instances; those are left out."""
     others = ("person_keypoints", "captions", "panoptic", "stuff", "image_info")
     if not any(path.stem.startswith("instances") for path in coco):
         return list(coco)
     for path in coco:
         if path.stem.startswith(others):
-            notes.ignored("COCO files of something else than instances", files.where(path))
+            notes.ignored("COCO files without instances", files.where(path))
     return [path for path in coco if not path.stem.startswith(others)]
 
 
 def read_labelme(files: Files, jsons: Sequence[Path], notes: Notes) -> Iterator[Annotation]:
-    """One annotation for each JSON file. The picture is that of `imagePath`, else the one of the file's stem.
+    """One annotation for each JSON file. The image is that of `imagePath`, else the one of the file's stem.
 
     A rectangle is its two corners in any order; of a polygon, a mask or a circle the box around it is taken, of those
     with one group_id and label the box around all of them. Points and lines have no box.
@@ -794,7 +796,7 @@ def read_labelme(files: Files, jsons: Sequence[Path], notes: Notes) -> Iterator[
                 notes.repaired(how, f"{said}, {text}")
             elif own and near and not set(own) & set(near):
                 notes.guessed(
-                    "annotations called otherwise than their imagePath, which is used", f"{said} ({text})"
+                    "annotations whose name differs from their imagePath, which is used", f"{said} ({text})"
                 )
             if len(near) != 1:
                 fault = _missing(files, file.stem, near)
@@ -852,14 +854,14 @@ def _labelme_objects(shapes: list, file: Path, said: str, notes: Notes) -> Itera
 
 
 def _labelme_box(kind: str, points: list[tuple[float, float]]) -> list[float] | None:
-    if kind == "circle" and len(points) == 2:  # its middle, and a point on it
+    if kind == "circle" and len(points) == 2:  # its centre, and a point on it
         (x, y), on = points
         radius = math.dist((x, y), on)
         return [x - radius, y - radius, x + radius, y + radius]
     return around(points)
 
 
-# ---- what all have in common
+# ---- shared by all readers
 
 
 def _lines(file: Path) -> list[str]:
@@ -870,7 +872,7 @@ def _lines(file: Path) -> list[str]:
         )  # as PowerShell writes it
         return content.decode(code).splitlines()
     except (OSError, UnicodeError) as error:
-        raise FormatError(f"{file}: {error}; wanted text in UTF-8; save it as such") from None
+        raise FormatError(f"{file}: {error}; wanted text in UTF-8; save it in that encoding") from None
 
 
 def _is_number(value: Any) -> bool:

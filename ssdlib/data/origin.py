@@ -1,4 +1,4 @@
-"""Which program a folder comes from, by the marks that it leaves, and what to export there instead."""
+"""Which program a folder comes from, recognised by its files, and what to export there instead."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from ssdlib.data.formats import LISTS, Files
 
 START = 100_000  # bytes of a file that are looked at
 
-# Formats that aren't read, by what stands in them: suffix, words that all have to be there, what it is, what to do.
+# Formats that aren't read, recognised by content: suffix, words that all have to occur, what it is, what to do.
 FOREIGN = (
     (
         ".json",
@@ -38,7 +38,7 @@ FOREIGN = (
 
 
 def origin(files: Files) -> str:
-    """The name of the program that wrote the annotations; "" if nothing shows it."""
+    """The name of the program that wrote the annotations; "" if it can't be told."""
     names = [name.rpartition("/")[2] for name in files.all]
     there = set(names)
     texts = {

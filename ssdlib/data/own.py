@@ -1,22 +1,22 @@
-"""Pictures of one's own as a data set: a folder in one of four formats -> examples, classes, and a report.
+"""Your own images as a dataset: a folder in one of four formats -> examples, classes, and a report.
 
 The rules, which the report repeats with counts:
 
-- Nobody is asked for a list of pictures or of classes: both follow from the folder.
-- A picture that its camera noted as turned (EXIF) is read upright, as browsers and most tools show it, unless the
+- The lists of images and of classes follow from the folder, so that you needn't write them.
+- An image that its camera noted as turned (EXIF) is read upright, as browsers and most tools show it, unless the
   annotation states the width and height of the pixels as they are stored.
-- A box whose corners are exchanged is put right; one that reaches out of its picture is cut off at the border; what
-  has no area then is left out.
-- A picture that can't be read is left out, and so is one whose XML can't. A wrong line of YOLO's text, or a wrong
-  entry of COCO's JSON, stops the reading and is named: what made it may have made others.
-- A picture without any annotation is used as one without objects in YOLO's format only: there it means that.
+- A box whose corners are exchanged is corrected. One that reaches out of its image is clipped to the border, and left
+  out if it has no area then.
+- An image that can't be read is left out, and so is one whose XML can't. A wrong line of YOLO's text, or a wrong
+  entry of COCO's JSON, stops the reading and is named, because its cause may have made other lines wrong, too.
+- An image without any annotation is used as one without objects in YOLO's format only, where it means that.
 - What the folder states about training and testing is followed, see `split`; a hash decides where it states nothing.
 
-Which pictures of a set can be trained on, and how many may be missing.
+Which images of a set can be trained on, and how many may be missing.
 
-VOC is whole or it isn't VOC: one bad file stops everything, unless somebody says what share may be left out. In a
-folder of one's own some always are bad. What is left out is named before a training starts; the same files leave out
-the same, so that a run can go on.
+VOC has to be complete, so one bad file stops everything unless you say what share may be left out. Your own folder
+usually has some bad files. What is left out is named before a training starts. The same files always leave out the
+same images, so that a run can be resumed.
 """
 
 import math
@@ -48,15 +48,15 @@ ORIENTATION = 274  # the number of that tag
 class Found:
     """What a folder holds."""
 
-    kind: str  # which format, and the program that it comes from if that shows
+    kind: str  # which format, and the program that it comes from if that can be told
     examples: tuple[Example, ...]
     classes: tuple[str, ...]  # names of labels 1, 2, ...
-    parts: tuple[str, ...]  # "train", "test", or "both", one for each example
+    parts: tuple[str, ...]  # "train", "test" or "both", for each example
     report: Report
 
     @property
     def notes(self) -> dict[str, tuple[str, ...]]:
-        """What was ignored, repaired, guessed or joined -> where, once for each time."""
+        """What was ignored, repaired, guessed or joined -> where, one entry for each time."""
         return {note.what: note.where for note in self.report.notes}
 
     def part(self, name: str) -> list[Example]:
@@ -65,10 +65,10 @@ class Found:
         if chosen:
             return chosen
         there = ", ".join(f"{len(self._of(part))} {part}" for part in (split.TRAIN, split.TEST))
-        found = f"no pictures in the part {name!r}; there are {there} ({self.report.split})"
+        found = f"no images in the part {name!r}; there are {there} ({self.report.split})"
         if name == split.TEST:
             raise FormatError(
-                f"{found}; to judge on the pictures that are trained on, as for a first try, --test-sets train "
+                f"{found}; to evaluate on the images that are trained on, as for a first try, pass --test-sets train "
                 "(evaluate: --sets train)"
             )
         raise FormatError(f"{found}; wanted train or test")
@@ -82,8 +82,8 @@ class Found:
         empty = sum(len(e.labels) == 0 for e in self.examples)
         parts = {name: self._of(name) for name in (split.TRAIN, split.TEST)}
         lines = [
-            f"{self.kind}: {len(self.examples)} pictures ({len(parts['train'])} train, {len(parts['test'])} test), "
-            f"{sum(len(e.labels) for e in self.examples)} objects, {empty} pictures without any"
+            f"{self.kind}: {len(self.examples)} images ({len(parts['train'])} train, {len(parts['test'])} test), "
+            f"{sum(len(e.labels) for e in self.examples)} objects, {empty} images without any"
         ]
         wide = max(map(len, self.classes), default=0)
         for label, name in enumerate(self.classes, 1):
@@ -102,7 +102,7 @@ def is_devkit(folder: Path) -> bool:
 
 
 def is_own(folder: Path) -> bool:
-    """Is there something to read: no devkit, but a picture or an annotation somewhere?"""
+    """Is there something to read: no devkit, but an image or an annotation somewhere?"""
     folder = Path(folder)
     wanted = (*formats.PICTURES, *UNREAD, *formats.TEXTS, ".csv")
     return (
@@ -118,19 +118,19 @@ def read_folder(
     kind: str | None = None,
     progress: Callable = lambda x, **_: x,
 ) -> Found:
-    """Everything in a folder of pictures with Pascal XML, COCO JSON, YOLO text or LabelMe JSON.
+    """Everything in a folder of images with Pascal XML, COCO JSON, YOLO text or LabelMe JSON.
 
-    `classes` chooses and orders the names; without it they are all that occur. `kind` is "xml", "coco", "yolo" or
+    `classes` chooses and orders the names; without it, all that occur. `kind` is "xml", "coco", "yolo" or
     "labelme" where the folder doesn't show which. Raises FormatError in one sentence if it can't be told or nothing
     is left.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FormatError(f"{folder}: no such folder; wanted one with pictures and annotations")
+        raise FormatError(f"{folder}: no such folder; wanted one with images and annotations")
     files, notes = Files(folder), Notes()
     if not files.pictures:
         unread = files.of(*UNREAD)
-        there = f"{files.where(unread[0])} is in {CONVERT}" if unread else "no pictures in it"
+        there = f"{files.where(unread[0])} is in {CONVERT}" if unread else "no images in it"
         raise FormatError(f"{folder}: {there}; wanted some of {', '.join(formats.PICTURES)}")
     kind, annotations, names = _annotations(files, kind, notes)
     _refuse_exchanged(annotations, folder)
@@ -144,7 +144,7 @@ def read_folder(
     wanted = tuple(classes) if classes is not None else used
     for name in wanted:
         if name not in used:
-            notes.ignored("classes asked for that no object has", name)
+            notes.ignored("requested classes without objects", name)
     _say_what_is_not_read(files, annotations, notes)
 
     examples: dict[str, Example] = {}
@@ -159,15 +159,17 @@ def read_folder(
             if annotation.objects != by[name].objects:
                 raise FormatError(
                     f"{example.path}: annotated twice, by {by[name].said} and {annotation.said}; wanted one "
-                    "annotation a picture; move one away, or rename one of two pictures of the same name"
+                    "annotation for each image; move one elsewhere, or rename one of two images of the same name"
                 )
-            notes.joined("pictures annotated twice alike", f"{name}: {by[name].said} and {annotation.said}")
+            notes.joined(
+                "images annotated twice in the same way", f"{name}: {by[name].said} and {annotation.said}"
+            )
         examples[name], by[name] = example, annotation
     measure.refuse_another_order(folder)
     if not examples or not wanted or not any(len(e.labels) for e in examples.values()):
         why = "; ".join(f"{what} ({len(where)} times)" for (_, what), where in notes.found.items())
         raise FormatError(
-            f"{folder}: {KINDS[kind]}, but no object is left to learn from: {why or 'no annotations'}"
+            f"{folder}: {KINDS[kind]}, but no object is left to train on: {why or 'no annotations'}"
         )
     parts, how = split.divide(files, {name: a.said for name, a in by.items()}, notes)
     order = sorted((name for name in examples if parts[name]), key=lambda name: examples[name].image_id)
@@ -197,7 +199,8 @@ def _annotations(files: Files, kind: str | None, notes: Notes) -> tuple[str, lis
         if not there:
             raise FormatError(f"{files.folder}: {way_out(files)}")
         raise FormatError(
-            f"{files.folder}: {' and '.join(there)} in it; wanted annotations of one kind, the others moved away, or "
+            f"{files.folder}: {' and '.join(there)} in it; wanted annotations of one kind; move the others "
+            "elsewhere, or "
             f"--format {there[0]}"
         )
     kind = kind or there[0]
@@ -243,8 +246,8 @@ def _refusal(classes: Sequence[str], annotations: Sequence[Annotation]) -> str:
 
 
 def _refuse_exchanged(annotations: Sequence[Annotation], folder: Path) -> None:
-    """Some corners are exchanged because somebody drew from the lower right; most are because they are something
-    else."""
+    """Refuse boxes most of whose corners are exchanged, since the numbers are something else then. A few exchanged
+    ones come from boxes that were drawn from the lower right."""
     boxes = [(a.said, box) for a in annotations for _, box, _ in a.objects]
     wrong = [(said, box) for said, box in boxes if box[0] > box[2] or box[1] > box[3]]
     if len(wrong) > 2 and len(wrong) > len(boxes) / 2:
@@ -252,7 +255,7 @@ def _refuse_exchanged(annotations: Sequence[Annotation], folder: Path) -> None:
         shown = ", ".join(f"{x:g}" for x in box)
         raise FormatError(
             f"{folder / said}: xmin, ymin, xmax, ymax are {shown}, and in {len(wrong)} of {len(boxes)} boxes a "
-            "minimum is above its maximum; wanted corners; if they are x, y, width and height, add x and y to these"
+            "minimum exceeds its maximum; wanted corners; if they are x, y, width and height, add x and y to these"
         )
 
 
@@ -260,21 +263,21 @@ def _all_below_1(annotations: Sequence[Annotation], notes: Notes) -> bool:
     numbers = [x for a in annotations for _, box, _ in a.objects for x in box]
     if not numbers or min(numbers) < 0 or max(numbers) > 1 or all(x == int(x) for x in numbers):
         return False
-    notes.guessed("all numbers of boxes lie between 0 and 1: taken as parts of the picture, not as px")
+    notes.guessed("all numbers of boxes lie between 0 and 1: taken as fractions of the image, not as px")
     return True
 
 
 def _counts_from(annotations: Sequence[Annotation]) -> int:
-    """0 if some corner of the set is 0, which VOC's rule can't write; else 1, as VOC counts."""
+    """0 if some corner of the set is 0, which can't occur by VOC's rule; else 1, as VOC counts."""
     return 0 if any(min(box) < 1 for a in annotations for _, box, _ in a.objects) else 1
 
 
 def _used(annotations: Sequence[Annotation], names: Sequence[str], notes: Notes) -> tuple[str, ...]:
-    """The classes that occur; the others would be learned from nothing."""
+    """The classes that occur; nothing could be learned about the others."""
     there = {name for a in annotations if not a.fault for name, _, _ in a.objects}
     for name in names:
         if name not in there:
-            notes.ignored("classes in the list that no object has, left out", name)
+            notes.ignored("classes of the list without objects, left out", name)
     return tuple(name for name in names if name in there)
 
 
@@ -283,7 +286,7 @@ def _say_what_is_not_read(files: Files, annotations: Sequence[Annotation], notes
     for name, path in files.pictures.items():
         if path not in known:
             notes.ignored(
-                "pictures without annotation, left out (no file: unlabelled; one without objects: empty)",
+                "images without annotation, left out (no file: unlabelled; one without objects: empty)",
                 name,
             )
     for path in files.of(*UNREAD):
@@ -294,7 +297,7 @@ def _say_what_is_not_read(files: Files, annotations: Sequence[Annotation], notes
 
 @dataclass
 class Measure:
-    """How many boxes reach out of their pictures, and how many wouldn't if their numbers were corners."""
+    """How many boxes reach out of their images, and how many wouldn't if their numbers were corners."""
 
     kind: str
     boxes: int = 0
@@ -314,12 +317,12 @@ class Measure:
         self.corners += 0 <= x1 < x2 <= width + 1 and 0 <= y1 < y2 <= height + 1
 
     def refuse_another_order(self, folder: Path) -> None:
-        """Raise FormatError if the numbers are corners by all appearances."""
+        """Raise FormatError if the numbers seem to be corners."""
         if self.boxes > 2 and self.corners == self.boxes and len(self.reaching) > self.boxes / 3:
             wanted = "x, y, width, height" if self.kind == "COCO JSON" else "centre, width, height"
             raise FormatError(
                 f"{folder / self.reaching[0]}: as {wanted} {len(self.reaching)} of {self.boxes} boxes reach out of "
-                f"their pictures, as corners none does; wanted {wanted}; export the boxes as such"
+                f"their images, as corners none does; wanted {wanted}; export the boxes as such"
             )
 
 
@@ -342,13 +345,13 @@ def _example(
             turned = picture.getexif().get(ORIENTATION, 1)
             deep = picture.mode[0] in "IF"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        notes.ignored("left out: no picture, or a broken one", name)
+        notes.ignored("left out: no image, or a broken one", name)
         return None
     if deep:
         notes.ignored("left out: more than 8 bits a colour, convert it to 8", name)
         return None
     if (frames := voc.frame_count(annotation.path)) > 1:
-        notes.ignored("frames after the first of a picture that has several", f"{name} ({frames} frames)")
+        notes.ignored("frames after the first of an image that has several", f"{name} ({frames} frames)")
     as_stored = turned in TURNED and width != height and annotation.stated == (width, height)
     upright = turned not in (0, 1) and not as_stored
     if turned not in (0, 1):
@@ -368,7 +371,7 @@ def _example(
             continue
         x1, y1, x2, y2 = box
         if x1 > x2 or y1 > y2:
-            notes.repaired("boxes with exchanged corners, put right", name)
+            notes.repaired("boxes with exchanged corners, corrected", name)
             box = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
         # counted from 1, corners are inclusive: the minima lose one, the maxima nothing
         scale, shift = ((width, height) * 2, 0) if parts_of_1 else ((1, 1, 1, 1), first)
@@ -377,13 +380,13 @@ def _example(
         out = max(abs(a - b) for a, b in zip(box, inside, strict=True)) > 1
         measure.add(box, width, height, name, out)
         if inside[0] >= inside[2] or inside[1] >= inside[3]:
-            notes.ignored("boxes without area inside the picture, left out", name)
+            notes.ignored("boxes without area inside the image, left out", name)
             continue
         if out:
-            notes.repaired("boxes that reached out of the picture by more than 1 px, cut off", name)
+            notes.repaired("boxes that reached out of the image by more than 1 px, cut off", name)
         row = (inside, classes.index(kind) + 1, hard)
         if any(row[:2] == other[:2] for other in rows):
-            notes.joined("objects that stand twice in one picture, taken as one", name)
+            notes.joined("objects annotated twice in one image, taken as one", name)
             continue
         rows.append(row)
     return Example(
@@ -397,8 +400,8 @@ def _example(
     )
 
 
-OWN_SHARE = 0.1  # of one's own pictures, unless said otherwise
-SHOWN = 3  # sentences about bad files; all others are like them
+OWN_SHARE = 0.1  # of your own images, unless --skip-bad says otherwise
+SHOWN = 3  # sentences about bad files; the others are counted
 
 
 class TooManyBad(ValueError):
@@ -413,9 +416,9 @@ def read_usable(
     share: float | None = None,
     progress: Callable = lambda x, **_: x,
 ) -> tuple[list[Example], str]:
-    """-> all examples of the sets of a devkit, or of the parts of what was `found` in a folder of one's own; "".
+    """-> all examples of the sets of a devkit, or of the parts of what was `found` in your own folder; "".
 
-    With a `share`, all photographs are decoded, and the words say what was left out. Raises TooManyBad if that is
+    With a `share`, all photographs are decoded, and the text says what was left out. Raises TooManyBad if that is
     more than `share` of all; without one, VOCError at the first bad annotation.
     """
     if found:
@@ -432,7 +435,7 @@ def read_usable(
 
 
 def bad_of(found: Found) -> list[str]:
-    """A sentence about each picture that was left out as a folder of one's own was read."""
+    """A sentence about each image that was left out when your own folder was read."""
     notes = ((what, where) for what, where in found.notes.items() if what.startswith("left out: "))
     return [f"{one}: {what.removeprefix('left out: ')}" for what, where in notes for one in where]
 
@@ -451,19 +454,19 @@ def undecodable(found: Found, progress: Callable = lambda x, **_: x) -> str:
         shares.append((broken + others) / max(1, len(listed) + others))
     first = "; ".join(bad[:SHOWN]) + (f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else "")
     return (
-        f"{len(bad)} of {len(found.examples)} pictures can't be decoded, at which a training stops unless --skip-bad "
+        f"{len(bad)} of {len(found.examples)} images can't be decoded, at which a training stops unless --skip-bad "
         f"{math.ceil(100 * max(shares)) / 100:g} leaves them out: {first}"
     )
 
 
 def within(bad: Sequence[str], total: int, share: float) -> str:
-    """Words about what is left out of `total` pictures; raises TooManyBad if that is more than `share` of them."""
+    """Words about what is left out of `total` images; raises TooManyBad if that is more than `share` of them."""
     first = "; ".join(bad[:SHOWN]) + (f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else "")
     if len(bad) > share * total:
         raise TooManyBad(
-            f"{len(bad)} of {total} pictures can't be used, wanted {share:.2%} at most (--skip-bad): {first}"
+            f"{len(bad)} of {total} images can't be used, wanted {share:.2%} at most (--skip-bad): {first}"
         )
-    return f"{len(bad)} of {total} pictures can't be used and are left out{': ' * bool(bad)}{first}"
+    return f"{len(bad)} of {total} images can't be used and are left out{': ' * bool(bad)}{first}"
 
 
 def _sifted(things: Iterable, read: Callable) -> tuple[list[Example], list[str]]:

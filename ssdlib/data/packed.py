@@ -1,11 +1,11 @@
 """A batch for a GPU in one piece: one copy from the host, one resampling for all photographs.
 
-A GPU is fed by its host, and every operation costs the host the same few microseconds, however small it is. So 32
-photographs of 32 sizes aren't sent and resampled one by one, as `augment.warp` does on a CPU, where one photograph at
-a time stays in the cache. They lie one after the other in one tensor of pixels, and every pixel of every 300 x 300
-input is read from there at once.
+The host starts every operation of a GPU, which costs it the same few microseconds however small the operation is. So
+32 photographs of 32 sizes aren't copied and resampled one by one, as `augment.warp` does on a CPU, where one
+photograph at a time stays in the cache. They lie one after the other in one tensor of pixels, from which every pixel
+of every 300 x 300 input is read at once.
 
-Nothing here waits for the GPU: what is copied there comes from pinned memory.
+Nothing here waits for the GPU, because what is copied there comes from pinned memory.
 """
 
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ def send(
     order = sorted(range(len(tensors)), key=lambda i: -tensors[i].element_size())
     parts = [tensors[i].reshape(-1).view(torch.uint8) for i in order] + [some.reshape(-1) for some in here]
     lengths = [len(part) for part in parts[: len(order)]]
-    # where there is no GPU there is no pinned memory; only tests send anything then
+    # without a GPU there is no pinned memory; only tests copy anything then
     buffer = torch.empty(sum(map(len, parts)), dtype=torch.uint8, pin_memory=torch.cuda.is_available())
     there = torch.cat(parts, out=buffer).to(device, non_blocking=True)
     *placed, rest = there.split([*lengths, len(there) - sum(lengths)])

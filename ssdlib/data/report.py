@@ -1,4 +1,4 @@
-"""What a reader did beyond reading: all that it ignored, repaired, guessed or joined, counted, with an example.
+"""All that a reader ignored, repaired, guessed or joined, counted, with an example.
 
 `look`, `train` and `evaluate` print the same report of a folder, because it is the same object.
 """
@@ -24,11 +24,11 @@ class Note:
 
 @dataclass(frozen=True)
 class Report:
-    """All notes about one folder, and how its pictures were divided into training and test."""
+    """All notes about one folder, and how its images were divided into training and test."""
 
     notes: tuple[Note, ...] = ()
     split: str = ""
-    refusal: str = ""  # why no network can be trained on the folder as it is, and the way out
+    refusal: str = ""  # why no network can be trained on the folder as it is, and what to do
 
     def __str__(self) -> str:
         ordered = [note for kind in KINDS for note in self.notes if note.kind == kind]
@@ -44,15 +44,15 @@ class Notes:
     found: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def ignored(self, what: str, where: str = "") -> None:
-        """Something that stands in the folder and was left out."""
+        """Something in the folder that was left out."""
         self._add("ignored", what, where)
 
     def repaired(self, what: str, where: str = "") -> None:
-        """Something wrong that could be put right without doubt."""
+        """Something wrong that could be corrected without doubt."""
         self._add("repaired", what, where)
 
     def guessed(self, what: str, where: str = "") -> None:
-        """Something that the folder doesn't say, decided by the likeliest reading."""
+        """Something that the folder doesn't say, read in the likeliest way."""
         self._add("guessed", what, where)
 
     def joined(self, what: str, where: str = "") -> None:

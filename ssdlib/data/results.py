@@ -1,4 +1,4 @@
-"""The development kit's result files: written, and read again."""
+"""The development kit's result files: writing and reading them."""
 
 import re
 from collections.abc import Sequence
@@ -33,7 +33,8 @@ def result_name(sets: Sequence[str]) -> str:
 
 
 def result_file(set_name: str, class_name: str) -> str:
-    """The devkit's name for a file of results. What Windows takes in no name is written as %3F and the like."""
+    """The devkit's name for a file of results. Characters that Windows allows in no name are written as %3F and the
+    like."""
     harmless = re.sub(r'[*?<>|"%]', lambda letter: f"%{ord(letter[0]):02X}", class_name)
     return f"comp4_det_{set_name}_{harmless}.txt"
 
@@ -74,8 +75,8 @@ def _missing(path: Path) -> str:
 
 
 def oddities(results: dict[str, Results]) -> list[str]:
-    """Sentences on numbers that the rules judge and that are seldom meant. Raises ResultError if no box can be one in
-    px: then nothing would be found, without a word."""
+    """Sentences about numbers that the rules accept although they are seldom meant. Raises ResultError if no box can
+    be one in px, because every detection would silently be a false alarm then."""
     there = {name: r for name, r in results.items() if len(r.scores)}
     if not there:
         return []
@@ -85,7 +86,7 @@ def oddities(results: dict[str, Results]) -> list[str]:
         shown = " ".join(f"{x:g}" for x in r.boxes[0])
         raise ResultError(
             f"{name}: a box of image {r.image_ids[0]} is {shown}, and none of {len(boxes)} reaches beyond 1; wanted "
-            "corners in px, counted from 1; multiply by the width and height of the picture, and add 1 to the minima"
+            "corners in px, counted from 1; multiply by the width and height of the image, and add 1 to the minima"
         )
     said = []
     outside = np.flatnonzero((scores < 0) | (scores > 1))
@@ -98,7 +99,7 @@ def oddities(results: dict[str, Results]) -> list[str]:
     if turned.any():
         shown = " ".join(f"{x:g}" for x in boxes[turned.argmax()])
         said.append(
-            f"{int(turned.sum())} of {len(boxes)} boxes have exchanged corners and find nothing, first {shown}: "
+            f"{int(turned.sum())} of {len(boxes)} boxes have exchanged corners and can't be hits, first {shown}: "
             "wanted are xmin, ymin, xmax, ymax, not width and height"
         )
     return said

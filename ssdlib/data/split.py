@@ -1,8 +1,8 @@
-"""Which pictures are for training and which for testing, as the folder states it; a hash where it states nothing.
+"""Which images are for training and which for testing, as the folder states it; a hash where it states nothing.
 
 Statements, the strongest first: `train:` and `val:` or `test:` of data.yaml, or of darknet's obj.data; the lists of
-ImageSets/Main; lists of pictures called train.txt and test.txt; the words train and val or test in the names of
-folders and of COCO's files, below what all pictures share. What is for validation counts as for testing.
+ImageSets/Main; lists of images called train.txt and test.txt; the words train and val or test in the names of
+folders and of COCO's files, below what all images share. What is for validation counts as for testing.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ PARTS = dict.fromkeys(("train", "training", "trainval"), TRAIN) | dict.fromkeys(
 VALIDATION = {"val", "valid", "validation"}
 HOW = (
     "folders called train and val or test, data.yaml, ImageSets/Main/train.txt and test.txt, or train.txt and "
-    "test.txt with one picture a line"
+    "test.txt with one image a line"
 )
-NOT_LISTED = "pictures that neither part names"
+NOT_LISTED = "images that neither part names"
 
-Said = Mapping[str, set[str]]  # part -> pictures, by their path from the folder
+Said = Mapping[str, set[str]]  # part -> images, by their path from the folder
 
 
 def divide(files: Files, pictures: Mapping[str, str], notes: Notes) -> tuple[dict[str, str], str]:
-    """-> "train", "test", "both" or "" (named by no part) for each picture, and how that was decided.
+    """-> "train", "test", "both" or "" (named by no part) for each image, and how that was decided.
 
     `pictures` are the annotated ones, each with the file that annotates it.
     """
@@ -43,9 +43,9 @@ def divide(files: Files, pictures: Mapping[str, str], notes: Notes) -> tuple[dic
             one, other = (TRAIN, TEST) if said.get(TRAIN) else (TEST, TRAIN)
             rest = set(pictures) - said[one]
             if not rest:
-                notes.guessed(f"{source} names every picture for {one}, which divides nothing")
+                notes.guessed(f"{source} names every image for {one}, which divides nothing")
             else:
-                notes.guessed(f"pictures that {source} doesn't name, taken for {other}", min(rest))
+                notes.guessed(f"images that {source} doesn't name, taken for {other}", min(rest))
                 return _followed(pictures, {one: said[one], other: rest}, source, notes)
     words, known = _by_words(pictures)
     if {TRAIN, TEST} <= set(words.values()):
@@ -58,17 +58,17 @@ def divide(files: Files, pictures: Mapping[str, str], notes: Notes) -> tuple[dic
 
 
 def share_of(name: str, seed: int = 0) -> float:
-    """A number in [0, 1) that a name has for ever: below `TEST_SHARE` it is for testing."""
+    """A number in [0, 1) that always belongs to this name; below `TEST_SHARE` it is for testing."""
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:6], "big") / 2**48
 
 
 def _by_hash(pictures: Iterable[str]) -> dict[str, str]:
     parts = {name: TEST if share_of(spelled(name)) < TEST_SHARE else TRAIN for name in pictures}
-    return parts if TRAIN in parts.values() else dict.fromkeys(parts, TRAIN)  # one picture is to be learned
+    return parts if TRAIN in parts.values() else dict.fromkeys(parts, TRAIN)  # a single image is for training
 
 
 def spelled(name: str) -> str:
-    """A path as an image id: result files are words in lines."""
+    """A path as an image id without spaces, because result files separate words by them."""
     return re.sub(r"[\s%]", lambda letter: f"%{ord(letter[0]):02X}", name)
 
 
@@ -82,9 +82,7 @@ def _followed(pictures: Iterable[str], said: Said, source: str, notes: Notes) ->
             notes.ignored(NOT_LISTED, name)
     words = f"{source}, followed"
     if twice:
-        words += (
-            f"; {twice} pictures are named for both: what is judged was trained on, and the AP says little"
-        )
+        words += f"; {twice} images are named for both: they are trained on and judged, so the AP says little"
     return parts, words
 
 
@@ -112,7 +110,7 @@ def _by_settings(
     pictures: Sequence[str],
     notes: Notes,
 ) -> tuple[Said, str]:
-    """What the files with these suffixes say between them, and which they are."""
+    """What the files with these suffixes state together, and which they are."""
     said: dict[str, set[str]] = {TRAIN: set(), TEST: set()}
     sources = []
     for file in files.of(*suffixes):
@@ -127,7 +125,7 @@ def _by_settings(
 def _settings(
     files: Files, file: Path, settings: Mapping[str, Any], pictures: Sequence[str], notes: Notes
 ) -> dict[str, set[str]]:
-    """Pictures behind `train:`, `val:`, `test:` ... of a file: folders, lists, or several of them."""
+    """Images behind `train:`, `val:`, `test:` ... of a file: folders, lists, or several of them."""
     base = posixpath.dirname(files.where(file))
     root = settings.get("path")
     bases = [posixpath.join(base, root)] if isinstance(root, str) else []
@@ -152,22 +150,22 @@ def _settings(
 
 def _say_joined(words: set[str], notes: Notes) -> None:
     if words & VALIDATION and words & {"test", "testing"}:
-        notes.joined("pictures for validation and pictures for testing are judged together")
+        notes.joined("images for validation and images for testing are judged together")
 
 
 def _behind(
     files: Files, text: str, bases: Sequence[str], pictures: Sequence[str], notes: Notes
 ) -> set[str] | None:
-    """The pictures in a folder, in a list, or one picture; None if there is nothing of the name.
+    """The images in a folder, in a list, or one image; None if nothing has that name.
 
-    The path may be one of another machine, or begin with ../ as Roboflow's: then the longest end of it that is there
+    The path may be one of another machine, or begin with ../ as Roboflow's do. Then the longest end of it that exists
     counts.
     """
     text = text.replace("\\", "/")
     folders = {place for name in files.all for place in _above(name)} | {""}
     tries = [posixpath.normpath(posixpath.join(base, text)) for base in bases]
     parts = [part for part in text.split("/") if part not in ("", ".", "..") and not part.endswith(":")]
-    # of a folder nothing that tells apart may be cut off: images/ isn't valid/images/
+    # the distinguishing part of a folder's path has to stay: images/ isn't valid/images/
     absolute = text.startswith("/") or text[1:2] == ":"
     last = next((i for i, part in enumerate(parts) if _part([part])), len(parts) - 1) if absolute else 0
     if text.endswith((".txt", *PICTURES)):
@@ -203,7 +201,7 @@ def _by_lists(files: Files, pictures: Sequence[str], notes: Notes) -> tuple[dict
     main = [path for path in sets if path.parent.name == "Main"] or sets
     main = [
         path for path in main if path.stem.lower() in PARTS
-    ]  # cat_train.txt says in which pictures cats are
+    ]  # cat_train.txt says in which images cats are
     for chosen in (main, [path for path in word if word[path] and path not in sets]):
         held = {path: found for path in chosen if (found := _listed(files, path, pictures, notes))}
         words = {word[path] for path in held}
@@ -221,8 +219,8 @@ def _by_lists(files: Files, pictures: Sequence[str], notes: Notes) -> tuple[dict
 
 
 def _listed(files: Files, file: Path, pictures: Sequence[str], notes: Notes) -> set[str]:
-    """The pictures that a list names, one a line: by path, by name, or by id without a suffix. Those that it names
-    and that aren't there are counted, unless none is: then it lists something else."""
+    """The images that a list names, one a line: by path, by name, or by id without a suffix. Those that it names
+    and that aren't there are counted, unless all are missing: then it lists something else."""
     by_name: dict[str, list[str]] = {}
     for name in pictures:
         last = name.rpartition("/")[2]
@@ -243,7 +241,7 @@ def _listed(files: Files, file: Path, pictures: Sequence[str], notes: Notes) -> 
             gone.append(f"{files.where(file)}: {line}" + (" (several of the name)" if near else ""))
     if found:
         for one in gone:
-            notes.ignored("pictures that a list names and that aren't there, or not annotated", one)
+            notes.ignored("images that a list names and that aren't there, or not annotated", one)
     return found
 
 
@@ -251,9 +249,9 @@ def _listed(files: Files, file: Path, pictures: Sequence[str], notes: Notes) -> 
 
 
 def _by_words(pictures: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
-    """What the folders of a picture's annotation, the name of COCO's file, or the folders of the picture say; without
-    what all of them share, as it tells nothing apart: a whole set may lie in a folder called test. -> parts, and the
-    words that were found."""
+    """What the folders of an image's annotation, the name of COCO's file, or the folders of the image say; without
+    what all of them share, because that distinguishes nothing: a whole set may lie in a folder called test. -> parts,
+    and the words that were found."""
     said = _without_common({name: _above_parts(said) for name, said in pictures.items()})
     own = _without_common({name: _above_parts(name) for name in pictures})
     words = {word for some in (said, own) for path in some.values() for one in path for word in _words(one)}
@@ -279,6 +277,6 @@ def _part(folders: Sequence[str]) -> str:
 
 
 def _words(path: str) -> list[str]:
-    """The words in a path, in lower case, without what tools hang on them: trainset, testImages, val2017."""
+    """The words in a path, in lower case, without what tools append to them: trainset, testImages, val2017."""
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", path).lower())
     return [re.sub(r"(?<=.)(set|data|images?|imgs?|labels?)$", "", word) for word in words]

@@ -1,10 +1,10 @@
-"""Decoded photographs, in one memory-mapped file or read from their JPEGs as they are asked for.
+"""Decoded photographs, in one memory-mapped file, or read from their JPEGs on request.
 
-Training shows every photograph hundreds of times; decoding it each time costs more than everything else
-the CPU has to do. A store is a folder of two files: `photographs.u8`, all pixels one after the other,
-RGB, row by row, and `index.json`, which says whose pixels lie where, and what the files were like when they were
-decoded. A store is never older than its source: a file of another size or time is read, and decoded again if its
-content is another.
+Training shows every photograph hundreds of times; decoding it each time costs more than all other
+work of the CPU. A store is a folder of two files: `photographs.u8`, all pixels one after the other,
+RGB, row by row, and `index.json`, which says where the pixels of each photograph lie, and what the files were like
+when they were decoded. A store is never older than its source: if the size or time of a file has changed, it is read,
+and decoded again if its content has changed.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ KEPT_EVERY = 500  # photographs; a killed build loses at most so many, a few sec
 
 
 class StoreError(ValueError):
-    """A store can't serve the data set it was asked for."""
+    """A store can't serve the dataset it was asked for."""
 
 
 class BadPhotograph(StoreError):
@@ -41,7 +41,7 @@ class BadPhotograph(StoreError):
 
 
 class Jpegs:
-    """Photographs straight from disk, for small sets and for looking around: `Jpegs(examples)[i]`."""
+    """Photographs read from disk, for small sets and for exploring: `Jpegs(examples)[i]`."""
 
     def __init__(self, examples: Sequence[Example]):
         self.paths = [(example.path, example.upright) for example in examples]
@@ -55,7 +55,7 @@ class Jpegs:
 
 @dataclass(frozen=True)
 class Row:
-    """One photograph in an index: what it is called, how large it is, and the file as it was when it was decoded."""
+    """One photograph in an index: its name, its size, and the file as it was when it was decoded."""
 
     name: str
     width: int
@@ -81,7 +81,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, examples: Sequence[Example], news: str = ""):
-        self.news = news  # what was decoded to bring it up to date, in words
+        self.news = news  # which photographs were decoded to bring it up to date
         self.sizes = [list(example.size) for example in examples]
         rows = _read_index(folder)
         if len(rows) != len(examples) or not all(r.is_of(e) for r, e in zip(rows, examples, strict=True)):
@@ -94,7 +94,7 @@ class Store:
         found = pixels.stat().st_size if pixels.is_file() else 0
         if found != wanted:
             raise StoreError(f"{pixels}: {found} bytes, wanted {wanted}; open_store builds it again")
-        # copy-on-write: torch wants writable memory, the file must never change
+        # copy-on-write, because torch wants writable memory and the file must never change
         self.pixels = torch.from_numpy(np.memmap(pixels, dtype=np.uint8, mode="c"))
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ def open_store(folder: Path, examples: Sequence[Example], progress: Callable = l
     """The store in `folder`, built if there is none and brought up to date if photographs came, went or changed, or
     if it is damaged. `progress` may be tqdm.
 
-    Raises StoreError if the folder holds anything but a store: it isn't ours to replace.
+    Raises StoreError if the folder holds anything but a store, which this must not replace.
     """
     folder = Path(folder)
     if not folder.exists():
@@ -138,9 +138,9 @@ def open_store(folder: Path, examples: Sequence[Example], progress: Callable = l
 
 def build_store(folder: Path, examples: Sequence[Example], progress: Callable = lambda x, **_: x) -> int:
     """Decode every photograph into `folder`, which appears, or takes the place of an older store, only when it is
-    complete. -> how many the older store had already.
+    complete. -> how many of them the older store had already.
 
-    A build stopped at any instant leaves a folder `NAME.part-...` beside it, and the same call goes on from there.
+    A build stopped at any instant leaves a folder `NAME.part-...` beside it, and the same call resumes from there.
     Raises StoreError before anything is written if the disk is too small; StoreError or VOCError, leaving nothing,
     if a photograph can't be decoded or hasn't the size that its annotation states (its boxes would be wrong).
     """
@@ -152,7 +152,7 @@ def build_store(folder: Path, examples: Sequence[Example], progress: Callable = 
     part.mkdir(exist_ok=True)
     try:
         (part / PIXELS).touch()
-        # Never cut off, only written over: whoever builds the same store at the same time writes the same bytes.
+        # Never truncated, only overwritten: another process that builds the same store writes the same bytes.
         with files.named(part / PIXELS), open(part / PIXELS, "r+b") as file:
             file.seek(starts[done])
             todo = progress(examples[done:], desc="decoding", initial=done, total=len(examples))
@@ -160,7 +160,7 @@ def build_store(folder: Path, examples: Sequence[Example], progress: Callable = 
                 row, pixels = older.find(example)
                 kept += pixels is not None
                 if pixels is None:
-                    row = _row(example)  # before decoding: if the file changes now, the next look sees it
+                    row = _row(example)  # before decoding: if the file changes now, the next check notices it
                     pixels = checked_photograph(example).numpy()
                 file.write(pixels.tobytes())
                 rows.append(row)
@@ -174,16 +174,18 @@ def build_store(folder: Path, examples: Sequence[Example], progress: Callable = 
     except (StoreError, VOCError):
         shutil.rmtree(part, ignore_errors=True)
         raise
-    for left in folder.glob(f"{INDEX}.part-*"):  # by a build stopped while it noted its progress
+    for left in folder.glob(f"{INDEX}.part-*"):  # by a build stopped while it wrote its progress
         left.unlink(missing_ok=True)
     for mark in ("part", "old"):
-        for left in folder.parent.glob(f"{glob.escape(folder.name)}.{mark}-*"):  # by one not taken up again
+        for left in folder.parent.glob(
+            f"{glob.escape(folder.name)}.{mark}-*"
+        ):  # by a build that was never resumed
             shutil.rmtree(left, ignore_errors=True)
     return kept
 
 
 class Older:
-    """What a store that is to be replaced can give to the new one."""
+    """What the new store can take from the one that it replaces."""
 
     def __init__(self, folder: Path):
         self.rows: dict[str, tuple[Row, int]] = {}
@@ -195,7 +197,7 @@ class Older:
                 self.pixels = np.memmap(folder / PIXELS, dtype=np.uint8, mode="r")
                 self.rows = {row.name: (row, int(start)) for row, start in zip(rows, starts, strict=False)}
         except (StoreError, OSError):
-            pass  # none there, or a damaged one: everything is decoded
+            pass  # no store, or a damaged one: everything is decoded
 
     def find(self, example: Example) -> tuple[Row, np.ndarray | None]:
         """The row and the pixels of an example whose file hasn't changed; None instead of pixels if it has."""
@@ -207,8 +209,8 @@ class Older:
 
 
 def _put_in_place(part: Path, folder: Path) -> None:
-    """Rename a finished build. An older store goes aside first: a folder can't be renamed onto one that isn't empty,
-    and whoever has the older one open keeps its pixels."""
+    """Rename a finished build. An older store is moved aside first, because a folder can't be renamed onto one that
+    isn't empty, and a process that has the older one open keeps its pixels."""
     old = folder.with_name(f"{folder.name}.old-{os.getpid()}")
     if folder.exists() and (part / INDEX).exists():
         folder.rename(old)
@@ -269,7 +271,7 @@ def _content(path: Path) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return ""  # decoding will say why
+        return ""  # decoding raises the error
 
 
 def _stat(path: Path) -> os.stat_result:
@@ -300,7 +302,8 @@ def _plan(folder: Path, examples: Sequence[Example]) -> tuple[Path, list[Row], n
 
 
 def _keep(part: Path, file: BinaryIO, rows: Sequence[Row]) -> None:
-    """Note how far the pixels have come, after they have reached the disk: a power cut makes no holes."""
+    """Write how many photographs are done, after their pixels have reached the disk, so that a power cut leaves no
+    gaps."""
     file.flush()
     os.fsync(file.fileno())
     _write_index(part, rows)
@@ -312,7 +315,8 @@ def _write_index(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def _refresh(folder: Path, examples: Sequence[Example]) -> None:
-    """Note new times of files whose content is the old one, so that it isn't read again, where one may write."""
+    """Write the new times of files whose content is unchanged, so that it isn't read again, if the folder is
+    writable."""
     rows = _read_index(folder)
     times = [_stat(example.path).st_mtime_ns for example in examples]
     if [row.modified for row in rows] != times:
@@ -321,7 +325,7 @@ def _refresh(folder: Path, examples: Sequence[Example]) -> None:
 
 
 def _read_index(folder: Path) -> list[Row]:
-    """-> what a store says of its photographs, whatever they are: who asks compares."""
+    """-> what a store says of its photographs, which the caller compares."""
     path = Path(folder) / INDEX
     try:
         index = json.loads(path.read_text("utf-8"))

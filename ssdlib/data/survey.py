@@ -1,8 +1,8 @@
-"""Boxes under the anchors: which objects of a data set an anchor can answer for, before anything is trained.
+"""Boxes under the anchors: which objects of a dataset the anchors cover, before anything is trained.
 
 An object is *covered* if some anchor overlaps it by 0.5 or more: then step two of matching gives it anchors, too. The
 others get one anchor each, by step one, with whatever overlap it has. All sizes are those on the input, to which
-every picture is stretched.
+every image is stretched.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from ssdlib.anchors import SSD300_ANCHORS, AnchorSpec, default_boxes
 from ssdlib.matching import THRESHOLD
 from ssdlib.records import Example
 
-BANDS = (0, 15, 30, 60, 120, 300)  # px of the canvas, bounds of the root of the area
+BANDS = (0, 15, 30, 60, 120, 300)  # px of the input, bounds of the root of the area
 # first_percent, lowest and highest percent of the others: the paper's for VOC, the paper's for COCO, smaller ones
 TRIED = ((10, 20, 90), (7, 15, 90), (5, 12, 60), (4, 8, 40), (3, 6, 30))
 CUTS = (1, 2, 3, 4, 6, 8)  # tiles a side
@@ -24,9 +24,9 @@ CUTS = (1, 2, 3, 4, 6, 8)  # tiles a side
 
 @dataclass(frozen=True)
 class Survey:
-    """What a set of anchors is to a set of objects."""
+    """How well a set of anchors covers a set of objects."""
 
-    sizes: Tensor  # (n,) px of the canvas, root of the area
+    sizes: Tensor  # (n,) px of the input, root of the area
     labels: Tensor  # (n,)
     overlaps: Tensor  # (n,) best IoU with any anchor
 
@@ -59,7 +59,7 @@ class Survey:
 def on_canvas(examples: Sequence[Example], cut: int = 1) -> tuple[Tensor, Tensor]:
     """(n, 4) boxes of all objects on the input and (n,) their labels.
 
-    With `cut` they are those of the same pictures cut into cut x cut tiles without overlap: an object goes to the
+    With `cut` they are those of the same images cut into cut x cut tiles without overlap: an object goes to the
     tile that holds its centre and is cut off at the tile's border.
     """
     boxes, labels = [torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.int64)]
@@ -89,9 +89,9 @@ def suggestions(boxes: Tensor, labels: Tensor) -> list[tuple[AnchorSpec, float]]
 
 
 def advice(examples: Sequence[Example]) -> str:
-    """A survey of the examples in words: by size, with other anchors, and with the pictures cut into tiles."""
+    """A survey of the examples in words: by size, with other anchors, and with the images cut into tiles."""
     boxes, labels = on_canvas(examples)
-    lines = [str(survey(boxes, labels)), "covered, if the pictures were cut into tiles:"]
+    lines = [str(survey(boxes, labels)), "covered, if the images were cut into tiles:"]
     for cut in CUTS:
         share = float(survey(*on_canvas(examples, cut)).covered.float().mean().nan_to_num())
         lines.append(f"  {cut} x {cut}{share:>8.0%}")
@@ -104,7 +104,7 @@ def advice(examples: Sequence[Example]) -> str:
 
 
 def _in_tiles(boxes: Tensor, size: tuple[int, int], cut: int) -> Tensor:
-    """(n, 4) px of a picture -> px of the input of the tile with their centre."""
+    """(n, 4) px of an image -> px of the input of the tile with their centre."""
     tile = torch.tensor(size).float() / cut
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     corner = (centre / tile).floor().clamp(0, cut - 1) * tile

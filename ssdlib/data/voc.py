@@ -1,8 +1,8 @@
-"""Pascal VOC on disk: classes, image lists, annotations. The only module that knows VOC's quirks.
+"""Pascal VOC on disk: classes, image lists, annotations. The only module that handles VOC's quirks.
 
 VOC counts pixels from 1 and its corners are inclusive: a box over a whole W x H image reads (1, 1, W, H).
-Here it becomes (0, 0, W, H): one is taken off the two minima, nothing off the maxima (the geometrically
-exact reading; Caffe keeps all four numbers, others take one off all four).
+Here it becomes (0, 0, W, H): 1 is subtracted from the two minima and nothing from the maxima, which is
+geometrically exact. (Caffe keeps all four numbers, others subtract 1 from all four.)
 """
 
 import math
@@ -25,13 +25,13 @@ COUNTS = {
 }
 
 
-# What a picture may be, whatever its name says. Pillow would know more, and hand some of them to other programs: a
-# file called .jpg that is PostScript would be run.
+# The formats that are read, whatever the name of a file says. Pillow knows more, and passes some of them to other
+# programs: a file called .jpg that is PostScript would be executed.
 PICTURES = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
 
 
 class VOCError(ValueError):
-    """Something on disk isn't as VOC promises. The message names the file, what was found, what was wanted."""
+    """Something on disk isn't in VOC's format. The message names the file, what was found, what was wanted."""
 
 
 class PhotographError(VOCError):
@@ -40,7 +40,7 @@ class PhotographError(VOCError):
 
 def refused_name(classes: Sequence[str]) -> str:
     """Why no network can be trained on classes of these names, or "". Names of classes become names of files, and two
-    that differ in case alone are nearly always a slip."""
+    that differ only in case are nearly always a mistake."""
     seen: dict[str, str] = {}
     for name in classes:
         if name != name.strip() or not name.isprintable() or set(name) & set("/\\:") or not name:
@@ -75,10 +75,11 @@ def image_ids(devkit: Path, name: str) -> list[str]:
 
 
 def read_ids(path: Path) -> dict[str, int]:
-    """The ids in a file, one a line -> the line of each. Blank lines, Windows line ends, a byte order mark do no
-    harm.
+    """The ids in a file, one a line -> the line of each. Blank lines, Windows line ends and a byte order mark
+    are accepted.
 
-    Raises VOCError naming the line if one holds more than an id, or one that was there before: it would count twice.
+    Raises VOCError naming the line if one holds more than an id, or an id for the second time, which would count
+    twice.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
@@ -123,8 +124,8 @@ def read_example(
     """One XML file as an `Example`; the photograph is not opened. `classes` are the names of labels 1, 2, ...
 
     Raises VOCError if the XML is broken, a class is unknown, or a box has no area or leaves the image. The
-    parts of persons (heads, hands) that VOC nests inside some objects are not objects; what says nothing of
-    `difficult` isn't.
+    parts of persons (heads, hands) that VOC nests inside some objects are not objects; an object without
+    `difficult` isn't difficult.
     """
     root, label_of = parse(annotation), {known: label for label, known in enumerate(classes, 1)}
     width, height = (int(_number(root, f"size/{side}", annotation)) for side in ("width", "height"))
@@ -158,24 +159,24 @@ def read_example(
 
 
 def read_photograph(path: Path, upright: bool = False) -> torch.Tensor:
-    """Decode a picture: (H, W, 3) uint8 RGB. Raises PhotographError naming the file if it can't be decoded.
+    """Decode an image: (H, W, 3) uint8 RGB. Raises PhotographError naming the file if it can't be decoded.
 
-    `upright` turns a picture as its camera noted (EXIF); annotations count pixels as they are stored.
+    `upright` turns an image as its camera noted (EXIF); annotations count pixels as they are stored.
     """
     try:
         with Image.open(path, formats=PICTURES) as image:
-            if image.mode[0] in "IF":  # Pillow would cut off all that is brighter than 255
+            if image.mode[0] in "IF":  # Pillow would clip everything above 255
                 raise ValueError("more than 8 bits a colour")
             image = ImageOps.exif_transpose(image) if upright else image
             return torch.from_numpy(np.array(image.convert("RGB")))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise PhotographError(f"{path}: {said or 'unreadable'}; wanted a complete picture") from error
+        raise PhotographError(f"{path}: {said or 'unreadable'}; wanted a complete image") from error
 
 
 def frame_count(path: Path) -> int:
-    """How many pictures are to be shown in a file, of which `read_photograph` takes the first; 1 where there is no
-    telling. Two JPEGs in one file (MPO) are one picture with something beside it."""
+    """How many images are to be shown in a file, of which `read_photograph` takes the first; 1 where that
+    can't be told. Two JPEGs in one file (MPO) are one image with something beside it."""
     try:
         with Image.open(path, formats=PICTURES) as image:
             return getattr(image, "n_frames", 1) if image.format in ("GIF", "TIFF", "WEBP", "PNG") else 1

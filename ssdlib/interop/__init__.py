@@ -1,1 +1,1 @@
-"""Other people's files: their weights, and ours for other programs."""
+"""Exchange with other programs: their weights for us, and ours for them."""

@@ -4,8 +4,8 @@ This file can be copied beside a model.onnx and used alone:
 
     python exported.py model.onnx picture.jpg
 
-It does what `inference.detect_in` and `detect` do, in the same order: stretch, run, threshold, top-k, suppress,
-keep, cut off, scale.
+It does what `inference.detect_in` and `detect` do, in the same order: resample, run the network, threshold, top-k,
+suppress, keep, clip, scale.
 """
 
 import json
@@ -18,11 +18,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 SCORE, TOP_K, NMS_IOU, KEEP = 0.01, 400, 0.45, 200
-PICTURES = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")  # other kinds Pillow would hand to other programs
+PICTURES = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")  # Pillow would pass other formats to other programs
 
 
 class Exported:
-    """`Exported(path)(picture)` -> (D, 4) boxes in px of the picture, (D,) scores, (D,) labels, best first.
+    """`Exported(path)(picture)` -> (D, 4) boxes in px of the image, (D,) scores, (D,) labels, best first.
 
     `picture` is (H, W, 3) uint8 RGB. `classes[label - 1]` is the name of a label.
     """
@@ -31,7 +31,7 @@ class Exported:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads  # 0: as many as it likes
+        options.intra_op_num_threads = threads  # 0: onnxruntime chooses
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         facts = self.session.get_modelmeta().custom_metadata_map
         if "classes" not in facts:
@@ -62,9 +62,10 @@ class Exported:
 
 
 def stretched(picture: np.ndarray, side: int) -> np.ndarray:
-    """(H, W, 3) uint8 -> (side, side, 3) float32, by straight lines between the four nearest pixels.
+    """(H, W, 3) uint8 -> (side, side, 3) float32, by bilinear interpolation.
 
-    Nothing is smoothed before it shrinks: the network was trained on pictures made so (see `augment.warp`).
+    Nothing is smoothed before a reduction, because the network was trained on images resampled so (see
+    `augment.warp`).
     """
     for axis in (0, 1):
         length = picture.shape[axis]
@@ -77,7 +78,7 @@ def stretched(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def suppressed(boxes: np.ndarray, max_iou: float) -> list[int]:
-    """Greedy suppression of (n, 4) boxes, best first -> the places of those that stay."""
+    """Greedy suppression of (n, 4) boxes, best first -> the indices of those that stay."""
     area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     stay: list[int] = []
     for i, box in enumerate(boxes):
@@ -89,7 +90,7 @@ def suppressed(boxes: np.ndarray, max_iou: float) -> list[int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print what an exported detector finds in pictures, one JSON line each."""
+    """Print what an exported detector finds in images, one JSON line each."""
     model, *pictures = arguments if arguments is not None else sys.argv[1:]
     detector = Exported(Path(model))
     for path in pictures:

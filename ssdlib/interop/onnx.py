@@ -1,9 +1,10 @@
 """A network as an ONNX file, which other programs run without PyTorch.
 
-In the file are the network, the softmax and the decoding; what takes or drops boxes (threshold, top-k, suppression,
-keep) stays outside, in `exported`: those are the numbers one wants to change later. Classes and canvas are written
-into the file. PyTorch's older exporter is used (`dynamo=False`): of PyTorch 2.6 to 2.14, the versions tried, it works
-on both ends, without a further package, in a second; the newer one failed on 2.6's batch norm and took fifteen.
+In the file are the network, the softmax and the decoding; what selects boxes (threshold, top-k, suppression, keep)
+stays outside, in `exported`, because you may want to change those numbers later. The classes and the side of the
+input are written into the file. PyTorch's older exporter is used (`dynamo=False`). It works in PyTorch 2.6 and 2.14,
+the versions tried, without a further package, in a second; the newer one failed on 2.6's batch norm and took fifteen
+seconds.
 """
 
 import copy
@@ -22,11 +23,11 @@ from ssdlib.model import MEAN
 
 OPSET = 18
 NEEDED = ("onnx", "onnxruntime")
-MOST = (0.05, 1e-3)  # px of the canvas, score: how far the two may be apart; rounding alone makes less
+MOST = (0.05, 1e-3)  # px of the input, score: how far the two may differ; rounding alone causes less
 
 
 class ExportError(RuntimeError):
-    """A network can't be exported or what was exported answers otherwise. The message says why."""
+    """A network can't be exported, or the exported file gives other outputs. The message says why."""
 
 
 class Answering(nn.Module):
@@ -58,7 +59,7 @@ def export(model: nn.Module, classes: Sequence[str], path: Path) -> tuple[float,
     names = {"input_names": ["images"], "output_names": ["boxes", "scores"]}
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # that this exporter is old, and what it thinks of constants
+            warnings.simplefilter("ignore")  # about this exporter's age, and about constants
             torch.onnx.export(
                 *(whole, (torch.zeros(1, 3, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas),), str(part)),
                 **names,
@@ -89,7 +90,7 @@ def require() -> None:
 
 
 def difference(whole: Answering, path: Path, images: int = 2) -> tuple[float, float]:
-    """Largest difference between what the network and its file say about images of noise."""
+    """Largest difference between the outputs of the network and of its file on images of noise."""
     import onnxruntime
 
     chance = torch.Generator().manual_seed(0)
@@ -104,15 +105,15 @@ def difference(whole: Answering, path: Path, images: int = 2) -> tuple[float, fl
 
 
 def _note(path: Path, classes: Sequence[str]) -> None:
-    """Write into the file what its numbers mean."""
+    """Write the meaning of inputs and outputs into the file."""
     import onnx
 
     model = onnx.load(str(path))
     facts = {
         "classes": json.dumps(list(classes)),
         "canvas": str(SSD300_ANCHORS.canvas),
-        "input": "images (B, 3, S, S) float32, RGB 0..255, the whole picture stretched to S x S",
-        "output": "boxes (B, K, 4) xyxy px of the canvas; scores (B, K, C), column 0 is background",
+        "input": "images (B, 3, S, S) float32, RGB 0..255, the whole image stretched to S x S",
+        "output": "boxes (B, K, 4) xyxy px of the input; scores (B, K, C), column 0 is background",
     }
     for key, value in facts.items():
         entry = model.metadata_props.add()

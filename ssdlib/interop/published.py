@@ -1,11 +1,11 @@
-"""Detectors that other programs trained, made to speak our language: our anchors, VOC's classes.
+"""Detectors that other programs trained, translated to our anchors and VOC's classes.
 
 A file of weights doesn't say which anchors it was trained with, nor what its classes are called. Both follow
-from the program that wrote it, and that shows in the names of the tensors (see `weights`):
+from the program that wrote it, which the names of the tensors reveal (see `weights`):
 
     program              anchors                                        classes
     ssd_keras            ours: nothing is clipped                       VOC's 21
-    amdegroot, lufficc   centre and size clipped to the canvas          VOC's 21
+    amdegroot, lufficc   centre and size clipped to the input           VOC's 21
     torchvision          size clipped, scales 7, 15, 33 ... percent     VOC's 21, or COCO's 91
 
 Sources: ssd_keras models/keras_ssd300.py; amdegroot layers/functions/prior_box.py and lufficc
@@ -15,11 +15,11 @@ background first; torchvision's 91 are listed by torchvision itself, and a class
 there. Any other number is refused: its order would be a guess. Thresholds and suppression are ours (`detect`) for
 all; torchvision would also keep a box from growing beyond 62 times its anchor.
 
-Weights to start from that another network has learned, perhaps about other classes.
+Weights to start from may come from another network, perhaps with other classes.
 
-The body and the localisation heads know nothing of classes: they are taken whole. Of a classification head the rows
-of the background, and of classes that both know by name, are taken; the rows of new classes stay random. Taken is
-only what has the shape that is wanted, so the new network must have the width and the kind of the old one.
+The body and the localisation heads don't depend on the classes, so they are taken whole. Of a classification head the
+rows of the background, and of classes whose names both have, are taken; the rows of new classes stay random. Shapes
+have to agree, so the new network needs the width and the kind of the old one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,10 +49,10 @@ from ssdlib.model import SSD300
 from ssdlib.records import CLASSES, Predictions
 from ssdlib.training.runs import RunConfig, RunError, load_run, network_of, run_in
 
-# 7, 15, 33, 51, 69, 87, 105 percent of the canvas: torchvision's, chosen for the smaller objects of COCO
+# 7, 15, 33, 51, 69, 87, 105 percent of the input: torchvision's, chosen for the smaller objects of COCO
 COCO_ANCHORS = AnchorSpec(first_percent=7, percent_range=(15, 90))
 
-# COCO's names of the same things; VOC's other fourteen classes are called alike in both
+# COCO's names of the same things; VOC's other fourteen classes have the same names in both
 COCO_NAMES = {
     "aeroplane": "airplane",
     "diningtable": "dining table",
@@ -62,7 +62,7 @@ COCO_NAMES = {
     "tvmonitor": "tv",
 }
 
-# what is said of a VGG16, by where its convolutions come from
+# the description of a VGG16, by the origin of its convolutions
 CAFFES = "taken for Caffe's (inputs 0..255 minus the mean)"
 TORCHVISIONS = "its inputs' mean and deviation folded into conv1_1, fc6 and fc7 thinned out"
 
@@ -73,14 +73,14 @@ SEVENTH_HEADS = ("loc.6.weight", "box_head.predictor.reg_headers.6.weight")  # w
 
 @dataclass(frozen=True)
 class Published:
-    """A whole SSD300 as another program left it, and what its file doesn't say."""
+    """A whole SSD300 as another program saved it, and what its file doesn't state."""
 
     state: dict[str, Tensor]  # of our network with as many classes
     classes: tuple[str, ...]  # the C names in the order of the logits, background first
     spec: AnchorSpec  # of the anchors it was trained with
     clip_anchors: str  # what was done to those that cross the border, see `anchors.default_boxes`
     source: str  # the program that saved it
-    taken_off: str = ""  # in words, what was around the weights, see `weights.state_in`
+    taken_off: str = ""  # what was around the weights, see `weights.state_in`
 
     def __str__(self) -> str:
         classes = (
@@ -98,7 +98,7 @@ class Backbone:
     """A VGG16, to start training from."""
 
     state: dict[str, Tensor]  # of our layers conv1_1 ... conv5_3, or to fc7
-    note: str  # what its inputs are taken for, and what was done about it
+    note: str  # which inputs it is taken to expect, and how it was adapted
     taken_off: str = ""
 
     def __str__(self) -> str:
@@ -115,11 +115,12 @@ class Run(NamedTuple):
 
 
 class Translated(nn.Module):
-    """A foreign network that answers as ours would: (B, 3, S, S) -> `Predictions` about our anchors and classes.
+    """Another program's network with the interface of ours: (B, 3, S, S) -> `Predictions` about our anchors and
+    classes.
 
     The boxes are the same: if a is the network's own anchor and b ours in its place, the offset t from a is
     t · size(a) / size(b) + encode(a, b) from b in the centre, t + encode(a, b) in the size. So are the
-    probabilities of VOC's classes: those that VOC doesn't know count as background, e to the logits added up.
+    probabilities of VOC's classes: those that VOC lacks count as background, by adding up e to the logits.
     """
 
     def __init__(self, network: SSD300, own_anchors: Tensor, classes: tuple[str, ...]):
@@ -145,8 +146,8 @@ class Translated(nn.Module):
 def load_detector(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, RunConfig, str]:
     """Network in eval mode, settings and a description of any checkpoint: a run of ours, or another's SSD300.
 
-    Its predictions are about `default_boxes()` and the classes of its settings, VOC's for others' files. A foreign
-    network computes in float32, as it did at home.
+    Its predictions are about `default_boxes()` and the classes of its settings, VOC's for others' files. Another
+    program's network computes in float32, as it does there.
     """
     found = read_weights(path)
     if isinstance(found, Backbone):
@@ -199,7 +200,7 @@ def read_weights(path: Path) -> Run | Published | Backbone:
 
 def network(published: Published) -> nn.Module:
     """Its network, translated if need be. In eval mode, on the CPU."""
-    with torch.device("meta"):  # or its random weights would be made for nothing
+    with torch.device("meta"):  # no random weights, because they would be replaced
         model = SSD300(len(published.classes))
     model.load_state_dict(published.state, assign=True)
     anchors = default_boxes(published.spec, published.clip_anchors)
@@ -219,7 +220,7 @@ def _ours(whole: Any, path: Path) -> dict[str, Any]:
 
 
 def _backbone(theirs: Mapping[str, Tensor], taken_off: str, path: Path) -> Backbone:
-    """A VGG16 from a file of PyTorch's that has no mark of a whole SSD300."""
+    """A VGG16 from a file of PyTorch's that doesn't look like a whole SSD300."""
     try:
         state = from_vgg16(theirs)
     except WeightsError as error:
@@ -243,12 +244,12 @@ def _by_pytorch(theirs: Mapping[str, Tensor], path: Path) -> tuple[dict[str, Ten
 
 
 def _classes(source: str, num_classes: int) -> tuple[str, ...]:
-    """The names behind the numbers; WeightsError where no rule says which they are."""
+    """The names of the classes; WeightsError where no rule says which they are."""
     if num_classes == len(CLASSES):
         return CLASSES
     if source != "torchvision":
         raise WeightsError(f"{num_classes} classes; wanted VOC's {len(CLASSES)}")
-    from torchvision.models.detection import SSD300_VGG16_Weights  # a second to import, for this one list
+    from torchvision.models.detection import SSD300_VGG16_Weights  # here, because it takes a second to import
 
     return tuple(SSD300_VGG16_Weights.COCO_V1.meta["categories"])
 
@@ -277,7 +278,7 @@ def starting_weights(path: Path, config: RunConfig) -> tuple[dict[str, Tensor], 
         return found.state, f"{path}: {found}{rest}"
     state = found.state
     if not torch.equal(default_boxes(found.spec, found.clip_anchors), default_boxes()):
-        # offsets from other anchors: what they learned about positions would be wrong here
+        # their offsets are from other anchors, so what they learned about positions would be wrong here
         state = {name: value for name, value in state.items() if not name.startswith(("loc.", "conf."))}
     taken_off = f" ({found.taken_off})" if found.taken_off else ""
     return _from(state, found.classes[1:], config, f"{path}, {found.source}{taken_off}")

@@ -1,7 +1,7 @@
 """Checkpoints that others published -> the state of our network.
 
-Every known program keeps the same tensors under names of its own (the tables below). The programs in PyTorch
-take RGB and keep kernels as OIHW, so that reading one is renaming (`from_keras` reads what isn't). The anchors a
+Each supported program keeps the same tensors under names of its own (the tables below). The programs in PyTorch take
+RGB and keep kernels as OIHW, so reading one means renaming its tensors (`from_keras` reads the others). The anchors a
 file was trained with differ, and `SOURCES` says which `clip` of `anchors.default_boxes` belongs to it; what else a
 whole detector needs is in `published`.
 
@@ -17,8 +17,8 @@ VGG16, to start training from, comes in three layouts, all of them with Caffe's 
     layers/conv2d ... conv2d_12      the same by `save_weights` of Keras 3 (.weights.h5): layers of a kind are counted
 
 Only arrays are read. A full model also carries `model_config` with the byte code of its Lambda layers, which Keras
-would run; nothing here looks at it. So the file can't say either whether it was built with settings other than the
-program's own: BGR inside, anchors unclipped.
+would execute; it isn't read here. So it stays unknown whether the model was built with settings other than the
+program's defaults: BGR inside, anchors unclipped.
 """
 
 import argparse
@@ -36,9 +36,23 @@ from ssdlib.model import BODY, MEAN, PRETRAINED, SSD300
 
 VGG = PRETRAINED[:-2]  # conv1_1 ... conv5_3
 EXTRAS = tuple(BODY)[len(PRETRAINED) :]
-VGG_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # in torchvision's VGG16 and all who follow it
+VGG_PLACES = (
+    0,
+    2,
+    5,
+    7,
+    10,
+    12,
+    14,
+    17,
+    19,
+    21,
+    24,
+    26,
+    28,
+)  # in torchvision's VGG16 and its followers
 
-# what a file is recognised by: a name that no other kind has
+# each kind of file is recognised by a name that no other kind has
 SOURCES = {
     "torchvision": ("backbone.scale_weight", "size"),
     "amdegroot": ("L2Norm.weight", "center"),
@@ -48,20 +62,20 @@ SOURCES = {
 # keys under which programs keep the weights, beside optimisers and step counts
 WRAPPERS = ("state_dict", "model_state_dict", "weight", "model")
 
-# put before every name by DataParallel and its successors, by Lightning, by torch.compile
+# prefixes that DataParallel and its successors, Lightning and torch.compile put before every name
 PREFIXES = ("module.", "model.", "_orig_mod.")
 
-NUM_CLASSES = (21, 91)  # VOC's, and COCO's as torchvision counts them; no others have an order known here
+NUM_CLASSES = (21, 91)  # VOC's, and COCO's as torchvision counts them; the order of others isn't known
 
-# what a wrong file begins with, for those who find one at midnight
+# the first bytes of wrong files, so that the error can say what they are
 BEGINNINGS = {
     b"\x89HDF": "an HDF5 file",
-    b"\xff\xd8\xff": "a JPEG picture",
-    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89PNG": "a PNG image",
     b"<": "a web page, perhaps that of a download",
     b"version https://git-lfs": "a Git LFS pointer without its file",
 }
-SUFFIXES = {  # asked where the content says nothing: both are protocol buffers
+SUFFIXES = {  # used where the content doesn't tell: both are protocol buffers
     ".caffemodel": "Caffe's own format, which isn't read",
     ".onnx": "an exported network (ONNX), which no longer holds weights by name",
 }
@@ -88,13 +102,13 @@ def from_vgg16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Takes torchvision's classifier ("features.0.weight" ..., "classifier.3.bias"), whose fc6 and fc7 are thinned
     out: every fourth output, and of fc6's 7x7 taps those in rows and columns 0, 3, 6; or the file usually called
-    vgg16_reducedfc.pth ("0.weight" ... "33.bias"), where somebody did that already.
+    vgg16_reducedfc.pth ("0.weight" ... "33.bias"), where that has been done already.
     Or the 13 convolutions alone, which are taken for Caffe's, made for our RGB - (123, 117, 104): torchvision's
-    IMAGENET1K_FEATURES, whose classifier is filled with NaN, or a file of "features.*" only. What fc6 and fc7 begin
-    with then is `engine.fit_scale`'s affair.
+    IMAGENET1K_FEATURES, whose classifier is filled with NaN, or a file of "features.*" only. The first weights of fc6
+    and fc7 are then set by `engine.fit_scale`.
 
-    torchvision's whole VGG16 was trained on (RGB/255 - mean)/deviation; conv1_1 is changed so that it answers our
-    RGB - (123, 117, 104) in the same way, but for the border, where our padding stands for another grey.
+    torchvision's whole VGG16 was trained on (RGB/255 - mean)/deviation; conv1_1 is changed so that it gives the
+    same outputs for our RGB - (123, 117, 104), except at the border, where our padding means another grey.
     """
     if "31.weight" in state:
         names = dict(zip(PRETRAINED, map(str, (*VGG_PLACES, 31, 33)), strict=True))
@@ -136,7 +150,7 @@ def contents(path: Path) -> Any:
     """What a file of PyTorch or of safetensors holds, on the CPU.
 
     Only tensors and plain values are ever made of it, and an argparse.Namespace, in which torchvision's reference
-    scripts keep their settings beside the weights: it is a bag of values and runs nothing. Raises WeightsError that
+    scripts keep their settings beside the weights: it holds values and executes nothing. Raises WeightsError that
     names the file, what it is, and where possible the way to something that can be read.
     """
     path = Path(path)
@@ -144,16 +158,16 @@ def contents(path: Path) -> Any:
         return _from_safetensors(path)
     try:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what isn't torch's own: one sentence says it, or it is read
+            warnings.simplefilter("ignore")  # about foreign files: they are read, or refused below
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path}: not there; wanted a file of weights") from None
-    except Exception as error:  # torch raises whatever the broken file provokes, and advises to trust it
+    except Exception as error:  # torch raises many kinds of errors on broken files, and advises to trust them
         raise WeightsError(f"{path}: {_reason(path, error)}") from error
 
 
 def state_in(found: Any, path: Path) -> tuple[dict[str, Tensor], str]:
-    """The weights by name, float32, in the `contents` of a file, and in words what was taken off them ("" = nothing).
+    """The weights by name, float32, in the `contents` of a file, and what was taken off them as text ("" = nothing).
 
     Programs keep them under a key (`WRAPPERS`, one in another at most), with a prefix before each name (`PREFIXES`,
     several in a row perhaps), in half precision.
@@ -195,7 +209,7 @@ def state_in(found: Any, path: Path) -> tuple[dict[str, Tensor], str]:
 
 def num_classes_of(shapes: Mapping[str, tuple[int, ...]]) -> int:
     """C of the full SSD300 whose state, under our names, has these shapes. Raises WeightsError if there is none."""
-    rows = sum(shapes["conf.conv4_3.bias"])  # a sum, as files may hold a () there
+    rows = sum(shapes["conf.conv4_3.bias"])  # a sum, because files may hold a () there
     boxes = SSD300_ANCHORS.boxes_per_cell[0]
     if rows not in [boxes * known for known in NUM_CLASSES]:
         raise WeightsError(
@@ -262,7 +276,7 @@ def _reason(path: Path, error: Exception) -> str:
         with open(path, "rb") as file:
             head = file.read(32)
             file.seek(max(0, path.stat().st_size - 65_536))
-            tail = file.read()  # where a zip archive lists its files
+            tail = file.read()  # the end, where a zip archive lists its files
     except OSError as cause:
         return f"{cause.strerror or type(cause).__name__}; {wanted}"
     for beginning, what in BEGINNINGS.items():
@@ -275,13 +289,13 @@ def _reason(path: Path, error: Exception) -> str:
     pickled = re.search(r"GLOBAL ([\w.]+)", str(error), re.ASCII)
     if pickled:
         return (
-            f"holds a pickled {pickled[1][:80]}, and opening that would run code of the file's; "
-            f"wanted the weights alone, saved where that is at home: {save}"
+            f"holds a pickled {pickled[1][:80]}, and opening that would execute code of the file; "
+            f"wanted the weights alone, saved by the program that wrote it: {save}"
         )
     if head[:2] in (b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         return (
-            "holds a pickled object that PyTorch didn't save, and opening that would run code of the file's; "
-            f"wanted the weights alone, saved where it is at home: {save}"
+            "holds a pickled object that PyTorch didn't save, and opening that would execute code of the file; "
+            f"wanted the weights alone, saved by the program that wrote it: {save}"
         )
     if path.suffix in SUFFIXES:
         return f"{SUFFIXES[path.suffix]}; wanted a run or a network that PyTorch or Keras saved"
@@ -302,7 +316,7 @@ def _from_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: a safetensors file; to read it, pip install safetensors") from None
     try:
         return load_file(path)
-    except Exception as error:  # the package has errors of its own
+    except Exception as error:  # the package has its own kinds of errors
         raise WeightsError(
             f"{path}: a safetensors file, broken or cut off ({type(error).__name__}); wanted a whole one"
         ) from error
@@ -312,7 +326,7 @@ def _fold_normalisation(ours: dict[str, Tensor]) -> None:
     """Make conv1_1 take RGB - MEAN where it took (RGB/255 - mean)/deviation."""
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     kernel = ours["body.conv1_1.0.weight"]
-    shift = (torch.tensor(MEAN) / 255 - mean) / deviation  # what our 0 was to the original
+    shift = (torch.tensor(MEAN) / 255 - mean) / deviation  # our 0 in the original's units
     ours["body.conv1_1.0.bias"] = ours["body.conv1_1.0.bias"] + (kernel.sum(dim=(2, 3)) * shift).sum(dim=1)
     ours["body.conv1_1.0.weight"] = kernel / (255 * deviation)[:, None, None]
 
@@ -333,7 +347,8 @@ def is_hdf5(path: Path) -> bool:
 
 
 def from_keras(path: Path) -> dict[str, Tensor]:
-    """A whole SSD300 by ssd_keras, with 21 classes or as many as `num_classes_of` knows -> our state, float32, RGB.
+    """A whole SSD300 by ssd_keras, with 21 classes or another number that `num_classes_of` accepts -> our state,
+    float32, RGB.
 
     Or a VGG16 -> its layers conv1_1 ... conv5_3 of our state, to fc7 where the file has fc6 and fc7.
 
@@ -348,7 +363,7 @@ def from_keras(path: Path) -> dict[str, Tensor]:
             return _keras_state(file)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    except Exception as error:  # h5py raises whatever the broken file provokes
+    except Exception as error:  # h5py raises many kinds of errors on broken files
         raise WeightsError(
             f"{path}: an HDF5 file, broken or cut off ({type(error).__name__}); wanted a whole one by ssd_keras"
         ) from error
@@ -373,7 +388,7 @@ def _keras_state(file: Any) -> dict[str, Tensor]:
                 "wanted SSD300 by ssd_keras, or VGG16 by Keras"
             )
         arrays |= {f"{ours}.{kinds[array.ndim]}": array for array in found}
-    # before anything is read: a file may promise more than fits into memory
+    # before anything is read, because a file may claim more than fits into memory
     num_classes_of({name: tuple(array.shape[i] for i in _to_oihw(array)) for name, array in arrays.items()})
     state = {name: _read(array) for name, array in arrays.items()}
     state["body.conv1_1.0.weight"] = state["body.conv1_1.0.weight"].flip(1)  # BGR -> RGB
@@ -442,7 +457,7 @@ def _keras_names() -> dict[str, str]:
 
 
 def _arrays_below(group: Any) -> list[Any]:
-    """The datasets in an h5py.Group, however deep, or the dataset itself. Links that lead elsewhere aren't taken."""
+    """The datasets in an h5py.Group, at any depth, or the dataset itself. Links that lead elsewhere are ignored."""
     if hasattr(group, "shape"):
         return [group]
     found = []

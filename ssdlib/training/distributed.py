@@ -1,7 +1,7 @@
 """Processes and devices: the only module that knows there may be more than one.
 
-Started by torchrun, every process trains on its share of each batch; started plainly, there is one process and
-everything here does nothing.
+If torchrun starts the program, every process trains on its share of each batch. Otherwise there is one process, and
+the functions here do nothing.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ _asked = ""  # the device that was named, see `use`
 
 
 def use(device: str) -> None:
-    """Work on this device from now on: cpu, cuda, cuda:1 (counted from 0) or mps; "" for the first GPU of CUDA, or
+    """Compute on this device from now on: cpu, cuda, cuda:1 (counted from 0) or mps; "" for the first GPU of CUDA, or
     else the CPU. Raises RunError in one sentence if it isn't there."""
     global _asked
     refuse_device(device)
@@ -28,12 +28,12 @@ def use(device: str) -> None:
 
 
 def refuse_device(device: str) -> None:
-    """Raise RunError, which says what is there, unless this device is."""
+    """Raise RunError, which names the devices that are there, unless this one is among them."""
     kind, _, number = device.partition(":")
     here, several = devices(), dist.is_torchelastic_launched() and int(os.environ.get("WORLD_SIZE", 1)) > 1
     if several and (number or kind == "mps"):
         raise RunError(
-            f"device {device}: several processes work on the CPU or on a GPU each; wanted cpu or cuda"
+            f"device {device}: several processes compute on the CPU, or each on its own GPU; wanted cpu or cuda"
         )
     if not device or device in here or (kind == "cuda" and not number and "cuda:0" in here):
         return
@@ -55,22 +55,22 @@ def devices() -> list[str]:
 
 
 def lacking(error: NotImplementedError) -> str | None:
-    """A sentence on an operator that Apple's GPUs don't have in this version of PyTorch; None for another error."""
+    """A sentence about an operator that this version of PyTorch lacks on Apple's GPUs; None for another error."""
     operator = re.search(r"The operator '([^']+)' is not.* implemented for the MPS device", str(error), re.S)
     if operator is None:
         return None
     return (
         f"device mps: torch {torch.__version__} has no {operator[1]} there; with PYTORCH_ENABLE_MPS_FALLBACK=1 in "
-        "the environment the CPU computes it, with --device cpu everything"
+        "the environment the CPU computes it, and with --device cpu it computes everything"
     )
 
 
 def start() -> torch.device:
-    """Join the other processes, if torchrun started this one, and say on which device to work: the one that `use`
-    was told, each process's own GPU if it was several, or what is there.
+    """Join the other processes, if torchrun started this one. -> the device to compute on: the one that `use` was
+    told, each process's own GPU if there are several processes, or what the machine has.
 
-    From here on float32 means float32 on a GPU, too: by PyTorch's default its convolutions would round their factors
-    to TF32's ten bits. Who wants speed has bfloat16.
+    From here on float32 means float32 on a GPU, too, whereas by PyTorch's default its convolutions would round their
+    factors to TF32's ten bits. For speed there is bfloat16.
     """
     torch.backends.cudnn.allow_tf32 = False
     device = torch.device(_asked or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -84,8 +84,8 @@ def start() -> torch.device:
 
 
 def stop() -> None:
-    """Leave the other processes, once all are ready to. Only for the end of a success: a process that fails must
-    not wait for the others, it has to end, so that torchrun ends them too."""
+    """Leave the other processes once all are ready. Only for the end of a successful run: a process that fails must
+    end without waiting for the others, so that torchrun ends them too."""
     if dist.is_initialized():
         dist.barrier()
         gc.collect()  # a wrapped model that lingers in a reference cycle keeps threads of its own alive
@@ -101,7 +101,7 @@ def processes() -> int:
 
 
 def is_first() -> bool:
-    """The one process that prints and writes files."""
+    """Whether this is the one process that prints and writes files."""
     return rank() == 0
 
 
@@ -140,7 +140,7 @@ def concatenated(value: Tensor) -> Tensor:
 
 
 def gather(value: Any) -> list[Any]:
-    """What each process passed, in order of rank, for all of them. Any object that can be pickled."""
+    """What each process passed, in order of rank; all processes get the list. Any object that can be pickled."""
     if processes() == 1:
         return [value]
     everyone: list[Any] = [None] * processes()
@@ -149,6 +149,6 @@ def gather(value: Any) -> list[Any]:
 
 
 def wait() -> None:
-    """Go on when all processes have come here."""
+    """Continue once all processes have reached this call."""
     if processes() > 1:
         dist.barrier()

@@ -34,7 +34,7 @@ from ssdlib.training.runs import (
     save_run,
 )
 
-SCALED_ON = 8  # images that `fit_scale` looks at
+SCALED_ON = 8  # images that `fit_scale` measures on
 
 
 @alone
@@ -54,7 +54,7 @@ def train(
 
     `weights` is a state of the network to start from (see `weights`), `bar` tqdm or nothing. `stop_after` ends
     the session after that many steps of the run, with a checkpoint to resume from; the table is None then.
-    Raises Diverged if the loss is no number any more, OutOfMemory if a step doesn't fit, RunError if `out` can't be
+    Raises Diverged if the loss isn't finite any more, OutOfMemory if a step doesn't fit, RunError if `out` can't be
     used or another process trains there.
     """
     device = distributed.start()
@@ -67,7 +67,9 @@ def train(
     first = begin.step
     last = config.steps if stop_after is None else min(stop_after, config.steps)
     if last < max(first, 1):
-        raise RunError(f"{out}: to be stopped after step {last}, but it is at step {first} already")
+        raise RunError(
+            f"{out}: its run is at step {first}, asked is to stop after step {last}; name a later step"
+        )
     log = RunLog(out, begin, config.log_every)
     if begin.replaced is not None:
         log.note(step=first, drops=config.drops, replaced=begin.replaced)
@@ -77,7 +79,7 @@ def train(
     network = distributed.wrap(faster.CastOnce(model) if "cast" in config.faster else model)
     advance = faster.Graphed(update_or_advise) if "graph" in config.faster else update_or_advise
     maker = batch_maker(config, train_data, device)
-    # beside a GPU the CPU makes the next batch; alone, it would only take the cores from itself
+    # beside a GPU the CPU makes the next batch; without one, both would compete for its cores
     batches = ahead(maker, first, last) if device.type == "cuda" else map(maker, range(first, last))
     progress = bar(total=config.steps, initial=first, desc="training", unit="step") if bar else None
 
@@ -127,9 +129,9 @@ def update(
 ) -> Losses:
     """One step of SGD on this process's share of a batch.
 
-    `batch` holds images (B, 3, 300, 300) and boxes (B, R, 4) px of the input, `anchors` is (K, 4), `rate` that of the
-    kernels. `scaler` matters in float16 alone, see `scaling`. -> the four scalars of `Losses` for the share,
-    detached; those of all processes add up to the batch's.
+    `batch` holds images (B, 3, 300, 300) and boxes (B, R, 4) px of the input, `anchors` is (K, 4), `rate` the
+    learning rate of the kernels. `scaler` matters in float16 only, see `scaling`. -> the four scalars of `Losses` for
+    the share, detached; those of all processes add up to the batch's.
     """
     targets = batch.targets or make_targets(batch.boxes, batch.labels, anchors)
     scaler = scaler or scaling.scaler_for(batch.images.device, config)
@@ -162,15 +164,15 @@ def update_or_advise(
     config: RunConfig,
     scaler: torch.amp.GradScaler | None = None,
 ) -> Losses:
-    """`update`, or OutOfMemory: where memory doesn't suffice, smaller parts of the batch are tried first, so that the
-    sentence can say what does fit. The weights are spoiled then; the run goes on from its checkpoint."""
+    """`update`, or OutOfMemory: if memory doesn't suffice, smaller parts of the batch are tried first, so that the
+    message can say what fits. The weights are unusable then; the run resumes from its checkpoint."""
     try:
         return update(network, optimizer, batch, anchors, rate, config, scaler)
     except (RuntimeError, MemoryError) as error:
         if not memory.ran_out(error):
             raise
     device, images = batch.images.device, config.microbatch or len(batch.images)
-    in_parts = not (config.batch_norm and config.mining == "batch")  # else only a smaller batch is smaller
+    in_parts = not (config.batch_norm and config.mining == "batch")  # otherwise only a smaller batch helps
 
     def smaller(size: int) -> RunConfig:
         if in_parts:
@@ -185,13 +187,13 @@ def update_or_advise(
     if distributed.processes() == 1 or not sizes:
         fits = memory.fitting(attempt, sizes)
     else:
-        fits = None  # nobody tries: the others would wait
+        fits = None  # not tried, because the other processes would wait
     perhaps = sizes[0] if sizes else None
     raise memory.OutOfMemory(memory.advice(images, fits, device, config.batch_norm, perhaps, in_parts))
 
 
 def learning_rate(config: RunConfig, step: int) -> float:
-    """Rate of the update that follows `step` updates: warm-up, then a tenth of it after each drop."""
+    """Learning rate of the update that follows `step` updates: warm-up, then a tenth of it after each drop."""
     risen = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     return config.learning_rate * risen * 0.1 ** sum(step >= drop for drop in config.drops)
 
@@ -201,8 +203,9 @@ def build(
 ) -> tuple[SSD300, torch.optim.Optimizer, Tensor]:
     """Network, optimiser and anchors of a run as they are before the first step.
 
-    Biases learn at `bias_rate` times the rate, twice in Caffe, and aren't decayed (ssd_pascal.py 223-389,
-    model_libs.py). What is frozen isn't the optimiser's: neither gradient nor decay nor momentum moves it.
+    Biases have `bias_rate` times the learning rate, twice it in Caffe, and aren't decayed (ssd_pascal.py 223-389,
+    model_libs.py). Frozen layers aren't given to the optimiser, so neither gradient nor decay nor momentum moves
+    them.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -236,7 +239,7 @@ def refuse_random_frozen(config: RunConfig, weights: dict[str, Tensor] | None) -
     """Raise RunError if a layer that is never to be trained would begin, and so end, with random weights."""
     if not config.freeze:
         return
-    with torch.device("meta"):  # for its names alone
+    with torch.device("meta"):  # for its names only
         names = list(network_of(config).body)
     frozen = names[: names.index(config.freeze) + 1]
     random = [name for name in frozen if f"body.{name}.0.weight" not in (weights or {})]
@@ -251,11 +254,11 @@ def refuse_random_frozen(config: RunConfig, weights: dict[str, Tensor] | None) -
 
 
 def fit_scale(model: SSD300, weights: dict[str, Tensor], data: Data) -> dict[str, float]:
-    """Scale the layers conv1_1 ... fc7 that `weights`, a VGG16's convolutions, didn't bring (fc6 and fc7) to outputs
-    of unit deviation on the first training images. -> layer: factor; {} where all came, or none.
+    """Scale the layers conv1_1 ... fc7 that `weights`, a VGG16's convolutions, didn't contain (fc6 and fc7) to
+    outputs of unit deviation on the first training images. -> layer: factor; {} where all came, or none.
 
-    He's rule alone keeps the scale of what comes in, and conv5_3 of ImageNet's VGG16 gives 6.6: the heads begin with
-    logits in the tens, and at the paper's rate the confidence loss climbs before it falls.
+    He's rule alone keeps the scale of the inputs, and conv5_3 of ImageNet's VGG16 gives 6.6. So the heads would begin
+    with logits in the tens, and at the paper's learning rate the confidence loss would climb before it falls.
     """
     missing = [name for name in PRETRAINED if name in model.body and f"body.{name}.0.weight" not in weights]
     if "body.conv5_3.0.weight" not in weights or not missing:
@@ -290,13 +293,14 @@ def refuse_shares(config: RunConfig, device: torch.device) -> None:
     processes = distributed.processes()
     if processes > 1 and config.batch_norm and config.mining == "batch":
         raise RunError(
-            "several processes mine over a batch by looking twice, which batch norm's means would feel"
+            "mining over a batch in several processes needs two forward passes, which would change batch norm's "
+            "means; take mining image, or one process"
         )
     if config.batch_size % processes:
-        raise RunError(f"a batch of {config.batch_size} can't be shared by {processes} processes")
+        raise RunError(f"a batch of {config.batch_size} can't be divided among {processes} processes")
     share = config.batch_size // processes
     part = min(config.microbatch or share, share)
-    together = processes if device.type == "cuda" else 1  # GPUs take the means over all processes
+    together = processes if device.type == "cuda" else 1  # GPUs average over all processes
     if config.batch_norm and 1 in (part * together, share % part * together):
         raise RunError(
             f"a part of a process's share is 1 image (batch_size {config.batch_size}, processes {processes}, "
@@ -327,10 +331,11 @@ def _microbatches(
 def _of_the_whole_batch(
     network: nn.Module, images: Tensor, targets: Targets, config: RunConfig
 ) -> tuple[Tensor, Tensor | None]:
-    """What the loss of a part has to know of the whole batch, whoever computes which part of it.
+    """What the loss of a part has to know of the whole batch, whichever process computes it.
 
     -> N, the matches of all; and which of the anchors of this process's images (B, K) are the negatives, where they
-    compete with those of other parts: mining "batch" has to see all of them first, for a third more work. Else None.
+    compete with those of other parts: mining "batch" has to see all of them first, which takes a third more work.
+    Otherwise None.
     """
     matched = distributed.total((targets.labels > 0).sum())
     if config.mining != "batch" or (distributed.processes() == 1 and config.microbatch in (0, len(images))):
@@ -346,7 +351,7 @@ def _of_the_whole_batch(
 
 
 def _halved(size: int, allowed: Callable[[int], bool]) -> list[int]:
-    """Sizes below `size`, each at most half of the one before, as large as is allowed."""
+    """Sizes below `size`, each the largest allowed that is at most half of the one before."""
     sizes = []
     while allowed_here := [smaller for smaller in range(size // 2, 0, -1) if allowed(smaller)][:1]:
         sizes += allowed_here

@@ -16,18 +16,18 @@ from ssdlib.training import distributed, engine, inference, memory, scaling, thr
 from ssdlib.training.inference import Data
 from ssdlib.training.runs import RunConfig
 
-STEPS = 3  # measured, after one that isn't: a first step makes buffers and chooses kernels
-IMAGES = 16  # validated and detected in, to measure
+STEPS = 3  # measured, after one that isn't counted, because a first step makes buffers and chooses kernels
+IMAGES = 16  # in which validation and detection are measured
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What things take on a machine: seconds, and bytes."""
+    """How long the parts of a run take on a machine, in seconds, and how much memory, in bytes."""
 
     making: float  # one batch: photographs to augmented tensors
     update: float  # one update with that batch
     validated: float  # one photograph's validation loss
-    detected: float  # detections in one photograph, by a network that finds something everywhere
+    detected: float  # detections in one photograph, by a network with candidates everywhere
     ahead: bool  # batches are made while the update before runs, as beside a GPU
     peak: int | None = None  # bytes a step needs at most; None where the system doesn't tell
     threads: int | None = None  # with which the CPU computed, chosen or fixed
@@ -39,7 +39,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Shares:
-    """What the time of a run goes into, in seconds."""
+    """How the time of a run is divided, in seconds."""
 
     training: float
     validation: float
@@ -65,17 +65,17 @@ def shares(config: RunConfig, pace: Pace, test_images: int, done: int = 0) -> Sh
 def measure(
     config: RunConfig, train_data: Data, test_data: Data, weights: dict[str, Tensor] | None = None
 ) -> Pace:
-    """Take a few steps of the run, at a rate of 0, with a network that is thrown away; validate and detect in a few
-    photographs.
+    """Take a few steps of the run, at a learning rate of 0, with a network that is thrown away; validate and detect
+    in a few photographs.
 
-    Raises OutOfMemory, which says how many images at a time do fit, if a step doesn't.
+    Raises OutOfMemory, which says how many images at a time fit, if a step doesn't.
     """
-    memory.free()  # or what is left over from before would count as the step's
+    memory.free()  # otherwise memory kept from before would count as the step's
     return _measure(config, train_data, test_data, weights, distributed.start())
 
 
 def report(config: RunConfig, pace: Pace, train_data: Data, test_data: Data, done: int = 0) -> str:
-    """A few lines: how long, what for, how much memory, and what would make it faster."""
+    """A few lines: how long the run and its parts take, how much memory, and what would make it faster."""
     device = distributed.start()
     time_ = shares(config, pace, len(test_data[0]), done)
     parts = f"training {in_words(time_.training)}, validation {in_words(time_.validation)}"
@@ -90,11 +90,11 @@ def report(config: RunConfig, pace: Pace, train_data: Data, test_data: Data, don
 
 
 def faster(config: RunConfig, pace: Pace, time_: Shares, device: torch.device, data: Data) -> list[str]:
-    """What would shorten this run here, each with what it rests on."""
+    """What would shorten this run here, each with its reason."""
     found = []
     days = time_.total / 86_400
     if device.type == "cpu" and days > 1:
-        found.append(f"a GPU; {days:.0f} days of a CPU are for patient people (--recipe mini is for laptops)")
+        found.append(f"a GPU, since this takes {days:.0f} days on a CPU (--recipe mini is for laptops)")
     if inference.precision_on(device, config.precision) == "float32":
         if inference.precision_on(device) == "bfloat16":
             found.append("bfloat16 instead of float32 (--precision auto)")
@@ -106,10 +106,10 @@ def faster(config: RunConfig, pace: Pace, time_: Shares, device: torch.device, d
     if device.type == "cpu" and most < cores:
         found.append(f"all {cores} cores; torch uses {most} (--threads, OMP_NUM_THREADS)")
     elif pace.threads and pace.threads < most:
-        found.append(f"nothing beside it: with {most} threads, which wait for each other, steps took longer")
+        found.append(f"no other programs: with {most} threads, which wait for each other, steps took longer")
     if (load := _load()) > 1.5 * (os.cpu_count() or 1):
         found.append(
-            f"nothing beside it: {load:.0f} programs or threads want to run (this was measured among them)"
+            f"no other programs: {load:.0f} programs or threads want to run (this was measured among them)"
         )
     if pace.ahead and pace.making > pace.update:
         idle = 1 - pace.update / pace.making
@@ -126,7 +126,7 @@ def faster(config: RunConfig, pace: Pace, time_: Shares, device: torch.device, d
 
 
 def in_words(seconds: float, exact: bool = False) -> str:
-    """A duration as one would say it: "40 s", "12 min", "31 h", "9 days"; `exact` says two units, if the second isn't
+    """A duration in words: "40 s", "12 min", "31 h", "9 days"; `exact` gives two units, if the second isn't
     0, and tenths below 10 s: "0.4 s", "4 min 53 s", "2 days 5 h"."""
     if not math.isfinite(seconds):
         return "unknown"
@@ -198,7 +198,7 @@ def _load() -> float:
 
 
 def _now(device: torch.device) -> float:
-    """The time, once the device has done all it was given."""
+    """The time, once the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -213,7 +213,7 @@ def _took(work: Callable[[], object], device: torch.device) -> float:
 
 
 def _start_counting(device: torch.device) -> int:
-    """Begin to watch for the most memory in use. -> bytes in use before."""
+    """Begin to record the most memory in use. -> bytes in use before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return 0

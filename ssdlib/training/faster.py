@@ -1,13 +1,13 @@
-"""What may make a step faster on a GPU, and has not run on one yet: off, unless `--faster` names it.
+"""Options that may make a step faster on a GPU. None has run on one yet, so each is off unless `--faster` names it.
 
 - resident: the photographs of the store lie in the GPU's memory, 9 GB for VOC 07+12
-- cast: the kernels are written in bfloat16 once a step and all together, instead of one by one where they are used
+- cast: all kernels are converted to bfloat16 together once a step, instead of one by one where they are used
 - fused: SGD updates all weights in one operation
 - graph: forward, loss, backward and update are recorded once and replayed as one CUDA graph, which costs the host one
   operation; with fused
 - benchmark: cuDNN tries its ways to convolve and takes the fastest
 
-All compute what the plain step computes, up to rounding.
+Each computes what the plain step computes, up to rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,22 +23,23 @@ from ssdlib.training import distributed
 from ssdlib.training.inference import precision_on
 from ssdlib.training.recipes import RunConfig, RunError
 
-WARM = 3  # steps before a graph is recorded: libraries make their buffers in them
+WARM = 3  # steps before a graph is recorded, in which libraries make their buffers
 
 Step = Callable[..., Losses]  # as `engine.update`
 
 
 def prepare(config: RunConfig, device: torch.device) -> None:
-    """Set what is set once, and raise RunError where what `faster` names can't work."""
+    """Make the settings of a run, and raise RunError where an option that `faster` names can't work."""
     wanted, precision = set(config.faster), precision_on(device, config.precision)
     torch.backends.cudnn.benchmark = "benchmark" in wanted
     if "graph" in wanted and device.type != "cuda":
         raise RunError(
-            f"faster names graph, but this run computes on {device.type}; CUDA graphs need a CUDA GPU"
+            f"faster names graph, but this run computes on {device.type}; CUDA graphs need a CUDA GPU; leave it out"
         )
     if "cast" in wanted and precision != "bfloat16":
         raise RunError(
-            f"faster names cast, but this run computes in {precision}; it writes kernels in bfloat16"
+            f"faster names cast, but this run computes in {precision}; cast converts kernels to "
+            "bfloat16; leave it out"
         )
     if wanted & {"graph", "cast"} and distributed.processes() > 1:
         raise RunError(
@@ -68,7 +69,7 @@ def resident(photographs: Store | Jpegs, device: torch.device) -> Store:
 
 class CastOnce(nn.Module):
     """A network whose convolutions get all their kernels and biases in bfloat16 at once. To be used under autocast,
-    which then has nothing left to convert but the images."""
+    which then has only the images left to convert."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -108,7 +109,7 @@ def _copied(tensors: Sequence[Tensor], kind: torch.dtype) -> list[Tensor]:
 
 
 def capture(work: Callable[[], object]) -> Callable[[], None]:
-    """Record the operations of `work` on the GPU, without carrying them out. -> what does so."""
+    """Record the operations of `work` on the GPU without executing them. -> a function that executes them."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         work()
@@ -118,7 +119,7 @@ def capture(work: Callable[[], object]) -> Callable[[], None]:
 class Graphed:
     """`update` for batches of one size: a few plain steps, then a recording of it is replayed.
 
-    A recording reads and writes always the same memory. So each batch and its learning rate are copied there, and the
+    A recording always reads and writes the same memory, so each batch and its learning rate are copied there, and the
     losses are copied from there.
     """
 
@@ -158,7 +159,8 @@ class Graphed:
 
 
 def _read(batch: Batch) -> list[Tensor]:
-    """What a step reads of a batch. Boxes and labels it doesn't, since they are in the targets."""
+    """The tensors that a step reads of a batch. Boxes and labels aren't among them, since the targets contain
+    them."""
     return [batch.images, *(getattr(batch.targets, field.name) for field in fields(Targets))]
 
 
@@ -169,8 +171,8 @@ def _cloned(record: Targets | Losses) -> Targets | Losses:
 def _in_a_queue_of_its_own(
     update: Step, network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, *rest: object
 ) -> Losses:
-    """A plain step. The nodes of autograd remember the queue in which they first worked, and a recording is made in
-    another one than the default."""
+    """A plain step. Autograd's nodes remember the CUDA stream in which they first worked, and a recording is made in
+    a stream other than the default."""
     if not batch.images.is_cuda:
         return update(network, optimizer, batch, *rest)
     queue, usual = torch.cuda.Stream(), torch.cuda.current_stream()

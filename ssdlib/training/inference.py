@@ -1,4 +1,4 @@
-"""The network in use: validation loss, detections in photographs, AP on a data set; and its precision."""
+"""The network in use: validation loss, detections in photographs, AP on a dataset; and its precision."""
 
 import contextlib
 import math
@@ -36,7 +36,7 @@ def autocast(device: torch.device, precision: str = "auto") -> torch.autocast:
 
 
 def precision_on(device: torch.device, precision: str = "auto") -> str:
-    """What a setting of `precision` comes to on a device: "float32", "bfloat16" or "float16".
+    """What a setting of `precision` means on a device: "float32", "bfloat16" or "float16".
 
     "auto" is bfloat16 on a device with units for it and float32 elsewhere, never float16. A CPU with AMX or
     AVX512-BF16 or a GPU of capability 8 has units for bfloat16; elsewhere it is emulated, slower.
@@ -59,9 +59,9 @@ def has_float16_units(device: torch.device) -> bool:
 
 
 def layout_on(device: torch.device, config: RunConfig) -> torch.memory_format:
-    """How a network that is trained lies in memory: channels last, which is the faster way nearly everywhere.
+    """The memory format of a network in training: channels last, which is faster nearly everywhere.
 
-    In float32 on a CPU with AVX2 but without AVX-512 the gradients of wide layers take twice as long like that.
+    In float32 on a CPU with AVX2 but without AVX-512 the gradients of wide layers take twice as long in that format.
     """
     old = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2"
     slow = old and config.width > 0.5 and precision_on(device, config.precision) == "float32"
@@ -105,7 +105,7 @@ def evaluate_on(
 @threads.restored()
 def detect_all(model: SSD300, data: Data, anchors: Tensor, config: RunConfig) -> list[Detections]:
     """Detections in every example, in their order: N examples and (K, 4) anchors -> N `Detections`, boxes in px of
-    the photographs. Each process looks at its share, and all get the whole list."""
+    the photographs. Each process detects in its share, and all get the whole list."""
     mine, chooser = _share(len(data[0])), threads.Chooser(anchors.device)
     sizes, found = iter([data[0][i].size for i in mine]), []
     for batch, predictions in _predict(model, data, anchors, config, chooser):
@@ -146,13 +146,13 @@ def _predict(
             measured = chooser.step() if chooser else contextlib.nullcontext()
             with measured, torch.inference_mode(), autocast(anchors.device, config.precision):
                 predictions = model(batch.images.contiguous(memory_format=torch.channels_last))
-            yield batch, predictions  # outside: what the caller computes is no business of these modes
+            yield batch, predictions  # outside, because these modes aren't for what the caller computes
     finally:
         model.train(was_training)
 
 
 def _share(count: int) -> list[int]:
-    """The examples that this process looks at: whole batches, so that a mean over batches is the same however many
+    """The examples of this process's share: whole batches, so that a mean over batches is the same however many
     processes there are."""
     starts = range(0, count, VALIDATION_BATCH)[distributed.rank() :: distributed.processes()]
     return [i for start in starts for i in range(start, min(start + VALIDATION_BATCH, count))]

@@ -1,4 +1,4 @@
-"""Memory: what the allocator keeps while a network works, and what to do when it doesn't suffice."""
+"""Memory: what the allocator keeps during training, and what to do when there isn't enough."""
 
 import contextlib
 import ctypes
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-# torch has a type of its own for its own allocator on a GPU only; what others say: CPU, Windows, CUDA, cuDNN, cuBLAS
+# torch has an error type only for its allocator on a GPU; messages of the CPU, Windows, CUDA, cuDNN and cuBLAS
 SAYS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for them in malloc.h
@@ -17,7 +17,7 @@ _keeping = 0  # how many blocks of `keeping` we are in
 
 
 class OutOfMemory(RuntimeError):
-    """A step doesn't fit into the memory of its device. The message says what does."""
+    """A step doesn't fit into the memory of its device. The message says what fits."""
 
 
 def ran_out(error: Exception) -> bool:
@@ -30,7 +30,7 @@ def ran_out(error: Exception) -> bool:
 def fitting(attempt: Callable[[int], object], sizes: Sequence[int]) -> int:
     """The first of `sizes` with which `attempt(size)` has memory enough, else 0.
 
-    Call it after the failed step's `except` clause: as long as an exception lives, so do the tensors it passed.
+    Call it after the failed step's `except` clause, because an exception keeps the tensors of its frames alive.
     """
     for size in sizes:
         free()
@@ -46,7 +46,7 @@ def fitting(attempt: Callable[[int], object], sizes: Sequence[int]) -> int:
 
 
 def free() -> None:
-    """Give back what nobody uses any more: of a GPU's memory, and to the system where that is Linux with glibc."""
+    """Give unused memory back: a GPU's, and to the operating system where that is Linux with glibc."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         _glibc().malloc_trim(0)
@@ -59,14 +59,15 @@ def keeping() -> Iterator[None]:
     """Let the allocator keep the blocks that are freed in this block, or in the function that this decorates, and
     give them back at the end.
 
-    glibc hands large blocks back to the system at once, and the system has to clear them anew for every tensor: a
-    tenth of a training step on a CPU. Other systems, and whoever has set MALLOC_... by himself, are left alone.
+    glibc gives large blocks back to the system at once, and the system has to clear them again for every tensor,
+    which takes a tenth of a training step on a CPU. Nothing is changed on other systems, or if you have set
+    MALLOC_... .
     """
     global _keeping
     _keeping += 1
     try:
         if _keeping == 1:
-            _thresholds(LARGEST, -1)  # -1: nothing is given back
+            _thresholds(LARGEST, -1)  # -1: free blocks are never given back
         yield
     finally:
         _keeping -= 1
@@ -78,7 +79,7 @@ def keeping() -> Iterator[None]:
 
 
 def _thresholds(mmap: int, trim: int) -> None:
-    """From how many bytes on a block is the system's own, and how many free ones are kept."""
+    """From how many bytes on a block is mapped separately, and how many free bytes are kept."""
     if not any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         with contextlib.suppress(OSError, AttributeError):
             _glibc().mallopt(MMAP_THRESHOLD, mmap)
@@ -98,11 +99,14 @@ def advice(
     perhaps: int | None = None,
     in_parts: bool = True,
 ) -> str:
-    """What to tell whoever asked for `images` at a time; `fits` have room, None = nobody has tried, `perhaps` might.
-    A batch that can't be computed `in_parts` has to become smaller."""
+    """The message for somebody who wanted `images` at a time. `fits` is how many do (None: not tried), `perhaps` how
+    many may. A batch that can't be computed `in_parts` has to become smaller."""
     problem = f"{images} images at a time don't fit into the memory of {where(device)}"
     if fits == 0:
-        return f"{problem}, no smaller part either; close what else uses it, or train a narrower network (--width)"
+        return (
+            f"{problem}, no smaller part either; close other programs that use it, or train a narrower network "
+            "(--width)"
+        )
     size = fits or perhaps or images // 2
     say = f"{size} do (tried)" if fits else f"perhaps {size} do"
     if not in_parts:
@@ -110,10 +114,10 @@ def advice(
             f"{problem}; {say}. Mining over the batch with batch norm can't be computed in parts: start a run with "
             f"--batch-size {size}, or with --mining image and --microbatch {size}"
         )
-    same = "the same training, but for batch norm, which sees parts" if batch_norm else "the same training"
+    same = "the same training, except for batch norm, which sees parts" if batch_norm else "the same training"
     return (
         f"{problem}; {say}. With --microbatch {size} the batch is computed in parts and their "
-        f"gradients are added up: {same}. --resume goes on from the last checkpoint"
+        f"gradients are added up: {same}. --resume continues from the last checkpoint"
     )
 
 

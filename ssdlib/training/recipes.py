@@ -48,20 +48,22 @@ class RunConfig:
     width: float = 1.0  # channels of the network, relative to VGG16's
     batch_norm: bool = False  # normalise after every convolution of the body
     strided_stem: bool = False  # one stride-2 convolution for conv1_1, conv1_2 and pool1
-    freeze: str = ""  # the body up to and including this layer isn't trained, conv3_3 say; "" = all of it is
+    freeze: str = (
+        ""  # the body up to and including this layer isn't trained, for example conv3_3; "" = all of it is
+    )
     steps: int = 120_000  # updates of the weights
     batch_size: int = 32  # images an update, over all processes together
     microbatch: int = 0  # images computed at a time; fewer than batch_size saves memory; 0 = all
     learning_rate: float = 1e-3  # of kernels
-    bias_rate: float = 2.0  # rate of the biases, as a multiple of that
-    drops: tuple[int, ...] = (80_000, 100_000)  # steps after which the rate falls to a tenth
-    warmup: int = 0  # steps over which the rate rises to its value
+    bias_rate: float = 2.0  # learning rate of the biases, as a multiple of that
+    drops: tuple[int, ...] = (80_000, 100_000)  # steps after which the learning rate falls to a tenth
+    warmup: int = 0  # steps over which the learning rate rises to its value
     momentum: float = 0.9  # of SGD
     weight_decay: float = 5e-4  # on kernels, not on biases and batch norm
     decay_scale: bool = True  # on the L2Norm scale too
     mining: str = "image"  # hard negatives ranked within each image, or within the batch
     precision: str = "auto"  # float32, never TF32; bfloat16; float16, scaled; auto: see `precision_on`
-    seed: int = 0  # of the weights, the order of the photographs and the augmentation
+    seed: int = 0  # random seed of weights, order of the photographs and augmentation
     log_every: int = 10  # steps that a line of the log averages over
     val_every: int = 1000  # steps between validation losses; 0 = never
     map_every: int = 20_000  # steps between evaluations besides the one at the end; 0 = none
@@ -115,16 +117,17 @@ class RunConfig:
             )
         if self.batch_norm and self.microbatch and self.mining == "batch":
             raise RunError(
-                "mining over a batch in parts looks at it twice, which batch norm's means would feel"
+                "mining over a batch in parts needs two forward passes, which would change batch norm's means; "
+                "take mining image"
             )
 
 
 RECIPES = {
     "paper": RunConfig(),
     # the published run that the course retraces (ssd_keras). Its program adds 5e-4 w² to the loss, whose gradient is
-    # that of a decay of 1e-3. Its best checkpoint is that of step 102,000 (its plot ends at 105,000). Its author went
-    # down to batches of 31, since 32 ran out of memory occasionally; here `microbatch` makes room for 32. What isn't
-    # copied stands in docs/differences_from_caffe.md
+    # that of a decay of 1e-3. Its best checkpoint is that of step 102,000 (its plot ends at 105,000). Its author took
+    # batches of 31, since 32 ran out of memory occasionally; here `microbatch` makes room for 32. What isn't copied
+    # is listed in docs/differences_from_caffe.md
     "ssd_keras": RunConfig(
         steps=102_000,
         drops=(56_000, 76_000),
@@ -174,11 +177,11 @@ def recipe_called(name: str) -> str:
 
 
 def scaled(config: RunConfig, batch_size: int) -> RunConfig:
-    """The same run with batches of another size: the rate grows with the batch, and what is counted in steps shrinks
-    by as much, so that as many photographs are seen (linear scaling, Goyal et al., arXiv 1706.02677).
+    """The same run with batches of another size: the learning rate grows with the batch, and what is counted in steps
+    shrinks by as much, so that as many photographs are seen (linear scaling, Goyal et al., arXiv 1706.02677).
 
-    The warm-up keeps its steps, for it has the higher rate to reach. A run without one gets 500, or a tenth of all,
-    if its rate grows.
+    The warm-up keeps its steps, because it has a higher learning rate to reach. A run without one gets 500, or a
+    tenth of all, if its learning rate grows.
     """
     if batch_size < 1:
         raise RunError(f"the batch to scale to is {batch_size}; wanted 1 or more")

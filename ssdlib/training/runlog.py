@@ -23,7 +23,7 @@ from ssdlib.training import distributed
 from ssdlib.training.runs import Diverged, Progress, kept
 
 LOG = "log.jsonl"
-LEAST_SCALE = 1.0  # below it float16's gradients overflow by themselves, and no scale is to blame
+LEAST_SCALE = 1.0  # below it float16's gradients overflow by themselves, whatever the scale
 
 Row = tuple[float, float, float, float]  # localisation, confidence, positives, negatives
 
@@ -31,7 +31,7 @@ Row = tuple[float, float, float, float]  # localisation, confidence, positives, 
 class RunLog:
     """Collects the losses of steps and writes a line when one is due.
 
-    Losses stay on the device until then: fetching numbers from a GPU makes it wait.
+    Losses stay on the device until then, because reading numbers back from a GPU stalls it.
     """
 
     def __init__(self, out: Path, begin: Progress, every: int = 10):
@@ -48,7 +48,7 @@ class RunLog:
 
     @property
     def seconds(self) -> float:
-        """Spent on the run so far, over all its sessions."""
+        """Seconds spent on the run so far, over all its sessions."""
         return time.monotonic() - self.started
 
     def add(
@@ -76,8 +76,8 @@ class RunLog:
         self.seen = []
 
     def look(self) -> None:
-        """Fetch the losses of all processes that nobody has looked at, and raise Diverged if one isn't finite. In a
-        skipped step it needn't be, since it has changed nothing."""
+        """Fetch the new losses of all processes, and raise Diverged if one isn't finite. In a skipped step it needn't
+        be, since that has changed nothing."""
         if not self.unseen:
             return
         rows = [
@@ -107,8 +107,8 @@ class RunLog:
             self.write(**row)
 
     def _go_on(self, step: int) -> None:
-        """Keep the whole old log aside if it holds more than the checkpoint knows: what a killed session wrote
-        after its checkpoint will be written again, but how a run broke shouldn't be lost, nor a line that can't be
+        """Keep a copy of the old log if it holds more than the checkpoint knows. What a killed session wrote after
+        its checkpoint will be written again, but how a run diverged shouldn't be lost, nor a line that can't be
         read."""
         rows = read_log(self.out)
         known = [row for row in rows if row["step"] <= step and "diverged" not in row]
@@ -122,15 +122,16 @@ class RunLog:
         if scale < LEAST_SCALE:
             self.write(step=step, rate=rate, diverged=True)
             raise Diverged(
-                f"step {step}: gradients overflow float16 at learning rate {rate:g} whatever they are scaled by; "
-                f"{kept(self.out)}. A lower rate or a warm-up may get through, or --precision float32."
+                f"step {step}: gradients overflow float16 at learning rate {rate:g}, whatever the scale; "
+                f"{kept(self.out)}. A lower learning rate, a warm-up or --precision float32 may get through."
             )
 
     def _diverged(self, step: int, rate: float, row: Sequence[float]) -> None:
         self.write(step=step, rate=rate, diverged=True)
         raise Diverged(
             f"step {step}: localisation loss {row[0]:.3g}, confidence loss {row[1]:.3g} at learning rate {rate:g}; "
-            f"{self.last_finite}; {kept(self.out)}. A lower rate, a warm-up or another seed may get through."
+            f"{self.last_finite}; {kept(self.out)}. A lower learning rate, a warm-up or another random "
+            "seed may get through."
         )
 
 
@@ -153,7 +154,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def loss_row(localisation: float, confidence: float, model: SSD300) -> dict[str, float]:
-    """The figures a line reports: `multibox` is what is minimised, `keras_equivalent` compares with the seed."""
+    """The figures a line reports: `multibox` is what is minimised, `keras_equivalent` compares with ssd_keras."""
     multibox, l2 = localisation + confidence, float(l2_penalty(model))
     row = {
         "localisation": localisation,

@@ -4,8 +4,9 @@ The folder holds `config.json`, `log.jsonl` (see `runlog`), `checkpoint.pt`, `be
 validation loss so far, and `results/` with the devkit files of the last evaluation. Whatever a kill interrupts, the
 folder is a run that can be resumed.
 
-One training at a time in a run folder: the lock of the operating system on the file `lock` is gone with the process
-that held it, however that ended, and `lock.by` says which one that is. A crash may leave both, in nobody's way.
+One training at a time in a run folder: the lock of the operating system on the file `lock` is released when the
+process that held it ends, for whatever reason, and `lock.by` says which process that is. A crash may leave both
+files, which does no harm.
 """
 
 import contextlib
@@ -25,20 +26,22 @@ from ssdlib import files
 from ssdlib.model import SSD300
 from ssdlib.training import distributed
 from ssdlib.training.recipes import MAY_CHANGE as MAY_CHANGE
-from ssdlib.training.recipes import RECIPES as RECIPES  # a run and its settings are asked for in one place
+from ssdlib.training.recipes import (
+    RECIPES as RECIPES,
+)  # for those who import a run
 from ssdlib.training.recipes import RunConfig, RunError
 
 CHECKPOINT, BEST, CONFIG, RESULTS = "checkpoint.pt", "best.pt", "config.json", "results"
-LOCK, HOLDER = "lock", "lock.by"  # there while somebody trains, see `held`
+LOCK, HOLDER = "lock", "lock.by"  # there while a process trains, see `held`
 
 
 class Diverged(RuntimeError):
-    """The loss isn't a number any more. The checkpoint before it is kept."""
+    """The loss isn't finite any more. The checkpoint before it is kept."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands."""
+    """How far a run has come."""
 
     step: int = 0  # updates done
     seconds: float = 0.0  # spent, over all sessions
@@ -48,11 +51,11 @@ class Progress:
 
 
 def refuse_folder(out: Path) -> None:
-    """Raise RunError if `out` is no place for a run; asked before anything long begins."""
+    """Raise RunError if `out` can't hold a run; called before anything long begins."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: a file; wanted a folder for the run")
     there = {path.name for path in out.iterdir()} if out.exists() else set()
-    # what another process of the same run is just writing is no stranger
+    # files that another process of the same run is writing belong to the run
     names = {name for name in there - {LOCK, HOLDER} if ".part-" not in name}
     if names and not names & {CONFIG, CHECKPOINT}:
         raise RunError(f"{out}: holds files that aren't a run; name another folder")
@@ -67,10 +70,10 @@ def open_run(
     data: str = "",
     scaler: torch.amp.GradScaler | None = None,
 ) -> Progress:
-    """Make the folder, or go on with the run in it.
+    """Make the folder, or resume the run in it.
 
-    Model, optimiser and scaler are set to where the run stands; `data` is a fingerprint of what is trained on. Raises
-    RunError if a run is there that isn't to be resumed or had other settings or pictures, or if the folder holds
+    Model, optimiser and scaler are set to the state of the run; `data` is a fingerprint of what is trained on. Raises
+    RunError if a run is there that isn't to be resumed or had other settings or images, or if the folder holds
     something else.
     """
     out = Path(out)
@@ -85,12 +88,11 @@ def open_run(
             old = config_from(state["config"])
             _refuse_other_config(out, old, config, state["step"])
             if data and state.get("data", "") not in ("", data):
-                raise RunError(
-                    f"{out}: its run saw other pictures or boxes; name its data, or another folder"
-                )
+                raise RunError(f"{out}: its run saw other images or boxes; name its data, or another folder")
             if not state["optimizer"]:
                 raise RunError(
-                    f"{out}: a recording, kept without what it takes to go on; train in another folder"
+                    f"{out}: a recording, kept without the optimiser's state, so it can't be resumed; train in "
+                    "another folder"
                 )
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
@@ -99,11 +101,13 @@ def open_run(
             replaced = old.drops if old.drops != config.drops else None
             progress = Progress(state["step"], state["seconds"], state["seen"], data, replaced)
         if config.steps < progress.step:
-            raise RunError(f"{out}: its run is at step {progress.step}, asked for are {config.steps}")
+            raise RunError(
+                f"{out}: its run is at step {progress.step}, asked for are {config.steps}; ask for more"
+            )
     refuse_folder(out)
     if distributed.is_first():
         out.mkdir(parents=True, exist_ok=True)
-        for left in out.glob("*.part-*"):  # by one killed while it wrote; nobody else writes here now
+        for left in out.glob("*.part-*"):  # by a process killed while it wrote; no other writes here now
             left.unlink()
         settings = json.dumps(dataclasses.asdict(config), indent=1) + "\n"
         files.write_whole(out / CONFIG, settings.encode())
@@ -119,8 +123,7 @@ def save_run(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler | None = None,
 ) -> None:
-    """Write the checkpoint, unless a weight or a running mean isn't finite any more: then the older one is worth
-    more."""
+    """Write the checkpoint, unless a weight or a running mean isn't finite any more: then the older one is kept."""
     broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
     if broken:
         raise Diverged(
@@ -138,7 +141,7 @@ def save_run(
 
 
 def save_best(out: Path, step: int, config: RunConfig, model: SSD300) -> None:
-    """Keep the weights as `best.pt`: enough to detect with, not to go on from."""
+    """Keep the weights as `best.pt`: enough to detect with, but not to resume from."""
     if distributed.is_first():
         values = {"model": model.state_dict(), "optimizer": {}, "config": dataclasses.asdict(config)}
         files.save_checkpoint(Path(out) / BEST, values | dataclasses.asdict(Progress(step)))
@@ -173,21 +176,21 @@ def config_from(values: dict[str, Any]) -> RunConfig:
 
 
 def kept(out: Path) -> str:
-    """A half sentence on what is left of a run that broke."""
+    """Half a sentence about what is left of a run that diverged."""
     path = Path(out) / CHECKPOINT
     return f"the checkpoint before it is kept in {path}" if path.exists() else "no checkpoint was written yet"
 
 
 @contextlib.contextmanager
 def _of_this_version(path: Path) -> Iterator[None]:
-    """For reading a checkpoint that needn't hold what one of ours does."""
+    """Raise CheckpointError where a checkpoint lacks what one of ours holds."""
     try:
         yield
     except RunError:
         raise
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise RunError(
-            f"{path}: a checkpoint of another version ({type(error).__name__}); wanted one of this"
+            f"{path}: a checkpoint of another version ({type(error).__name__}); wanted one of this version"
         ) from error
 
 
@@ -212,7 +215,7 @@ def alone(train: Callable) -> Callable:
     def guarded(
         config: RunConfig, train_data: Any, test_data: Any, out: Path, *rest: Any, **named: Any
     ) -> Any:
-        distributed.start()  # or nobody would know who is the first
+        distributed.start()  # first, because it decides which process is the first
         with held(Path(out)) if distributed.is_first() else contextlib.nullcontext():
             return train(config, train_data, test_data, out, *rest, **named)
 
@@ -221,7 +224,7 @@ def alone(train: Callable) -> Callable:
 
 @contextlib.contextmanager
 def held(out: Path) -> Iterator[None]:
-    """Hold the lock of the folder, which is made if it isn't there. Raises RunError if somebody holds it.
+    """Hold the lock of the folder, which is made if it isn't there. Raises RunError if another process holds it.
 
     In the end the files go, and so does a folder that was made here and stayed empty.
     """
@@ -238,8 +241,11 @@ def held(out: Path) -> Iterator[None]:
         files.write_whole(out / HOLDER, f"process {os.getpid()}\n".encode())
         yield
     finally:
-        for path in (out / HOLDER, out / LOCK):  # while it is held: afterwards they could be the next one's
-            with contextlib.suppress(OSError):  # Windows removes nothing that is open
+        for path in (
+            out / HOLDER,
+            out / LOCK,
+        ):  # while it is held; afterwards they could be the next process's
+            with contextlib.suppress(OSError):  # Windows doesn't remove open files
                 path.unlink()
         lock.release()
         if made:

@@ -1,9 +1,9 @@
 """float16's gradient scaler: the loss is multiplied before backward, and the gradients are divided before the update.
 
-float16 knows no positive number below 6e-8, and gradients lie there; nor one above 65,504. So the loss is multiplied
-by a scale as large as goes. Where a gradient isn't finite, the step is skipped and the scale is halved; after 2,000
-steps without that it is doubled (Micikevicius et al., arXiv 1710.03740, section 3.2). Other precisions need nothing
-of it.
+float16 has no positive number below 6e-8, where gradients may lie, and none above 65,504. So the loss is multiplied
+by a scale as large as possible. Where a gradient isn't finite, the step is skipped and the scale is halved; after
+2,000 steps without that it is doubled (Micikevicius et al., arXiv 1710.03740, section 3.2). Other precisions don't
+need it.
 """
 
 import torch

@@ -1,9 +1,9 @@
 """How many threads compute on a CPU: the number that was asked for, else the one with which steps measure fastest.
 
 Threads wait for each other at the end of every operator. Where another program uses one of the cores, all of them
-wait for the thread that shares it, and one thread may take half the time of two. Nobody can know that beforehand, so
-a few steps are measured. Another number takes sums in another order, so a run is bit-for-bit the same only with a
-fixed one.
+wait for the thread that shares it, and one thread may take half the time of two. This can't be known beforehand, so
+a few steps are measured. With another number of threads sums are taken in another order, so a run is bit-for-bit
+identical only with a fixed number.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import torch
 
 from ssdlib.training import distributed
 
-ROUNDS = 3  # that count, after one that makes buffers and chooses kernels
+ROUNDS = 3  # that count, after a first one that makes buffers and chooses kernels
 # rounds that count -> how many times faster the best has to be for no further one; where none counts yet, the present
 # number has to be the slower one, for its first step is the first of all
 OBVIOUS = {0: 5.0, 1: 3.0, 2: 2.0}
@@ -26,7 +26,7 @@ CLEAR = 0.9  # of the time with the present number: a smaller gain may be chance
 SLOW = 2.0  # times the pace measured at the last choice: then it is time for another
 RECENT = 20  # steps whose median is that pace
 
-_deciding: list[object] = []  # who decides the number now: the first of them does
+_deciding: list[object] = []  # the choosers that exist; the first of them decides
 _last: int | None = None  # what was chosen last
 
 
@@ -65,12 +65,12 @@ class Chooser:
     """Times steps while they are taken, and sets the number of torch's threads. To be used inside of `restored`.
 
     It begins with torch's own number, lets that and its half take steps in turn, and goes on to the half of that as
-    long as it pays. Nothing is chosen where the number is fixed: by `fixed`, by OMP_NUM_THREADS, on a GPU, by another
+    long as it pays. The number isn't chosen where it is fixed: by `fixed`, by OMP_NUM_THREADS, on a GPU, by another
     chooser around this one, or because several processes share the cores.
     """
 
     def __init__(self, device: torch.device):
-        self.now = self.most = torch.get_num_threads()  # what whoever calls has set is a bound
+        self.now = self.most = torch.get_num_threads()  # the number that the caller has set is a bound
         self.free = (
             device.type == "cpu"
             and self.most > 1
@@ -79,7 +79,7 @@ class Chooser:
             and distributed.processes() == 1
         )
         _deciding.append(self)
-        self.news: dict[str, Any] | None = None  # a change that no line of a log has told yet
+        self.news: dict[str, Any] | None = None  # a change that isn't in the log yet
         self._pace = 0.0  # seconds a step, when it was chosen
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._times: dict[int, list[float]] = {}
@@ -110,7 +110,7 @@ class Chooser:
 
     def look(self) -> None:
         """At a checkpoint: try other numbers if steps have become twice as slow, and more threads if fewer compute
-        than could, since whatever kept the cores busy may be gone."""
+        than could, since the program that kept the cores busy may have ended."""
         if not self.free or self._turns or not self._recent:
             return
         pace = statistics.median(self._recent)
@@ -132,7 +132,7 @@ class Chooser:
             self._times |= {n: [] for n in numbers}
 
     def _clear(self) -> bool:
-        """Whether a round is complete and there is no need of another: beside a busy program each costs time."""
+        """Whether a round is complete and no other is needed, because beside a busy program each costs time."""
         times = [self._times[n] for n in self._numbers]
         rounds = len(times[0]) - 1
         if rounds not in OBVIOUS or len(times[-1]) <= rounds:
@@ -142,7 +142,8 @@ class Chooser:
         return second >= OBVIOUS[rounds] * best and (rounds > 0 or best < paces[0])
 
     def _choose(self) -> None:
-        """Take the fastest of the numbers tried if that is clear, and try the next one in that direction."""
+        """Take the fastest of the numbers tried if the difference is clear, and try the next one in that
+        direction."""
         global _last
         before, self._turns = self.now, []
         paces = {n: statistics.median(took[1:] or took) for n, took in self._times.items()}
