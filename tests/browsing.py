@@ -199,7 +199,7 @@ class Reader:
     def drag(
         self, start: tuple, end: tuple, view: tuple, nth: int = 0, steps: int = 12, stall: float = 0
     ) -> None:
-        """Press at `start`, move to `end`, let go: px of the picture; `view` is the board's. `stall`: s of
+        """Press at `start`, move to `end`, let go: px of the image; `view` is the board's. `stall`: s of
         rest before the last bit of the way."""
         canvas = self.board(nth)
         frame = canvas.bounding_box()

@@ -256,7 +256,7 @@ def halves(content: bytes) -> bytes:
 
 JPG, XML = f"VOCdevkit/VOC2007/JPEGImages/{IDS[1]}.jpg", f"VOCdevkit/VOC2007/Annotations/{IDS[1]}.xml"
 LIST, DOG = "VOCdevkit/VOC2007/ImageSets/Main/test.txt", "results/comp4_det_test_dog.txt"
-WHOLE = "wanted a complete picture"
+WHOLE = "wanted a complete image"
 PLAIN = "wanted well-formed XML"
 CHECKPOINT = "run/checkpoint.pt"
 
@@ -845,8 +845,8 @@ def coco(change: Callable[[dict], Any]) -> Callable:
     return spoil
 
 
-UNUSED = "classes in the list that no object has, left out"
-BROKEN = "left out: no picture, or a broken one"
+UNUSED = "classes of the list without objects, left out"
+BROKEN = "left out: no image, or a broken one"
 TXT, JSON = f"own/labels/{IDS[1]}.txt", "own/all.json"
 
 OWN = [
@@ -860,7 +860,7 @@ OWN = [
         "line 2: class 7; wanted 0 to 1",
     ),
     refused_own(
-        "YOLO: px instead of parts", label("0 20 15 10 10\n"), TXT, "line 1", "wanted parts of the picture"
+        "YOLO: px instead of parts", label("0 20 15 10 10\n"), TXT, "line 1", "wanted fractions of the image"
     ),
     refused_own("YOLO: no number", label("0 .5 nan .4 .4\n"), TXT, "line 1", "wanted a class number"),
     refused_own(
@@ -899,7 +899,7 @@ OWN = [
         "COCO: a category that no object has, of the name of another",
         coco(lambda w: w["categories"].append({"id": 0, "name": "dog"})),
         picked,
-        answer=["categories that no object has, of the name of another"],
+        answer=["categories without objects, named like another"],
     ),
     Case(
         "COCO: an annotation with neither box nor outline",
@@ -911,7 +911,7 @@ OWN = [
         "YOLO: corners exchanged, put right",
         label("0 .5 .5 -.4 -.4\n"),
         picked,
-        answer=["boxes with exchanged corners, put right", UNUSED],
+        answer=["boxes with exchanged corners, corrected", UNUSED],
     ),
     Case(
         "YOLO: macOS's files beside, never read",
@@ -942,19 +942,19 @@ OWN = [
         "nothing that is a picture",
         lambda w: shutil.rmtree(w.own / "images"),
         "own",
-        "no pictures in it; wanted",
+        "no images in it; wanted",
     ),
     Case(
-        "YOLO: text of bytes, left out",
+        "YOLO: text file of bytes, left out",
         label(b"\xff\xfe\xfa"),
         picked,
-        answer=["classes in the list that no object has, left out", "left out: its text can't be read"],
+        answer=["classes of the list without objects, left out", "left out: its text file can't be read"],
     ),
     Case(
         "picture of one's own of no bytes, left out",
         put(lambda w: w.own / f"images/{IDS[1]}.jpg", b""),
         picked,
-        answer=["classes in the list that no object has, left out", BROKEN],
+        answer=["classes of the list without objects, left out", BROKEN],
     ),
 ]
 

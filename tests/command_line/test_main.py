@@ -316,7 +316,7 @@ def test_a_run_stopped_and_resumed_through_the_door_is_the_run(run, mini, tmp_pa
         ),
         (
             "evaluate --checkpoint {mini}/VOC2007/JPEGImages/000001.jpg --data {mini}",
-            "000001.jpg: a JPEG picture; wanted",
+            "000001.jpg: a JPEG image; wanted",
         ),
         (
             "detect --checkpoint nowhere --out {out} a.jpg",
@@ -345,7 +345,7 @@ def test_a_run_that_goes_on_reads_no_weights_to_start_from(run, mini, tmp_path, 
     )
     assert main(command.split()) == 0
     said = capsys.readouterr().out
-    assert f"{tmp_path / 'run'}: a run is there already, so gone.pth isn't read" in said
+    assert f"{tmp_path / 'run'}: holds a run already, so gone.pth isn't read" in said
     assert "starting from" not in said
 
 

@@ -146,7 +146,7 @@ def test_the_shares_of_all_processes_make_up_the_whole_batch(processes):
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused():
-    with pytest.raises(ValueError, match="a batch of 32 can't be shared by 3 processes"):
+    with pytest.raises(ValueError, match="a batch of 32 can't be divided among 3 processes"):
         BatchMaker(EXAMPLES, PHOTOGRAPHS, batch_size=32, share=(0, 3))
 
 

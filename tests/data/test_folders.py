@@ -82,11 +82,11 @@ def test_one_picture_annotated_in_two_files_is_refused_with_both_unless_they_agr
     annotated(tmp_path, "images/a.jpg")
     shutil.copy(tmp_path / "images/a.xml", tmp_path / "a.xml")
     found = own.read_folder(tmp_path)
-    assert all_are(found) and note(found, "annotated twice alike") == (
+    assert all_are(found) and note(found, "annotated twice in the same way") == (
         "images/a.jpg: a.xml and images/a.xml",
     )
     xml(tmp_path / "a.xml", ("cat", (1, 1, 9, 9)))
-    refused(tmp_path, "images/a.jpg: annotated twice, by a.xml and images/a.xml", "move one away")
+    refused(tmp_path, "images/a.jpg: annotated twice, by a.xml and images/a.xml", "move one elsewhere")
 
 
 def test_a_category_that_no_object_has_goes_where_another_has_its_name(tmp_path):
@@ -97,7 +97,7 @@ def test_a_category_that_no_object_has_goes_where_another_has_its_name(tmp_path)
         coco(tmp_path / part / "_annotations.coco.json", ["a_jpg.rf.0123456789ab.jpg"], categories=two)
     found = own.read_folder(tmp_path)
     assert found.classes == ("cat",) and all_are(found) and "COCO JSON of Roboflow" in str(found)
-    assert note(found, "categories that no object has")[0] == "train/_annotations.coco.json, 0 cat"
+    assert note(found, "categories without objects")[0] == "train/_annotations.coco.json, 0 cat"
     assert set(found.parts) == {"train", "test"}
 
 
@@ -183,7 +183,7 @@ def test_a_folder_that_data_yaml_names_twice_is_both_and_the_report_warns(tmp_pa
     yolo(tmp_path, "images/a.jpg", "images/b.jpg")
     text(tmp_path / "data.yaml", "train: images\nval: images\nnames: [cat]\n")
     found = own.read_folder(tmp_path)
-    assert found.parts == ("both", "both") and "what is judged was trained on" in str(found)
+    assert found.parts == ("both", "both") and "they are trained on and judged" in str(found)
     assert len(found.part("train")) == len(found.part("test")) == 2
 
 
@@ -202,7 +202,7 @@ def test_a_yaml_one_folder_down_with_words_in_its_name_is_read(tmp_path):
     text(tmp_path / "test train.v3i.yolov8/data.yaml", yaml)
     found = own.read_folder(tmp_path)
     assert list(parts(found).values()) == ["test", "train", "test"] and all_are(found)
-    assert "for validation and pictures for testing are judged together" in str(found)
+    assert "for validation and images for testing are judged together" in str(found)
 
 
 def test_darknets_names_and_lists_are_read(tmp_path):
@@ -350,7 +350,7 @@ def test_exchanged_corners_are_put_right_in_every_format_and_never_background(tm
     for kind in ("xml", "coco", "yolo"):
         found = own.read_folder(tmp_path / kind)
         assert all_are(found), kind
-        assert [Path(where).stem for where in note(found, "exchanged corners, put right")] == ["03"]
+        assert [Path(where).stem for where in note(found, "exchanged corners, corrected")] == ["03"]
     assert all_are(own.read_folder(tmp_path / "labelme"))  # there any two opposite corners are a rectangle
 
 
@@ -384,12 +384,12 @@ def test_boxes_in_parts_of_1_are_taken_as_such_and_reported(tmp_path, kind):
         rows = [{"image_id": i, "bbox": [x1, y1, x2 - x1, y2 - y1]} for i in (1, 2)]
         coco(tmp_path / "all.json", ["a.jpg", "b.jpg"], rows)
     found = own.read_folder(tmp_path)
-    assert all_are(found) and note(found, "taken as parts of the picture, not as px") == ("",)
+    assert all_are(found) and note(found, "taken as fractions of the image, not as px") == ("",)
 
 
 def test_an_object_that_stands_there_twice_is_one(tmp_path):
     annotated(tmp_path, "a.jpg", objects=[("cat", (5, 6, 24, 20))] * 2)
-    assert all_are(found := own.read_folder(tmp_path)) and note(found, "stand twice in one picture") == (
+    assert all_are(found := own.read_folder(tmp_path)) and note(found, "annotated twice in one image") == (
         "a.jpg",
     )
 
@@ -449,7 +449,7 @@ def test_a_class_list_beside_is_taken_if_there_is_one_only_and_refused_where_two
     refused(tmp_path, "labels/a.txt: config/my.names and other/classes.txt", "wanted classes.txt")
     text(tmp_path / "labels/classes.txt", ["cat"])
     text(tmp_path / "labels/data.yaml", "names: [dog]\n")
-    refused(tmp_path, "data.yaml: dog, but labels/classes.txt has cat", "move the wrong one away")
+    refused(tmp_path, "data.yaml: dog, but labels/classes.txt has cat", "move the wrong one elsewhere")
 
 
 def test_texts_without_any_class_list_are_refused_with_its_names(tmp_path):
@@ -541,7 +541,7 @@ def test_where_stem_and_filename_name_two_pictures_the_stem_counts_and_the_repor
     annotated(tmp_path, "a.jpg", "b.jpg")
     xml(tmp_path / "a.xml", filename="b.jpg")
     found = own.read_folder(tmp_path)
-    assert all_are(found) and note(found, "<filename> is another picture of the folder") == ("a.xml (b.jpg)",)
+    assert all_are(found) and note(found, "<filename> is another image of the folder") == ("a.xml (b.jpg)",)
 
 
 @pytest.mark.parametrize(
@@ -577,10 +577,10 @@ def test_a_suffix_that_is_not_read_is_named_with_the_file_and_what_to_do(tmp_pat
     text(tmp_path / "phone.heic", b"....ftypheic")
     xml(tmp_path / "phone.xml")
     found = own.read_folder(tmp_path)
-    words = ".heic: a picture format that isn't read, convert it to JPEG or PNG"
+    words = ".heic: an image format that isn't read, convert it to JPEG or PNG"
     assert {n.what: n.where for n in found.report.notes if words in n.what} == {
         words: ("phone.heic",),
-        f"left out: its picture isn't read ({words})": ("phone.xml",),
+        f"left out: its image isn't read ({words})": ("phone.xml",),
     }
     (tmp_path / "a.jpg").unlink()
     (tmp_path / "a.xml").unlink()
@@ -606,7 +606,7 @@ def test_look_finds_the_float_picture_and_the_broken_body_at_which_a_training_wo
     assert main(["look", "--data", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "left out: more than 8 bits a colour, convert it to 8: 1, first deep.tif" in said
-    assert "1 of 12 pictures can't be decoded" in said and "03.jpg" in said
+    assert "1 of 12 images can't be decoded" in said and "03.jpg" in said
     share = re.search(r"--skip-bad (0\.\d+) leaves", said)[1]
     out = tmp_path.with_name("run")
     assert main(["train", "--data", str(tmp_path), "--out", str(out), "--test-sets", "train"]) == 1
@@ -722,9 +722,9 @@ def test_the_report_is_the_same_with_the_classes_of_a_checkpoint_as_without(tmp_
     text(tmp_path / "classes.txt", ["cat", "dog"])
     found = own.read_folder(tmp_path)
     assert own.read_folder(tmp_path, classes=found.classes).report == found.report
-    assert note(found, "classes in the list that no object has, left out") == ("dog",)
+    assert note(found, "classes of the list without objects, left out") == ("dog",)
     more = own.read_folder(tmp_path, classes=("cat", "fox"))
-    assert note(more, "classes asked for that no object has") == ("fox",)
+    assert note(more, "requested classes without objects") == ("fox",)
 
 
 def test_look_train_and_evaluate_print_the_same_report(tmp_path, capsys):
@@ -739,7 +739,7 @@ def test_look_train_and_evaluate_print_the_same_report(tmp_path, capsys):
         said = capsys.readouterr().out
         assert str(own.read_folder(Path(data))) in said, command
         report.append(said)
-    assert all("exchanged corners, put right" in said for said in report)
+    assert all("exchanged corners, corrected" in said for said in report)
 
 
 def test_pictures_that_come_and_change_need_no_folder_deleted(tmp_path):

@@ -167,10 +167,10 @@ def test_what_cannot_be_used_is_left_out_and_counted_with_its_name(tmp_path):
     assert len(found.examples) == 2
     said = str(found)
     for words in (
-        "pictures without annotation, left out (no file: unlabelled; one without objects: empty): 1, "
+        "images without annotation, left out (no file: unlabelled; one without objects: empty): 1, "
         "first pictures/unlabelled.jpg",
-        "no picture of its name: 1, first annotations/gone.xml",
-        "no picture, or a broken one: 1, first pictures/broken.jpg",
+        "no image of its name: 1, first annotations/gone.xml",
+        "no image, or a broken one: 1, first pictures/broken.jpg",
         "its annotation states another size: 1, first pictures/small.jpg (40x30, stated 400x300)",
         "XML that can't be read: 1, first annotations/torn.xml",
         "an object without name or box: 1, first annotations/boxless.xml",
@@ -185,7 +185,7 @@ def test_boxes_are_cut_off_at_the_border_and_left_out_where_nothing_remains(tmp_
     xml(tmp_path / "a.xml", [*boxes, ("cat", (60, 60, 60, 90))])
     found = own.read_folder(tmp_path)
     assert found.examples[0].boxes.tolist() == [[0, 10, 50, 60], [380, 10, 400, 60]]
-    assert "cut off: 2" in str(found) and "without area inside the picture, left out: 2" in str(found)
+    assert "cut off: 2" in str(found) and "without area inside the image, left out: 2" in str(found)
 
 
 @pytest.mark.parametrize("place", ["../{}", "{out}/{}", "C:\\{}", "x/../../{}", "file://{out}/{}"])
@@ -205,12 +205,12 @@ def test_no_annotation_leads_out_of_the_folder(tmp_path, place):
             assert [e.image_id for e in found.examples] == [*there, "pictures/empty.png"]
             assert "found by" in str(found)
         else:
-            with pytest.raises(FormatError, match="no object is left .* no picture of its name"):
+            with pytest.raises(FormatError, match="no object is left .* no image of its name"):
                 own.read_folder(set_)
 
 
 def test_an_image_without_a_file_name_is_refused(tmp_path):
-    with pytest.raises(FormatError, match="labels.json: a file_name that is no text; wanted the name of"):
+    with pytest.raises(FormatError, match="labels.json: a file_name that is no text; wanted a file name in"):
         own.read_folder(coco(tmp_path, images=[{"id": 7, "file_name": "", "width": 400, "height": 300}]))
 
 
@@ -228,15 +228,15 @@ def test_an_xml_that_swells_is_refused_before_it_does(tmp_path):
     "write, sentence",
     [
         (lambda f: f, "no such folder"),
-        (lambda f: f.mkdir() or f, "no pictures in it"),
+        (lambda f: f.mkdir() or f, "no images in it"),
         (lambda f: picture(f / "a.jpg").parent, "neither XML, nor COCO's JSON, nor classes.txt"),
         (lambda f: as_xml(yolo(f)), "xml and yolo in it; wanted annotations of one kind"),
         (lambda f: yolo(f, text="2 .5 .5 .1 .1"), r"a.txt, line 1: class 2; wanted 0 to 1"),
-        (lambda f: yolo(f, text="0 200 125 200 150"), "wanted parts of the picture, 0 to 1, not px"),
-        (lambda f: yolo(f, text="0 .5 .5 .1"), "wanted a class number and four parts of 1"),
-        (lambda f: yolo(f, text="0 .5 .5 nan .1"), "wanted a class number and four parts of 1"),
+        (lambda f: yolo(f, text="0 200 125 200 150"), "wanted fractions of the image, 0 to 1, not px"),
+        (lambda f: yolo(f, text="0 .5 .5 .1"), "wanted a class number and four numbers from 0 to 1"),
+        (lambda f: yolo(f, text="0 .5 .5 nan .1"), "wanted a class number and four numbers from 0 to 1"),
         (lambda f: yolo(f, text="cat .5 .5 .1 .1"), "wanted a class number"),
-        (lambda f: yolo(f, text=""), "no object is left to learn from"),
+        (lambda f: yolo(f, text=""), "no object is left to train on"),
         (lambda f: yolo(f, names="names: {a: {b: c}}\n"), "wanted names: "),
         (lambda f: yolo(f, names="names:\n  1: cat\n  2: dog\n"), "wanted names: "),
         (
@@ -291,7 +291,7 @@ def test_folders_called_train_and_val_decide_if_both_are_there(tmp_path):
         ("val/a.png", "test"),
     ]
     assert [e.image_id for e in found.part("test")] == ["val/a.png"]
-    with pytest.raises(FormatError, match="no pictures in the part 'nonsense'"):
+    with pytest.raises(FormatError, match="no images in the part 'nonsense'"):
         found.part("nonsense")
 
 
@@ -309,7 +309,7 @@ def test_a_text_without_its_picture_is_counted_and_a_readme_is_not(tmp_path):
     yolo(tmp_path)
     (tmp_path / "labels/train/gone.txt").write_text("0 .5 .5 .1 .1\n")
     (tmp_path / "images/train/readme.txt").write_text("2 pictures of mine")
-    assert "no picture of its name: 1, first labels/train/gone.txt" in str(own.read_folder(tmp_path))
+    assert "no image of its name: 1, first labels/train/gone.txt" in str(own.read_folder(tmp_path))
 
 
 def test_pictures_of_one_name_are_told_apart_by_the_folder_that_both_sides_name(tmp_path):
@@ -336,7 +336,7 @@ def test_pictures_of_one_name_are_told_apart_by_the_folder_that_both_sides_name(
 def test_a_picture_whose_name_is_there_twice_is_called_so_in_coco_too(tmp_path):
     coco(tmp_path)
     picture(tmp_path / "more/a.jpg")
-    with pytest.raises(FormatError, match="several pictures of its name"):
+    with pytest.raises(FormatError, match="several images of its name"):
         own.read_folder(tmp_path)
 
 

@@ -36,21 +36,21 @@ def test_without_a_share_the_first_bad_annotation_stops_everything(world):
 def test_what_is_left_out_is_counted_and_named_and_the_rest_keeps_its_order(world):
     examples, words = own.read_usable(world.devkit, ["2007-test"], share=0.4)
     assert [e.image_id for e in examples] == ["000001", "000003", "000005"]
-    assert words.startswith("2007-test: 2 of 5 pictures can't be used and are left out: ")
+    assert words.startswith("2007-test: 2 of 5 images can't be used and are left out: ")
     assert str(world.xml("000002")) in words and str(world.jpg("000004")) in words
 
 
 def test_more_than_the_share_is_refused_by_one_sentence_with_both_numbers(world):
     with pytest.raises(own.TooManyBad) as error:
         own.read_usable(world.devkit, ["2007-test"], share=0.39)
-    assert "2 of 5 pictures can't be used, wanted 39.00% at most" in str(error.value)
+    assert "2 of 5 images can't be used, wanted 39.00% at most" in str(error.value)
     assert str(world.xml("000002")) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_whole_set_is_whole_with_a_share_of_nothing(whole):
     world = corpus.World(whole)
     examples, words = own.read_usable(world.devkit, ["2007-test"], share=0)
-    assert len(examples) == 3 and words == "2007-test: 0 of 3 pictures can't be used and are left out"
+    assert len(examples) == 3 and words == "2007-test: 0 of 3 images can't be used and are left out"
 
 
 def test_of_many_the_first_three_are_named():
@@ -60,7 +60,7 @@ def test_of_many_the_first_three_are_named():
 def test_pictures_of_ones_own_that_were_left_out_count_as_well(world):
     (world.own / "labels/000002.txt").write_bytes(b"\xff\xfe\xfa")
     found = own.read_folder(world.own)
-    assert own.bad_of(found) == ["images/000002.jpg: its text can't be read"]
+    assert own.bad_of(found) == ["images/000002.jpg: its text file can't be read"]
 
 
 @pytest.mark.slow
@@ -70,11 +70,11 @@ def test_train_says_before_it_starts_what_it_leaves_out_and_stops_if_it_is_too_m
     )
     command = f"train --data {world.devkit} --out {world.home / 'new'} --batch-size 2 {settings}".split()
     assert main([*command, "--skip-bad", "0.1"]) == 1
-    assert "TooManyBad: 2 of 5 pictures can't be used" in capsys.readouterr().err
+    assert "TooManyBad: 2 of 5 images can't be used" in capsys.readouterr().err
     assert not (world.home / "new").exists()
     assert main([*command, "--skip-bad", "0.5"]) == 0
     said = capsys.readouterr().out
-    left_out, start = (said.index(words) for words in ("2 of 5 pictures can't be used", "writing to"))
+    left_out, start = (said.index(words) for words in ("2 of 5 images can't be used", "writing to"))
     assert left_out < start and "3 photographs to train on, 3 to test on" in said
     assert (store.beside(world.devkit) / "2007-test" / store.INDEX).is_file()
 
@@ -84,4 +84,4 @@ def test_train_refuses_a_folder_of_ones_own_of_which_more_than_a_tenth_is_bad(wo
     assert (
         main(["train", "--data", str(world.own), "--out", str(world.home / "new"), "--recipe", "mini"]) == 1
     )
-    assert "TooManyBad: 1 of 3 pictures can't be used, wanted 10.00% at most" in capsys.readouterr().err
+    assert "TooManyBad: 1 of 3 images can't be used, wanted 10.00% at most" in capsys.readouterr().err

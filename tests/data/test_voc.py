@@ -344,7 +344,7 @@ def test_a_photograph_that_cannot_be_decoded_is_named(tmp_path, picture, kind):
         path.mkdir()
     with pytest.raises(VOCError) as error:
         voc.read_photograph(path)
-    assert str(path) in str(error.value) and "wanted a complete picture" in str(error.value)
+    assert str(path) in str(error.value) and "wanted a complete image" in str(error.value)
 
 
 def test_no_cut_of_a_photograph_raises_anything_but_voc_error(tmp_path, picture):

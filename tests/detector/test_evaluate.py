@@ -269,7 +269,7 @@ def test_a_class_without_an_ap_is_marked_in_table_csv_and_json(tmp_path):
     assert str(table).splitlines() == [
         "cat              -   dog          100.0",
         "mAP (11point) 100.00",
-        "no AP (-) and no part in the mean, as the judged pictures hold no object to find: cat",
+        "no AP (-) and no part in the mean, because the judged images hold no object to find: cat",
     ]
     table.write_csv(tmp_path / "ap.csv")
     assert (tmp_path / "ap.csv").read_text().splitlines()[1:] == [

@@ -309,7 +309,7 @@ def test_a_broken_picture_in_a_folder_is_told_and_the_next_one_follows(network, 
 
 def test_looking_at_a_folder_that_is_not_there_says_so(tmp_path, capsys):
     assert main(["look", "--data", str(tmp_path / "my_picures")]) == 1
-    assert "no such folder; wanted one with pictures and annotations" in capsys.readouterr().err
+    assert "no such folder; wanted one with images and annotations" in capsys.readouterr().err
 
 
 def test_with_json_only_nothing_is_drawn(network, film, tmp_path):
@@ -370,7 +370,7 @@ def test_every_file_of_a_folder_is_told_read_or_with_its_reason(network, scenes,
     words = {"float.tif": "more than 8 bits", "photo.heic": "convert it to JPEG or PNG"}
     words |= {"torn.jpg": "cannot identify"} | {
         "empty.mp4": "wanted a video file",
-        "notes.txt": "neither picture nor video",
+        "notes.txt": "neither image nor video",
     }
     assert {name for name, error in errors.items() if error} == set(words)
     assert all(said in errors[name] for name, said in words.items())
@@ -416,7 +416,7 @@ def test_one_bad_file_among_several_named_costs_itself_alone(network, scenes, tm
     "word, sentence",
     [
         ("0", "0: the number of a camera; wanted .* ffmpeg -i /dev/video0"),
-        ("rtsp://10.0.0.1/live", "an address; wanted a picture, a folder or a video file; record the stream"),
+        ("rtsp://10.0.0.1/live", "an address; wanted an image, a folder or a video file; record the stream"),
         ("nowhere/*.jpg", r"nowhere/\*.jpg: no file matches; wanted .* the folder itself"),
     ],
 )
@@ -527,7 +527,7 @@ def test_a_folder_of_ones_own_goes_through_every_door(mini, tmp_path, capsys):
     settings = "--recipe mini --steps 2 --drops --batch-size 2 --precision float32 --val-every 0 --warmup 0"
     run, found = tmp_path / "run", tmp_path / "found"
     for command, words in (
-        (f"look --data {folder}", "covered, if the pictures were cut into tiles"),
+        (f"look --data {folder}", "covered, if the images were cut into tiles"),
         (f"train --data {folder} --out {run} --init {MINI_RUN} {settings}", "starting from"),
         (f"evaluate --checkpoint {run} --data {folder}", "mAP (11point)"),
         (f"evaluate --detections {run}/results --data {folder}", "mAP (11point)"),

@@ -258,8 +258,8 @@ class Trap:
 
 
 FILES = {
-    "a JPEG picture; wanted": b"\xff\xd8\xff\xe0" + bytes(200),
-    "a PNG picture; wanted": b"\x89PNG\r\n\x1a\n" + bytes(200),
+    "a JPEG image; wanted": b"\xff\xd8\xff\xe0" + bytes(200),
+    "a PNG image; wanted": b"\x89PNG\r\n\x1a\n" + bytes(200),
     "a web page, perhaps that of a download; wanted": b"<!DOCTYPE html><title>Quota exceeded</title>",
     "a Git LFS pointer without its file; wanted": b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
     "an HDF5 file, broken or cut off": b"\x89HDF\r\n\x1a\n" + bytes(200),

@@ -281,7 +281,7 @@ WAYS_OUT = {
     "a whole module of torch's": (
         lambda path: torch.save(torch.nn.Linear(2, 2), path),
         "holds a pickled torch.nn.modules.linear.Linear, and opening that would run code of the file's; wanted the "
-        "weights alone, saved where that is at home: torch.save(model.state_dict(), 'weights.pth')",
+        "weights alone, saved by the program that wrote it: torch.save(model.state_dict(), 'weights.pth')",
     ),
     "a whole module of one's own, wrapped": (
         lambda path: torch.save({"epoch": 3, "model": Network()}, path),

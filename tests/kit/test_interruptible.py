@@ -136,7 +136,7 @@ def test_a_run_that_breaks_is_a_sentence_too(tmp_path, data, capsys):
     wild = dataclasses.replace(TINY, batch_norm=False, learning_rate=1e6, steps=30)
     mine = train(tmp_path / "run", data, wild, recorded=recording("mini"))
     said = capsys.readouterr().out
-    assert re.match(r"Stopped: step \d+: .*learning rate 1e\+06", said) and "A lower rate" in said
+    assert re.match(r"Stopped: step \d+: .*learning rate 1e\+06", said) and "A lower learning rate" in said
     assert mine.table is None and read_log(tmp_path / "run")[-1]["diverged"]
 
 

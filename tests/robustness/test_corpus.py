@@ -52,7 +52,7 @@ def test_in_a_world_without_faults_everything_works(whole, tmp_path):
     assert corpus.decoded(world) and corpus.ids(world) == list(corpus.IDS)
     assert (world.judge(), world.train()) == (1.0, 2) and corpus.right_bytes(world)
     assert world.detector() == "a run of this library, step 2"
-    assert corpus.picked(world) == ["classes in the list that no object has, left out"]
+    assert corpus.picked(world) == ["classes of the list without objects, left out"]
 
 
 def test_the_table_has_many_cases_each_once_and_of_both_kinds():

@@ -158,7 +158,7 @@ def test_a_run_is_not_resumed_with_other_pictures_or_boxes(data, tmp_path):
     before = (tmp_path / runs.CHECKPOINT).read_bytes()
     moved = [dataclasses.replace(data[0][0], boxes=data[0][0].boxes + 1), *data[0][1:]]
     for others in (data[0][:-1], data[0][::-1], moved):
-        with pytest.raises(runs.RunError, match="saw other pictures or boxes"):
+        with pytest.raises(runs.RunError, match="saw other images or boxes"):
             engine.train(TINY, (others, data[1]), data, tmp_path, resume=True)
     assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
     assert engine.train(
@@ -660,7 +660,7 @@ def test_weights_of_another_network_are_refused_by_name(name, shape):
         ({"momentum": 2.0}, "momentum is 2.0"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": 10**23}, "seed is 1"),
-        ({"microbatch": 2, "mining": "batch"}, "batch norm's means would feel"),
+        ({"microbatch": 2, "mining": "batch"}, "would change batch norm's means"),
         ({"microbatch": 1}, "a part of the batch is 1 image"),
         ({"microbatch": 3}, "a part of the batch is 1 image"),
         ({"batch_size": 1}, "batch norm needs two"),

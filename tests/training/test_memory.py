@@ -119,7 +119,7 @@ def test_a_run_that_ran_out_of_memory_keeps_its_checkpoint(tmp_path, monkeypatch
         (dict(batch_size=9), 4, "9 images at a time .*; 3 do .*--microbatch 3 "),
         (dict(batch_size=8), 1, "8 images at a time .*no smaller part either"),
         (dict(batch_size=8, batch_norm=False), 1, "8 images at a time .*; 1 do .*--microbatch 1 "),
-        # mining over the batch looks at parts twice, which batch norm's means would feel: a smaller batch then
+        # mining over the batch looks at parts twice, which would change batch norm's means: a smaller batch then
         (
             dict(batch_size=8, mining="batch"),
             2,

@@ -224,7 +224,7 @@ def test_an_estimate_measures_with_the_faster_number_and_says_which(slow_with_tw
     pace = estimate.measure(TINY, data, data)
     assert pace.threads == 1 and torch.get_num_threads() == 2
     said = estimate.report(TINY, pace, data, data)
-    assert "; 1 thread\n" in said and "faster: nothing beside it: with 2 threads" in said
+    assert "; 1 thread\n" in said and "faster: no other programs: with 2 threads" in said
 
 
 def test_an_evaluation_chooses_too(slow_with_two, monkeypatch):
