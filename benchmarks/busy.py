@@ -1,13 +1,13 @@
-"""A computer that does something else as well: a short training and a full step, alone and beside a busy process.
+"""Speed beside other programs: a short training and a full step, alone and beside a busy process.
 
     python benchmarks/busy.py
 
 The first table is the command of `make train` with 60 steps, start and evaluation included, in a process of its own:
 as it is, which chooses its number of threads, and with the number fixed. The second is a step of the full network
-beside torchvision's, which uses all threads whatever happens; ours as `train` takes it, after it has chosen. The
+beside torchvision's, which always uses all threads; ours as in `train`, after it has chosen. The
 third is the full network with all threads in one process, and with one thread in each of as many processes. A busy
-process is one that computes products with so many threads, without a pause. Times are those on the wall, so nothing
-else may run while this measures, and for that reason it isn't part of `make bench`.
+process multiplies matrices with a given number of threads, without a pause. Times are wall-clock times, so nothing
+else may run while this measures. For that reason it isn't part of `make bench`.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ BESIDE = {
 
 @contextlib.contextmanager
 def busy(counts: tuple[int, ...]) -> Iterator[None]:
-    """Busy processes with so many threads each, while the block runs."""
+    """Busy processes with these numbers of threads, while the block runs."""
     running = [
         subprocess.Popen([sys.executable, "-c", SPIN.format(count)], stdout=subprocess.PIPE)
         for count in counts
@@ -138,7 +138,9 @@ def processes(steps: int, size: int, most: int) -> str:
             command = [sys.executable, *start.split(), *words.split(), *more, "--out", f"{folder}/run"]
             subprocess.run(command, cwd=timing.ROOT, check=True, stdout=subprocess.DEVNULL)
             at = [row["seconds"] for row in read_log(Path(folder) / "run")]
-        each = [(b - a) / size for a, b in itertools.pairwise(at)]  # without the first, which makes buffers
+        each = [
+            (b - a) / size for a, b in itertools.pairwise(at)
+        ]  # without the first step, which makes buffers
         cells.append([name, f"{statistics.median(each):.2f} s", f"{min(each):.2f} to {max(each):.2f}"])
     title = f"The full network, a batch of {size}, seconds an image over {steps - 1} steps"
     return timing.grid(title, ["how", "median", "spread"], cells)
@@ -159,7 +161,7 @@ def main() -> None:
         beside=dict(nargs="+", default=list(BESIDE), choices=BESIDE, help="for the trainings"),
         only=dict(choices=("trainings", "full", "processes"), help="one of the tables"),
     )
-    os.environ.pop("OMP_NUM_THREADS", None)  # it would fix the number
+    os.environ.pop("OMP_NUM_THREADS", None)  # it would fix the number of threads
     beside = given.beside[:1] if given.quick else given.beside
     if given.only in (None, "trainings"):
         timing.say(trainings(2 if given.quick else given.steps, beside, given.threads))

@@ -4,7 +4,7 @@
 
 The peer is the recipe that torchvision's reference training uses for SSD: RandomPhotometricDistort, RandomZoomOut,
 RandomIoUCrop, RandomHorizontalFlip of transforms.v2, then Resize, and the same numbers at the end (float32, minus the
-mean). It is measured on tensors and on PIL images, and the faster counts.
+mean). It is measured on tensors and on PIL images, and the faster one counts.
 """
 
 import tempfile
@@ -27,14 +27,14 @@ BATCH = 32
 
 
 def recipe(on: str, chance: bool = True) -> v2.Compose:
-    """torchvision's steps for SSD on "tensor" or "pil"; without chance only what resizes and normalises."""
+    """torchvision's steps for SSD on "tensor" or "pil"; without random steps only resizing and normalisation."""
     steps = [
         v2.RandomPhotometricDistort(),
         v2.RandomZoomOut(fill=dict.fromkeys([tv_tensors.Image, Image.Image], MEAN) | {"others": 0}),
         v2.RandomIoUCrop(),
         v2.RandomHorizontalFlip(),
     ]
-    # antialias would smooth before it shrinks; the original doesn't, and neither does ours
+    # antialias would smooth before a reduction; the original doesn't, and neither does ours
     ends = [
         v2.Resize((300, 300), antialias=False),
         v2.SanitizeBoundingBoxes(),
@@ -66,7 +66,7 @@ def by_ours(maker: BatchMaker, batches: int):
 
 
 def resized_alike(examples: list[Example], photographs: store.Jpegs) -> str:
-    """Without chance both should show the same image: grey levels, of pixels away from the border."""
+    """The difference in grey levels, away from the border: without random steps both should give the same image."""
     few = examples[:4]
     ours = make_batch(few, [photographs[i] for i in range(len(few))]).images
     theirs = torch.stack(by_torchvision(few, recipe("tensor", chance=False))())
@@ -85,9 +85,7 @@ def main() -> None:
     count = 4 if given.quick else given.images
     examples = inputs.painted(given.data, given.sets, count)
     jpegs = store.Jpegs(examples)
-    timing.say(
-        resized_alike(examples, jpegs) + " What is drawn by chance is compared by the tests, not here.\n"
-    )
+    timing.say(resized_alike(examples, jpegs) + " Random draws are compared by the tests, not here.\n")
     batch = min(BATCH, len(examples))
     batches = max(1, len(examples) // batch)
     per = batch * batches

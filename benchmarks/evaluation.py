@@ -2,8 +2,8 @@
 
     python benchmarks/evaluation.py [--detections DIR --data DEVKIT --sets 2007-test]
 
-Without those words both sides judge 52,404 detections made by seed for 4,952 images, as many as a real run left. With
-them: result files of the development kit and the genuine annotations.
+Without those options both sides judge 52,404 detections drawn from a random seed for 4,952 images, as many as a real
+run left. With them they judge result files of the development kit by the genuine annotations.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from ssdlib.records import CLASSES, Example
 
 
 def objects_by_image(truth: Sequence[Example]) -> list[dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """For each class: image id -> its boxes counted from 1, and which are difficult. What the peer is given."""
+    """For each class: image id -> its boxes counted from 1, and which are difficult. The input of the peer."""
     found = [{} for _ in CLASSES]
     for example in truth:
         boxes, labels = example.boxes.double().numpy() + ONE_BASED, example.labels.numpy()
@@ -34,7 +34,7 @@ def objects_by_image(truth: Sequence[Example]) -> list[dict[str, tuple[np.ndarra
 def plain(
     results: dict[str, Results], objects: list[dict[str, tuple[np.ndarray, np.ndarray]]]
 ) -> list[float]:
-    """The rule as one would write it down: AP of each class."""
+    """The rule in plain loops: AP of each class."""
     return [plain_class(results[name], objects[label]) for label, name in enumerate(CLASSES[1:], 1)]
 
 
@@ -75,18 +75,18 @@ def main() -> None:
         detections=dict(type=Path, help="a folder of comp4_det_<set>_<class>.txt"),
         data=dict(type=Path, help="the VOCdevkit they are judged by"),
         sets=dict(nargs="+", default=["2007-test"]),
-        total=dict(type=int, default=52_404, help="detections made by seed"),
+        total=dict(type=int, default=52_404, help="detections drawn from a random seed"),
         threads=1,
     )
     if given.detections and given.data:
         results = read_results(given.detections, result_name(given.sets))
         truth, source = voc.read_sets(given.data, given.sets), "real"
     elif given.detections or given.data:
-        raise SystemExit("--detections and --data belong together; wanted both or none")
+        raise SystemExit("--detections and --data belong together; name both or neither")
     else:
         images = 50 if given.quick else 4952
         results, truth = inputs.detections(500 if given.quick else given.total, images)
-        source = "made by seed"
+        source = "drawn from a random seed"
     objects = objects_by_image(truth)
     ours = list(evaluate.evaluate(results, truth).ap.values())
     difference = max(abs(a - b) for a, b in zip(ours, plain(results, objects), strict=True))

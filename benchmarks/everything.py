@@ -1,4 +1,4 @@
-"""All benchmarks of a processor, one after the other: what `make bench` runs, in about ten minutes on two cores.
+"""All benchmarks of a CPU, one after the other: what `make bench` runs, in about ten minutes on two cores.
 
     python benchmarks/everything.py [--record benchmarks/README.md] [--quick]
 
@@ -27,14 +27,14 @@ SCRIPTS = (
     "explorers",
     "reading",
 )
-# as a training sets them for itself (`memory.keeping`): blocks that stay with the process aren't cleared anew for
-# every tensor; where memory is measured they would hide it
+# as training sets them (`memory.keeping`): blocks that the process keeps needn't be cleared again for every tensor;
+# where memory is measured they would hide it
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
 
 
 def run(script: str, words: list[str]) -> tuple[str, int]:
-    """What a benchmark prints, shown as it comes, and how it ended."""
+    """What a benchmark prints, shown as it arrives, and its exit status."""
     command = [sys.executable, str(Path(__file__).with_name(f"{script}.py")), *words]
     environment = os.environ | {timing.SAID: "1"} | ({} if script == "growth" else ALLOCATOR)
     printed = []
@@ -77,7 +77,7 @@ def main() -> None:
         broken += [script] if status else []
     timing.say(f"\ntime taken: {', '.join(taken)}")
     if broken:
-        raise SystemExit(f"broke: {', '.join(broken)}; nothing is recorded")
+        raise SystemExit(f"failed: {', '.join(broken)}; nothing is recorded")
     if given.record:
         record(given.record, "\n\n".join(parts))
 

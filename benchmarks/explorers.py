@@ -4,7 +4,7 @@
 
 Each move is sent alone; the time runs from the browser's pointermove event to the moment when the board's words,
 which arrive with the new picture, have changed. The peer is matplotlib drawing the same boxes to a PNG, in the same
-run and on the same machine: what an explorer made of pictures would need at least.
+run and on the same machine, which is the least that an explorer made of such pictures would need.
 """
 
 import statistics

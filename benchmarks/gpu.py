@@ -1,18 +1,19 @@
-"""All that is worth measuring on a GPU, in under eight minutes, one table a question. It has not run on one yet.
+"""All that we want to measure on a GPU, in under eight minutes, one table for each question. It has not run on one
+yet.
 
     python benchmarks/gpu.py [--data DEVKIT --sets 2007-trainval]
 
 The photographs (the mini VOC, or those named) are decoded into a store first, as `train` does, and the loop that is
-measured is that of `train`. Sections come in the order of their weight: the loss against float32 on the CPU; the loop
+measured is that of `train`. The most important sections come first: the loss against float32 on the CPU; the loop
 of `train` at batch 32 and 128, plain and with what `--faster` names; a step and detections beside torchvision under
-autocast and channels last; every part of a step under the roofs; where a step makes the host wait; batches alone, as
+autocast and channels last; every part of a step by the roofline; where a step makes the host wait; batches alone, as
 the threads beside a GPU make them; larger batches and their memory; a profile.
 
 On paper, for a GPU of the class of a T4 (8.1 TFLOP/s in float32, 65 in float16, 16 GB): at 188 GFLOP an image 26 to
-43 images/s in float32, 25 to 41 hours for 120,000 steps of 32; in float16 at 30 percent of the most about 10 hours. A
-float32 step of 32 images takes 4.6 GiB. Two host cores feed some 900 images/s from a store.
+43 images/s in float32, 25 to 41 hours for 120,000 steps of 32; in float16 at 30 percent of the peak about 10 hours. A
+float32 step of 32 images takes 4.6 GiB. Two host cores supply some 900 images/s from a store.
 
-A row or a section that breaks says what broke, and the next one begins. A section that would begin after `--minutes`
+A row or a section that fails says why, and the next one begins. A section that would begin after `--minutes`
 is left out and says so. `--device cpu --quick` runs the same code with tiny sizes, only to see that it works.
 """
 
@@ -59,7 +60,7 @@ class Bench:
     batch: int
     steps: int
     rounds: int
-    config: RunConfig  # the network's; narrow if only the code is tried
+    config: RunConfig  # the network's; narrow if only the code is tested
     examples: list[Example]
     photographs: store.Store
 
@@ -119,7 +120,7 @@ def their_step(bench: Bench, batch: Batch) -> Callable[[], object]:
 
 
 def same_loss(bench: Bench) -> str:
-    """The loss of one batch on this device, in bfloat16 and float32, against float32 on the processor."""
+    """The loss of one batch on this device, in bfloat16 and float32, against float32 on the CPU."""
     model = engine.build(bench.config, torch.device("cpu"))[0]
     batch = inputs.training_batch(min(8, bench.batch))
     anchors, losses = default_boxes(), {}
@@ -137,8 +138,8 @@ def same_loss(bench: Bench) -> str:
 
 
 def real_loop(bench: Bench) -> str:
-    """Images a second of `engine.train` between two lines of its log, by batch and by what `--faster` names; and what
-    the plain one makes of the whole run."""
+    """Images a second of `engine.train` between two lines of its log, by batch and by what `--faster` names; and how
+    long the whole run would take with the plain one."""
     cells, plain = [], None
     for size in dict.fromkeys([bench.batch, 4 * bench.batch]):
         for precision, ways in [("auto", way) for way in WAYS] + [("float16", ())]:
@@ -146,7 +147,7 @@ def real_loop(bench: Bench) -> str:
             name += f", {precision}" if precision != "auto" else ""
             try:
                 rate = loop_rate(bench, size, precision, ways)
-            except Exception as error:  # one way may break; the others still count
+            except Exception as error:  # one option may fail; the others still count
                 cells.append([name, *broken(error), ""])
                 continue
             plain = plain or rate
@@ -176,11 +177,11 @@ def loop_rate(bench: Bench, size: int, precision: str, ways: tuple[str, ...]) ->
     first, last = rows[0], rows[-1]
     return (
         size * (last["step"] - first["step"]) / max(last["seconds"] - first["seconds"], 0.1)
-    )  # its clock has tenths
+    )  # its clock has tenths of a second
 
 
 def broken(error: Exception) -> list[str]:
-    """Two cells of a row that broke."""
+    """Two cells of a row that failed."""
     words = str(error).splitlines() or [""]
     return ["broke", f"{type(error).__name__}: {words[0][:70]}"]
 
@@ -206,7 +207,7 @@ def beside_torchvision(bench: Bench) -> str:
 
     def peer_found() -> None:
         with torch.inference_mode(), torch.autocast(bench.device.type, torch.bfloat16):
-            peer(images)  # its weights lie channels last, and so does what its convolutions give
+            peer(images)  # its weights are channels last, and so are the outputs of its convolutions
 
     few = max(1, bench.steps // 10)
     rates = [
@@ -218,7 +219,7 @@ def beside_torchvision(bench: Bench) -> str:
 
 
 def waits(bench: Bench) -> str:
-    """How often one step makes the processor wait for the device, and where."""
+    """How often one step makes the CPU wait for the device, and where."""
     if bench.device.type != "cuda":
         return "waits: only a GPU has them"
     step = our_step(bench, bench.batch_here(bench.batch))
@@ -231,7 +232,7 @@ def waits(bench: Bench) -> str:
     places = [f"{Path(w.filename).name}:{w.lineno}" for w in caught if "synchroniz" in str(w.message)]
     counts = {place: places.count(place) for place in dict.fromkeys(places)}
     where = ", ".join(f"{place} {count}x" for place, count in counts.items()) or "nowhere"
-    return f"waits of the processor in one step (goal: 0): {len(places)}; {where}"
+    return f"waits of the CPU in one step (goal: 0): {len(places)}; {where}"
 
 
 def batches(bench: Bench) -> str:
@@ -251,7 +252,7 @@ def batches(bench: Bench) -> str:
 
 
 def parts(bench: Bench) -> str:
-    """Roofs of this device, and every part of a step under them."""
+    """Roofline of this device, and every part of a step by it."""
     roof = roofline.roofs(bench.device, torch.bfloat16, 8192 if bench.device.type == "cuda" else 256)
     rounds, data = max(1, min(10, bench.steps // 10)), (bench.examples, bench.photographs)
     found = roofline.step_parts(bench.batch, rounds, bench.device, bench.config, *data)
@@ -260,7 +261,7 @@ def parts(bench: Bench) -> str:
 
 
 def profile(bench: Bench) -> str:
-    """The ten things a step spends most of the device's time on."""
+    """The ten kernels that take most of the device's time in a step."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as watch
 
@@ -308,11 +309,11 @@ def run(bench: Bench, minutes: float, sections: Sequence[Callable[[Bench], str]]
 
 @contextmanager
 def telling(name: str):
-    """A section that breaks says so, and the next one begins: there may be no second try."""
+    """A section that fails says so, and the next one begins, because there may be no second try."""
     try:
         yield
     except Exception as error:
-        timing.say(f"{name}: broke, {type(error).__name__}: {error}\n")
+        timing.say(f"{name}: failed, {type(error).__name__}: {error}\n")
         if os.environ.get("BENCH_STOPS"):
             raise
 
@@ -334,7 +335,7 @@ def main() -> None:
     )
     device = torch.device(given.device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("no GPU that PyTorch can use; wanted one (--device cpu --quick only tries the code)")
+        raise SystemExit("no GPU that PyTorch can use; wanted one (--device cpu --quick only tests the code)")
     distributed.start()  # float32 as a training has it
     examples = inputs.painted(given.data, given.sets, 8 if given.quick else 512)
     small = given.quick or device.type == "cpu"

@@ -1,10 +1,10 @@
-"""How the cost grows with the work: matching with objects, evaluation with detections, a store with photographs.
+"""How cost grows with size: matching with objects, evaluation with detections, a store with photographs.
 
     python benchmarks/growth.py
 
-The exponent is the slope of log time over log size: over all sizes, and over the last two, which say what larger ones
-will cost. 1 means that twice the work takes twice as long. Memory is the most that the process needed above what it
-had before.
+The exponent is the slope of log time over log size: over all sizes, and over the last two, which predict the cost
+of larger ones. 1 means that twice the size takes twice as long. Memory is the largest amount that the process needed
+beyond what it had before.
 """
 
 import ctypes
@@ -34,10 +34,10 @@ BATCH = 8
 def cost(work: Callable[[], object], rounds: int) -> tuple[float, float | None]:
     """Least seconds of several calls, and MiB at most in one of them; None where the system doesn't tell."""
     memory.free()
-    with suppress(OSError, AttributeError):  # elsewhere than with glibc
+    with suppress(OSError, AttributeError):  # without glibc
         ctypes.CDLL("libc.so.6").malloc_trim(
             0
-        )  # or what making the inputs freed would be counted as had before
+        )  # otherwise memory freed after making the inputs would count as in use before
     before = _start_counting(torch.device("cpu"))
     times = [timing.took(work)]
     most = _most(torch.device("cpu"), before)
@@ -96,7 +96,7 @@ def main() -> None:
         make = lambda size: storing(size, Path(folder))  # noqa: E731
         rows.append(grown("building a store, by photographs", sizes, make, min(2, given.rounds)))
     names = ["what", "from", "exponent", "at the end", "the largest takes", "memory above"]
-    timing.say(timing.grid("How cost grows, one thread (processor's time)", names, rows))
+    timing.say(timing.grid("How cost grows, one thread (CPU time)", names, rows))
 
 
 if __name__ == "__main__":

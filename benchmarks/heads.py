@@ -2,7 +2,7 @@
 
     python benchmarks/heads.py
 
-The network's answer is given, the same to both; what is measured begins there. Backward means back to that answer.
+Both get the same outputs of the network, and measuring begins there. Backward means back to these outputs.
 """
 
 import inputs
@@ -64,7 +64,7 @@ def their_boxes(peer: SSD, said: Predictions):
 
 
 def same_detections(ours: list[Detections], theirs: list[dict[str, Tensor]]) -> float:
-    """Most that boxes (px) or scores differ; infinite where the labels or their number do."""
+    """The largest difference of boxes (px) or scores; infinite if the labels or their number differ."""
     most = 0.0
     for one, other in zip(ours, theirs, strict=True):
         if not torch.equal(one.labels, other["labels"]):
@@ -81,7 +81,7 @@ def main() -> None:
         threads=1,
         batch=dict(type=int, default=32, help="images whose loss is computed"),
         images=dict(type=int, default=8, help="images detected in"),
-        candidates=dict(type=int, default=23_000, help="scores over .01 in each of them"),
+        candidates=dict(type=int, default=23_000, help="scores over 0.01 in each of them"),
     )
     size, images = (2, 1) if given.quick else (given.batch, given.images)
     candidates = 2_000 if given.quick else given.candidates
@@ -111,7 +111,9 @@ def main() -> None:
         goal = "at least 2.5x" if count == candidates else ""
         what = f"decoding and suppression, batch {images}, {count:,} candidates an image"
         rows.append(timing.Row(what, *times, goal))
-    timing.say("They would differ where two objects want one anchor, and where a box crosses the border.\n")
+    timing.say(
+        "They would differ where two objects have the same best anchor, and where a box crosses the border.\n"
+    )
     timing.say(timing.table(f"After the network, {timing.threads(given.threads)}", rows))
 
 

@@ -1,7 +1,7 @@
-"""What is measured on: networks with the same weights, batches on which both matchings agree, detections by chance.
+"""Inputs to measure on: networks with the same weights, batches on which both matchings agree, random detections.
 
-Everything is drawn by seed. Where the two sides follow different rules, the inputs avoid the difference, so that the
-results can be compared to the last digits; each function says what it avoids.
+Everything is drawn from random seeds. Where the two sides follow different rules, the inputs avoid the difference, so
+that the results can be compared to the last digits; each function says what it avoids.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ BACKGROUND = (
 def networks(seed: int = 0) -> tuple[SSD300, SSD]:
     """Ours and torchvision's SSD300 for 21 classes with the same weights.
 
-    torchvision's is as it ships, but for its anchors: it has those for COCO, clipped; here it gets ours. It is
+    torchvision's is as it ships, except for its anchors, which are COCO's, clipped, and are replaced by ours. It is
     built without pretrained weights, so all its layers are trained, as ours are.
     """
     torch.manual_seed(seed)
@@ -52,7 +52,7 @@ def networks(seed: int = 0) -> tuple[SSD300, SSD]:
 
 
 def generator() -> DefaultBoxGenerator:
-    """torchvision's own making of our anchors; they differ from ours in the last digits."""
+    """Our anchors, computed by torchvision; they differ from ours in the last digits."""
     return DefaultBoxGenerator(
         [[2], [2, 3], [2, 3], [2, 3], [2], [2]],
         scales=[percent / 100 for percent in SSD300_ANCHORS.percents],
@@ -64,8 +64,9 @@ def generator() -> DefaultBoxGenerator:
 def training_batch(size: int, seed: int = 0, most: int = 6) -> Batch:
     """Noise with 1 to `most` objects an image, on which the two matchings agree.
 
-    They differ where two objects want the same anchor: torchvision lets the later one have it and the other go
-    without, ours gives the other its next best; and where rounding decides. Such images are drawn again.
+    They differ where two objects have the same best anchor, because torchvision assigns it to the later one and none
+    to the other, whereas ours assigns the other its next best; and where rounding decides. Such images are drawn
+    again.
     """
     chance = torch.Generator().manual_seed(seed)
     anchors = default_boxes()
@@ -102,8 +103,8 @@ def as_torchvision(batch: Batch) -> tuple[list[Tensor], list[dict[str, Tensor]]]
 
 
 def predictions(size: int, candidates: int = 23_000, seed: int = 0) -> Predictions:
-    """Predictions with about `candidates` scores over .01 an image, all boxes inside the canvas: torchvision cuts
-    boxes off at the border before it suppresses, ours (and Caffe) after."""
+    """Predictions with about `candidates` scores over 0.01 an image, all boxes inside the input, because torchvision
+    clips boxes before it suppresses, ours (and Caffe) after."""
     chance = torch.Generator().manual_seed(seed)
     anchors = default_boxes()
     inside = torch.stack([boxes_inside(len(anchors), chance) for _ in range(size)])
@@ -113,7 +114,7 @@ def predictions(size: int, candidates: int = 23_000, seed: int = 0) -> Predictio
     inside[:, ::2] = 0.8 * near[::2] + 0.2 * inside[:, ::2]
     logits = 2 * torch.randn(size, len(anchors), 21, generator=chance)
     low, high = -5.0, 15.0
-    for _ in range(40):  # the background's lead that leaves so many
+    for _ in range(40):  # search for the background logit that leaves so many
         lead = (low + high) / 2
         shifted = logits.clone()
         shifted[..., 0] += lead
@@ -123,14 +124,14 @@ def predictions(size: int, candidates: int = 23_000, seed: int = 0) -> Predictio
 
 
 def boxes_inside(count: int, chance: torch.Generator) -> Tensor:
-    """(count, 4) boxes inside the canvas, sides 15 to 285 px."""
+    """(count, 4) boxes inside the input, sides 15 to 285 px."""
     side = 15 * (285 / 15) ** torch.rand(count, 2, generator=chance)
     corner = torch.rand(count, 2, generator=chance) * (SSD300_ANCHORS.canvas - side)
     return torch.cat([corner, corner + side], dim=1)
 
 
 def detections(total: int, images: int = 4952, seed: int = 0) -> tuple[dict[str, Results], list[Example]]:
-    """A test set of about VOC2007's size with `total` detections of it, objects and detections by chance.
+    """A test set of about VOC2007's size with `total` detections of it, objects and detections drawn at random.
 
     Three objects an image on average, one in five difficult; half of the detections lie around an object, the
     others anywhere. Scores have so few digits that some are equal, as in files.

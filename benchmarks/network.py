@@ -4,8 +4,8 @@
 
 Both have the same weights and see the same batch. Ours runs as `train` would run it here: bfloat16 if the device has
 units for it, float32 otherwise, in the layout that `layout_on` chooses. torchvision's runs as it ships, in float32;
-where ours is in bfloat16, two more rows show where the time goes: ours in float32, and the peer with what can be had
-without touching its code, autocast and channels last.
+where ours is in bfloat16, two more rows show where the difference comes from: ours in float32, and the peer with what
+needs no change of its code, autocast and channels last.
 """
 
 import json
@@ -30,7 +30,7 @@ from ssdlib.training.inference import autocast, layout_on, precision_on
 from ssdlib.training.runs import RunConfig
 
 CPU = torch.device("cpu")
-RATE = 1e-6  # so small that a hundred steps change nothing that matters
+RATE = 1e-6  # so small that a hundred steps change nothing relevant
 
 
 def our_step(model: SSD300, batch: Batch, precision: str):
@@ -103,7 +103,7 @@ def their_detections(peer: torch.nn.Module, batch: Batch):
 def peak(side: str, size: int, precision: str, threads: int) -> float:
     """GiB that one training step needs at most beyond network and batch, measured in a process of its own."""
     words = [sys.executable, __file__, "--peak", side, "--batch", str(size), "--precision", precision]
-    # an allocator that keeps what is freed would hide what a step needs
+    # an allocator that keeps freed blocks would hide what a step needs
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     plain[timing.SAID] = "1"
     done = subprocess.run([*words, "--threads", str(threads)], capture_output=True, text=True, env=plain)
@@ -153,7 +153,7 @@ def main() -> None:
     model.train(), peer.train()
     times = timing.in_turn(our_step(model, batch, precision), their_step(peer, batch), rounds, per=size)
     rows.append(timing.Row(f"training step, batch {size}, per image", *times, "at least 2.3x"))
-    # in float32 these two would show the same again, or a precision that nobody uses here
+    # in float32 these two would repeat the rows above, or show a precision that isn't used here
     if precision == "bfloat16":
         few = max(1, rounds // 2)
         times = timing.in_turn(our_step(model, batch, "float32"), their_step(peer, batch), few, per=size)

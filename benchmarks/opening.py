@@ -4,8 +4,8 @@
 
 Each import runs in a new process, after one that isn't counted (it fills the disk's cache). A chapter is opened as
 JupyterLab would: a new kernel, then its cells from the top; the clock stops when the first figure arrives. Beside it
-stands what the kernel's process worked until then, which doesn't feel what else runs on the machine. Most of it is
-importing torch; no figure comes before that.
+stands the CPU time of the kernel's process until then, which other programs hardly affect. Most of it is importing
+torch; no figure comes before that.
 """
 
 import math
@@ -22,21 +22,21 @@ import timing
 from jupyter_client.manager import start_new_kernel
 
 IMPORTS = ("ssdlib.box_ops, ssdlib.anchors", "course.kit.pictures")
-LIMIT = 30.0  # s; who waits longer has been told why by the chapter (09 trains before it shows a curve)
+LIMIT = 30.0  # s; a chapter that takes longer says why (09 trains before it shows a curve)
 SHOWN = 3  # chapters that take longest
 GOAL_IMPORT, GOAL_FIGURE = "under 2.5 s, torch the most", "under 4 s"
 
 
 def import_seconds(modules: str) -> float:
-    """A new Python that imports them, from start to exit."""
+    """Seconds of a new Python that imports them, from start to exit."""
     begun = time.perf_counter()
     subprocess.run([sys.executable, "-c", f"import {modules}"], check=True, cwd=timing.ROOT)
     return time.perf_counter() - begun
 
 
 def first_figure(notebook: Path) -> tuple[float, float, float] | None:
-    """Seconds until a new kernel answers and until a picture arrives, and what the kernel worked for it. None if no
-    picture comes, infinite if it takes longer than LIMIT."""
+    """Seconds until a new kernel answers and until a figure arrives, and the kernel's CPU time for it. None if no
+    figure comes, infinite if it takes longer than LIMIT."""
     cells = [c.source for c in nbformat.read(notebook, 4).cells if c.cell_type == "code"]
     environment = os.environ | {
         "COURSE_VOC": str(timing.MINI),
@@ -71,7 +71,7 @@ def first_figure(notebook: Path) -> tuple[float, float, float] | None:
 
 
 def worked(process: int) -> float:
-    """Seconds that a process has had of the processor; NaN where the system doesn't tell."""
+    """CPU seconds of a process so far; NaN where the system doesn't tell."""
     try:
         times = Path(f"/proc/{process}/stat").read_text("utf-8").rsplit(")", 1)[1].split()
     except OSError:
@@ -99,7 +99,7 @@ def main() -> None:
     middle = [statistics.median(times) for times in zip(*found.values(), strict=True)]
     rows = [(f"median of {len(found)}", middle), *((f"slowest: {name}", found[name]) for name in slowest)]
     lines = [[name, *(_seconds(time) for time in times), GOAL_FIGURE] for name, times in rows]
-    names = ["chapter", "kernel answers", "first figure", "of it the kernel's work", "goal"]
+    names = ["chapter", "kernel answers", "first figure", "kernel's CPU time", "goal"]
     timing.say(timing.grid("Opening a chapter, a new kernel", names, lines))
 
 

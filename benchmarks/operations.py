@@ -1,13 +1,13 @@
-"""What a training step asks of the host beside a GPU: how many operations it starts, and how often it waits.
+"""What a training step on a GPU demands of the host: how many operations it starts, and how often it waits.
 
     python benchmarks/operations.py [--batch 32] [--data DEVKIT --sets 2007-trainval]
 
-A GPU that computes faster than its host can ask is idle, so what counts is the number of operations, not their size.
-No GPU is needed to count them. Views and detached tensors don't count, since they start nothing. Batches are made for
-a GPU of fake tensors, which know their device and shape and have no content: an operation that has to see a content
-raises an error there, and a copy between host and GPU that isn't asynchronous is counted as a wait. Each copy counts
-twice, for on a real GPU pinned memory is written first. Backward and update are counted on the CPU, because autograd
-wants a device that exists.
+A GPU that computes faster than its host starts operations is idle, so their number counts, not their size. No GPU is
+needed to count them. Views and detached tensors don't count, since they start nothing. Batches are made for a GPU of
+fake tensors, which have a device and a shape and no content: an operation that has to read the content raises an
+error there, and a copy between host and GPU that isn't asynchronous is counted as a wait. Each copy counts twice,
+because on a real GPU pinned memory is written first. Backward and update are counted on the CPU, because autograd
+needs a device that exists.
 """
 
 from collections import Counter
@@ -103,7 +103,7 @@ def learning(
 
 
 class AsOnGPU(Tensor):
-    """On the CPU, but says it is on a GPU, and so is treated as there."""
+    """On the CPU, but with a GPU as its device, so that it is treated as one there."""
 
     is_cuda = True
 

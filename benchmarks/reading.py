@@ -4,8 +4,8 @@
 
 The site is built anew, unless there is one, and opened from disk, each page in a new context of a headless Chromium.
 The time runs from the beginning of the navigation until the board has changed after an arrow key that is pressed as
-soon as the explorer stands. Once more with the processor slowed down to a quarter, as a phone might be. Beside it the
-processor's time of the page's thread, which doesn't feel what else runs on the machine.
+soon as the explorer stands. It is measured again with the CPU slowed down to a quarter, as a phone might be. Beside
+it stands the CPU time of the page's thread, which other programs hardly affect.
 """
 
 import re
@@ -43,7 +43,7 @@ def weight(site: Path, page: Path) -> int:
 
 
 def answer(browser, page: Path, slower: int) -> tuple[float, float]:
-    """Seconds from the beginning of the navigation until an explorer has answered; seconds its thread worked."""
+    """Seconds from the beginning of the navigation until an explorer has answered; CPU seconds of its thread."""
     context = browser.new_context(viewport={"width": 390, "height": 844})
     tab = context.new_page()
     tab.add_init_script(PRESS)
@@ -59,7 +59,7 @@ def answer(browser, page: Path, slower: int) -> tuple[float, float]:
 
 
 def _worked(inside) -> float:
-    """Processor's time of a page's thread so far, s."""
+    """CPU time of a page's thread so far, s."""
     metrics = inside.send("Performance.getMetrics")["metrics"]
     return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
 
@@ -88,7 +88,7 @@ def main() -> None:
     for name, values in ((f"median of {len(found)} pages", middle), (f"slowest: {slowest}", found[slowest])):
         lines.append([name, f"{values[0]:.2f} MB", *(f"{value:.2f} s" for value in values[1:]), GOAL_ANSWER])
     lines.append(["all pages, with search", f"{whole / 1e6:.1f} MB", "", "", "", GOAL_WEIGHT])
-    names = ["page", "weight", "answers after", "of it work", f"{SLOWER} times slower", "goal"]
+    names = ["page", "weight", "answers after", "CPU time", f"{SLOWER} times slower", "goal"]
     timing.say(timing.grid("The reading edition, from disk", names, lines))
 
 

@@ -1,11 +1,11 @@
-"""What a training step is made of, and how far each part is from what the machine can do.
+"""The parts of a training step, and how far each is from the limits of the machine.
 
     python benchmarks/roofline.py
 
 The roof is measured first: operations a second of a large matrix product or convolution, bytes a second of a large
 copy. For each part of a step, the operations are counted (two for a multiplication with its addition) and the bytes
-that have to move at least: everything read once and written once. `least` is the larger of operations / roof and
-bytes / roof; `of the roof` says which share of the time taken that is.
+that have to move at least, which means reading and writing everything once. `least` is the larger of operations /
+roof and bytes / roof; `of the roof` is its share of the time taken.
 """
 
 import statistics

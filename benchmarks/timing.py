@@ -1,9 +1,9 @@
-"""What all benchmarks share: ours and a peer in turn in one process, medians of several rounds, one table.
+"""Shared by all benchmarks: ours and a peer in turn in one process, medians of several rounds, one table.
 
-A ratio says how many times as fast as the peer ours is (or how many times as much memory it takes, where the goal
+A ratio says how many times as fast ours is as the peer (or how many times as much memory it takes, where the goal
 says "at most"). It is the median of the ratios of single rounds, in which the two ran one right after the other, so
-that a machine which is slow for a minute is slow for both; `spread` is the lowest and the highest of those ratios.
-With one thread the clock is the processor's, with more it is the one on the wall.
+that a slow minute of the machine affects both; `spread` is the lowest and the highest of those ratios.
+With one thread CPU time is measured, with more wall-clock time.
 """
 
 import argparse
@@ -56,8 +56,8 @@ class Row:
 def in_turn(
     ours: Callable[[], object], peer: Callable[[], object], rounds: int, per: float = 1.0
 ) -> tuple[list[float], list[float]]:
-    """Seconds of ours and of the peer, divided by `per`, a pair a round; who goes first changes every round. One
-    round before is not counted: it makes buffers and chooses kernels."""
+    """Seconds of ours and of the peer, divided by `per`, one pair for each round; the order changes every round.
+    A first round isn't counted, because it makes buffers and chooses kernels."""
     taken = ([], [])
     both = ours, peer
     for round_ in range(-1, rounds):
@@ -69,8 +69,8 @@ def in_turn(
 
 
 def took(work: Callable[[], object]) -> float:
-    """Seconds of one call, with the garbage of others collected before: of the processor where torch uses one thread,
-    since what else runs on the machine doesn't count then, else on the wall."""
+    """Seconds of one call, after a garbage collection: CPU time where torch uses one thread, because other programs
+    don't count then, otherwise wall-clock time."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     gc.collect()
     begun = clock()
@@ -79,7 +79,7 @@ def took(work: Callable[[], object]) -> float:
 
 
 def table(title: str, rows: Sequence[Row]) -> str:
-    """Markdown that can be read as it is."""
+    """A Markdown table that is also readable as text."""
     names = ["what", "ours", "peer", "ratio", "spread", "goal"]
     return grid(title, names, [row.cells() for row in rows])
 
@@ -93,11 +93,11 @@ def grid(title: str, names: Sequence[str], cells: Sequence[Sequence[str]]) -> st
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
         for line in lines
     )
-    return f"\n**{title}**\n\n{text}\n"  # a line before, or the title is part of what was said
+    return f"\n**{title}**\n\n{text}\n"  # a blank line first, otherwise the title would belong to the text before
 
 
 def three(value: float) -> str:
-    """Three digits that count, without exponents: 0.0123, 1.23, 123, 12300."""
+    """Three significant digits, without exponents: 0.0123, 1.23, 123, 12300."""
     if value == 0:
         return "0"
     digits = max(0, 2 - int(f"{value:.2e}".split("e")[1]))
@@ -105,7 +105,7 @@ def three(value: float) -> str:
 
 
 def head() -> str:
-    """Where and with what a table was measured, in one line."""
+    """The machine and the versions with which a table was measured, in one line."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "numpy"))
     load = f"load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     date = datetime.datetime.now().isoformat(" ", "minutes")
@@ -121,7 +121,7 @@ def processor() -> str:
 
 
 def threads(count: int) -> str:
-    return "one thread (processor's time)" if count == 1 else f"{count} threads"
+    return "one thread (CPU time)" if count == 1 else f"{count} threads"
 
 
 def commit() -> str:
@@ -135,8 +135,8 @@ def commit() -> str:
 
 
 def arguments(doc: str, rounds: int, threads: int | None = None, **more: dict) -> argparse.Namespace:
-    """The words every benchmark understands, and `more` of its own. Sets torch's threads, says where and with what
-    it measures, unless whoever started it has said so."""
+    """The options of every benchmark, and `more` of its own. Sets torch's threads and prints `head`, unless the
+    process that started it has printed it."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--quick", action="store_true", help="tiny sizes, one round: only to see that it runs"

@@ -1,10 +1,10 @@
-"""Watch every layer of a start that breaks, step by step: a recording for chapter 07.
+"""Watch every layer of a start that diverges, step by step: a recording for chapter 07.
 
     python data_scripts/anatomy.py chapters/recordings/restarts/beyond/0.jsonl --out chapters/recordings/anatomy
 
-The start is made again from its head line. One file ARM-SEED.jsonl: a head line (settings, commit, date, device,
-versions), then a line a step: losses, length of the gradient, and for each convolution the largest number that came
-out of it, the length of its kernel, and the length of its step relative to that. Nothing is edited afterwards.
+The start is repeated from its head line. One file ARM-SEED.jsonl: a head line (settings, commit, date, device,
+versions), then a line a step: losses, length of the gradient, and for each convolution its largest
+output, the length of its kernel, and the length of its step relative to that. Nothing is edited afterwards.
 """
 
 import argparse

@@ -3,10 +3,10 @@
     python data_scripts/beside_torchvision.py VOCDEVKIT --sets 2007-trainval --init vgg16.pth --out FOLDER
 
 Both begin with the same weights and see the same batches: ours is trained by `engine.update`, torchvision's by its
-own network, matching, mining and loss, and by an SGD written out here with Caffe's rules (biases learn at twice the
-rate and aren't decayed). torchvision's anchors are replaced by ours, its normalisation by ours. What remains is how
-two objects that want the same anchor are served; batches in which that happens (`contested`) are set aside, and the
-first of them is looked at in the end, before and after one rule is exchanged.
+own network, matching, mining and loss, and by an SGD written out here with Caffe's rules (biases have twice the
+learning rate and aren't decayed). torchvision's anchors are replaced by ours, its normalisation by ours. What remains
+is how anchors are assigned to two objects whose best anchor is the same. Batches in which that happens (`contested`)
+are set aside, and the first of them is examined at the end, before and after one rule is exchanged.
 
 FOLDER/losses.jsonl has a line for each step; FOLDER/recording.json says device, date, commit, random seed, versions.
 """
@@ -36,7 +36,7 @@ from ssdlib.records import Batch, Losses, Targets
 from ssdlib.training import engine
 from ssdlib.training.runs import RunConfig
 
-# the paper's, but for what is compared here: two images a step, float32, and by default a tenth of the rate
+# the paper's, but for what is compared here: two images a step, float32, and by default a tenth of the learning rate
 SETTINGS = RunConfig(batch_size=2, learning_rate=1e-4, precision="float32")
 
 
@@ -57,7 +57,7 @@ def beside(ours: SSD300, anchors: Tensor) -> tuple[nn.Module, dict[str, str]]:
         weights=None,
         weights_backbone=None,
         num_classes=ours.num_classes,
-        image_mean=[0.0] * 3,  # our images have lost their mean already
+        image_mean=[0.0] * 3,  # the mean is already subtracted from our images
         image_std=[1.0] * 3,
     )
     places = {place: name for place, name in enumerate(theirs.state_dict())}
@@ -73,7 +73,7 @@ def beside(ours: SSD300, anchors: Tensor) -> tuple[nn.Module, dict[str, str]]:
 
 
 class TheirSGD:
-    """PyTorch's SGD for torchvision's network by Caffe's rules: which rate, which decay."""
+    """PyTorch's SGD for torchvision's network by Caffe's rules: learning rates and decay."""
 
     def __init__(self, network: nn.Module, config: RunConfig):
         biases = [p for name, p in network.named_parameters() if name.endswith(".bias")]
@@ -140,12 +140,12 @@ def both(
     config: RunConfig,
     afresh: bool = False,
 ) -> Iterator[dict]:
-    """Train both on the first `config.steps` batches without contest, then look at the first batch with one.
+    """Train both on the first `config.steps` batches without contest, then examine the first batch with one.
 
     Yields a line for each step: the batch, the losses before it, and how far apart their sums are, relative to
-    torchvision's; then how far apart the weights are, as a part of the way they have come. `afresh` gives
+    torchvision's; then how far apart the weights are, as a fraction of the distance they have moved. `afresh` gives
     torchvision's network our weights and momentum before every step, so that each step is compared by itself and
-    rounding can't grow from one to the next. The last line has no step: it is the contested batch, and its losses by
+    rounding errors can't accumulate. The last line has no step: it is the contested batch, and its losses by
     torchvision's matching too.
     """
     theirs, names = beside(ours, anchors)
@@ -205,7 +205,7 @@ def parts(*losses: Tensor | float) -> list[float]:
 
 
 def compared(mine: Losses, other: tuple[float, float]) -> dict:
-    """What a line says of the losses of one batch, each as localisation and confidence."""
+    """The entries of a line about the losses of one batch, each as localisation and confidence."""
     return {
         "positives": int(mine.positives),
         "ours": parts(mine.localisation, mine.confidence),
@@ -215,7 +215,7 @@ def compared(mine: Losses, other: tuple[float, float]) -> dict:
 
 
 def differing(batch: Batch, anchors: Tensor) -> int:
-    """Anchors that the two rules give to different objects."""
+    """Anchors that the two rules assign to different objects."""
     ours = match(batch.boxes, batch.labels, anchors)
     return int((ours != last_one_wins(batch, anchors).matched).sum())
 

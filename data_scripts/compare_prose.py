@@ -1,4 +1,4 @@
-"""What an edit has lost or added: numbers, links and code words of pages, before and after.
+"""What an edit has removed or added: numbers, links and code words of pages, before and after.
 
     python data_scripts/compare_prose.py REVISION PAGE [PAGE ...]
 

@@ -2,10 +2,10 @@
 
     python data_scripts/count_facts.py DEVKIT
 
-DEVKIT holds VOC2007 and VOC2012 with Annotations and ImageSets; photographs aren't needed. What is written are
-counts and histograms only. In voc0712.json and voc0712_shapes.csv boxes are taken as SSD300 sees them: in px of the
-300 x 300 canvas the image is squeezed to, difficult objects included (they are trained on). voc_classes.csv holds
-images and objects of each class and set. augment_rules.csv holds what one augmentation of each image leaves of its
+DEVKIT holds VOC2007 and VOC2012 with Annotations and ImageSets; photographs aren't needed. What is written are counts
+and histograms only. In voc0712.json and voc0712_shapes.csv boxes are taken as SSD300 sees them: in px of the 300 x
+300 input to which the image is resampled, difficult objects included (they are trained on). voc_classes.csv holds
+images and objects of each class and set. augment_rules.csv holds what one augmentation of each image keeps of its
 objects, by Caffe's rule and by ssd_keras's.
 """
 

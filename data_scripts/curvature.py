@@ -3,9 +3,9 @@
     python data_scripts/curvature.py --out runs/curvature
 
 Every start is one file ARM-SEED.jsonl: a head line (settings, commit, date, device, versions), then a line for each
-step looked at: the largest curvature of the loss of that step's batch in the direction of steepest bending, the rate
-of the step and the loss. Complete files are skipped, so the command can be stopped and given again. Nothing is
-edited afterwards.
+step looked at: the largest curvature of the loss of that step's batch in the direction in which it is largest, the
+learning rate of the step and the loss. Complete files are skipped, so the command can be stopped and repeated.
+Nothing is edited afterwards.
 """
 
 import argparse
@@ -28,7 +28,8 @@ ROUNDS = 12  # of power iteration: 5 and 20 rounds differ by five percent at ste
 
 
 def along(config: RunConfig, title: str) -> list[dict]:
-    """Train as `restarts.start` does and look at the curvature before some of the steps. Ends where the loss does."""
+    """Train as `restarts.start` does and measure the curvature before some of the steps. Ends when the loss isn't
+    finite."""
     training, rows = watched_start.Beginning(config), []
     for step in tqdm(range(max(STEPS) + 1), desc=title, leave=False):
         batch, targets = training.batch(step)

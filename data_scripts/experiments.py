@@ -3,11 +3,11 @@
     python data_scripts/experiments.py --work runs/experiments
     python data_scripts/experiments.py --work runs/experiments --share 0 2      this process does every second run
 
-An arm is the recipe `mini` with one change; `docs/experiments.md` says which question it belongs to, and was written
-before. Every run is a folder ARM/SEED of --work, and what a chapter may show of it goes into --out: settings, log, AP
-by class, AP by size, and `recording.json`. Give the command again and it goes on: finished runs are skipped, a
-stopped one resumes. A run that breaks keeps its log and counts. One thread a process, bfloat16. Drops of the learning
-rate have a script of their own (drops.py), and so have starts without batch norm (restarts.py).
+An arm is the recipe `mini` with one change; `docs/experiments.md` says which question it belongs to; that page was
+written first. Every run is a folder ARM/SEED of --work, and what a chapter may show of it goes into --out: settings,
+log, AP by class, AP by size, and `recording.json`. Repeat the command to continue: finished runs are skipped, a
+stopped one resumes. A run that diverges keeps its log and counts. One thread a process, bfloat16. Drops of the
+learning rate have their own script (drops.py), and so have starts without batch norm (restarts.py).
 """
 
 import argparse
@@ -44,8 +44,8 @@ Patch = tuple[object, str, Callable[..., Any]]  # module, name in it, what stand
 def argmax_match(
     boxes: Tensor, labels: Tensor, anchors: Tensor, threshold: float = matching.THRESHOLD
 ) -> Tensor:
-    """`matching.match` with the common shortcut for step one: each object takes its best anchor, and if two want the
-    same one, the later object has it."""
+    """`matching.match` with the common shortcut for step one: each object takes its best anchor, and if two have the
+    same one, it is assigned to the later object."""
     matched = threshold_match(boxes, labels, anchors, threshold)
     if labels.shape[1] == 0:
         return matched
@@ -89,7 +89,7 @@ def focal_loss(
 
 
 def with_prior(build: Callable[..., tuple]) -> Callable[..., tuple]:
-    """`engine.build`, but the network begins by saying background with p = .99, as focal loss wants it."""
+    """`engine.build`, but the network begins with p(background) = 0.99, as focal loss wants it."""
 
     def built(*arguments: Any, **more: Any) -> tuple:
         model, optimizer, anchors = build(*arguments, **more)
@@ -115,7 +115,7 @@ def negatives(ratio: float) -> tuple[Patch, ...]:
 
 @dataclass(frozen=True)
 class Arm:
-    """The recipe with something else in the place of one of its parts, from these random seeds."""
+    """The recipe with one of its parts replaced, from these random seeds."""
 
     seeds: tuple[int, ...]
     patches: tuple[Patch, ...] = ()
@@ -141,7 +141,7 @@ def jobs(arms: list[str]) -> list[tuple[str, int]]:
 
 
 def run(arm: str, seed: int, work: Path, out: Path, devkit: Path, data: tuple, config: RunConfig) -> None:
-    """Train one run to its end, or to where it breaks, and keep its recording."""
+    """Train one run until it ends or diverges, and keep its recording."""
     config = dataclasses.replace(config, seed=seed)
     note = f"arm {arm} of docs/experiments.md; one thread"
     with ExitStack() as rules:

@@ -1,7 +1,7 @@
 """Fetch one file of known length and MD5 sum from the first of several mirrors that has it.
 
 What has arrived lies in NAME.part, and every request asks only for the rest; the file gets its name when its sum is
-right. A server that ignores the range sends the file anew, one that offers another length isn't believed.
+right. A server that ignores the range sends the whole file again; one that offers another length is refused.
 """
 
 import hashlib
@@ -35,11 +35,11 @@ class Archive:
 
 
 class MirrorError(Exception):
-    """A mirror can't give a file. The message says what it did."""
+    """A mirror doesn't deliver a file. The message says what it did."""
 
 
 class LostConnection(MirrorError):
-    """A mirror began and broke off: worth asking again."""
+    """A mirror began and broke off, so it is worth another request."""
 
 
 def fetch(archive: Archive, place: Path, mirrors: Sequence[str]) -> Path:
@@ -53,7 +53,7 @@ def fetch(archive: Archive, place: Path, mirrors: Sequence[str]) -> Path:
         except MirrorError as error:
             tried.append(f"{urlsplit(url).netloc} {error}")
             say(f"{archive.name}: {tried[-1]}")
-    raise MirrorError(f"{archive.name}: no mirror gave it ({'; '.join(tried)})")
+    raise MirrorError(f"{archive.name}: no mirror delivered it ({'; '.join(tried)})")
 
 
 def fetch_from(url: str, archive: Archive, part: Path) -> None:
@@ -96,9 +96,9 @@ def receive(url: str, archive: Archive, part: Path) -> None:
 
 
 def first_byte(answer: http.client.HTTPResponse, have: int, num_bytes: int) -> int:
-    """Where the answer's bytes belong in the file: `have`, or 0 from a server that knows no ranges.
+    """Where the answer's bytes belong in the file: `have`, or 0 from a server without ranges.
 
-    Raises MirrorError if its headers speak of another part, or of a file of another length.
+    Raises MirrorError if its headers announce another part, or a file of another length.
     """
     length, span = answer.headers.get("Content-Length"), answer.headers.get("Content-Range")
     rest = rf"bytes {have}-{num_bytes - 1}/({num_bytes}|\*)"
@@ -123,7 +123,7 @@ def _opened(request: urllib.request.Request) -> http.client.HTTPResponse:
 
 
 def _blocks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Its errors are the mirror's, those of writing are the disk's."""
+    """Errors of reading are the mirror's, and errors of writing the disk's."""
     try:
         while block := answer.read(BLOCK):
             yield block

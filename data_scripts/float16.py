@@ -4,8 +4,8 @@
 
 A head line (settings, commit, date, device, versions), then a line for each run. Few CPUs compute float16's
 convolutions themselves, and on others a step takes twenty times as long as in bfloat16. So they are computed here as
-a GPU's tensor cores do it: float16 in, products summed in float32, the result rounded to float16. Everything else is
-as in any run in float16, the scaler included.
+a GPU's tensor cores would do: float16 in, products summed in float32, the result rounded to float16. Everything else
+is as in any run in float16, the scaler included.
 """
 
 import argparse

@@ -6,10 +6,10 @@ Chapter 12's own training: from the recorded network of the mini VOC, with sever
 line (settings, commit, date, device, versions), then one line for each training: the layer up to which the body was
 frozen ("" = none), the random seed, mAP on the zoo's test part, seconds of CPU time that an update took (median), and
 the multiplications and additions of one update. Trainings that are in the file are skipped, so the command can be
-stopped and given again. Nothing is edited afterwards.
+stopped and repeated. Nothing is edited afterwards.
 
-CPU time of one thread, and not time on the clock, because other programs may run beside it. The ways to freeze take
-turns, so that whatever else slows the machine down slows all of them.
+It measures CPU time of one thread instead of wall-clock time, because other programs may run at the same time. The
+ways to freeze take turns, so that anything that slows the machine down slows all of them.
 """
 
 import argparse

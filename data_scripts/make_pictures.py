@@ -3,7 +3,7 @@
     python data_scripts/make_pictures.py [--only moving batch found chapters] [--out docs/pictures]
 
 `found` and `chapters` are figures of the committed notebooks, made smaller. `moving` is the matching explorer of the
-reading edition, dragged in a Chromium and photographed after each move; it needs playwright and the mini VOC
+reading edition, dragged in a Chromium, with a screenshot after each move; it needs playwright and the mini VOC
 (`make mini`). Nothing is trained and nothing is fetched.
 """
 
@@ -138,7 +138,7 @@ def moving(out: Path) -> None:
     explorer = live.EXPLORERS["Matcher"][0]()
     look = "body { margin: 8px; font: 15px sans-serif; background: white; --color-background-border: #ccc; }"
     look += " .course-explorer { padding: 0 8px; border: 0; }"
-    look += " .course-explorer button { display: none; }"  # it copies a link, and there is none here
+    look += " .course-explorer button { display: none; }"  # it copies a link, which the README can't use
     html = (
         f'<!doctype html><html class="course-live"><meta charset="utf-8"><style>{live.style()}\n{look}</style>'
         f"<body>{book.as_page('Matcher', repr(explorer))}<script>{live.script()}</script></body></html>"

@@ -1,18 +1,18 @@
-"""Paint the zoo: a small set of one's own, with six animals that Pascal VOC doesn't know.
+"""Paint the zoo: a small dataset of six animals that aren't Pascal VOC's.
 
     python data_scripts/make_zoo.py [--out data/zoo] [--kinds xml coco yolo] [--seed 0]
 
-It plays the folder that somebody brings along, in chapter 12: 360 images of three sizes, annotated in each of the
-three usual formats. The classes are as unequal as in real life: of ten animals four are penguins, and of crabs there
-are few. Butterflies are small. Every twelfth image is without animals. And as in real life some files are not as
-they should be:
+It stands for your own folder in chapter 12: 360 images of three sizes, annotated in each of the
+three usual formats. The classes are as unequal as in real datasets: four of ten animals are penguins, and crabs are
+rare. Butterflies are small. Every twelfth image is without animals. And as in real datasets some files are faulty or
+unusual:
 
     an image without annotation, an annotation without image, an image that breaks off,
     an image that the camera held upright and stored lying (EXIF), a grey one, a PNG,
     a box that reaches out of its image
 
-The painter is that of the mini VOC (`make_mini_voc`), and so are its rules: same seed, same images everywhere.
-The glyphs: OpenMoji, licence CC BY-SA 4.0, https://openmoji.org.
+The painter is that of the mini VOC (`make_mini_voc`), and so are its rules: the same random seed gives the same
+images everywhere. The glyphs: OpenMoji, licence CC BY-SA 4.0, https://openmoji.org.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ EMPTY_EVERY = 12
 MOST = 5  # animals in an image
 STICKS_OUT = 0.15
 
-# what isn't as it should be: image number -> what is wrong with it
+# faulty or unusual files: image number -> what is special about it
 UNLABELLED, NO_PICTURE, BROKEN, TURNED, GREY, PNG, BEYOND = 10, 20, 30, 40, 50, 60, 70
 
 
 @dataclass(frozen=True)
 class Painted:
-    """One image as somebody sees it and what they would note about it: px from 0, right and bottom exclusive."""
+    """One image and the annotation that a person would make: px from 0, right and bottom exclusive."""
 
     pixels: np.ndarray
     animals: tuple[tuple[str, tuple[int, int, int, int]], ...]
@@ -83,7 +83,7 @@ def paint(seed: int, index: int) -> Painted:
 def put(rng: np.random.Generator, stage: Stage, name: str | None, name_on_stage: str | None) -> None:
     """Draw one glyph at a random free place; leave it out when none is found.
 
-    The stage wants an object in every image. Where there are no animals, the things on it count as objects.
+    The painter wants an object in every image, so where there are no animals, the other things count as objects.
     """
     code = ANIMALS[name][0] if name else OTHERS[rng.integers(len(OTHERS))]
     low, high = ANIMALS[name][2] if name else (30, 120)
@@ -104,7 +104,7 @@ def put(rng: np.random.Generator, stage: Stage, name: str | None, name_on_stage:
 
 
 def make_zoo(out: Path, kinds: Sequence[str] = ("xml",), seed: int = 0, count: int = COUNT) -> None:
-    """Paint the set once, into a folder `out/kind` for each of the kinds. What is there already is left alone.
+    """Paint the set once, into a folder `out/kind` for each of the kinds. What is there already stays as it is.
 
     Raises FileExistsError if one of the folders holds anything else.
     """
@@ -130,7 +130,7 @@ def make_zoo(out: Path, kinds: Sequence[str] = ("xml",), seed: int = 0, count: i
             shutil.copytree(part, made / "images", ignore=shutil.ignore_patterns("*.set"))
             {"xml": write_xml, "coco": write_coco, "yolo": write_yolo}[kind](made, noted)
             write_text(made / STAMP, stamps[kind])
-            made.chmod(0o755)  # a temporary folder is its owner's alone
+            made.chmod(0o755)  # a temporary folder belongs to its owner alone
             if (out / kind).exists():
                 shutil.rmtree(out / kind)
             made.rename(out / kind)
@@ -169,7 +169,7 @@ def write_picture(folder: Path, index: int, pixels: np.ndarray) -> str:
 
 
 def as_noted(index: int, painted: Painted) -> tuple[tuple[int, int], list[tuple[str, tuple[int, ...]]]]:
-    """Size of the image and what was noted about it, by someone who sees it upright."""
+    """Size of the image and its annotation, made by a person who sees it upright."""
     animals = list(painted.animals)
     if index == BEYOND and animals:
         name, (left, top, right, bottom) = animals[0]
@@ -225,7 +225,7 @@ def write_yolo(folder: Path, noted: list) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Paint the zoo: a small set of one's own.")
+    parser = argparse.ArgumentParser(description="Paint the zoo: a small dataset of six animals.")
     parser.add_argument("--out", type=Path, default=Path("data/zoo"), help="default: %(default)s")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="formats; default: all")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")

@@ -3,7 +3,8 @@
     python data_scripts/prepare.py [DEVKIT]
 
 Makes the stores of the paper's recipe where `python -m ssdlib train` looks for them: 8.9 GB to train on, 2.6 GB to
-test on. Stop it as you like, the same command goes on; `train` would make them, too, but then a GPU waits.
+test on. You can stop it at any time, and the same command resumes. `train` would make them, too, but a GPU would wait
+then.
 """
 
 import argparse
@@ -24,14 +25,14 @@ def prepare(devkit: Path) -> list[Path]:
         store.beside(devkit) / "+".join(sets): voc.read_sets(devkit, sets, tqdm)
         for sets in (recipe.train_sets, recipe.test_sets)
     }
-    store.require_space(wanted)  # for both, before hours go by with the first
+    store.require_space(wanted)  # for both, before the first one takes hours
     for folder, examples in wanted.items():
         store.open_store(folder, examples, tqdm)
     return list(wanted)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. -> 0 all there, 1 something is wrong (one sentence said what), 130 interrupted."""
+    """The command line. -> 0 all there, 1 something is wrong (one sentence says what), 130 interrupted."""
     parser = argparse.ArgumentParser(description="Decode VOC 07+12 once, for training.")
     parser.add_argument(
         "devkit", type=Path, nargs="?", default=Path("data/VOCdevkit"), help="default: %(default)s"
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print("\nstopped; the same command resumes from here", file=sys.stderr)
         return 130
     return 0
 

@@ -73,7 +73,7 @@ def judged(subject: judging.Subject) -> dict[str, Any]:
 
 
 def end(judged: judging.Judged) -> list[float]:
-    """How many objects are found in the end, of how many, and the precision at the last of them."""
+    """How many of the objects are found with all detections, and the precision at the last of them."""
     hits = np.flatnonzero(judged.said == TRUE)
     return [len(hits), judged.total, round(float(judged.precision[hits[-1]]), 6) if len(hits) else 0.0]
 

@@ -5,7 +5,7 @@
 records the run of the mini recipe (2,500 steps) with the solutions of all sixteen building blocks in the library's
 places, and its AP by the solutions' evaluation: chapter 13 shows it beside the library's own run as soon as
 `chapters/recordings/capstone/whole` is there. By estimate it takes about eight minutes of a quiet core, one of them
-for the evaluation, in which the solutions suppress boxes in a loop. A run that was stopped goes on at its last
+for the evaluation, in which the solutions suppress boxes in a loop. A run that was stopped resumes from its last
 checkpoint. Each recording keeps settings (with the random seed), log, device, date, commit and versions; commit
 first, because a recording has to name the code that ran.
 
@@ -18,8 +18,8 @@ recorded already is skipped; remove its folder to record it anew.
     python data_scripts/record_capstone.py runs/capstone chapters/recordings/capstone --to-the-end \\
         --only not_permuted not_mirrored argmax
 
-doesn't stop these three, so that their recordings hold an AP by class, which the chapter then shows in a table beside
-that of `right`; by estimate about five minutes each. `one_maximum` has no AP, because its run breaks off.
+doesn't stop these three cases, so that their recordings hold an AP by class, which the chapter then shows in a table
+beside that of `right`; by estimate about five minutes each. `one_maximum` has no AP, because its run diverges.
 
 `--steps 4` tries the way out in a few steps; with COURSE_SHORT=1 in the environment it is judged in a few scenes.
 """

@@ -1,10 +1,11 @@
-"""Record how detections come into being: train the mini recipe and look at four scenes every 50 steps.
+"""Record how detections develop: train the mini recipe and detect in four scenes every 50 steps.
 
     python data_scripts/record_growth.py RUN OUT
 
-RUN is the run's folder; interrupted, the same command goes on in it. OUT gets `growth.json` (some 100 kB): for each
-look the detections in each scene, what the anchor of each object says, and mAP on the first test scenes; and
-`recording.json` with device, date, commit, versions, random seed. On one thread it takes some twenty minutes.
+RUN is the run's folder; after an interruption the same command resumes in it. OUT gets `growth.json` (some 100 kB):
+for each of these steps the detections in each scene, the outputs for the anchor of each object, and mAP on the first
+test scenes; and `recording.json` with device, date, commit, versions, random seed. On one thread it takes some twenty
+minutes.
 """
 
 import argparse
@@ -30,9 +31,9 @@ from ssdlib.training import engine, inference
 from ssdlib.training.runlog import read_log
 from ssdlib.training.runs import CHECKPOINT, RECIPES, RunConfig
 
-EVERY = 50  # steps between two looks
+EVERY = 50  # steps between two records
 SCORE, MOST = 0.1, 12  # detections that are kept: the best ones of a scene
-JUDGED = 50  # test scenes that mAP is taken on
+JUDGED = 50  # test scenes on which mAP is measured
 OBJECTS = (3, 1, 4)  # of the scenes that are watched, as in chapter 04; the fourth is chapter 07's
 
 
@@ -46,7 +47,7 @@ def watched() -> list[Example]:
 
 def look(model: torch.nn.Module, config: RunConfig, scenes: list, own: list[Tensor]) -> list[dict]:
     """For each scene its best detections (label, score, corners in px of the 300 x 300 input) and, for the anchor
-    that step one of matching gives each object, p(its class) and the box that it says."""
+    that step one of matching gives each object, p(its class) and its decoded box."""
     looks, anchors = [], default_boxes()
     for scene, mine in zip(scenes, own, strict=True):
         with torch.inference_mode(), inference.autocast(torch.device("cpu"), config.precision):

@@ -1,10 +1,11 @@
-"""What a step of the paper's recipe takes on this machine, by images computed at a time: a recording for chapter 09.
+"""How long a step of the paper's recipe takes on this machine, by images computed at a time: a recording for chapter
+09.
 
     python data_scripts/record_pace.py --data data/mini/VOCdevkit --out chapters/recordings/pace/cpu.jsonl
 
 A head line (settings, commit, date, device, versions), then a line for each microbatch: seconds and bytes as
-`ssdlib.training.estimate` measures them, in a process of its own. The network has random weights; they take as long
-as others.
+`ssdlib.training.estimate` measures them, in a process of its own. The network has random weights, which take as
+long as others.
 """
 
 import argparse
@@ -41,7 +42,7 @@ def main() -> None:
     paper, lines = runs.RECIPES["paper"], []
     head = {"config": dataclasses.asdict(paper), **facts_now("ssdlib", "data_scripts")}
     for size in tqdm(options.microbatches, unit="size"):
-        # fresh: memory that an earlier measurement gave back would not show as used again
+        # a new process, because memory that an earlier measurement gave back wouldn't count as used again
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             lines.append(pool.apply(pace, (options.data, dataclasses.replace(paper, microbatch=size))))
     options.out.parent.mkdir(parents=True, exist_ok=True)

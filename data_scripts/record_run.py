@@ -1,10 +1,10 @@
 """Keep a finished run as a recording that a chapter can show: `python data_scripts/record_run.py RUN OUT`.
 
-Copies settings, log and table, the weights without the optimiser's state, and writes `recording.json`: device,
-date, commit, versions and random seed. Refuses a run that isn't finished, and a working tree with uncommitted changes
-in ssdlib, whose commit would not be the code that ran. `--log-only` keeps no weights, and takes a run that is still
-going, was stopped or broke, before its first checkpoint too; `--code` names the checkout that ran, if it isn't this
-one; `--note` says what the log doesn't.
+Copies settings, log and table, the weights without the optimiser's state, and writes `recording.json`: device, date,
+commit, versions and random seed. Refuses a run that isn't finished, and a working tree with uncommitted changes in
+ssdlib, whose commit would not be the code that ran. `--log-only` keeps no weights, and accepts a run that is still
+going, was stopped or diverged, also before its first checkpoint; `--code` names the checkout that ran, if it isn't
+this one; `--note` adds what the log doesn't say.
 """
 
 import argparse
@@ -26,11 +26,13 @@ ROOT = Path(__file__).parents[1]
 
 
 def record(run: Path, out: Path, log_only: bool = False, note: str = "", code: Path = ROOT) -> dict:
-    """Copy the run into `out` and return what `recording.json` says of it. `code` is the checkout that ran it."""
+    """Copy the run into `out` and return what `recording.json` says about it. `code` is the checkout that ran it."""
     config = config_from(json.loads((run / CONFIG).read_text("utf-8")))
     rows = read_log(run)
     if not log_only and load_run(run)[2] != config.steps:
-        raise SystemExit(f"{run}: not at step {config.steps} yet; wanted a finished run")
+        raise SystemExit(
+            f"{run}: not at step {config.steps} yet; wanted a finished run; resume it, or pass --log-only"
+        )
     if changes := git("status", "--porcelain", "ssdlib", code=code):
         raise SystemExit(f"ssdlib has uncommitted changes; commit them first:\n{changes}")
     if int(git("log", "-1", "--format=%ct", code=code)) > (run / CONFIG).stat().st_mtime:

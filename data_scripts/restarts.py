@@ -1,12 +1,13 @@
-"""Start the same training again and again from other seeds, and write down what happens: recordings for chapter 07.
+"""Start the same training from many random seeds, and record what happens: recordings for chapter 07.
 
-    python data_scripts/restarts.py --out runs/restarts                 all arms, ten seeds each
+    python data_scripts/restarts.py --out runs/restarts                 all arms, ten random seeds each
     python data_scripts/restarts.py --out runs/restarts --arms edge adam --seeds 3 --steps 100
 
-An arm is an optimiser with its rate and its remedies; a seed decides weights, order and augmentation. Every start is
+An arm is an optimiser with its learning rate and its remedies; a random seed decides weights, order and
+augmentation. Every start is
 one file ARM/SEED.jsonl: a head line (settings, commit, date, device, versions), then one line a step. A start that
 ends in NaN keeps its file; its last line names the first tensor that wasn't finite. Files that are complete are
-skipped, so the command can be stopped and given again. Nothing is edited afterwards.
+skipped, so the command can be stopped and repeated. Nothing is edited afterwards.
 
 The network is the mini recipe's, narrow and with the strided stem, without batch norm unless the arm says so, in
 float32, because the question is what SGD does, not what rounding does.
@@ -62,7 +63,7 @@ class Arm:
 
 
 ARMS = {
-    "paper": Arm(1e-3),  # the paper's rate, and the seed's
+    "paper": Arm(1e-3),  # the learning rate of the paper and of ssd_keras
     "safe": Arm(3e-3, steps=200),
     "near": Arm(1e-2, steps=150),
     "edge": Arm(1.2e-2, steps=200),
@@ -74,7 +75,7 @@ ARMS = {
     "pixels": Arm(
         1e-3, pixels=True
     ),  # the same function as "paper" before the first step, other steps after it
-    # "paper", but the network says from the start that three of four are background: e^b / (e^b + 20) = 3/4
+    # "paper", but from the start the network gives background a probability of 3/4: e^b / (e^b + 20) = 3/4
     "prior": Arm(1e-3, steps=200, prior=math.log(60)),
     "no_momentum": Arm(2e-2, steps=100, momentum=0.0),
 }
@@ -177,7 +178,7 @@ def update_ratio(model: SSD300, before: list[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def first_not_finite(model: SSD300, batch: Batch, targets: Targets) -> dict:
-    """Where it began: the first tensor, in the order of computation, that holds inf or NaN."""
+    """Where NaN began: the first tensor, in the order of computation, that holds inf or NaN."""
     found = {
         "largest_weight": max((float(p.abs().nan_to_num(0).max()), n) for n, p in model.named_parameters())
     }
@@ -206,7 +207,7 @@ def first_not_finite(model: SSD300, batch: Batch, targets: Targets) -> dict:
 
 @torch.no_grad()
 def seen(model: SSD300, watched: Batch, anchors: Tensor) -> list[list[float]]:
-    """The ten best detections in the watched image: label, score, corners in px of the canvas."""
+    """The ten best detections in the watched image: label, score, corners in px of the input."""
     model.eval()
     predictions = model(watched.images)
     model.train()
@@ -223,7 +224,7 @@ def short(value: Tensor | float) -> float:
 
 
 def complete(path: Path, steps: int) -> bool:
-    """Whether a start's file tells its story to the end: all steps, or how it broke."""
+    """Whether a start's file is complete: all steps, or how it diverged."""
     if not path.exists():
         return False
     last = json.loads(path.read_text("utf-8").splitlines()[-1])
@@ -231,7 +232,7 @@ def complete(path: Path, steps: int) -> bool:
 
 
 def watched_scene() -> Batch:
-    """The test scene whose detections are written down."""
+    """The test scene whose detections are recorded."""
     [example] = pictures.mini_test_set()[replay.WATCHED : replay.WATCHED + 1]
     [batch] = in_order([example], [voc.read_photograph(example.path)], 1)
     return batch

@@ -1,11 +1,11 @@
-"""Is the VOC on this disk whole? Every annotation read, every JPEG decoded, everything counted.
+"""Check that the VOC on this disk is complete: read every annotation, decode every JPEG, count everything.
 
     python data_scripts/verify_voc.py [DEVKIT] [--quick] [--any-counts]
 
 Prints a table of images and objects for each class and set. Whatever is wrong is listed, by kind, and makes the
-exit code 1. What has to be there is course/facts/voc_classes.csv, and that alone: it was counted on the genuine
-annotations and holds the totals, too. `--any-counts` is for other sets in VOC's layout, such as the mini VOC;
-`--quick` looks only whether the photographs exist.
+exit code 1. The expected counts are those of course/facts/voc_classes.csv, which were made on the genuine
+annotations and include the totals. `--any-counts` is for other sets in VOC's layout, such as the mini VOC;
+`--quick` checks only whether the photographs exist.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from ssdlib.data import voc
 from ssdlib.data.store import StoreError, checked_photograph
 from ssdlib.records import Example
 
-REMEDY = "move the VOC2007 or VOC2012 that has faults away and run download_voc.py again"
+REMEDY = "move the faulty VOC2007 or VOC2012 elsewhere and run download_voc.py again"
 LISTED = 20  # problems of one kind that are printed
 Problems = dict[str, list[str]]  # kind -> sentences
 Counts = dict[
@@ -35,7 +35,7 @@ def verify(
 ) -> tuple[Counts, Problems]:
     """What the sets of VOC 07+12 in `devkit` hold, and all that is wrong with them.
 
-    `wanted` are the counts that have to come out, None if any will do. `workers` decode at the same time.
+    `wanted` are the expected counts, None if any are accepted. `workers` decode at the same time.
     """
     problems: Problems = {"image lists": [], "annotations": [], "photographs": [], "counts": []}
     found, everything = {}, []
@@ -46,9 +46,10 @@ def verify(
         everything += examples
         if wanted and examples:
             problems["counts"] += differences(name, found[name], wanted[name])
-    problems["counts"].sort(key=lambda sentence: ", all:" not in sentence)  # the totals aren't among the rest
+    problems["counts"].sort(key=lambda sentence: ", all:" not in sentence)  # totals first
     check = missing if quick else undecodable
-    # Threads: Pillow lets go of the interpreter while it decodes, and a process would have to import PyTorch first.
+    # Threads, because Pillow releases the interpreter's lock while it decodes, and a process would have to import
+    # PyTorch.
     with ThreadPool(workers) as pool:
         sentences = tqdm(
             pool.imap(check, everything), desc="photographs", total=len(everything), unit="image"
@@ -88,7 +89,7 @@ def undecodable(example: Example) -> str | None:
 
 
 def count(name: str, examples: Sequence[Example]) -> dict[str, voc_facts.Row]:
-    """Counted by the function that counted the facts."""
+    """Counted by the function that made the file of facts."""
     columns = HEAD.split(",")[2:]
     if not examples:
         return {title: dict.fromkeys(columns, 0) for title in [*voc.CLASSES[1:], "all"]}
@@ -97,7 +98,7 @@ def count(name: str, examples: Sequence[Example]) -> dict[str, voc_facts.Row]:
 
 
 def differences(name: str, found: dict[str, voc_facts.Row], wanted: dict[str, voc_facts.Row]) -> list[str]:
-    """A sentence for each class of which another number was found than wanted."""
+    """A sentence for each class whose number differs from the expected one."""
     return [
         f"{name}, {title}: {written(row)}; wanted {written(wanted[title])}"
         for title, row in found.items()
@@ -137,19 +138,19 @@ def report(problems: Problems) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. -> 0 nothing is wrong, 1 something is, 130 interrupted."""
-    parser = argparse.ArgumentParser(description="Is the VOC on this disk whole?")
+    parser = argparse.ArgumentParser(description="Check that the VOC on this disk is complete.")
     parser.add_argument(
         "devkit", type=Path, nargs="?", default=Path("data/VOCdevkit"), help="default: %(default)s"
     )
     parser.add_argument("--quick", action="store_true", help="don't decode the photographs")
-    parser.add_argument("--any-counts", action="store_true", help="don't expect VOC's numbers")
+    parser.add_argument("--any-counts", action="store_true", help="accept other numbers than VOC's")
     options = parser.parse_args(arguments)
     try:
         found, problems = verify(
             options.devkit, None if options.any_counts else voc_facts.classes(), options.quick
         )
     except KeyboardInterrupt:
-        print("\nstopped; the same command begins anew", file=sys.stderr)
+        print("\nstopped; the same command starts from the beginning", file=sys.stderr)
         return 130
     print(table(found))
     if wrong := report(problems):

@@ -217,7 +217,7 @@ def test_without_a_network_one_sentence_says_what_was_tried_and_the_table_what_t
     monkeypatch.setattr(script, "MIRRORS", (nobody, server.mirror("404")))
     assert script.main(["--out", str(out)]) == 1
     error = capsys.readouterr().err
-    for words in ("trainval.tar: no mirror gave it", f"127.0.0.1:{port} can't be reached", "answers 404"):
+    for words in ("trainval.tar: no mirror delivered it", f"127.0.0.1:{port} can't be reached", "answers 404"):
         assert words in error
     assert "--from DIR" in error and "Traceback" not in error
     for a in table:
@@ -450,4 +450,4 @@ def test_ctrl_c_is_answered_with_a_sentence_and_no_traceback(server, out, table)
     process = command(table, server.mirrors("slow"), out)
     said = stop(process, lambda: part.exists() and part.stat().st_size > 20_000, signal.SIGINT)
     assert process.returncode == 130
-    assert "the same command goes on" in said and "Traceback" not in said
+    assert "the same command resumes" in said and "Traceback" not in said

@@ -177,7 +177,7 @@ def test_a_benchmark_prints_a_table_and_what_was_checked(printed):
     out = printed(evaluation.main)
     assert (
         "Checked: AP of each class" in out
-        and "| 20 classes, 500 detections (made by seed), 50 images |" in out
+        and "| 20 classes, 500 detections (drawn from a random seed), 50 images |" in out
     )
 
 
