@@ -94,7 +94,7 @@ def test_the_stop_is_looked_for_after_the_start():
 
 
 def test_more_than_a_screen_is_refused_with_the_way_out():
-    with pytest.raises(ValueError, match=r"long: 26 lines; at most 25 .* start= and stop="):
+    with pytest.raises(ValueError, match=r"long: 27 lines; at most 25 .* start= and stop="):
         source(long)
 
 
@@ -105,6 +105,14 @@ def test_a_piece_that_is_nowhere_is_refused_by_name():
 
 def test_a_page_gets_markdown_that_it_colours():
     assert source(bare)._repr_markdown_() == "```python\ndef bare(width):\n    return width\n```"
+
+
+def test_folded_code_lies_under_a_line_to_click_on_and_is_plain_in_a_terminal():
+    shown = source(bare, fold="The lines of <code>bare</code>")
+    assert shown._repr_markdown_().startswith(
+        "<details><summary>The lines of <code>bare</code></summary>\n\n```python\ndef bare"
+    )
+    assert shown._repr_markdown_().endswith("```\n\n</details>") and repr(shown) == repr(source(bare))
 
 
 @pytest.mark.parametrize("page", sorted(SOURCES.glob("*.py")), ids=lambda path: path.stem)
