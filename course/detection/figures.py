@@ -1,6 +1,6 @@
 """Figures of chapter 10: a scene through the stages, guesses about one object, what each number is worth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import matplotlib.pyplot as plt
@@ -117,11 +117,16 @@ def mistakes_drawn(example: Example, found: Mapping[str, Detections], score: flo
 
 
 def photographs_drawn(
-    chosen: list[Example], found: list[Detections], title: str, score: float = 0.5, columns: int = 4
+    chosen: Sequence[Example],
+    found: Sequence[Detections],
+    title: str,
+    score: float = 0.5,
+    pixels: Sequence[Tensor] = (),
 ) -> Figure:
     """Photographs with the boxes that were drawn by hand and what was detected. The second line of the title says
-    which is which, because the line below them is for the credit."""
-    figure = plots.detections(chosen, [voc.read_photograph(e.path) for e in chosen], found, score, columns)
+    which is which, because what is below them is for the credit. `pixels` are shown in place of the files."""
+    figure = plots.detections(chosen, pixels or [voc.read_photograph(e.path) for e in chosen], found, score)
+    figure.set_figheight(figure.get_figheight() + 1.0)  # for the lines above and below
     figure.suptitle(
         f"{title}\norange: drawn by hand; blue: detected with a score above {score:g}", fontsize=11
     )
