@@ -21,7 +21,7 @@ def _boxes_on(ax: Axes, boxes: Tensor, color: str, style: str, width: float, nam
     for i, (x1, y1, x2, y2) in enumerate(torch.as_tensor(boxes).double().reshape(-1, 4).tolist()):
         ax.add_patch(_rectangle(x1, y1, x2, y2, edgecolor=color, linestyle=style, linewidth=width))
         if i < len(names):
-            ax.text(x1, y1 - 3, names[i], fontsize=8, color=color)
+            ax.text(x1, y1 - 3, names[i], fontsize=9, color=color)
 
 
 def _rectangle(x1: float, y1: float, x2: float, y2: float, **style: Any) -> Rectangle:
@@ -40,7 +40,7 @@ def _decoded_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     _boxes_on(ax, wanted, ORANGE, "-", 3.0)
     _boxes_on(ax, found, RED, "--", 2.0)
     _fit(ax, case.arguments[1], wanted, found)
-    ax.set_title("dotted: anchors; orange: wanted; dashed red: yours", fontsize=8)
+    ax.set_title("dotted: anchors; orange: wanted; dashed red: yours", fontsize=9)
 
 
 def _kept_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
@@ -51,7 +51,7 @@ def _kept_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     _boxes_on(ax, boxes[torch.as_tensor(wanted).long()], ORANGE, "-", 4.0)
     _boxes_on(ax, boxes[torch.as_tensor(found).long()], RED, "--", 2.0)
     _fit(ax, boxes)
-    ax.set_title("orange: to keep; dashed red: you kept", fontsize=8)
+    ax.set_title("orange: to keep; dashed red: you kept", fontsize=9)
 
 
 def _placed_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
@@ -60,7 +60,7 @@ def _placed_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     _boxes_on(ax, wanted, ORANGE, "-", 3.0)
     _boxes_on(ax, found, RED, "--", 2.0)
     _fit(ax, [0.0, 0.0, width, height], wanted, found)
-    ax.set_title("blue: photograph; orange: wanted; dashed red: yours", fontsize=8)
+    ax.set_title("blue: photograph; orange: wanted; dashed red: yours", fontsize=9)
 
 
 # ---- 10.1 from offsets to boxes

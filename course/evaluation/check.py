@@ -115,7 +115,7 @@ def _verdicts_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
                 (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linestyle=style, linewidth=width
             )
         )
-        ax.text(x1, y1 - 3, name, fontsize=8, color=BLACK)
+        ax.text(x1, y1 - 3, name, fontsize=9, color=BLACK)
     every = np.array([corners for corners, *_ in shown], dtype=float)
     ax.set(xlim=(every[:, 0].min() - 15, every[:, 2].max() + 15), aspect="equal")
     ax.set(ylim=(every[:, 3].max() + 15, every[:, 1].min() - 25))
@@ -240,7 +240,7 @@ def _both_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.plot(wanted[0], wanted[1], "o-", color=ORANGE, linewidth=3, markersize=9)
     ax.plot(found[0], found[1], "x--", color=RED, markersize=8)
     ax.set(xlim=(-0.03, 1.05), ylim=(0, 1.08), xlabel="recall", ylabel="precision")
-    ax.set_title("orange: wanted; dashed red: yours", fontsize=8)
+    ax.set_title("orange: wanted; dashed red: yours", fontsize=9)
 
 
 curve = BuildingBlock(

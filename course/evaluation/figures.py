@@ -157,7 +157,7 @@ def prices_drawn(found: dict[str, dict[str, float]], names: Sequence[str] = SHOW
 
 def curve_drawn(judged: Judged, title: str) -> Figure:
     """Left: every detection as a point of the curve, and the eleven points. Right: the area under the curve once it
-    is made to fall."""
+    is made monotonically decreasing."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.9), sharey=True, layout="constrained")
     recall, precision = judged.recall, np.nan_to_num(judged.precision)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
