@@ -190,7 +190,7 @@ def average_precision(recall: np.ndarray, precision: np.ndarray, metric: str = "
     (VOCevaldet.m); "area": under the curve once it is made to fall (VOCap.m). NaN precisions are passed over."""
     precision = np.nan_to_num(precision, nan=0.0)
     if metric == "11point":
-        # arange(11) * .1 gives Octave's 0:.1:1, whose .3, .6 and .7 lie one bit above the decimal number
+        # arange(11) * 0.1 gives Octave's 0:.1:1, whose 0.3, 0.6 and 0.7 lie one bit above the decimal number
         return float(np.mean([precision[recall >= t].max(initial=0.0) for t in np.arange(11) * 0.1]))
     recall = np.concatenate([[0.0], np.nan_to_num(recall), [1.0]])
     precision = np.concatenate([[0.0], precision, [0.0]])
