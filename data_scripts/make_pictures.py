@@ -34,7 +34,7 @@ FIGURES = {
     "03_matching": ("matcher.draw_matching(scene, found)", WHOLE),
     "04_multibox_loss": ("explorer = loss_anatomy.LossAnatomy", (0, 0, 1, 0.7)),
     "05_network": ("figures.draw_network", WHOLE),
-    "06_augmentation": ("figure = single_draws.strip(shown)", (0, 0, 0.6, 1)),
+    "06_augmentation": ("figure = figures.strip(shown)", (0, 0, 0.6, 1)),
     "07_sgd_instability": ('figures.ten(["paper", "near", "beyond"])', (0, 0, 0.68, 1)),
     "08_learning_rate_drops": ("figures.published_drawn(curve)", WHOLE),
     "09_full_training": ("dashboard.Dashboard(", (0, 0, 1, 0.5)),
