@@ -35,7 +35,7 @@ FIGURES = {
     "04_multibox_loss": ("explorer = loss_anatomy.LossAnatomy", (0, 0, 1, 0.7)),
     "05_network": ("figures.draw_network", WHOLE),
     "06_augmentation": ("figure = figures.strip(shown)", (0, 0, 0.6, 1)),
-    "07_sgd_instability": ('figures.ten(["paper", "near", "beyond"])', (0, 0, 0.68, 1)),
+    "07_sgd_instability": ('figures.ten(["paper", "near", "beyond"]', (0, 0.08, 0.68, 0.9)),
     "08_learning_rate_drops": ("figures.published_drawn(curve)", WHOLE),
     "09_full_training": ("dashboard.Dashboard(", (0, 0, 1, 0.5)),
     "10_detection": ("explorer = nms_bench.NmsBench", (0, 0, 0.5, 1)),

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from course.instability import curvature
 from course.instability.starts import ARMS, BACKGROUND_ONLY, NO_OPINION, Start, arm
@@ -52,7 +53,10 @@ def ten(names: Sequence[str], claim: str, top: float = 35.0) -> Figure:
         ax.set_ylabel("confidence loss / N")
     ax = axes[0, 0]
     for level, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
-        ax.text(ax.get_xlim()[1], level + 0.3, f"{name} ", ha="right", va="bottom", fontsize=9, color=BLACK)
+        words = ax.text(
+            ax.get_xlim()[1], level + 0.3, f"{name} ", ha="right", va="bottom", fontsize=9, color=BLACK
+        )
+        words.set_path_effects([withStroke(linewidth=3, foreground="white")])  # curves run below them
     figure.suptitle(claim, fontsize=11)
     if any(start.broke for name in names for start in arm(name)):
         lines = [Line2D([], [], **LIVING), Line2D([], [], marker="x", **BROKEN)]
