@@ -64,15 +64,15 @@ NEEDS_BY = {"caffe": NEEDS, "ssd_keras": NEEDS | {"crop": ROUNDS * (2 + TRIALS *
 class Draw:
     """What was drawn for B photographs, and where their boxes went."""
 
-    window: Tensor  # (B, 4) px of the photograph, xyxy: what fills the canvas; may reach far outside
+    window: Tensor  # (B, 4) px of the photograph, xyxy: the crop; may reach far outside
     flip: Tensor  # (B,) bool: mirrored left-right
     brightness: Tensor  # (B,) added to 0..255
     contrast: Tensor  # (B,) factor
     saturation: Tensor  # (B,) factor
     hue: Tensor  # (B,) degrees
     contrast_last: Tensor  # (B,) bool: contrast after hue rather than before saturation
-    patch: Tensor  # (B,) int64: sampler the patch came from, 0 = whole picture, then MIN_IOUS in order
-    boxes: Tensor  # (B, R, 4) px of the canvas; kept objects first
+    patch: Tensor  # (B,) int64: sampler the crop came from, 0 = no crop, then MIN_IOUS in order
+    boxes: Tensor  # (B, R, 4) px of the input; kept objects first
     labels: Tensor  # (B, R); 0 marks an empty slot
     rule: str = "caffe"  # of RULES: how contrast and hue are meant
 
@@ -221,7 +221,7 @@ def _between(u: Tensor, bounds: tuple[float, float]) -> Tensor:
 
 
 def _move(boxes: Tensor, labels: Tensor, window: Tensor, flip: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes from the photograph to the canvas; kept objects move to the front, empty slots are zeros."""
+    """Boxes from the photograph to the input; kept objects move to the front, empty slots are zeros."""
     side = SSD300_ANCHORS.canvas
     origin, extent = window[:, None, :2], window[:, None, 2:] - window[:, None, :2]
     centre = box_ops.to_cxcywh(boxes)[..., :2]
