@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 SOURCES = HERE / "source"
 WIDGETS = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-KEPT = ("tags", "alt")  # of a cell's metadata
+KEPT = ("tags", "alt", "jp-MarkdownHeadingCollapsed")  # of a cell's metadata; the last one folds a section
 MARK = "<!-- solution -->"
 MOST = 110_000  # bytes of a figure, so that a notebook of many stays under 1 MB
 

@@ -83,7 +83,7 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor, max_iou: float = NMS_IOU)
         return order
     counts = labels.unique(return_counts=True)[1].tolist()
     by_class = order[labels[order].argsort(stable=True)].split(counts)
-    # a row for each class, best first; -1 fills up its end, where it suppresses nothing
+    # a row for each class, best first; -1 fills up its end, where it threatens no box
     rows = pad_sequence(by_class, batch_first=True, padding_value=-1)
     # threatens[c, i, j]: i is better than j and too close
     threatens = (box_ops.iou(boxes[rows][:, :, None], boxes[rows][:, None]) > max_iou).triu(1)

@@ -17,9 +17,10 @@ import torch
 from PIL import Image
 
 import live
-from course.augmentation import augmentation_player, single_draws
+from course.augmentation import augmentation_player
 from course.drops import drop_planner
 from course.instability import replay
+from course.kit import opening
 from course.kit.board import layer
 from course.kit.explorer import Explorer
 from course.loss import loss_anatomy
@@ -215,7 +216,7 @@ def _drops(explorer: drop_planner.DropPlanner) -> Iterator[list[Step]]:
 
 
 def _player() -> augmentation_player.Player:
-    example = single_draws.mixed()
+    example = opening.example()
     return augmentation_player.Player(example, voc.read_photograph(example.path), seed=29)
 
 
@@ -262,7 +263,7 @@ RECORDINGS = {
         ("seed",),
         buttons=("next",),
         walk="seed",
-        hint="Keys: n or Shift+n, or arrows: another draw.",
+        hint="Keys: n or Shift+n, or arrows: another version.",
     ),
     "Replay": Recording(
         replay.Replay,

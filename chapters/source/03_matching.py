@@ -116,7 +116,7 @@ print("step one:", own.tolist())
 # which image each of them is in, because only objects of the same image compete.
 
 # %%
-source(matching.bipartite, folded="The fast version, in the library: bipartite")
+source(matching.bipartite, fold="The fast version, in the library: <code>bipartite</code>")
 
 # %% [markdown]
 # Nearly all of the 8,732 anchors are far from any object, so the list holds only each object's best few. With three

@@ -287,7 +287,7 @@ print("order < 6:       ", (order < 6).nonzero()[:, 1].tolist())
 # would have to wait for the answer in every step.
 
 # %%
-source(loss.hard_negatives, folded="The fast version, in the library: hard_negatives")
+source(loss.hard_negatives, fold="The fast version, in the library: <code>hard_negatives</code>")
 
 # %% [markdown]
 # Those are the negatives. The loss itself adds up the two sums, localisation over the positives and confidence over the

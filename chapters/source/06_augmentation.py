@@ -19,18 +19,18 @@
 # - recognise five bugs of published code by what they do to the boxes.
 
 # %%
-import inspect
 import time
 from dataclasses import replace
 
 import torch
 
-from course.augmentation import augmentation_player, check, single_draws
+from course.augmentation import augmentation_player, check, figures, single_draws
 from course.boxes import voc_facts
-from course.kit import free_photographs
+from course.kit import free_photographs, opening
 from course.kit.self_test import SelfTest
+from course.kit.source import source
 from course.kit.tables import table
-from ssdlib import anchors, box_ops, coding, loss, matching, plots, records
+from ssdlib import anchors, box_ops, coding, loss, matching, records
 from ssdlib.data import augment, batches, store, voc
 
 # %% [markdown]
@@ -40,24 +40,25 @@ from ssdlib.data import augment, batches, store, voc
 # well it reaches 74.3. This page shows how those crops are chosen, what else changes at random, and what happens to the
 # boxes.
 #
-# Here is one image in eight random versions, which is what the network could see of it in eight epochs, that is, in
-# eight passes over the training set. The orange boxes are what the network is told.
+# Here is the scene of [chapter 00](00_start_here.ipynb) in eight random versions, which is what the network could see of
+# it in eight epochs, that is, in eight passes over the training set. The orange boxes are what the network is told.
 
-# %% alt="Eight versions of one picture: cropped, shrunk on a plain background, mirrored, in other colours, each with the boxes that are left"
-example = single_draws.mixed()
+# %% alt="Eight versions of a scene with a car, a dog and a person: cropped, shrunk on a plain background, flipped, in other colours, each with the boxes of the objects that are kept; one shows a head and has no box"
+example = opening.example()
 photograph = voc.read_photograph(example.path)
 chance = augment.uniforms(8, torch.Generator().manual_seed(6))
-figure = plots.batch(batches.make_batch([example] * 8, [photograph] * 8, chance, augment.STEPS))
+figure = figures.versions(batches.make_batch([example] * 8, [photograph] * 8, chance, augment.STEPS))
 
 # %% [markdown]
-# On a photograph you see better how much this asks of the network. All eight of these are the same cat, although one shows
-# two eyes from close by, one a face the size of a stamp, one is red and one is green.
+# The person of the second version has no box, for a reason that *Kept by its centre* gives below. On a photograph you see
+# better how much this asks of the network. All four of these are the same cat, although one shows two eyes from close
+# by, one a face the size of a stamp, one is red and one is green.
 
-# %% alt="Eight versions of a photograph of a cat's face: parts of it, the whole face small on a plain background, mirrored, in other colours"
+# %% alt="Four versions of a photograph of a cat's face: its eyes, the whole face small on a plain background, the nose in red, the face flipped and in green"
 cat = free_photographs.example("chelsea")
 face = voc.read_photograph(cat.path)
-chance = augment.uniforms(8, torch.Generator().manual_seed(2))
-figure = plots.batch(batches.make_batch([cat] * 8, [face] * 8, chance, augment.STEPS))
+chance = augment.uniforms(8, torch.Generator().manual_seed(2))[[1, 6, 3, 5]]
+figure = figures.versions(batches.make_batch([cat] * 4, [face] * 4, chance, augment.STEPS))
 figure = free_photographs.add_credit(figure, ["chelsea"])
 
 # %% [markdown]
@@ -94,12 +95,11 @@ figure = free_photographs.add_credit(figure, ["chelsea"])
 #   photograph*; without zoom-out it is the photograph itself.
 # - A **sampler** is a rule that looks for a crop of the padded photograph.
 #
-# The library and the explorer use shorter names for the same things. You will meet them in code, in labels and in the
-# messages of the checks:
+# The library's code uses shorter names for the same things:
 #
 # | name in the code | what it is |
 # |---|---|
-# | `draw` | the function that makes all random choices for a batch; its result, a `Draw`, holds crop, flip and colours |
+# | `draw` | the function that makes all random choices for a batch; its result, a `Draw`, holds crop, flip, colours and boxes |
 # | `warp` | the function that resamples photographs to 300 x 300 inputs, following a `Draw` |
 # | `window` | the crop |
 # | `plane` | the padded photograph |
@@ -125,11 +125,11 @@ figure = free_photographs.add_credit(figure, ["chelsea"])
 # 5. *Flip.* Each x becomes 300 - x, and the left and right edges change places: (90, 45, 270, 225).
 
 # %%
-window, plane = torch.tensor([100.0, 60, 300, 260]), torch.tensor([0.0, 0, 400, 300])
+window, uncropped = torch.tensor([100.0, 60, 300, 260]), torch.tensor([0.0, 0, 400, 300])
 two = torch.tensor([[120.0, 90, 240, 210], [270, 200, 350, 260]])
-found = single_draws.judge(window, two, plane)
-print("stays:", found.kept.tolist(), " in view:", [f"{share:.1%}" for share in found.visible.tolist()])
-print("mirrored:", box_ops.flip(found.moved[found.kept], 300).tolist())
+found = single_draws.judge(window, two, uncropped)
+print("flipped:", box_ops.flip(found.moved[found.kept], 300).tolist())
+table({"object": (1, 2), "stays": found.kept.tolist(), "in view": found.visible.tolist()}, form=("", "", ".1%"))
 
 # %% [markdown]
 # The computer agrees with the pencil. The next two sections show the functions that do this for a whole batch: `draw`
@@ -140,7 +140,7 @@ print("mirrored:", box_ops.flip(found.moved[found.kept], 300).tolist())
 # `draw` decides for a whole batch at once, and it touches no pixel. This is what it returns.
 
 # %%
-print(inspect.getsource(augment.Draw))
+source(augment.Draw)
 
 # %% [markdown]
 # All randomness comes from outside, because `draw` is given a row of random numbers between 0 and 1 for each photograph,
@@ -152,16 +152,16 @@ rows = []
 for steps in (("flip",), ("expand",), ("expand", "crop"), augment.STEPS):
     drawn = single_draws.single_draw(example, seed=29, steps=steps).drawn
     place = [round(x) for x in drawn.window[0].tolist()]
-    rows.append((" ".join(steps), place, drawn.flip.item(), f"{drawn.hue.item():+.0f}°"))
+    rows.append((" ".join(steps), place, drawn.flip.item(), drawn.hue.item()))
 used = ", ".join(f"{name} {count}" for name, count in augment.NEEDS.items())
-table(rows, head=("steps", "window, px of the photograph", "mirrored", "hue"), note=f"Random numbers of each step: {used}.")
+table(rows, head=("steps", "crop, px of the photograph", "flipped", "hue, °"), form=("", "", "", "+.0f"), note=f"Random numbers of each step: {used}.")
 
 # %% [markdown]
 # Negative corners lie beyond the photograph. The last two lines have the same crop, because colours and flip use numbers of
 # their own. The boxes are moved by `_move`, which does steps 1 to 5 of the example by hand.
 
 # %%
-print(inspect.getsource(augment._move))
+source(augment._move)
 
 # %%
 moved, stay = augment._move(two[None], torch.tensor([[7, 7]]), window[None], flip=torch.tensor([True]))
@@ -176,15 +176,15 @@ print("the library on the example by hand:", moved[0].tolist())
 # [bilinear interpolation](https://en.wikipedia.org/wiki/Bilinear_interpolation), a weighted mean of the four nearest pixels.
 # Resizing, cropping, zoom-out and flipping differ in the crop and the flip alone, so one function does all four:
 
-# %% alt="One photograph four times: the whole of it, a part enlarged, shrunk on a plain background, mirrored"
+# %% alt="The scene four times: the whole of it, a part enlarged, shrunk on a plain background, flipped"
 plain = augment.draw(torch.tensor([example.size]), example.boxes[None], example.labels[None], steps=())
 width, height = example.size
 inner = torch.tensor([[100.0, 20, 400, 320]])
 outer = torch.tensor([[-width / 2, -height, 1.5 * width, height]])
 draws = {"the whole: resize": plain, "inside: crop": replace(plain, window=inner)}
 draws |= {"outside: zoom-out": replace(plain, window=outer)}
-draws |= {"mirrored": replace(plain, flip=torch.tensor([True]))}
-figure = single_draws.strip({name: single_draws.pixels(photograph, one) for name, one in draws.items()}, columns=4)
+draws |= {"the whole: flip": replace(plain, flip=torch.tensor([True]))}
+figure = figures.strip({name: single_draws.pixels(photograph, one) for name, one in draws.items()}, columns=4)
 
 # %% [markdown]
 # Is the resampling exact? A crop of 300 x 300 px at whole positions needs no interpolation, so the input must then be a
@@ -193,16 +193,14 @@ figure = single_draws.strip({name: single_draws.pixels(photograph, one) for name
 # %%
 x1, y1, x2, y2 = inner[0].int().tolist()
 cut = single_draws.pixels(photograph, draws["inside: crop"])
-print("equal to a slice:", torch.equal(cut[: height - y1], photograph[y1:y2, x1:x2]))
+print("equal to a slice:", torch.equal(cut, photograph[y1:y2, x1:x2]))
 
 # %% [markdown]
-# > Note: If the photograph isn't high enough for this crop, only the rows that it covers are compared.
-#
 # So far the crop was given. How is it chosen?
 #
 # ## The samplers
 #
-# There are seven candidates for a crop. The first is the whole padded photograph (*whole picture* in the figure below),
+# There are seven candidates for a crop. The first is the whole padded photograph (*no crop* in the figure below),
 # and it always succeeds. The six others come from samplers, each of which tries at most 50 random crops and keeps the
 # first one that it may accept.
 #
@@ -210,21 +208,23 @@ print("equal to a slice:", torch.equal(cut[: height - y1], photograph[y1:y2, x1:
 #   height, both as shares of the padded photograph's) is drawn from 0.5 to 2 and then limited so that the crop fits in.
 #   The position is anywhere in the padded photograph.
 # - The sampler with the bound 0.5 accepts a crop if its IoU with **any one object** is at least 0.5. Five of the
-#   samplers have such a bound: 0.1, 0.3, 0.5, 0.7 and 0.9. The sixth, labelled *any patch*, accepts every crop,
+#   samplers have such a bound: 0.1, 0.3, 0.5, 0.7 and 0.9. The sixth, labelled *any crop*, accepts every crop,
 #   provided that the image has an object at all.
 #
 # All six try. Then **one of the candidates that succeeded is drawn, each with the same probability.**
 
-# %% alt="Seven columns, one for each sampler: above the photograph on its plane with a blue window, below what the window shows on the canvas; the higher the bound, the closer the window follows an object"
-figure = single_draws.candidates(example, photograph)
+# %% alt="Seven columns, one for each candidate: above the padded photograph with a blue crop, below the input that the crop gives; the higher the bound, the closer the crop follows an object"
+large = single_draws.mixed()
+figure = figures.candidates(large, voc.read_photograph(large.path))
 
 # %% [markdown]
+# The image of this figure has one large object, so that the samplers with a high bound succeed, too.
 # The upper row shows the crop in blue on the padded photograph, and the lower row the input that it gives. Objects with a
 # dashed box are dropped because their centres lie outside the crop. All columns come from the same random numbers, except
 # those with a star: there the sampler found nothing with these numbers, so its crop comes from others.
 #
 # The higher the bound, the closer the crop follows one object, until that object fills the input. Low bounds may cut
-# objects off, and *any patch* may leave out even the largest one.
+# objects off, and *any crop* may leave out even the largest one.
 #
 # It matters that one object is enough. If all objects had to reach the bound, an image with several of them could hardly be
 # cropped at all.
@@ -236,16 +236,15 @@ figure = single_draws.candidates(example, photograph)
 # %%
 rows = []
 for side in (0.1, 0.3, 0.6, 0.9):
-    one = torch.tensor([[0.05, 0.05, 0.05 + side, 0.05 + side]]) * torch.tensor([500, 375, 500, 375])
-    alone = records.Example("", example.path, (500, 375), one, torch.tensor([1]), torch.tensor([False]))
-    rows.append((side, *single_draws.successes(alone, range(500)).double().mean(dim=0).tolist()))
+    succeeded = single_draws.successes(single_draws.alone(side), range(500))
+    rows.append((side, *succeeded.double().mean(dim=0)))
 names = list(single_draws.SAMPLERS)
 table(rows, head=("side", *names), form=(".1f", *[".0%"] * len(names)), heat=names)
 
 # %% [markdown]
 # A small object can't have a large IoU with a crop that covers at least 9 percent of the padded photograph. In an image
 # with small objects most samplers therefore fail, and the whole padded photograph is chosen more often: with probability
-# 1/7 if all six samplers succeed, and up to 1/2 if only *any patch* does.
+# 1/7 if all six samplers succeed, and up to 1/2 if only *any crop* does.
 #
 # **The scale is a side, not an area**, so a scale of 0.3 is 9 percent of the area. Here paper and code disagree. The
 # paper (section 2.2) says that a patch's size is "[0.1, 1] of the original image size", while the released code draws a
@@ -258,7 +257,8 @@ truth, classes = batches.padded(train)
 luck = [augment.uniforms(len(train), torch.Generator().manual_seed(seed)) for seed in range(5)]
 cropped = augment.draw(sizes, truth, classes, luck[0], ("crop",))
 share = ((cropped.window[:, 2:] - cropped.window[:, :2]) / sizes).prod(dim=1)[cropped.patch > 0]
-print(f"{len(train)} pictures, {len(share)} of them cropped to a patch, area {share.min():.3f} to {share.max():.3f} of the picture")
+head = ("images", "of which cropped", "smallest area", "largest area")
+table([(len(train), len(share), share.min(), share.max())], head, form=("", "", ".3f", ".3f"), note="Areas as shares of the photograph's.")
 
 # %% [markdown]
 # A crop of the photograph itself can only enlarge what it shows. The step that makes objects smaller is zoom-out.
@@ -270,19 +270,20 @@ print(f"{len(train)} pictures, {len(share)} of them cropped to a patch, area {sh
 # shows the same objects with different steps switched on. (*Size* is √(width · height), the side of a square of the same
 # area.)
 
-# %% alt="Four curves of the share of objects below a size: with crops alone objects are larger than in the photographs, with expansion alone much smaller, with both they spread widely"
+# %% alt="Four curves of the share of objects below a size: with crops alone objects are larger than in the photographs, with zoom-out alone much smaller, with both they spread widely"
+ways = {"only resized": (), "crop": ("crop",), "zoom-out": ("expand",), "zoom-out and crop": ("expand", "crop")}
 sides = {}
-for steps in ((), ("crop",), ("expand",), ("expand", "crop")):
+for name, steps in ways.items():
     drawn = augment.draw(sizes, truth, classes, luck[0], steps)
-    sides[" and ".join(steps) or "only resized"] = box_ops.area(drawn.boxes[drawn.labels > 0]).sqrt()
-figure = single_draws.size_curves(sides)
+    sides[name] = box_ops.area(drawn.boxes[drawn.labels > 0]).sqrt()
+figure = figures.size_curves(sides)
 
 # %% [markdown]
-# A curve further to the right has larger objects. Crops make objects larger, expansion makes them smaller, and both
+# A curve further to the right has larger objects. Crops make objects larger, zoom-out makes them smaller, and both
 # together do both, so the network sees each object at many sizes. Crops alone would show it few small objects. Compare how
 # high the curves are where they cross the line of the smallest square anchor, 30 px.
 #
-# The effect of expansion alone can be computed for the genuine VOC 07+12 without a single photograph, because it
+# The effect of zoom-out alone can be computed for the genuine VOC 07+12 without a single photograph, because it
 # divides every side by the ratio, wherever the photograph lies in the padded one. `course/facts` holds the shapes of
 # all objects. The last line of the table is the mean over the random choices: half of the images have ratio 1, the
 # others one between 1 and 4.
@@ -290,8 +291,8 @@ figure = single_draws.size_curves(sides)
 # %%
 rows = [(f"ratio {ratio}", single_draws.genuine_below(30, ratio)) for ratio in (1, 2, 4)]
 enlarged = sum(single_draws.genuine_below(30, 1 + 3 * (i + 0.5) / 60) for i in range(60)) / 60
-rows.append(("mean over the draws", (single_draws.genuine_below(30) + enlarged) / 2))
-table(rows, head=("expansion", "objects with a size below 30 px"), form=("", ".1%"))
+rows.append(("mean over the random choices", (single_draws.genuine_below(30) + enlarged) / 2))
+table(rows, head=("zoom-out", "objects with a size below 30 px"), form=("", ".1%"))
 
 # %% [markdown]
 # A crop decides not only how large an object appears, but also whether the network is told about it at all. That is the
@@ -313,8 +314,8 @@ for numbers in luck:
 seen, stays = torch.cat(seen), torch.cat(stays)
 
 # %%
-fates = {"kept": stays, "dropped, out of view": ~stays & (seen == 0), "dropped, but in view": ~stays & (seen > 0),
-         "dropped, over a quarter in view": ~stays & (seen > 0.25)}
+fates = {"kept": stays, "dropped, out of view": ~stays & (seen == 0)}
+fates |= {"dropped, but in view": ~stays & (seen > 0), "dropped, over a quarter in view": ~stays & (seen > 0.25)}
 rows = [(name, which.double().mean()) for name, which in fates.items()]
 most = f"The most one sees of a dropped object: {seen[~stays].max():.1%}."
 table(rows, head=("an object is", "how often"), form=("", ".1%"), note=most)
@@ -335,16 +336,14 @@ table(rows, head=("an object is", "how often"), form=("", ".1%"), note=most)
 # [HSV](https://en.wikipedia.org/wiki/HSL_and_HSV), where a colour is described by its hue, its saturation and its
 # value. A fifth toss says whether contrast comes before saturation or last.
 
-# %% alt="One picture in ten colourings: as it is, darker, brighter, less and more contrast, less and more saturation, hue turned both ways, and everything at once"
-def coloured(**amounts):
-    return single_draws.pixels(photograph, replace(plain, **{name: torch.tensor([v]) for name, v in amounts.items()}))
-
-
-ways = dict(brightness=(-32.0, 32.0), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(-36.0, 36.0))
-shown = {"as it is": coloured()}
-shown |= {f"{name} {value:g}": coloured(**{name: value}) for name, pair in ways.items() for value in pair}
-shown["all at their highest"] = coloured(**{name: pair[1] for name, pair in ways.items()})
-figure = single_draws.strip(shown)
+# %% alt="The scene in ten colourings: as it is, darker, brighter, less and more contrast, less and more saturation, hue turned both ways, and everything at once"
+ends = dict(brightness=(-32, 32), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(-36, 36))
+shown = {"as it is": single_draws.coloured(photograph)}
+for name, pair in ends.items():
+    shown |= {f"{name} {end:g}": single_draws.coloured(photograph, **{name: end}) for end in pair}
+highest = {name: high for name, (_, high) in ends.items()}
+shown["all at their highest"] = single_draws.coloured(photograph, **highest)
+figure = figures.strip(shown)
 
 # %% [markdown]
 # **Why 36 degrees if the configuration says 18?** The original works on OpenCV's 8-bit images, where hue is stored in half
@@ -354,10 +353,10 @@ figure = single_draws.strip(shown)
 # **Does the order matter?** Only where numbers leave 0 to 255 and are clipped.
 
 # %%
-strong = dict(contrast=1.5, saturation=1.5, hue=36.0)
-early, late = coloured(**strong), coloured(**strong, contrast_last=True)
+strong = dict(contrast=1.5, saturation=1.5, hue=36)
+early, late = (single_draws.coloured(photograph, last, **strong) for last in (False, True))
 apart = (early.int() - late.int()).abs().float()
-print(f"{(apart.amax(dim=-1) > 1).double().mean():.0%} of the pixels differ; mean difference over all pixels: {apart.mean():.1f} of 255")
+print(f"pixels that differ: {(apart.amax(dim=-1) > 1).double().mean():.0%}, mean difference: {apart.mean():.1f} of 255")
 
 # %% [markdown]
 # Crop, flip and colours have now been described as Caffe's released program makes them. Two programs depart from it in
@@ -380,7 +379,7 @@ print(f"{(apart.amax(dim=-1) > 1).double().mean():.0%} of the pixels differ; mea
 # %%
 kinds = ("emptied", "objects", "anchors", "whole")
 rows = [(rule, *(row[k] / row["pictures"] for k in kinds)) for rule, row in voc_facts.by_rule().items()]
-head = ("rule", "left without object", "objects a picture", "anchors a picture", "not cropped")
+head = ("rule", "left without object", "objects an image", "assigned anchors an image", "not cropped")
 table(rows, head, form=("", ".1%", ".2f", ".1f", ".1%"))
 
 # %% [markdown]
@@ -396,7 +395,7 @@ table(rows, head, form=("", ".1%", ".2f", ".1f", ".1%"))
 # because the random seed and the number of the step determine all of its random numbers.
 
 # %%
-print(inspect.getsource(batches.BatchMaker.__call__))
+source(batches.BatchMaker.__call__)
 
 # %% [markdown]
 # So you can ask for the same batch twice, a program that was killed can ask for it again after a restart, and two processes
@@ -452,17 +451,17 @@ table(rows, head=("steps", "draw, ms", "warp, ms"), form=("", ".0f", ".0f"))
 #
 # ## Move it
 #
-# On the left is the padded photograph (*plane*) with the crop (*window*) in blue, on the right the 300 x 300 input
-# (*canvas*). Drag the crop or its corners; the text says which samplers would accept it and which objects stay. A dot
-# marks the centre of each object. *Predict first*:
+# On the left is the padded photograph with the crop in blue, on the right the 300 x 300 input. Drag the crop or its
+# corners; the text says which samplers would accept it and which objects stay. A dot marks the centre of each object.
+# *Predict first*:
 #
-# - Press **next draw** ten times (or <kbd>n</kbd> on the picture) to get ten other random versions. In how many does
+# - Press **next version** ten times (or <kbd>n</kbd> on the image) to get ten other random versions. In how many does
 #   every object stay?
-# - Drag the crop until the dot of a large object is outside. What happens to its box, and what do you still see of the
-#   object?
-# - Make a crop that the bound 0.3 accepts and 0.5 doesn't. Now make one that *any patch* accepts and that keeps no
+# - Drag the crop until the dot of the dog is outside. What happens to its box, and what do you still see of the dog?
+# - Make a crop that the bound 0.3 accepts and 0.5 doesn't. Now make one that *any crop* accepts and that keeps no
 #   object.
-# - Choose the sampler **IoU ≥ 0.7** and press **next draw** until it finds a crop. How long does it take?
+# - Choose the sampler **IoU ≥ 0.5** and press **next version** until it finds a crop. How long does it take? Why does
+#   **IoU ≥ 0.7** take longer in this scene?
 # - Switch **flip** off and on. Does anything else change? Why not?
 
 # %%
@@ -477,9 +476,9 @@ explorer
 #
 # You have seen the rules at work; now you write them. The first four exercises build the geometry of this chapter piece
 # by piece, and the last one is done on paper. Each has a cell to fill in, a check right below, hints, and a solution in
-# a fold. A check that says *not right* shows where. As in the library, an argument called `window` is the crop.
+# a fold. A check that says *not right* shows where. As in the library, the argument `window` is the crop.
 #
-# ### 6.1 Boxes into the window · the heart of the chapter · 8 minutes
+# ### 6.1 From the photograph to the input · the heart of the chapter · 8 minutes
 #
 # Write steps 2 to 4 of *By hand* (shift, scale, clip) as one function for all objects of an image.
 #
@@ -489,7 +488,7 @@ explorer
 #   also those that would be dropped, and don't flip them.
 # - *For instance:* the box (120, 90, 240, 210) and the crop (100, 60, 300, 260) give (30, 45, 210, 225).
 #
-# *Building block:* in chapter 13 it moves the boxes of every picture that is cropped.
+# *Building block:* in chapter 13 it moves the boxes of every image that is cropped.
 
 # %% tags=["exercise"]
 def move(objects, window):
@@ -521,7 +520,7 @@ check.move(move)
 #   its whole box lies in the crop. A centre on the border counts as inside.
 # - *For instance:* of the two objects of *By hand* the first stays and the second doesn't.
 #
-# *Building block:* in chapter 13 it decides which objects a cropped picture keeps.
+# *Building block:* in chapter 13 it decides which objects a cropped image keeps.
 
 # %% tags=["exercise"]
 def keep(objects, window):
@@ -540,7 +539,7 @@ check.keep(keep)
 # </details>
 # <!-- solution -->
 #
-# ### 6.3 The window of a zoom-out · medium · 5 minutes
+# ### 6.3 Zoom-out as a crop · medium · 5 minutes
 #
 # Zoom-out needs no code of its own for pixels, because it is a crop that reaches beyond the photograph. Compute that
 # crop.
@@ -565,19 +564,19 @@ check.zoom_out(zoom_out)
 # </details>
 # <!-- solution -->
 #
-# ### 6.4 Does the sampler take this patch? · medium · 7 minutes
+# ### 6.4 Does the sampler accept this crop? · medium · 7 minutes
 #
 # Write the decision that each sampler makes up to 50 times: may it accept this crop?
 #
-# - *Given:* `patch` (4,), a crop that the sampler tries; `objects` (R, 4), the boxes of the image in the same
-#   coordinates; `bound`, the sampler's IoU bound. R may be 0, and then no bound is met. `box_ops.iou(objects, patch)`
+# - *Given:* `window` (4,), a crop that the sampler tries; `objects` (R, 4), the boxes of the image in the same
+#   coordinates; `bound`, the sampler's IoU bound. R may be 0, and then no bound is met. `box_ops.iou(objects, window)`
 #   gives R numbers.
 # - *Return:* True if the sampler accepts the crop, else False; one answer, not one for each object.
 
 # %% tags=["exercise"]
-def accepts(patch, objects, bound):
+def accepts(window, objects, bound):
     # solution
-    return bool((box_ops.iou(objects, patch) >= bound).any())
+    return bool((box_ops.iou(objects, window) >= bound).any())
 
 # %%
 check.accepts(accepts)
@@ -596,7 +595,7 @@ check.accepts(accepts)
 # ### 6.5 Left as it was · on paper · 3 minutes
 #
 # How often does the network see an image with its geometry left alone, that is, neither expanded nor cropped nor
-# flipped? Suppose that all six samplers succeed for this image, and count the candidate *whole picture* as not cropped.
+# flipped? Suppose that all six samplers succeed for this image, and count the candidate *no crop* as not cropped.
 # Colours don't matter here. Put the probability, a number between 0 and 1, into the cell; you may write it as a product
 # of fractions.
 
@@ -625,23 +624,25 @@ check.untouched(probability)
 # %%
 window = augment.draw(sizes, truth, classes, luck[0]).window[:, None]
 low, high = window[..., :2].repeat(1, 1, 2), window[..., 2:].repeat(1, 1, 2)
-cut_off = truth.maximum(low).minimum(high)
-for name, objects in {"cut off first": cut_off, "centre first": truth}.items():
-    stay = single_draws.in_view(objects, window)[1][classes > 0]
-    print(f"{name}: {stay.double().mean():.1%} of the objects stay")
-flat = box_ops.area(cut_off)[classes > 0] == 0
-print(f"{flat.double().mean():.1%} of the boxes are flat; offsets of such a box:")
-sliver = torch.tensor([[300.0, 120, 300, 180]])
-print([round(x, 1) for x in coding.encode(sliver, anchors.default_boxes()[:1])[0].tolist()])
+rows = []
+for name, objects in {"clipped first": truth.maximum(low).minimum(high), "centre first": truth}.items():
+    stay = single_draws.in_view(objects, window)[1]
+    flat = stay & (box_ops.area(objects) == 0)
+    rows.append((name, *(which[classes > 0].double().mean() for which in (stay, flat))))
+table(rows, head=("order", "objects that stay", "without width or height"), form=("", ".1%", ".1%"))
+
+# %%
+flat = torch.tensor([[300.0, 120, 300, 180]])
+print("offsets of a flat box:", [round(x, 1) for x in coding.encode(flat, anchors.default_boxes()[:1])[0].tolist()])
 
 # %% [markdown]
 # **... the image were mirrored and the boxes forgotten?** On the left is what should be, on the right what would be.
 
-# %% alt="The same mirrored picture twice: left with its boxes on the objects, right with the boxes where the objects were before mirroring, on background"
-numbers = augment.uniforms(1, batches.generator(29))
+# %% alt="The same flipped scene twice: left with its boxes on the objects, right with the boxes where the objects were before flipping"
+numbers = augment.uniforms(1, batches.generator(29))  # with which the flip is chosen
 good = batches.make_batch([example], [photograph], numbers, ("flip",))
 both = torch.cat([good.boxes, box_ops.flip(good.boxes, 300)])
-figure = plots.batch(records.Batch(good.images.repeat(2, 1, 1, 1), both, good.labels.repeat(2, 1)))
+figure = figures.versions(records.Batch(good.images.repeat(2, 1, 1, 1), both, good.labels.repeat(2, 1)))
 
 # %% [markdown]
 # There is no error and no warning. A box in the middle hardly moves, so the network still learns something. How many boxes
@@ -664,24 +665,24 @@ print(f"{(mirrored >= 0.5).double().mean():.0%} of the boxes")
 
 # %%
 rows = []
-for name, sampler in {"bounds bind": None, "bounds don't bind": 6}.items():
-    taken = [single_draws.single_draw(example, seed, ("expand", "crop"), sampler) for seed in range(400)]
+for name, sampler in {"with an effect": None, "without": 6}.items():
+    taken = [single_draws.single_draw(large, seed, ("expand", "crop"), sampler) for seed in range(400)]
     taken = [one for one in taken if one.drawn.patch > 0 and len(one.drawn.labels[0])]
-    fit = [single_draws.judge(one.drawn.window[0], example.boxes, one.plane).overlap.max() for one in taken]
-    rows.append((name, *((torch.stack(fit) >= bound).double().mean() for bound in (0.1, 0.5, 0.7))))
-table(rows, head=("patches with an IoU of at least", "0.1", "0.5", "0.7"), form=("", *[".1%"] * 3))
+    best = torch.stack([box_ops.iou(large.boxes, one.drawn.window[0]).max() for one in taken])
+    rows.append((name, *((best >= bound).double().mean() for bound in (0.1, 0.5, 0.7))))
+table(rows, head=("bounds", "crops with an IoU ≥ 0.1", "≥ 0.5", "≥ 0.7"), form=("", *[".1%"] * 3))
 
 # %% [markdown]
 # Close-ups of an object, for which the high bounds are there, become rarer. That repository reports 77.43 all the same, so
 # we don't know what the bounds are worth.
 #
-# > Note: Both lines count crops that keep an object; whole pictures are left out.
+# > Note: Both lines count crops that keep an object; versions without a crop are left out.
 #
-# **... a crop left no object?** That happens, and it isn't a bug, because *any patch* may show only background.
+# **... a crop left no object?** That happens, and it isn't a bug, because *any crop* may show only background.
 
 # %%
 empty = [(augment.draw(sizes, truth, classes, numbers).labels > 0).sum(dim=1) == 0 for numbers in luck]
-print(f"{torch.cat(empty).double().mean():.1%} of the draws leave no object")
+print(f"{torch.cat(empty).double().mean():.1%} of the random versions have no object")
 
 # %% [markdown]
 # Code that takes a maximum over no objects stops with an error. Code that divides by the number of matched anchors divides

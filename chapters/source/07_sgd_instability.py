@@ -20,7 +20,6 @@
 # - after the optional part: estimate from the curvature which learning rate is too large, and how far to trust that.
 
 # %%
-import inspect
 from dataclasses import replace
 
 import torch
@@ -28,6 +27,7 @@ import torch
 from course.instability import check, curvature, figures, replay, starts, watched_start
 from course.kit import pictures
 from course.kit.self_test import SelfTest
+from course.kit.source import source
 from course.kit.tables import table
 from ssdlib import anchors, loss, matching
 from ssdlib.training import engine
@@ -43,8 +43,8 @@ from ssdlib.training import engine
 # mirrored. There are three learning rates with ten starts each. **Predict first:** how many of the ten break at each
 # learning rate?
 
-# %% alt="Three panels of ten loss curves each. At rate .001 all fall to a first dotted level, linger there and then fall to a second one. At .01 and .02 curves jump up and down; at .01 three of ten, at .02 all ten end in a cross"
-figure = figures.ten(["paper", "near", "beyond"])
+# %% alt="Three panels of ten loss curves each. At learning rate 0.001 all fall to a first dotted level, linger there and then fall to a second one. At 0.01 and 0.02 curves jump up and down; at 0.01 three of ten, at 0.02 all ten end in a cross"
+figure = figures.ten(["paper", "near", "beyond"], "The larger the learning rate, the more of ten starts break")
 
 # %%
 print(starts.made([s for name in ("paper", "near", "beyond") for s in starts.arm(name)]))
@@ -94,8 +94,7 @@ print(starts.made([s for name in ("paper", "near", "beyond") for s in starts.arm
 #
 # - A **start** is one training from its first step on. Its **random seed** is the number that decides all its chance.
 # - A **step** is one update of the weights. **SGD**, stochastic gradient descent, steps against the gradient of one
-#   batch. The **learning rate** is the factor between the gradient and the step; in figures and tables it is called
-#   *rate*, and *way* names a configuration.
+#   batch. The **learning rate** is the factor between the gradient and the step.
 # - **Momentum** m adds m times the step before to each new step. A gradient that occurs once is therefore carried on,
 #   in all 1 + m + m² + ... times.
 # - A **plateau** is a stretch of many steps in which the loss hardly changes.
@@ -161,14 +160,14 @@ table(rows, head=("start", "first step", *(f"step {s}" for s in at), "left the f
 start = starts.arm("paper")[0]
 maps = [f"{side} x {side}" for side in anchors.SSD300_ANCHORS.feature_maps]
 rows = [(step, *found["background"], start["confidence"][step]) for step, found in start.by_map.items()]
-table(rows, head=("step", *maps, "confidence loss"), heat=maps, caption="Mean logit of background on each map")
+table(rows, head=("step", *maps, "confidence loss"), heat=maps, caption="Mean logit of background on each feature map")
 
 # %% [markdown]
 # The 38 x 38 feature map learns *background* within ten steps, and it has 5,776 of the 8,732 anchors. The loss hardly
 # responds, because only the **hardest** background anchors count, and those now lie on the other feature maps:
 
-# %% alt="Stacked bars of the maps that mined negatives come from. Left, rate .001: first the 38² map, from step 10 on the small maps, from 150 on the 10² and 19² maps. Right, with background known: from step 10 on mostly 19² and 10²"
-panels = {"SGD, rate .001": start, "background known from the start": starts.arm("prior")[0]}
+# %% alt="Stacked bars of the feature maps that mined negatives come from. Left, learning rate 0.001: first the 38 x 38 map, from step 10 on the small maps, from 150 on the 10 x 10 and 19 x 19 maps. Right, with background known: from step 10 on mostly 19 x 19 and 10 x 10"
+panels = {"learning rate 0.001": start, "background known from the start": starts.arm("prior")[0]}
 figure = figures.mined_by_map(panels)
 
 # %% [markdown]
@@ -187,8 +186,8 @@ figure = figures.mined_by_map(panels)
 # background logit set to ln 60 before the first step, so that all feature maps say p = 0.75. The hardest anchors move
 # to other feature maps there too, but each of them costs 0.29 instead of 3.04:
 
-# %% alt="Two panels of loss curves at rate .001: on the left they rest on the first level, on the right, with background known, they go to the second level at once"
-figure = figures.ten(["paper", "prior"], top=22)
+# %% alt="Two panels of loss curves at learning rate 0.001: on the left they rest on the first level, on the right, with background known, they go to the second level at once"
+figure = figures.ten(["paper", "prior"], "Starts that know background leave out the first plateau", top=22)
 
 # %%
 left = {name: [s.left for s in starts.arm(name)] for name in ("paper", "prior")}
@@ -212,7 +211,7 @@ assert max(s.left for s in starts.arm("prior")) < min(s.left for s in starts.arm
 # rule](https://arxiv.org/abs/1502.01852), which draws weights so that a signal keeps its size from layer to layer, or
 # they are smaller.
 
-# %% alt="Confidence loss of four starts of the full network: from random weights NaN in step 6, with fc6 and fc7 by He's rule NaN in step 18, with both scaled at rate .001 near 13 and rising at step 60, at rate .0005 with a warm-up resting at 12 from step 30 to 80, then falling, and resting at 5.5 from step 160"
+# %% alt="Confidence loss of four starts of the full network: from random weights NaN in step 6, with fc6 and fc7 by He's rule NaN in step 18, with both scaled at learning rate 0.001 near 13 and rising at step 60, at 0.0005 with a warm-up resting at 12 from step 30 to 80, then falling, and resting at 5.5 from step 160"
 figure = figures.full_width()
 
 # %% [markdown]
@@ -235,27 +234,31 @@ figure = figures.full_width()
 #
 # This explains why a loss rests. The second half of the page is about why it breaks. The optional part comes first and
 # derives how large a step may be at all; if you are short of time, go on at <a href="#anatomy">Anatomy of a NaN</a>.
-#
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
 # ## Optional, 10 minutes: the edge
 #
-# Exercises 7.2 and 7.3 belong to this part, and nothing after it needs its cells.
-#
+# Exercises 7.2 and 7.3 belong to this part and take 19 minutes more. Nothing after it needs its cells, which JupyterLab
+# and Notebook 7 hide until you press the arrow beside the heading.
+
+# %% [markdown]
 # Why does a larger learning rate break what a smaller one learns? Take a single weight w and a loss that is a parabola.
 # Its **curvature** c says how fast the slope changes along a direction, so a narrow valley has a large one. The slope
-# at w is c · w, and one step of SGD turns w into w - rate · c · w, which is **(1 - rate · c) · w**.
+# at w is c · w, and one step of SGD turns w into w - lr · c · w, which is **(1 - lr · c) · w**, where lr is the
+# learning rate.
 #
-# | rate · c | factor | from 1 the weight goes to |
+# | lr · c | factor | from 1 the weight goes to |
 # |---|---|---|
 # | 0.5 | 0.5 | 0.5, 0.25, 0.125: falls |
 # | 1 | 0 | 0: there in one step |
 # | 1.9 | -0.9 | -0.9, 0.81, -0.73: jumps back and forth, and falls |
 # | 2.05 | -1.05 | -1.05, 1.10, -1.16: jumps back and forth, and grows |
 #
-# The edge is at rate · c = **2**. Beyond it each step is larger than the one before, and nothing in the formula stops
+# The edge is at lr · c = **2**. Beyond it each step is larger than the one before, and nothing in the formula stops
 # that. With momentum m the edge lies at **2 · (1 + m)**, which is 3.8 for 0.9. (This is Polyak's heavy ball; we don't
 # prove it.) With momentum the first jumps may grow even inside the edge, so judge by the end of each curve:
 
-# %% alt="Two panels of a weight over the steps. Without momentum the product 1.9 dies out and 2.05 grows; with momentum .9 the product 3.6 dies out and 3.9 grows"
+# %% alt="Two panels of a weight over the steps. Without momentum the product 1.9 dies out and 2.05 grows; with momentum 0.9 the product 3.6 dies out and 3.9 grows"
 figure = figures.parabolas({0: (0.5, 1.9, 2.05), 0.9: (0.5, 3.6, 3.9)})
 
 # %% [markdown]
@@ -267,7 +270,7 @@ figure = figures.parabolas({0: (0.5, 1.9, 2.05), 0.9: (0.5, 3.6, 3.9)})
 # brings it nearer to the direction that bends most. The method is called power iteration:
 
 # %%
-print(inspect.getsource(curvature.largest_curvature))
+source(curvature.largest_curvature)
 
 # %% [markdown]
 # Here and now, we make start 0 at learning rate 0.001 again and measure its curvature after one step. Five rounds take
@@ -277,14 +280,13 @@ print(inspect.getsource(curvature.largest_curvature))
 # %%
 mine = watched_start.again(starts.arm("paper")[0])
 first = next(mine.steps(1))
-value, parts = curvature.of_network(mine.model, *mine.batch(1), mine.factors, rounds=5)
+value, _ = curvature.of_network(mine.model, *mine.batch(1), mine.factors, rounds=5)
 recorded = figures.bends("paper", 0)[1].curvature
 assert abs(first.confidence - float(start["confidence"][0])) < 0.01  # the same start
 assert 0.5 < value / recorded < 1.5
 allowed = curvature.edge(value, 0.9)
-print(f"curvature about {round(value, -3):.0f}")
-for rate in (0.001, 0.012):
-    print(f"rate {rate} is", "inside" if rate < allowed else "beyond", "the edge")
+rows = [(rate, "inside" if rate < allowed else "beyond") for rate in (0.001, 0.012)]
+table(rows, head=("learning rate", "the edge"), form=(".3f",), note=f"The curvature is about {round(value, -3):,.0f}.")
 
 # %% [markdown]
 # The following table and figure are recorded, with twelve rounds, along the whole start (`data_scripts/curvature.py`):
@@ -292,18 +294,19 @@ for rate in (0.001, 0.012):
 # %%
 rows = []
 for bend in figures.bends("paper", 0):
-    allowed = f"{curvature.edge(bend.curvature, 0.9):.4f}" if bend.curvature > 0 else "none: a ridge"
+    allowed = curvature.edge(bend.curvature, 0.9) if bend.curvature > 0 else None
     rows.append((bend.step, bend.loss, bend.curvature, allowed))
-table(rows, head=("step", "loss", "curvature", "edge for momentum 0.9"), form=("", ".1f", ",.0f"))
+head, note = ("step", "loss", "curvature", "edge for momentum 0.9"), "No edge where the curvature is negative: a ridge."
+table(rows, head, form=("", ".1f", ",.0f", ".4f"), note=note)
 
-# %% alt="The rate that the curvature allows over the steps. Start 0 at .001: near .003 at step 1, .03 to .16 from step 5 to 140, down to .005 at 200. The same start at .012 jumps between .002 and .14. Dotted lines mark the rates that were used"
-tracks = {"start 0 at .001": figures.bends("paper", 0), "start 0 at .012": figures.bends("edge", 0)}
+# %% alt="The learning rate that the curvature allows over the steps. Start 0 at 0.001: near 0.003 at step 1, 0.03 to 0.16 from step 5 to 140, down to 0.005 at 200. The same start at 0.012 jumps between 0.002 and 0.14. Dotted lines mark the learning rates that were used"
+tracks = {"start 0 at 0.001": figures.bends("paper", 0), "start 0 at 0.012": figures.bends("edge", 0)}
 figure = figures.edges_along(tracks)
 
 # %%
 bent = [b for b in figures.bends("edge", 0) if b.curvature > 0]
 over = [b.step for b in bent if b.rate > curvature.edge(b.curvature, 0.9)]
-print("start 0 at .012 was beyond the edge at", over, "of the steps", [b.step for b in bent], "(0 and 8: ridges)")
+print("start 0 at 0.012 was beyond the edge at", over, "of the steps", [b.step for b in bent], "(0 and 8: ridges)")
 
 # %% [markdown]
 # Read the figure from the left.
@@ -324,7 +327,8 @@ print("start 0 at .012 was beyond the edge at", over, "of the steps", [b.step fo
 #
 # **This is the end of the optional part.** Since the curvature doesn't tell when a start breaks, we now look inside one
 # that does.
-#
+
+# %% [markdown]
 # <a id="anatomy"></a>
 #
 # ## Anatomy of a NaN
@@ -333,7 +337,7 @@ print("start 0 at .012 was beyond the edge at", over, "of the steps", [b.step fo
 # shows the largest number that comes out of each layer, the right one how far the step moves its kernel, relative to
 # the length of the kernel. (Recorded by `data_scripts/anatomy.py`, which makes the start again from its settings.)
 
-# %% alt="Two maps of layers over thirteen steps. On the left numbers grow from step 9 on; at step 13 conv5_1 is infinite and all layers behind it are NaN. On the right steps reach the length of the kernel at step 10 and are far off the scale at step 12"
+# %% alt="Layers over thirteen steps, twice. On the left numbers grow from step 9 on; at step 13 conv5_1 is infinite and all layers behind it are NaN. On the right steps reach the length of the kernel at step 10 and are far off the scale at step 12"
 steps = figures.watched_steps("beyond", 0)
 figure = figures.layers_drawn(steps)
 
@@ -342,11 +346,9 @@ figure = figures.layers_drawn(steps)
 # look for the error in step 13. Is it there? Go back from the loss, tensor by tensor, with these two tables:
 
 # %%
-rows = []
-for s in steps:
-    name, layer = max(s.layers.items(), key=lambda item: item[1].update if s.finite else item[1].output)
-    moved = (layer.update, name.removesuffix(".0")) if s.finite else (None, "none")
-    rows.append((s.step, s.localisation + s.confidence, s.gradient, s.layers["conf.fc7"].output, *moved))
+rows = [
+    (s.step, s.localisation + s.confidence, s.gradient, s.layers["conf.fc7"].output, *s.farthest) for s in steps
+]
 head = ("step", "loss", "gradient", "largest logit of fc7", "largest relative step", "of the kernel")
 table(rows, head, form=("", ".3g", ".3g", ".3g", ".2g"))
 
@@ -414,14 +416,18 @@ table(rows, head=("broke after", *(f"start {i}" for i in range(10))), note=note)
 
 # %%
 everyone = [s for name in starts.ARMS for s in starts.arm(name)]
-broken, alive = ([s for s in everyone if bool(s.broke) == wanted] for wanted in (True, False))
-warned = sorted(len(s) - s.alarm() for s in broken if s.alarm() is not None)
-print(f"{len(broken)} starts broke; {len(warned)} had the alarm, {warned[0]} to {warned[-1]} steps before the end")
-false = [f"{s.arm} {s.seed}" for s in alive if s.alarm() is not None]
-quiet = [float(s["update_ratio"].max()) for s in alive if s.alarm() is None]
-print(f"{len(alive)} did not break; {len(false)} of them had the alarm: {', '.join(false)}")
-print(f"the largest step of a kernel among the {len(quiet)} others was {max(quiet):.2f} of its length")
-assert len(warned) == len(broken) and len(false) == 2
+rows = []
+for outcome, broke in (("break", True), ("don't break", False)):
+    chosen = [s for s in everyone if bool(s.broke) == broke]
+    rows.append((outcome, len(chosen), sum(s.alarm() is not None for s in chosen)))
+table(rows, head=("starts that", "in all", "with the alarm"))
+
+# %%
+before = [len(s) - s.alarm() for s in everyone if s.broke]
+print(f"the alarm comes {min(before)} to {max(before)} steps before the end")
+false = [f"{s.arm} {s.seed}" for s in everyone if s.alarm() is not None and not s.broke]
+quiet = [float(s["update_ratio"].max()) for s in everyone if s.alarm() is None]
+print(f"false alarms: {', '.join(false)}; the largest step of a kernel among the others: {max(quiet):.2f} of its length")
 
 # %% [markdown]
 # Every start that broke had the alarm, and so had two that didn't break; you meet these two in the next section. A loss
@@ -462,9 +468,8 @@ rows = []
 for one, other in zip(starts.arm("paper"), starts.arm("pixels")):
     losses, moved = ([s[what][0] for s in (one, other)] for what in ("confidence", "update_ratio"))
     rows.append((one.seed, *losses, *moved, *(len(s) if s.broke else None for s in (one, other))))
-what = ("first loss", "largest first step", "broke after")
-head = ("start", *(f"{name}{of}" for name in what for of in ("", ", undivided")))
-note = "The step is relative to the length of a kernel. No number: the start didn't break."
+head = ("start", "first loss", "undivided", "largest first step", "undivided", "broke after", "undivided")
+note = "Undivided: with pixels that aren't divided. Steps are relative to the length of a kernel. No number: it didn't break."
 table(rows, head, form=("", ".2f", ".2f", ".3g", ".3g"), note=note)
 
 # %% [markdown]
@@ -507,11 +512,11 @@ assert abs(moved / 20 * 4096 / seen_there - 1) < 0.02
 # if it is 0 at every place of every image of a batch, because its ReLU always receives less than 0.
 
 # %% alt="Four panels of loss curves. Warm-up: they fall, jump up again between steps 100 and 200, and two end in a cross. Clipping and batch norm: they jump, and all live. Adam: all fall smoothly"
-figure = figures.ten(["warmup", "clipped", "batch_norm", "adam"])
+figure = figures.ten(["warmup", "clipped", "batch_norm", "adam"], "Three remedies lose no start, warm-up loses two of ten")
 
 # %%
 names = ("beyond", "warmup", "clipped", "batch_norm", "adam", "safe", "paper")
-head = ("way", "NaN", "left level 1 for good after", "confidence loss", "dead channels")
+head = ("configuration", "NaN", "left the first level after", "confidence loss", "dead channels")
 note = "Confidence loss and dead channels are means of steps 190 to 199, from the smallest start to the largest."
 table([starts.summary(name).cells() for name in names], head, note=note)
 
@@ -543,7 +548,7 @@ rows = []
 for name in ("paper", "adam"):
     for step in (10, 30, 60):
         rows.append((starts.ARMS[name], step, *starts.arm(name)[0].by_map[step]["background"]))
-table(rows, head=("way", "step", *maps), heat=maps, caption="Mean logit of background on each map")
+table(rows, head=("configuration", "step", *maps), heat=maps, caption="Mean logit of background on each feature map")
 
 # %% [markdown]
 # Under Adam five of the six feature maps say nearly the same by step 30, with logits of 2.4 to 3.2. Under SGD the small
@@ -554,7 +559,7 @@ table(rows, head=("way", "step", *maps), heat=maps, caption="Mean logit of backg
 #
 # ## Move it
 #
-# Choose a configuration (*way*) and one of its starts. Drag the step, or use the arrow keys on the image: left and
+# Choose a configuration and one of its starts. Drag the step, or use the arrow keys on the image: left and
 # right move by one step, up and down by ten. The thick blue curve is this start as far as you have come, the grey
 # curves are the other starts, and both vertical axes are logarithmic. On the left you see a test scene: orange boxes
 # are the objects, dashed blue boxes are the ten best that the network of that moment finds, drawn strongly where the
@@ -686,7 +691,7 @@ table(rows, head=("step", "spread of ten starts at 0.001", "of ten under Adam"))
 
 # %%
 rows = [starts.summary(name).cells()[:3] for name in ("paper", "near", "beyond", "adam")]
-table(rows, head=("way", "NaN", "left the first level after"))
+table(rows, head=("configuration", "NaN", "left the first level after"))
 
 # %% [markdown]
 # ## Exercises
@@ -762,7 +767,7 @@ check.edge(edge)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# At the edge, rate · curvature is 2 without momentum and 3.8 with 0.9.
+# At the edge, learning rate · curvature is 2 without momentum and 3.8 with 0.9.
 # </details>
 # <!-- solution -->
 #
@@ -895,7 +900,8 @@ for step in range(len(seen), len(seen) + 5):
     with torch.no_grad():
         after.append(bool(loss.multibox_loss(doomed.model(batch.images), targets).multibox.isfinite()))
 weights = all(bool(p.isfinite().all()) for p in doomed.model.parameters())
-print("weights are numbers:", weights, "· losses of the next five batches are numbers:", after)
+print("weights are numbers:", weights)
+print("losses of the next five batches are numbers:", after)
 assert not any(after)
 
 # %% [markdown]

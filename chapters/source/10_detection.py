@@ -2,7 +2,7 @@
 # # 10 · Detection
 #
 # **In one sentence:** six steps, always in the same order, reduce the 218,300 numbers that the network gives for one
-# picture to a handful of boxes.
+# image to a handful of boxes.
 #
 # | | |
 # |---|---|
@@ -19,36 +19,36 @@
 # - find out why a trained network shows nothing.
 
 # %%
-import inspect
-
 import torch
 
-from course.detection import check, nms_bench, stages
-from course.kit import free_photographs, pictures
+from course.detection import check, figures, nms_bench, stages
+from course.kit import free_photographs, opening, pictures
 from course.kit.self_test import SelfTest
+from course.kit.source import source
 from course.kit.tables import table
-from ssdlib import box_ops, coding, detect, plots
+from ssdlib import box_ops, coding, detect
 from ssdlib.data import voc
 from ssdlib.records import Predictions
 
 # %% [markdown]
 # ## The picture
 #
-# A small trained network comes with this course. Below is one of the 200 test scenes of the mini VOC three times: on the
-# left with every box that has a score above 0.01, in the middle with the boxes that are left after suppression, and on
-# the right with those that you would show to somebody.
+# A small trained network comes with this course. Below is the scene of [chapter 00](00_start_here.ipynb) with its car,
+# dog and person three times: on the left with every box that has a score above 0.01, in the middle with the boxes that
+# are left after suppression, and on the right with those that you would show.
 
-# %% alt="The same scene three times: covered by hundreds of boxes, by eighty boxes, and with four boxes that fit four objects"
-seen = stages.recorded()
-scene = pictures.scene(seen.examples[21])
-ranking = stages.rank_image(seen.of(21), seen.anchors)
-figure = stages.stages_drawn(scene.pixels, ranking)
+# %% alt="The same scene three times: covered by 281 boxes, by 38 boxes, and with three boxes that fit a car, a dog and a person. Around the car the boxes are drawn in full, all others faintly"
+seen = stages.recorded()  # the network before the 200 test scenes of the mini VOC
+opener = stages.opened()  # the same network before the scene of chapter 00
+ranking = stages.rank_image(opener.of(0), opener.anchors)
+figure = figures.stages_drawn(opening.scene().pixels, ranking)
 
 # %% [markdown]
-# (Glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0. The scenes are those of the mini VOC even if the genuine
-# VOC is on your disk, because this network has never seen a photograph.)
+# The network itself gives only the left image. This page is about the six steps that turn it into the right one.
 #
-# The network itself gives only the left picture. This page is about the six steps that turn it into the right one.
+# > Note: glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0. All scenes of this page are painted even if the
+# > genuine VOC is on your disk, because this network has never seen a photograph. They are the 200 test scenes of the
+# > mini VOC and the one above, which isn't part of it.
 #
 # ## The words
 #
@@ -130,41 +130,44 @@ for order in ([0.9, 0.8, 0.7], [0.8, 0.9, 0.7]):
 # ## In the library
 #
 # `decode` belongs to step 1 and is the inverse of the encoding of chapter 04: the centre moves by a part of the anchor's
-# size, and the size is multiplied. Because encoding divided by the four variances, decoding multiplies by them.
+# size, and the size is multiplied. Because encoding divided by the four variances,
+# decoding multiplies by them. Nothing is clamped, neither the growth nor the border; torchvision clamps the growth.
 
 # %%
-print(inspect.getsource(coding.decode))
+source(coding.decode)
 
 # %% [markdown]
 # `best_per_class` is steps 2 and 3. Look for `[1:]`, which leaves out the background because it is no object, and for
 # `> score`, which means that a score has to *exceed* the threshold.
 
 # %%
-print(inspect.getsource(detect.best_per_class))
+source(detect.best_per_class)
 
 # %% [markdown]
-# `nms` is step 4. A loop over boxes would be slow here, so it judges all boxes of a class at once, again and again, until a
-# round changes nothing. The docstring argues that the result is that of the loops, and we check it below. Each class is a
-# row of a table, and shorter rows are filled up with -1.
+# `nms` is step 4. The two loops of `by_pencil` would be slow here, so it judges all boxes of a class at once, again and
+# again, until a round changes nothing. The result is that of the loops, because whether a box stays depends on better
+# boxes alone: the best of a class stays from the first round on, and once the t best are decided for good, so is the
+# next one in the round after. Two or three rounds are usually enough, and below we check that the results agree. Each
+# class is a row of a table, and shorter rows are filled up with -1.
 
 # %%
-print(inspect.getsource(detect.nms))
+source(detect.nms, fold="The fast version: <code>detect.nms</code>")
 
 # %% [markdown]
 # Step 5, the 200 best of all classes, needn't wait for all of step 4, because whether a box stays depends on better boxes
-# alone. So `best_kept` first suppresses among the 400 best of the whole picture, and looks further down only if fewer than
+# alone. So `best_kept` first suppresses among the 400 best of the whole image, and looks further down only if fewer than
 # 200 of them stay. The result is the same.
 #
 # > Note: this 400 is twice *keep*, not the 400 of step 3.
 
 # %%
-print(inspect.getsource(detect.best_kept))
+source(detect.best_kept, fold="The fast version of steps 4 and 5 together: <code>detect.best_kept</code>")
 
 # %% [markdown]
 # `detect` puts the six steps together.
 
 # %%
-print(inspect.getsource(detect.detect))
+source(detect.detect)
 
 # %% [markdown]
 # Do they agree? On a hundred random sets of boxes in five classes we compare two plain loops, the library, and
@@ -200,7 +203,7 @@ print("torchvision keeps", torchvision.ops.nms(*halves, 0.5).tolist())
 # How many boxes are left after each step?
 
 # %%
-counts = stages.funnel(seen.of(21), seen.anchors)
+counts = stages.funnel(opener.of(0), opener.anchors)
 table(list(counts.items()), head=("after", "left"))
 
 # %% [markdown]
@@ -210,20 +213,22 @@ table(list(counts.items()), head=("after", "left"))
 # The score threshold removes the most, because nearly all anchors say *background*, and with high scores:
 
 # %%
-probabilities = seen.of(21).logits[0].softmax(dim=-1)
-print("scores of an anchor add up to", f"{probabilities[0].sum():.3f}")
-print("anchors whose best class is background:", f"{(probabilities.argmax(dim=1) == 0).float().mean():.1%}")
-print("anchors that are a candidate for several classes:", int(((probabilities[:, 1:] > 0.01).sum(1) > 1).sum()))
+probabilities = opener.of(0).logits[0].softmax(dim=-1)
+background = (probabilities.argmax(dim=1) == 0).float().mean()
+several = ((probabilities[:, 1:] > 0.01).sum(dim=1) > 1).sum()
+print(f"scores of an anchor add up to {probabilities[0].sum():.3f}")
+print(f"anchors whose best class is background: {background:.1%}")
+print(f"anchors that are candidates for several classes: {several}")
 
 # %% [markdown]
-# Decoded boxes may reach beyond the picture, because the network doesn't know where the border is, and nothing is clipped
-# before step 6. (*Canvas* in the output means the 300 x 300 input.)
+# Decoded boxes may reach beyond the image, because the network doesn't know where the border is, and nothing is clipped
+# before step 6.
 
 # %%
 left = ranking.boxes[ranking.kept]
 outside = ((left < 0) | (left > 300)).any(dim=1)
 farthest = max(-left.min(), left.max() - 300)
-print(f"{int(outside.sum())} of {len(left)} boxes reach beyond the canvas, by up to {farthest:.0f} px")
+print(f"{outside.sum()} of {len(left)} boxes reach beyond the 300 x 300 input, by up to {farthest:.0f} px")
 
 # %% [markdown]
 # This is what the steps do; why they are made like this comes next.
@@ -237,7 +242,7 @@ print(f"{int(outside.sum())} of {len(left)} boxes reach beyond the canvas, by up
 # %% alt="Two horses; around the smaller one three boxes of about the same size say dog, cat and horse, dog with the highest score"
 horses = seen.examples[31]
 guesses = stages.rank_image(seen.of(31), seen.anchors)
-figure = stages.guesses_drawn(pictures.scene(horses).pixels, guesses)
+figure = figures.guesses_drawn(pictures.scene(horses).pixels, guesses)
 
 # %%
 for across in (False, True):
@@ -246,7 +251,7 @@ for across in (False, True):
     print(f"{'over all classes' if across else 'within each class'}: {', '.join(names)}")
 
 # %% [markdown]
-# Within each class the horse survives as the third guess; over all classes the dog suppresses it. In a picture that you
+# Within each class the horse survives as the third guess; over all classes the dog suppresses it. In an image that you
 # show, three labels on one animal are ugly, and users [ask how to get rid of them](../docs/faq.md). For AP the third guess
 # is worth something, because each class is judged for itself.
 #
@@ -280,7 +285,7 @@ print("most boxes left in a scene, of 200 allowed:", max(map(len, everything)))
 #
 # [Chapter 11](11_evaluation.ipynb) does this properly; here is what you need to read the tables of this page.
 #
-# Put all dogs that were detected in all test pictures into one list, best score first, and judge one after the other. A
+# Put all dogs that were detected in all test images into one list, best score first, and judge one after the other. A
 # detection is **right** if its IoU with an annotated dog is at least 0.5 and that dog hasn't been found before. Otherwise
 # it is **false**, and so is a second box on the same dog, however well it fits. After each detection of the list, two
 # fractions say how things stand:
@@ -311,7 +316,7 @@ head = ("score", "boxes a scene", "scenes with no box", "mAP")
 table(rows, head, form=("", ".1f", "", ".1f"), heat=["mAP"])
 
 # %% [markdown]
-# So before you train longer, print the highest score of the picture and show every box above 0.1. If the boxes are right,
+# So before you train longer, print the highest score of the image and show every box above 0.1. If the boxes are right,
 # the network has learned, and only its scores are low. If they are wrong at 0.1 too, look at decoding and at the order of
 # the anchors, which the end of this page breaks on purpose. The loss won't tell you, because its value isn't very
 # meaningful in itself, as the author of SSD says in a thread that the FAQ lists.
@@ -332,11 +337,11 @@ tried = {
 }
 worth = {name: {v: seen.mean_ap(seen.detect(**{name: v})) for v in values} for name, values in tried.items()}
 rows = [(name, f"{value:g}", ap) for name, line in worth.items() for value, ap in line.items()]
-table(rows, head=("setting", "value", "mAP"), form=("", "", ".1f"), heat=["mAP"])
+table(rows, head=("changed", "value", "mAP"), form=("", "", ".1f"), heat=["mAP"])
 
-# %% alt="Four small curves of mAP: falling with the score threshold, rising and flat with top-k and keep, a hill with its top near .3 to .45 for the NMS IoU"
+# %% alt="Four small plots of mAP, Caffe's value a red diamond in each: falling with the score threshold, rising and flat with top-k and keep, a hill with its top near 0.3 to 0.45 for the NMS IoU"
 usual = {"score": detect.SCORE, "top_k": detect.TOP_K, "nms_iou": detect.NMS_IOU, "keep": detect.KEEP}
-figure = stages.swept({"score": by_score, **worth}, usual)
+figure = figures.swept({"score": by_score, **worth}, usual)
 
 # %% [markdown]
 # - **score**: the lower the better, because every right box that the threshold removes is missing from the recall. From 0.1
@@ -355,15 +360,15 @@ figure = stages.swept({"score": by_score, **worth}, usual)
 
 # %% alt="Four photographs with the boxes drawn by hand in orange and a few small blue boxes, with scores above 0.5, on things that are none of the classes they name"
 four = [free_photographs.example(name) for name in free_photographs.PHOTOGRAPHS]
-said = stages.Recorded(four, pictures.recorded_network(), seen.anchors).detect()
-figure = plots.detections(four, [voc.read_photograph(example.path) for example in four], said)
+said = stages.Recorded(four, seen.network, seen.anchors).detect()
+figure = figures.photographs_drawn(four, said, "Trained on painted scenes: sure of things that aren't there")
 figure = free_photographs.add_credit(figure, list(free_photographs.PHOTOGRAPHS))
 
 # %% [markdown]
 # It misses the cat and both persons, and it is sure of things that aren't there: the ring of a space suit, a camera and a
 # part of a steel tower are *tvmonitors* to it. A score says how much something looks like what the network has learned,
-# compared with the other classes it has learned. At best it is a probability of being right for pictures like those it
-# was trained on, so a threshold that was chosen on one kind of picture says little about another.
+# compared with the other classes it has learned. At best it is a probability of being right for images like those it
+# was trained on, so a threshold that was chosen on one kind of image says little about another.
 #
 # > Note: painted scenes in place of the photographs don't show this, because the network knows their kind.
 #
@@ -383,7 +388,7 @@ figure = free_photographs.add_credit(figure, list(free_photographs.PHOTOGRAPHS))
 # ## Move it
 #
 # In a scene, blue boxes stay and thin dashed red ones are suppressed; the candidate is black and its suppressor green. Click
-# into the picture. Then <kbd>n</kbd> goes down the ranking and <kbd>Shift</kbd>+<kbd>n</kbd> up, and below the picture you
+# into the scene. Then <kbd>n</kbd> goes down the ranking and <kbd>Shift</kbd>+<kbd>n</kbd> up, and below the scene you
 # read who suppressed whom. The slider *candidate* does the same, and so does a click near the edge of a box. The cases
 # *by hand* have boxes that you drag. *Predict first*, then try:
 #
@@ -636,21 +641,21 @@ print(f"not scaled back {seen.mean_ap(unscaled):.1f}")
 
 # %% [markdown]
 # **Anchors in another order** than in training. This is a mild case: wide and tall anchors have changed places, as when
-# somebody reads an aspect ratio as height to width. Square anchors are where they were.
+# an aspect ratio is read as height to width. Square anchors are where they were.
 
 # %%
 turned = box_ops.to_xyxy(box_ops.to_cxcywh(seen.anchors)[:, [0, 1, 3, 2]])
 swapped = detect.detect(seen.predictions, turned, seen.sizes)
 print(f"wide and tall swapped {seen.mean_ap(swapped):.1f}")
 
-# %% alt="One photograph four times: boxes that fit, boxes far too large or small, boxes shifted to the upper left, boxes with wrong shapes"
-wrong = [everything[21], forgotten[21], unscaled[21], swapped[21]]
-photograph = voc.read_photograph(seen.examples[21].path)
-figure = plots.detections([seen.examples[21]] * 4, [photograph] * 4, wrong)
+# %% alt="One scene four times: boxes that fit, boxes far too large or small, boxes shifted to the upper left, boxes with wrong shapes"
+found = {"right": everything, "variances forgotten": forgotten, "not scaled back": unscaled}
+found["wide and tall swapped"] = swapped
+figure = figures.mistakes_drawn(seen.examples[21], {name: of_all[21] for name, of_all in found.items()})
 
 # %% [markdown]
-# From the left: right, variances forgotten, not scaled back, wide and tall swapped. The last one is the dangerous one,
-# because the mAP is one that you might believe, and most boxes are where they should be. If your mAP is lower than the
+# The last one is the dangerous one, because the mAP is one that you might believe, and most boxes are where they should
+# be. If your mAP is lower than the
 # published one and the boxes look *almost* right, compare your anchors with those of training, one by one.
 #
 # ## Self-test
@@ -665,7 +670,7 @@ SelfTest("detection")
 # - NMS goes from the best score down. A box goes if a better one of its class *that stays* overlaps it by more than 0.45.
 # - What becomes of a box depends on better boxes alone. So 0.01 is for evaluation, 0.5 for showing, and one detection
 #   serves both.
-# - A threshold of 0.5 costs many points of mAP; 400 and 200 are limits for crowded pictures.
-# - Mistakes in these steps raise no error, so measure the mAP, and look at pictures.
+# - A threshold of 0.5 costs many points of mAP; 400 and 200 are limits for crowded images.
+# - Mistakes in these steps raise no error, so measure the mAP, and look at images.
 #
 # Next, chapter 11 computes the mAP by hand, rule by rule.

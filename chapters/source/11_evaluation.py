@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 11 · VOC07 evaluation
 #
-# **In one sentence:** the rules that turn a list of detections into one number fit on a page, and whoever changes one
-# of them gets another number from the same detections.
+# **In one sentence:** the rules that turn a list of detections into one number fit on a page, and changing one of them
+# gives another number from the same detections.
 #
 # | | |
 # |---|---|
@@ -19,7 +19,6 @@
 # - put a run of yours beside the paper's table, and know what a difference means.
 
 # %%
-import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -37,6 +36,7 @@ from course.evaluation import (
 )
 from course.kit import pictures
 from course.kit.self_test import SelfTest
+from course.kit.source import source
 from course.kit.tables import table
 from ssdlib import evaluate
 from ssdlib.records import LABELS
@@ -54,12 +54,9 @@ from ssdlib.records import LABELS
 # > Note: the detections were published, but the name of their detector was not kept with them, so this page calls it *the
 # > unnamed detector*.
 
-# %% alt="mAP of the same detections as nine points on one axis: 75.2 by the devkit's rule, up to 78.0 with the area under the curve, down to 66.7 if only scores above .5 count"
+# %% alt="mAP of the same detections as nine points on one axis: 75.2 by the devkit's rule, up to 78.0 with the area under the curve, down to 66.7 if only scores above 0.5 count"
 real = rule_variants.recorded_prices()
-figure = figures.prices_drawn(real["prices"], names=(
-    "area under the curve (VOC2010 and later)", "no + 1", "counted as any other", "not annotated: a hit is false",
-    "may take the next object that is free", "the 10 best of a picture", "only scores above .5",
-    "only pictures that hold the class"))
+figure = figures.prices_drawn(real["prices"])
 
 # %% [markdown]
 # The highest and the lowest line are eleven points apart, so an mAP says nothing until one knows by which rules it was
@@ -102,17 +99,17 @@ figure = figures.ranking_drawn(subject, "bus")
 #
 # ## By hand
 #
-# Here are one class, three pictures, five objects and ten detections. The objects are thick, and the dotted one is
+# Here are one class, three images, five objects and ten detections. The objects are thick, and the dotted one is
 # *difficult*. The detections are thin, and their numbers give their place in the ranking.
 
-# %% alt="Three pictures: in a two objects and detections 1, 3, 4, 10; in b an easy and a difficult object and detections 2, 6, 7; in c one object and detections 5, 8, 9"
+# %% alt="Three images: in a two objects and detections 1, 3, 4, 10; in b an easy and a difficult object and detections 2, 6, 7; in c one object and detections 5, 8, 9"
 figure = figures.ten_drawn()
 
 # %% [markdown]
-# Go down the ranking. Each detection is compared with the object in *its own* picture that it overlaps most, and this
+# Go down the ranking. Each detection is compared with the object in *its own* image that it overlaps most, and this
 # overlap, the IoU of [chapter 01](01_boxes_and_voc.ipynb), decides the verdict:
 #
-# | | score | picture | overlap | verdict | why | found | false | recall | precision |
+# | | score | image | overlap | verdict | why | found | false | recall | precision |
 # |---|---|---|---|---|---|---|---|---|---|
 # | 1 | 0.95 | a | 1.00 | **true** | the first hit on this object | 1 | 0 | 0.25 | 1.00 |
 # | 2 | 0.90 | b | 0.82 | ignored | hits the difficult object | 1 | 0 | 0.25 | 1.00 |
@@ -153,14 +150,55 @@ ten = figures.by_hand().judged["dog"]
 figure = figures.curve_drawn(ten, "ten detections")
 
 # %% [markdown]
-# You have applied the rules with a pencil. Next they have to be stated so exactly that a program can follow them.
+# You have applied the rules with a pencil. The explorer applies them to every detection of the recorded network, so that
+# you can follow a whole curve.
+#
+# ## Move it
+#
+# As the threshold falls, one detection after the other comes in. The large image shows the one that has just come in,
+# and the small ones show the four before it, while on the right the point moves along the curve. Click into the
+# explorer, then use the keys: <kbd>→</kbd> takes one more, <kbd>↓</kbd> ten more, <kbd>n</kbd> goes on to the next that
+# isn't true. A click on the curve goes to that place. Solid blue is true, dashed red is false (dash and dot: a second
+# hit), and dotted black is ignored.
+#
+# > **Predict first:**
+# >
+# > - Where does the point move with a true detection, where with a false one, where with an ignored one?
+# > - Press <kbd>n</kbd> until a *false (again)* comes. Why did non-maximum suppression ([chapter 10](10_detection.ipynb))
+# >   leave it?
+# > - *An overlap of 0.75 wanted*: which true ones become false?
+# > - *Difficult objects counted* (chair): the ranking is the same. Why does the whole curve move to the left?
+#
+# <details><summary>Answers</summary>
+#
+# - With a true detection it moves to the right, and not down. With a false one it moves straight down, or stays at 0. With
+#   an ignored one it stays.
+# - The two boxes on one object overlap *each other* by 0.45 or less, and the suppression looks at nothing else.
+# - Those that overlap their object by less than 0.75.
+# - 27 chairs count in place of 22, so a true detection is a smaller step to the right. The difficult ones come late: four
+#   are found, at places 89, 169, 704 and 772, and one never. The curve of *bottle* ends a little further right, because
+#   both of its difficult ones are found.
+#
+# </details>
+
+# %%
+explorer = curve_explorer.CurveExplorer(subject)
+explorer
+
+# %% [markdown]
+# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4. VS
+# Code and Colab have not been tried.)
+#
+# You have seen the rules at work, by hand and on real curves. Next they have to be stated so exactly that a program can
+# follow them.
 #
 # ## The official rule
 #
-# The devkit's program is a loop in Matlab. Here it is in plain Python, written after it rule by rule:
+# The devkit's program is a loop in Matlab. Here it is in plain Python, written after it rule by rule. A detection is
+# (image, score, box) and an object (image, box, difficult):
 
 # %%
-print(inspect.getsource(devkit_rule.verdicts))
+source(devkit_rule.verdicts)
 
 # %% [markdown]
 # Five details are easily lost in a rewrite:
@@ -176,7 +214,7 @@ print(inspect.getsource(devkit_rule.verdicts))
 # The overlap itself is an IoU with one peculiarity:
 
 # %%
-print(inspect.getsource(devkit_rule.overlap))
+source(devkit_rule.overlap)
 
 # %% [markdown]
 # The **+ 1** is there because VOC's corners are numbers of pixels, and both corners belong to the box: columns 11 to 20
@@ -186,8 +224,7 @@ print(inspect.getsource(devkit_rule.overlap))
 # From the verdicts to the curve, and from the curve to the number:
 
 # %%
-print(inspect.getsource(devkit_rule.curve))
-print(inspect.getsource(devkit_rule.eleven_points))
+source(devkit_rule.curve, devkit_rule.eleven_points)
 
 # %%
 said = devkit_rule.verdicts(devkit_rule.TEN, devkit_rule.OBJECTS)
@@ -203,13 +240,17 @@ print(f"AP {devkit_rule.eleven_points(recall, precision):.4f}")
 # ## In the library
 #
 # The library has no loop over detections, because a run judges 50,000 of them. It compares all detections with the first
-# object of their images at once, then with the second, and so on, which is longer to read and quicker to run:
+# object of their images at once, then with the second, and so on, which is longer to read and quicker to run. Its core
+# is folded, since the loop above says the same:
 
 # %%
-print(inspect.getsource(evaluate.judge))
+source(evaluate.judge, start="# the object that each", stop="false = ", fold="The fast version: the core of <code>evaluate.judge</code>")
+
+# %% [markdown]
+# The library also turns the curve into a number, by eleven points or by area:
 
 # %%
-print(inspect.getsource(evaluate.average_precision))
+source(evaluate.average_precision)
 
 # %% [markdown]
 # Do the loop and the library agree? We compare them on all detections of the recorded network:
@@ -266,7 +307,7 @@ rule_variants.price_list(here, real["prices"])
 # - **Exactly 0.5** hardly ever occurs, not even with boxes in whole pixels, so the dispute over >= and > is worth nothing.
 # - **Digits** of the scores cost nothing down to three. With two, many scores are equal, and the order of the file
 #   decides.
-# - **Only pictures that hold the class** is a mistake of programs that go through the images class by class. It is
+# - **Only images that hold the class** is a mistake of programs that go through the images class by class. It is
 #   worth fifteen points here, because this network detects nearly every class on objects of others; bus alone makes 1.8
 #   of the fifteen.
 #
@@ -330,14 +371,14 @@ table(rows, head=("hits", *metrics), form=("", *[".4f"] * 3))
 # asks four questions, in this order:
 
 # %%
-print(inspect.getsource(errors.kind))
+source(errors.kind)
 
-# %% alt="Five pictures with the error of highest score of each kind: a second box on a bottle, a motorbike called bus, a badly placed box on a table, a box that covers part of another object, a box around a star"
+# %% alt="Five cut-outs with the error of highest score of each kind: a second box on a bottle, a motorbike called bus, a badly placed box on a table, a box that covers part of another object, a box around a star"
 anatomy = errors.error_anatomy(subject)
 figure = figures.errors_drawn(subject, anatomy)
 
 # %% [markdown]
-# Orange is the object that the error is about, dashed the detection. A sixth kind concerns objects and not detections:
+# A sixth kind concerns objects and not detections:
 # **missed** is an object that isn't found and that no confusion and no localisation is about.
 #
 # The idea is that of [Hoiem](https://doi.org/10.1007/978-3-642-33712-3_25) (2012) and
@@ -351,13 +392,11 @@ figure = figures.errors_drawn(subject, anatomy)
 
 # %%
 gains = errors.gains(subject, anatomy)
-points = {kind: rule_variants.mean(by_class) / 100 for kind, by_class in gains.items()}
-real_points = {kind: rule_variants.mean(by_class) / 100 for kind, by_class in real["gains"].items()}
-counting = sum(a.judged.total for a in anatomy.values())
-right = sum(int(a.judged.found[-1]) for a in anatomy.values())
-print(f"here {right} of {counting} objects are found under their right name")
-there = ("VOC2007", real["errors"], real_points, real["objects"])
-errors.error_table(("here", errors.counts(anatomy), points, counting), there)
+errors.error_table(errors.column("here", anatomy, gains), errors.recorded_column("VOC2007", real))
+
+# %%
+found, counting = errors.totals(anatomy)
+print(f"here {found} of {counting} objects are found under their right name")
 
 # %% [markdown]
 # The mAPs of the two detectors lie only six points apart, but their errors are entirely different. The small network
@@ -390,50 +429,13 @@ table(rows, head=("here", "VOC2007"), caption="A score of 0.5 or more, and the w
 
 # %% alt="Two bar charts of mAP against the size of objects. Painted scenes: highest between 30 and 60 px. VOC2007: 47 below 30 px, rising to about 80 for objects above 111 px"
 measured = ap_by_size.means(ap_by_size.by_size(subject))
-figure = ap_by_size.draw_sizes((subject.name, measured), ("the unnamed detector, VOC2007", real["sizes"]))
+there = ("the unnamed detector, VOC2007", real["sizes"])
+figure = ap_by_size.draw_sizes((subject.name, measured), there, claim="On photographs the small objects are the hard ones")
 
 # %% [markdown]
 # On photographs the small objects are the hard ones, as is often said. On the painted scenes the smallest and those
 # above 111 px are harder than those from 30 to 111 px, where two thirds of the objects lie. The last bar stands on 4
 # objects of 3 classes and means nothing, so look at the numbers above the bars before you believe one.
-#
-# All of these numbers come from curves. The explorer lets you follow one of them, detection by detection.
-#
-# ## Move it
-#
-# As the threshold falls, one detection after the other comes in. The large image shows the one that has just come in,
-# and the small ones show the four before it, while on the right the point moves along the curve. Click into the
-# explorer, then use the keys: <kbd>→</kbd> takes one more, <kbd>↓</kbd> ten more, <kbd>n</kbd> goes on to the next that
-# isn't true. A click on the curve goes to that place. Solid blue is true, dashed red is false (dash and dot: a second
-# hit), and dotted black is ignored.
-#
-# > **Predict first:**
-# >
-# > - Where does the point move with a true detection, where with a false one, where with an ignored one?
-# > - Press <kbd>n</kbd> until a *false (again)* comes. Why did non-maximum suppression ([chapter 10](10_detection.ipynb))
-# >   leave it?
-# > - *An overlap of .75 wanted*: which true ones become false?
-# > - *Difficult objects counted* (chair): the ranking is the same. Why does the whole curve move to the left?
-#
-# <details><summary>Answers</summary>
-#
-# - With a true detection it moves to the right, and not down. With a false one it moves straight down, or stays at 0. With
-#   an ignored one it stays.
-# - The two boxes on one object overlap *each other* by 0.45 or less, and the suppression looks at nothing else.
-# - Those that overlap their object by less than 0.75.
-# - 27 chairs count in place of 22, so a true detection is a smaller step to the right. The difficult ones come late: four
-#   are found, at places 89, 169, 704 and 772, and one never. The curve of *bottle* ends a little further right, because
-#   both of its difficult ones are found.
-#
-# </details>
-
-# %%
-explorer = curve_explorer.CurveExplorer(subject)
-explorer
-
-# %% [markdown]
-# (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4. VS
-# Code and Colab have not been tried.)
 #
 # You now know the rules and the errors, which is what it takes to put a number of yours beside a published one.
 #
@@ -464,8 +466,8 @@ run = results_table.run_of(pictures.ROOT / "chapters/recordings/mini", pictures.
 other = results_table.run_from(ours, real["images"], "unnamed detector")
 results_table.class_table(run, other)
 
-# %% alt="For each class marks for the paper, amdegroot and ssd_keras close together, crosses of the unnamed detector with thick grey lines where they differ clearly, and green diamonds of this run far off, on other pictures"
-figure = results_table.draw_classes(run, other)
+# %% alt="For each class marks for the paper, amdegroot and ssd_keras close together, crosses of the unnamed detector with thick grey lines where they differ clearly, and green diamonds of this run far off, on other images"
+figure = results_table.draw_classes(run, other, claim="The published runs lie close together, class by class")
 
 # %% [markdown]
 # > Note: 69.2 here and 69.3 above belong to the same weights. The run's log was computed in
@@ -483,7 +485,7 @@ figure = results_table.draw_classes(run, other)
 # > every 20,000 steps (`--map-every`), and `results_table.steps_drawn(run.steps, "mine")` draws them.
 
 # %% alt="A table of 20 classes and 6 steps of the published run: all are higher at 102,000 steps than at 20,000; a red frame marks cat at 40,000, which has fallen by five points"
-figure = results_table.steps_drawn(results_table.by_step(), "AP by class and step, ssd_keras")
+figure = results_table.steps_drawn(results_table.by_step(), "ssd_keras: all classes end higher, cat falls once on the way")
 
 # %% [markdown]
 # ## My mAP isn't the paper's
@@ -525,8 +527,8 @@ figure = results_table.steps_drawn(results_table.by_step(), "AP by class and ste
 #
 # ### 11.1 Verdicts · the heart of the chapter · 15 minutes
 #
-# Write the function that judges the detections of one class. You are given `detections`, a list of (picture, score,
-# box), and `objects`, a list of (picture, box, difficult). Return a list of the words "true", "false" or "ignored", one
+# Write the function that judges the detections of one class. You are given `detections`, a list of (image, score,
+# box), and `objects`, a list of (image, box, difficult). Return a list of the words "true", "false" or "ignored", one
 # for each detection, best score first. A second hit is plain "false" here. No two scores are equal, and of two objects
 # that are overlapped alike the earlier one counts. `devkit_rule.overlap(a, b)` gives the IoU with the + 1.
 #
@@ -536,10 +538,10 @@ figure = results_table.steps_drawn(results_table.by_step(), "AP by class and ste
 def verdicts(detections, objects):
     # solution
     said, found = [], set()
-    for picture, score, box in sorted(detections, key=lambda d: -d[1]):
+    for image, score, box in sorted(detections, key=lambda d: -d[1]):
         most, best = 0.0, None
         for number, (where, there, difficult) in enumerate(objects):
-            shared = devkit_rule.overlap(box, there) if where == picture else 0.0
+            shared = devkit_rule.overlap(box, there) if where == image else 0.0
             if shared > most:
                 most, best = shared, number
         if most < 0.5:
@@ -562,7 +564,7 @@ check.verdicts(verdicts)
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# Use two loops: for each detection go through all objects of its picture and remember the one that it overlaps most.
+# Use two loops: for each detection go through all objects of its image and remember the one that it overlaps most.
 # Decide only after the inner loop: less than 0.5? difficult? found before?
 # </details>
 # <!-- solution -->
@@ -722,7 +724,7 @@ print(f"one class off   {100 * evaluate.evaluate(shifted, subject.examples).mean
 ids = [example.image_id for example in subject.examples]
 after = dict(zip(ids, ids[1:] + ids[:1], strict=True))
 moved = {name: replace(r, image_ids=[after[i] for i in r.image_ids]) for name, r in subject.results.items()}
-print(f"one picture off {100 * evaluate.evaluate(moved, subject.examples).mean:.1f}")
+print(f"one image off {100 * evaluate.evaluate(moved, subject.examples).mean:.1f}")
 
 # %% [markdown]
 # A network that has learned nothing gives the same result. So before you doubt your network, judge the annotations

@@ -1,4 +1,4 @@
-"""Explorer of chapter 06: play draws of one photograph, or drag the window, and see what the network would get."""
+"""Explorer of chapter 06: random versions of one photograph; drag the crop and see what the network would get."""
 
 from dataclasses import replace
 
@@ -18,16 +18,17 @@ from ssdlib.data.augment import STEPS
 from ssdlib.plots import BLACK, BLUE, ORANGE, PURPLE
 from ssdlib.records import Example
 
-KEYS = "Keys: arrows move the window, Shift+arrows resize it, Alt+arrows by one pixel, n or Shift+n: another draw."
+KEYS = "Keys: arrows move the crop, Shift+arrows resize it, Alt+arrows by one pixel, n or Shift+n: another version."
 AS_DRAWN = -1  # in the list of samplers
 
 
 class Player(Explorer):
-    """Left: the plane with the window, which can be dragged. Right: the canvas. Dashed: objects that are dropped."""
+    """Left: the padded photograph with the crop, which can be dragged. Right: the 300 x 300 input. Dashed: dropped
+    objects."""
 
     alt = (
-        "Left, a photograph on its plane with a blue window and the objects, dropped ones dashed; right, what the "
-        "window shows, on the canvas, with the boxes that are kept"
+        "Left, a padded photograph with a blue crop and the objects, dropped ones dashed; right, the 300 x 300 input "
+        "that the crop gives, with the boxes that are kept"
     )
 
     def __init__(self, example: Example, photograph: Tensor, seed: int = 0):
@@ -36,19 +37,19 @@ class Player(Explorer):
         self.names = [f"{i} {voc.CLASSES[label]}" for i, label in enumerate(example.labels.tolist())]
         frame = [0.0, 0.0, *map(float, example.size)]
         self.board = Board(
-            label="The photograph on its plane, and the window",
+            label="The padded photograph, and the crop",
             hint=KEYS,
             width=460,
             frame=frame,
             picture=as_url(photograph),
-            box_names=["window"],
+            box_names=["crop"],
             box_colors=[BLUE],
         )
-        self.canvas = Board(label="The canvas, 300 by 300, what the network gets", width=300)
-        self.seed = ipywidgets.IntSlider(seed, min=0, max=199, description="seed")
-        self.next = ipywidgets.Button(description="next draw", tooltip="seed + 1")
+        self.canvas = Board(label="The 300 by 300 input, what the network gets", width=300)
+        self.seed = ipywidgets.IntSlider(seed, min=0, max=199, description="random seed")
+        self.next = ipywidgets.Button(description="next version", tooltip="random seed + 1")
         self.steps = [ipywidgets.Checkbox(True, description=s, indent=False) for s in STEPS]
-        options = [("as drawn", AS_DRAWN), *((name, i) for i, name in enumerate(SAMPLERS))]
+        options = [("as chosen", AS_DRAWN), *((name, i) for i, name in enumerate(SAMPLERS))]
         self.sampler = ipywidgets.Dropdown(options=options, description="sampler")
         self.numbers, self.fates = html_text(), html_text()
         self.next.on_click(self._next)
@@ -70,7 +71,7 @@ class Player(Explorer):
         self.seed.value = (self.seed.value + change["new"] - change["old"]) % (self.seed.max + 1)
 
     def _load(self, change: object = None) -> None:
-        """Draw anew: plane, window and colours from the seed."""
+        """Another version: padding, crop and colours from the random seed."""
         steps = [box.description for box in self.steps if box.value]
         self.sampler.disabled = "crop" not in steps
         self.shot = single_draw(
@@ -86,7 +87,7 @@ class Player(Explorer):
 
     @property
     def by_hand(self) -> bool:
-        """Whether the window is the reader's rather than the draw's."""
+        """Whether the crop is the reader's rather than a sampler's."""
         return list(self.board.boxes[0]) != self.loaded
 
     def _update(self, change: object = None) -> None:
@@ -113,27 +114,27 @@ class Player(Explorer):
         self.numbers.value, self.fates.value = map(_paragraph, (lines[:count], lines[count:]))
 
     def on_canvas(self) -> tuple[Tensor, list[str]]:
-        """(R', 4) boxes of the kept objects in px of the canvas, mirrored if the draw says so, and their names."""
+        """(R', 4) boxes of the kept objects in px of the input, mirrored if the version is, and their names."""
         moved = self.found.moved[self.found.kept]
         moved = box_ops.flip(moved, SSD300_ANCHORS.canvas) if bool(self.shot.drawn.flip[0]) else moved
         return moved, [name for name, stays in zip(self.names, self.found.kept, strict=True) if stays]
 
     def summary(self) -> list[str]:
         drawn, found, forced = self.shot.drawn, self.found, self.sampler.value
-        patch = "window moved by hand" if self.by_hand else f"patch: {SAMPLERS[int(drawn.patch[0])]}"
+        crop = "crop moved by hand" if self.by_hand else f"sampler: {SAMPLERS[int(drawn.patch[0])]}"
         missing = forced != AS_DRAWN and forced not in self.shot.found and not self.sampler.disabled
         if missing and not self.by_hand:
-            patch += f" ({SAMPLERS[forced]} found no patch in 50 trials)"
+            crop += f" ({SAMPLERS[forced]} found no crop in 50 trials)"
         x1, y1, x2, y2 = self.board.boxes[0]
         across = float(self.shot.plane[2] - self.shot.plane[0]) / self.example.size[0]
         accepted = ", ".join(SAMPLERS[i] for i in found.accepted) or (
-            "no sampler" if found.inside else "no sampler, it leaves the plane"
+            "no sampler" if found.inside else "no sampler, it leaves the padded photograph"
         )
         lines = [
-            f"plane {across:.2f} times as wide and high",
-            f"{patch}, {x2 - x1:.0f} x {y2 - y1:.0f} px",
+            f"padded to {across:.2f} times its width and height",
+            f"{crop}, {x2 - x1:.0f} x {y2 - y1:.0f} px",
             f"accepted by: {accepted}",
-            f"scale {found.scale:.2f} (.3 to 1), aspect {found.aspect:.2f} (.5 to 2)",
+            f"scale {found.scale:.2f} (0.3 to 1), aspect {found.aspect:.2f} (0.5 to 2)",
             f"flip: {'yes' if bool(drawn.flip[0]) else 'no'}",
             f"brightness {float(drawn.brightness[0]):+.0f}, contrast x {float(drawn.contrast[0]):.2f}"
             f" ({'last' if bool(drawn.contrast_last[0]) else 'before saturation'})",
@@ -148,19 +149,19 @@ class Player(Explorer):
 
     def still(self) -> Figure:
         """Both boards and the summary."""
-        figure, axes = plt.subplots(1, 3, figsize=(12, 4), width_ratios=(1.4, 1, 1), layout="constrained")
+        figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), width_ratios=(1.4, 1, 1.1), layout="constrained")
         plt.close(figure)
         for board, ax in zip((self.board, self.canvas), axes, strict=False):
             board.on(ax)
         axes[2].set_axis_off()
-        axes[2].text(0, 1, "\n".join(self.summary()), va="top", fontsize=9, linespacing=1.5, wrap=True)
+        axes[2].text(0, 1, "\n".join(self.summary()), va="top", fontsize=10, linespacing=1.5, wrap=True)
         return figure
 
     def state(self) -> str:
         on = [box.description for box in self.steps if box.value]
         moved = [[round(x) for x in box] for box in self.on_canvas()[0].tolist()]
         window = [round(x) for x in self.board.boxes[0]]
-        return f"seed {self.seed.value}, steps {on}, {self.summary()[1]}, window {window}, kept {moved}"
+        return f"random seed {self.seed.value}, steps {on}, {self.summary()[1]}, crop {window}, kept {moved}"
 
 
 def _paragraph(lines: list[str]) -> str:

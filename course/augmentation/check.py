@@ -28,24 +28,24 @@ def _frame(ax: Axes, limits: tuple[float, float, float, float], title: str) -> N
     ax.set_title(title, fontsize=9)
 
 
-def _on_canvas(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    """Boxes on the canvas, wanted in orange, what came instead in red and dashed."""
+def _on_input(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
+    """Boxes on the input, wanted in orange, what came instead in red and dashed."""
     side = case.arguments[1] if isinstance(case.arguments[1], float) else SIDE
     _boxes_on(ax, [0, 0, side, side], BLACK, line=1)
     _boxes_on(ax, wanted, ORANGE, line=4)
     _boxes_on(ax, found, RED, "--")
-    _frame(ax, (0, 0, side, side), "on the canvas. orange: wanted; dashed red: yours")
+    _frame(ax, (0, 0, side, side), "px of the input. orange: wanted; dashed red: yours")
 
 
-# ---- 6.1 boxes into the window
+# ---- 6.1 from the photograph to the input
 
 OBJECTS = torch.tensor([[120.0, 90, 240, 210], [250, 200, 380, 290], [110, 70, 140, 100]])
 SQUARE, WIDE = torch.tensor([100.0, 60, 300, 260]), torch.tensor([90.0, 50, 390, 200])
 OUTSIDE = torch.tensor([-200.0, -100, 600, 500])
 WINDOWS = [
-    Case("a square window", (OBJECTS, SQUARE)),
-    Case("a window twice as wide as high", (OBJECTS, WIDE)),
-    Case("a window that reaches outside", (OBJECTS, OUTSIDE)),
+    Case("a square crop", (OBJECTS, SQUARE)),
+    Case("a crop twice as wide as high", (OBJECTS, WIDE)),
+    Case("a crop that reaches beyond the photograph", (OBJECTS, OUTSIDE)),
 ]
 
 
@@ -83,35 +83,35 @@ def _unit(objects: Tensor, window: Tensor) -> Tensor:
 
 
 move = BuildingBlock(
-    "6.1 boxes into the window",
+    "6.1 from the photograph to the input",
     _move,
     cases=WINDOWS,
     mistakes={
-        "the boxes are shifted but not stretched: the window becomes 300 px wide and high": lambda objects, window: (
+        "the boxes are shifted but not scaled: the crop becomes 300 px wide and high": lambda objects, window: (
             (objects - window[:2].repeat(2)).clamp(0, SIDE)
         ),
-        "the boxes are only shifted: they have to be stretched, by 300 over the window's size, and cut off": lambda objects, window: (
+        "the boxes are only shifted: they have to be scaled, by 300 over the crop's size, and clipped": lambda objects, window: (
             objects - window[:2].repeat(2)
         ),
-        "the lower right corner of a box moves by the window's upper left corner as well; you took the window's "
-        "lower right one off it": _other_corner,
-        "x was stretched by the window's height and y by its width; they are the other way round": _swapped,
-        "nothing is cut off: a box ends where the canvas ends, at 0 and at 300": lambda objects, window: (
-            _move(objects, window, clip=False)
+        "both corners of a box move by the crop's upper left corner; you subtracted the crop's lower right one from "
+        "the box's lower right one": _other_corner,
+        "x was scaled by the crop's height and y by its width; it is the other way round": _swapped,
+        "nothing is clipped: a box ends where the input ends, at 0 and at 300": lambda objects, window: _move(
+            objects, window, clip=False
         ),
-        "shift first, then stretch: the window's corner is in px of the photograph, so it has to be taken off "
-        "before the boxes are in px of the canvas": _scaled_first,
-        "these are shares of the window, 0 to 1; px of the canvas were asked for, times 300": _unit,
-        "these are shares of the window; px of the canvas were asked for, times 300, and then cut off": lambda objects, window: (
+        "shift first, then scale: the crop's corner is in px of the photograph, so it has to be subtracted "
+        "before the boxes are in px of the input": _scaled_first,
+        "these are shares of the crop, 0 to 1; px of the input were asked for, times 300": _unit,
+        "these are shares of the crop; px of the input were asked for, times 300, and then clipped": lambda objects, window: (
             (objects - window[:2].repeat(2)) / (window[2:] - window[:2]).repeat(2)
         ),
-        "you stretch x and y by the same factor; the window needn't be a square, so y has a factor of its own": _one_stretch,
+        "you scale x and y by the same factor; the crop needn't be a square, so y has a factor of its own": _one_stretch,
         "objects whose centre is outside are dropped in the next exercise; here all R boxes are wanted": lambda objects, window: (
             _move(objects, window)[_keep(objects, window)]
         ),
     },
-    praise="Shift, stretch, cut off: crop, zoom-out and resizing are this one function.",
-    draw=_on_canvas,
+    praise="Shift, scale, clip: crop, zoom-out and resizing are this one function.",
+    draw=_on_input,
     name="move",
 )
 
@@ -124,7 +124,7 @@ def _centres(objects: Tensor) -> Tensor:
 
 
 def _inside(points: Tensor, window: Tensor) -> Tensor:
-    """(R, 2) whether x and whether y lies in the window."""
+    """(R, 2) whether x and whether y lies in the crop."""
     return (points >= window[:2]) & (points <= window[2:])
 
 
@@ -148,7 +148,7 @@ def _share_in(objects: Tensor, window: Tensor) -> Tensor:
 
 
 def _fates_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    """Window and objects with their centres; what was wanted and what came in words."""
+    """Crop and objects with their centres; what was wanted and what came in words."""
     objects, window = case.arguments
     _boxes_on(ax, window, BLUE, line=3)
     _boxes_on(ax, objects, ORANGE)
@@ -161,7 +161,7 @@ def _fates_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
         yours = "" if mine == right else f" (yours: {'kept' if mine else 'dropped'})"
         ax.text(x1, y1, word + yours, fontsize=8, va="bottom")
     low, high = objects[:, :2].min(dim=0)[0].tolist(), objects[:, 2:].max(dim=0)[0].tolist()
-    _frame(ax, (*low, *high), "blue: window; dots: centres")
+    _frame(ax, (*low, *high), "blue: crop; dots: centres")
 
 
 CROWD = torch.tensor([[20.0, 20, 90, 90], [60, 100, 120, 180], [180, 60, 260, 120], [280, 20, 310, 50]])
@@ -171,20 +171,20 @@ keep = BuildingBlock(
     cases=[
         Case("four objects at the border", (CROWD, torch.tensor([70.0, 40, 240, 200]))),
         Case("a centre on the border itself", (CROWD, torch.tensor([90.0, 40, 240, 200]))),
-        Case("an object that is larger than the window", (CROWD, torch.tensor([200.0, 70, 240, 110]))),
+        Case("an object that is larger than the crop", (CROWD, torch.tensor([200.0, 70, 240, 110]))),
         Case("no object at all", (torch.zeros(0, 4), torch.tensor([70.0, 40, 240, 200]))),
     ],
     mistakes={
-        "touching the window isn't enough: the centre of the whole object has to lie in it": lambda objects, window: (
+        "touching the crop isn't enough: the centre of the whole object has to lie in it": lambda objects, window: (
             _share_in(objects, window) > 0
         ),
-        "an object needn't lie in the window as a whole; its centre is enough": lambda objects, window: (
+        "an object needn't lie in the crop as a whole; its centre is enough": lambda objects, window: (
             _share_in(objects, window) == 1
         ),
         "a centre on the border itself counts ||: >= and <=, as in the original": _strictly,
-        "every object stays, also those far outside. If you cut the boxes off first: after that every centre "
-        "lies in the window; look at the centres before": _clipped_first,
-        "the centre has to lie in the window in x and in y": lambda objects, window: _inside(
+        "every object stays, also those far outside. If you clipped the boxes first: after that every centre "
+        "lies in the crop; look at the centres before": _clipped_first,
+        "the centre has to lie in the crop in x and in y": lambda objects, window: _inside(
             _centres(objects), window
         ).any(dim=1),
         "how much of an object is in view doesn't count; only its centre does": lambda objects, window: (
@@ -197,13 +197,13 @@ keep = BuildingBlock(
             _inside(_centres(objects), window)
         ),
     },
-    praise="The centre of the whole object decides, before anything is cut off.",
+    praise="The centre of the whole object decides, before anything is clipped.",
     draw=_fates_on,
     name="keep",
 )
 
 
-# ---- 6.3 zoom out
+# ---- 6.3 zoom-out as a crop
 
 
 def _plane(width: float, height: float, ratio: float, left: float, top: float) -> list[float]:
@@ -211,17 +211,17 @@ def _plane(width: float, height: float, ratio: float, left: float, top: float) -
 
 
 def _planes_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    """The photograph, the plane wanted in orange, yours in red and dashed."""
+    """The photograph, the padded one wanted in orange, yours in red and dashed."""
     width, height = case.arguments[:2]
     _boxes_on(ax, [0, 0, width, height], BLACK, line=1.5)
     ax.text(width / 2, height / 2, "photograph", ha="center", fontsize=8)
     _boxes_on(ax, wanted, ORANGE, line=4)
     _boxes_on(ax, found, RED, "--")
-    _frame(ax, tuple(wanted), "orange: the plane; dashed red: yours")
+    _frame(ax, tuple(wanted), "orange: the padded photograph; dashed red: yours")
 
 
 zoom_out = Exercise(
-    "6.3 the window of a zoom-out",
+    "6.3 zoom-out as a crop",
     _plane,
     cases=[
         Case("three times as wide, a little off the corner", (500.0, 375.0, 3.0, 200.0, 50.0)),
@@ -229,7 +229,7 @@ zoom_out = Exercise(
         Case("not expanded", (500.0, 375.0, 1.0, 0.0, 0.0)),
     ],
     mistakes={
-        "the sign: if the photograph lies `left` px inside the plane, the plane begins `left` px before the "
+        "the sign: if the photograph lies `left` px inside the larger area, that area begins `left` px before the "
         "photograph, at -left": lambda w, h, r, left, top: [left, top, r * w + left, r * h + top],
         "`ratio` is that of the sides, not of the area: 4 means 4 times as wide and 16 times the area": lambda w, h, r, left, top: [
             -left,
@@ -237,26 +237,26 @@ zoom_out = Exercise(
             r**0.5 * w - left,
             r**0.5 * h - top,
         ],
-        "that is the plane in its own pixels; asked for in those of the photograph, whose corner is (0, 0)": lambda w, h, r, left, top: [
+        "that is the larger area in its own pixels; those of the photograph were asked for, whose corner is (0, 0)": lambda w, h, r, left, top: [
             0.0,
             0.0,
             r * w,
             r * h,
         ],
-        "the far edges are `ratio` times the size away from the near ones: take the offset off them as well": lambda w, h, r, left, top: [
+        "the far edges are `ratio` times the size away from the near ones: subtract `left` and `top` from them as well": lambda w, h, r, left, top: [
             -left,
             -top,
             r * w,
             r * h,
         ],
-        "that is where the photograph lies in the plane; asked for is where the plane lies around the photograph": lambda w, h, r, left, top: [
+        "that is where the photograph lies in the larger area; asked for is where that area lies around the photograph": lambda w, h, r, left, top: [
             left,
             top,
             left + w,
             top + h,
         ],
     },
-    praise="A window that reaches outside the photograph: that is all a zoom-out is.",
+    praise="A crop that reaches beyond the photograph: that is all a zoom-out is.",
     draw=_planes_on,
 )
 
@@ -277,7 +277,7 @@ def _filled(patch: Tensor, objects: Tensor, bound: float) -> bool:
 
 
 def _patch_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    """Patch and objects, with the overlap of each."""
+    """Crop and objects, with the IoU of each."""
     patch, objects, bound = case.arguments
     _boxes_on(ax, patch, BLUE, line=3)
     _boxes_on(ax, objects, ORANGE)
@@ -289,23 +289,21 @@ def _patch_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
 
 
 PATCH = torch.tensor([0.0, 0, 100, 100])
-PAIR = torch.tensor([[0.0, 0, 100, 80], [90, 90, 190, 190]])  # IoU .8 and about 0
-HALVES = torch.tensor([[0.0, 0, 100, 40], [0, 60, 100, 100]])  # IoU .4 each
-UNLIKE = torch.tensor([[0.0, 0, 100, 95], [0, 0, 100, 25]])  # IoU .95 and .25
+PAIR = torch.tensor([[0.0, 0, 100, 80], [90, 90, 190, 190]])  # IoU 0.8 and about 0
+HALVES = torch.tensor([[0.0, 0, 100, 40], [0, 60, 100, 100]])  # IoU 0.4 each
+UNLIKE = torch.tensor([[0.0, 0, 100, 95], [0, 0, 100, 25]])  # IoU 0.95 and 0.25
 accepts = Exercise(
-    "6.4 does the sampler take this patch?",
+    "6.4 does the sampler accept this crop?",
     _accepts,
     cases=[
         Case("one object fits well, the other hardly", (PATCH, PAIR, 0.7)),
-        Case("an overlap of exactly the bound", (PATCH, torch.tensor([[0.0, 0, 100, 50]]), 0.5)),
-        Case(
-            "a small object that lies wholly in the patch", (PATCH, torch.tensor([[10.0, 10, 30, 30]]), 0.5)
-        ),
+        Case("an IoU of exactly the bound", (PATCH, torch.tensor([[0.0, 0, 100, 50]]), 0.5)),
+        Case("a small object that lies wholly in the crop", (PATCH, torch.tensor([[10.0, 10, 30, 30]]), 0.5)),
         Case("no object reaches the bound", (PATCH, PAIR, 0.9)),
-        Case("an object much larger than the patch", (PATCH, torch.tensor([[-100.0, -100, 200, 200]]), 0.5)),
+        Case("an object much larger than the crop", (PATCH, torch.tensor([[-100.0, -100, 200, 200]]), 0.5)),
         Case("two objects that both stay below the bound", (PATCH, HALVES, 0.5)),
         Case("one object fits very well, the other a little", (PATCH, UNLIKE, 0.5)),
-        Case("a picture without objects", (PATCH, torch.zeros(0, 4), 0.1)),
+        Case("an image without objects", (PATCH, torch.zeros(0, 4), 0.1)),
     ],
     mistakes={
         "one object is enough, not all of them have to reach the bound": Either(
@@ -316,21 +314,21 @@ accepts = Exercise(
                 ),
             )
         ),
-        "the overlaps aren't added up; one object has to reach the bound alone": lambda patch, objects, bound: (
+        "the IoUs aren't added up; one object has to reach the bound alone": lambda patch, objects, bound: (
             bool(box_ops.iou(objects, patch).sum() >= bound)
         ),
-        "you asked how much of the patch the object fills; the bound is on the IoU, intersection over union": _filled,
-        "without an object no bound is met, so the patch is refused": lambda patch, objects, bound: (
+        "you asked how much of the crop the object fills; the bound is on the IoU, intersection over union": _filled,
+        "without an object no bound is met, so the crop is refused": lambda patch, objects, bound: (
             len(objects) == 0 or _accepts(patch, objects, bound)
         ),
-        "an overlap of exactly the bound counts ||: >=, not >": lambda patch, objects, bound: bool(
+        "an IoU of exactly the bound counts ||: >=, not >": lambda patch, objects, bound: bool(
             (box_ops.iou(objects, patch) > bound).any()
         ),
-        "you asked how much of the object lies in the patch; the bound is on the IoU, intersection over union": _covered,
-        "the overlaps aren't averaged; one object that reaches the bound is enough": lambda patch, objects, bound: (
+        "you asked how much of the object lies in the crop; the bound is on the IoU, intersection over union": _covered,
+        "the IoUs aren't averaged; one object that reaches the bound is enough": lambda patch, objects, bound: (
             bool(box_ops.iou(objects, patch).sum() / max(len(objects), 1) >= bound)
         ),
-        "your sampler takes every patch, so the bound binds nothing": lambda patch, objects, bound: True,
+        "your sampler accepts every crop, so the bound has no effect": lambda patch, objects, bound: True,
     },
     praise="Any one object, IoU, the bound itself included. Without an object no sampler succeeds.",
     draw=_patch_on,
@@ -343,16 +341,16 @@ untouched = Exercise(
     "6.5 left as it was",
     1 / 28,
     mistakes={
-        "that is the share of whole pictures; it must not be expanded nor mirrored either": 1 / 7,
-        "you have two of the three; expansion and mirror have a coin each": 1 / 14,
-        "there are seven candidates: six samplers and the whole picture": 1 / 24,
-        "all three have to happen, so the chances are multiplied, not added": 1 / 2 + 1 / 7 + 1 / 2,
-        "that is the chance of the opposite": 27 / 28,
-        "the whole picture is one of seven candidates, so it has no coin but a chance of 1/7": 1 / 8,
-        "those are the two coins; the crop has to leave the picture whole as well": 1 / 4,
+        "that is how often no crop is chosen; the image must not be expanded nor flipped either": 1 / 7,
+        "you have two of the three; expansion and flip have a coin each": 1 / 14,
+        "there are seven candidates: six samplers and no crop": 1 / 24,
+        "all three have to happen, so the probabilities are multiplied, not added": 1 / 2 + 1 / 7 + 1 / 2,
+        "that is the probability of the opposite": 27 / 28,
+        "no crop is one of seven candidates, so it has no coin but a probability of 1/7": 1 / 8,
+        "those are the two coins; the image has to stay uncropped as well": 1 / 4,
         "one in so many; a probability lies between 0 and 1": 28,
         "colours don't count here; leave their coins out": 1 / 28 / 16,
     },
-    praise="1/2 · 1/7 · 1/2 = 1/28. With fewer successes it is more, at most 1/2 · 1/2 · 1/2 = 1/8.",
+    praise="1/2 · 1/7 · 1/2 = 1/28. With fewer samplers that succeed it is more, at most 1/2 · 1/2 · 1/2 = 1/8.",
     tolerance=2e-3,
 )

@@ -132,7 +132,7 @@ def l2norm(x, scale):
     return x / length * scale[:, None, None]
 
 
-# 6.1 boxes into the window
+# 6.1 from the photograph to the input
 def move(objects, window):
     corner, extent = window[:2].repeat(2), (window[2:] - window[:2]).repeat(2)
     return ((objects - corner) * 300 / extent).clamp(0, 300)

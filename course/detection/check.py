@@ -21,7 +21,7 @@ def _boxes_on(ax: Axes, boxes: Tensor, color: str, style: str, width: float, nam
     for i, (x1, y1, x2, y2) in enumerate(torch.as_tensor(boxes).double().reshape(-1, 4).tolist()):
         ax.add_patch(_rectangle(x1, y1, x2, y2, edgecolor=color, linestyle=style, linewidth=width))
         if i < len(names):
-            ax.text(x1, y1 - 3, names[i], fontsize=8, color=color)
+            ax.text(x1, y1 - 3, names[i], fontsize=9, color=color)
 
 
 def _rectangle(x1: float, y1: float, x2: float, y2: float, **style: Any) -> Rectangle:
@@ -40,7 +40,7 @@ def _decoded_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     _boxes_on(ax, wanted, ORANGE, "-", 3.0)
     _boxes_on(ax, found, RED, "--", 2.0)
     _fit(ax, case.arguments[1], wanted, found)
-    ax.set_title("dotted: anchors; orange: wanted; dashed red: yours", fontsize=8)
+    ax.set_title("dotted: anchors; orange: wanted; dashed red: yours", fontsize=9)
 
 
 def _kept_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
@@ -51,7 +51,7 @@ def _kept_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     _boxes_on(ax, boxes[torch.as_tensor(wanted).long()], ORANGE, "-", 4.0)
     _boxes_on(ax, boxes[torch.as_tensor(found).long()], RED, "--", 2.0)
     _fit(ax, boxes)
-    ax.set_title("orange: to keep; dashed red: you kept", fontsize=8)
+    ax.set_title("orange: to keep; dashed red: you kept", fontsize=9)
 
 
 def _placed_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
@@ -60,7 +60,7 @@ def _placed_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     _boxes_on(ax, wanted, ORANGE, "-", 3.0)
     _boxes_on(ax, found, RED, "--", 2.0)
     _fit(ax, [0.0, 0.0, width, height], wanted, found)
-    ax.set_title("blue: photograph; orange: wanted; dashed red: yours", fontsize=8)
+    ax.set_title("blue: photograph; orange: wanted; dashed red: yours", fontsize=9)
 
 
 # ---- 10.1 from offsets to boxes
@@ -99,7 +99,7 @@ decode = BuildingBlock(
         Case("no anchor at all", (torch.zeros(0, 4), torch.zeros(0, 4))),
     ],
     mistakes={
-        "the variances are missing: multiply the offsets by .1, .1, .2, .2 first": lambda offsets, anchors: (
+        "the variances are missing: multiply the offsets by 0.1, 0.1, 0.2, 0.2 first": lambda offsets, anchors: (
             _moved(offsets, box_ops.to_cxcywh(anchors))
         ),
         "you divided by the variances; encoding divides, decoding multiplies": lambda offsets, anchors: (
@@ -112,10 +112,10 @@ decode = BuildingBlock(
             offsets, anchors, lambda size, t: size + t.exp()
         ),
         "the centre moves by a part of the anchor's width and height, not by pixels": _in_pixels,
-        "the anchors come as corners; take their centres and sizes first (`boxes.to_cxcywh`)": lambda offsets, anchors: (
+        "the anchors come as corners; take their centres and sizes first (`box_ops.to_cxcywh`)": lambda offsets, anchors: (
             _moved(offsets * torch.tensor(VARIANCES), anchors)
         ),
-        "these are centres and sizes; corners were asked for (`boxes.to_xyxy`)": lambda offsets, anchors: (
+        "these are centres and sizes; corners were asked for (`box_ops.to_xyxy`)": lambda offsets, anchors: (
             box_ops.to_cxcywh(_decode(offsets, anchors))
         ),
     },
@@ -149,9 +149,9 @@ candidates = BuildingBlock(
     "10.2 candidates",
     _candidates,
     cases=[
-        Case("four anchors, threshold .2", (MIXED, 0.2)),
+        Case("four anchors, threshold 0.2", (MIXED, 0.2)),
         Case("a score of exactly the threshold", (MIXED, 0.125)),
-        Case("threshold .3", (MIXED, 0.3)),
+        Case("threshold 0.3", (MIXED, 0.3)),
         Case("nothing is found", (MIXED[2:3], 0.5)),
     ],
     mistakes={
@@ -220,7 +220,7 @@ top_k = BuildingBlock(
         ),
         "those are indices within the class; the indices in `scores` were asked for": _in_class_places,
     },
-    praise="Each class has its own list, so a crowd of one kind pushes nobody else out.",
+    praise="Each class has its own list, so a crowd of one class pushes no other class out.",
     name="top_k",
 )
 
@@ -251,7 +251,7 @@ def _last_only(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
 
 
 def _rows(*tops: float) -> Tensor:
-    """Boxes of 160 x 160 px: shifted by 40 px two have IoU .6, by 80 px one third."""
+    """Boxes of 160 x 160 px: shifted by 40 px two have IoU 0.6, by 80 px one third."""
     return torch.tensor([[60.0, y, 220.0, y + 160.0] for y in tops])
 
 
@@ -277,7 +277,7 @@ suppress = BuildingBlock(
         Case("no boxes", NOTHING),
     ],
     mistakes={
-        "an IoU of exactly the threshold suppresses nobody ||: it has to exceed it (>, not >=)": lambda b, s, m: (
+        "an IoU of exactly the threshold suppresses nothing ||: it has to exceed it (>, not >=)": lambda b, s, m: (
             _suppress(b, s, m - 1e-6)
         ),
         "a suppressed box has suppressed another one: compare with the boxes that you have kept, not with all "
@@ -375,21 +375,21 @@ to_photograph = Exercise(
         "x goes with the width and y with the height; yours are swapped": lambda b, size: _to_photograph(
             b, (size[1], size[0])
         ),
-        "divide by 300: the boxes are px of the canvas, not parts of it": lambda b, size: (
+        "divide by 300: the boxes are px of the 300 x 300 input, not fractions of it": lambda b, size: (
             b.clamp(0, SIDE) * torch.tensor([*size, *size])
         ),
-        "nothing was cut off: decoded boxes may leave the picture": lambda b, size: (
+        "nothing was clipped: decoded boxes may reach beyond the border": lambda b, size: (
             b * torch.tensor([*size, *size]) / SIDE
         ),
-        "you cut off at 300 after scaling; 300 is the border of the canvas, not of the photograph": lambda b, size: (
+        "you clipped at 300 after scaling; 300 is the border of the input, not of the photograph": lambda b, size: (
             (b * torch.tensor([*size, *size]) / SIDE).clamp(0, SIDE)
         ),
-        "these are still px of the canvas": lambda b, size: b.clamp(0, SIDE),
-        "these are parts of the photograph, 0 to 1; px were asked for": lambda b, size: (
+        "these are still px of the 300 x 300 input": lambda b, size: b.clamp(0, SIDE),
+        "these are fractions of the photograph, 0 to 1; px were asked for": lambda b, size: (
             b.clamp(0, SIDE) / SIDE
         ),
     },
-    praise="Cut off in the frame of the canvas, then one factor for x and one for y.",
+    praise="Clipped at the border of the input, then one factor for x and one for y.",
     draw=_placed_on,
 )
 

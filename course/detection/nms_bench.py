@@ -19,7 +19,7 @@ ALL = "all classes"
 SCENES = (21, 31, 18, 7, 4)  # of the test set
 SCORES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 TOP_KS, KEEPS = (1, 2, 5, 10, 20, 50, 100, 200, 400), (1, 2, 5, 10, 20, 50, 100, 200)
-VIEW = (-40.0, -40.0, 340.0, 340.0)  # the canvas and what boxes reach of its surroundings
+VIEW = (-40.0, -40.0, 340.0, 340.0)  # the input and what boxes reach of its surroundings
 IN_A_SCENE = (
     "Keys: n or Shift+n: the next candidate or the one before, arrows move the cross; a click takes a box."
 )
@@ -79,7 +79,7 @@ class NmsBench(Explorer):
         return self.case.value in HANDS
 
     def _load(self, change: object = None) -> None:
-        """Another case: its boxes, its picture, its classes."""
+        """Another case: its boxes, its image, its classes."""
         with self.setting():
             board, case = self.board, self.case.value
             board.pointer_mode, board.active = "none" if self.by_hand else "click", 0
@@ -100,7 +100,7 @@ class NmsBench(Explorer):
 
     @once
     def _update(self, change: object = None) -> None:
-        with self.board.hold_sync():  # one message, so that picture and words change together
+        with self.board.hold_sync():  # one message, so that image and words change together
             self._redraw()
 
     def _redraw(self) -> None:
@@ -259,7 +259,7 @@ class NmsBench(Explorer):
             f"{len(found.scores):,} after top-k {self.top_k.value} of each class",
             f"{left:,} left by NMS {self.nms_iou.value:.2f} {self.scope.value}",
             f"{len(found.kept):,} after keep {self.keep.value}",
-            f"{int((found.scores[found.kept] >= 0.5).sum())} of them with a score of .5 or more",
+            f"{int((found.scores[found.kept] >= 0.5).sum())} of them with a score of 0.5 or more",
             "",
             *self.sentence().split(": "),
         ]

@@ -1,27 +1,23 @@
-"""What chapter 10 looks at: the recorded network's predictions on the mini VOC, every stage of detection, figures."""
+"""What chapter 10 looks at: the recorded network's predictions on the mini VOC, and every stage of detection."""
 
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
 
-import matplotlib.pyplot as plt
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from course.kit import pictures
+from course.kit import opening, pictures
 from ssdlib import box_ops, coding, detect, evaluate
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
 from ssdlib.data import batches, store, voc
 from ssdlib.detect import KEEP, NMS_IOU, SCORE, TOP_K
 from ssdlib.model import SSD300
-from ssdlib.plots import BLACK, BLUE, RED, boxes_on, part_captions, photograph_on
 from ssdlib.records import Detections, Example, Predictions
 
 STAYS = -1
 AT_A_TIME = 8  # scenes shown together, always the same ones, so that the numbers are, too
-# By hand: class, score, corners in px of the canvas. The five boxes of the page, and two more cases
+# By hand: class, score, corners in px of the 300 x 300 input. The five boxes of the page, and two more cases
 FIVE = (
     ("dog", 0.9, (60.0, 10.0, 220.0, 170.0)),
     ("dog", 0.8, (60.0, 50.0, 220.0, 210.0)),
@@ -46,12 +42,12 @@ HANDS = {
 
 @dataclass(frozen=True)
 class Recorded:
-    """The test scenes of the mini VOC and what the recorded network says about them. It looks at a scene when asked
+    """Scenes, those of the mini VOC for example, and what a network says about them. It looks at a scene when asked
     about it, and once."""
 
     examples: list[Example]
     network: SSD300
-    anchors: Tensor  # (K, 4) px of the canvas
+    anchors: Tensor  # (K, 4) px of the 300 x 300 input
     _said: dict[int, Predictions] = field(default_factory=dict)  # by the first scene of a batch
 
     @functools.cached_property
@@ -99,12 +95,18 @@ def recorded() -> Recorded:
     return Recorded(pictures.mini_test_set(), pictures.recorded_network(), default_boxes())
 
 
+@functools.cache
+def opened() -> Recorded:
+    """The same network before the scene of chapter 00 with its three objects, which it hasn't seen either."""
+    return Recorded([opening.example()], recorded().network, recorded().anchors)
+
+
 # ---- every stage, one image
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The candidates of one image, best first, and what became of each. n of them, boxes in px of the canvas."""
+    """The candidates of one image, best first, and what became of each. n of them, boxes in px of the input."""
 
     boxes: Tensor  # (n, 4)
     scores: Tensor  # (n,)
@@ -177,72 +179,11 @@ def funnel(predictions: Predictions, anchors: Tensor, **limits: float) -> dict[s
         "top-k of each class": len(ranking.scores),
         "left by NMS": int((ranking.suppressor == STAYS).sum()),
         "best of the image (keep)": len(ranking.kept),
-        "shown, score of .5 or more": int((ranking.scores[ranking.kept] >= 0.5).sum()),
+        "shown, score of 0.5 or more": int((ranking.scores[ranking.kept] >= 0.5).sum()),
     }
-
-
-# ---- figures
-
-
-def stages_drawn(pixels: Tensor, ranking: Ranking, score: float = 0.5) -> Figure:
-    """One scene three times: all candidates, what NMS leaves of them, and what one would show. Of the first two the
-    boxes around one object are drawn in full, the others faded; the titles count them."""
-    best = ranking.boxes[ranking.kept[:1]]
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.9), layout="constrained")
-    left, shown = ranking.kept, ranking.kept[ranking.scores[ranking.kept] >= score]
-    for ax, places, title, width in zip(
-        axes,
-        (torch.arange(len(ranking.scores)), left, shown),
-        ("scores above .01: {}", "after NMS: {}", f"score of {score:g} or more: {{}}"),
-        (0.6, 0.9, 2.2),
-        strict=True,
-    ):
-        photograph_on(ax, pixels)
-        near = torch.zeros(len(places), dtype=torch.bool)
-        if len(best):
-            around = box_ops.iou(best, ranking.boxes[places])
-            near[around.argsort(descending=True)[:12]] = True
-            near &= around >= 0.3
-        for (x1, y1, x2, y2), full in zip(ranking.boxes[places].tolist(), near.tolist(), strict=True):
-            alpha = 1.0 if full or places is shown else 0.07
-            drawn = dict(fill=False, color=BLUE, linewidth=width, alpha=alpha)
-            ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, **drawn))
-        ax.set(xlim=(0, 300), ylim=(300, 0))
-        ax.set_title(title.format(len(places)), fontsize=10)
-    boxes_on(axes[2], ranking.boxes[shown], captions(ranking, shown), color=BLUE)
-    part_captions([axes[2]])
-    return figure
-
-
-def guesses_drawn(pixels: Tensor, ranking: Ranking, score: float = 0.5) -> Figure:
-    """One scene with what one would show of it, each box in a line style of its own, named beside the picture."""
-    figure, ax = plt.subplots(figsize=(5.6, 3.4), layout="constrained")
-    photograph_on(ax, pixels)
-    shown = ranking.kept[ranking.scores[ranking.kept] >= score]
-    styles = zip(cycle(("-", "--", ":")), cycle((BLUE, RED, BLACK)), strict=False)
-    named = zip(ranking.boxes[shown].tolist(), captions(ranking, shown), styles, strict=False)
-    for (x1, y1, x2, y2), name, (dash, color) in named:
-        drawn = dict(fill=False, edgecolor=color, linestyle=dash, linewidth=2.5, label=name)
-        ax.add_patch(plt.Rectangle((x1, y1), x2 - x1, y2 - y1, **drawn))
-    figure.legend(loc="outside right upper", frameon=False, handlelength=3)
-    return figure
 
 
 def captions(ranking: Ranking, places: Tensor) -> list[str]:
     """ "dog 0.93" for each of some candidates."""
     names = [voc.CLASSES[label] for label in ranking.labels[places].tolist()]
     return [f"{n} {s:.2f}" for n, s in zip(names, ranking.scores[places].tolist(), strict=True)]
-
-
-def swept(found: dict[str, dict[float, float]], usual: dict[str, float]) -> Figure:
-    """mAP against each of the four numbers, one small picture each; the usual value is a red diamond."""
-    figure, axes = plt.subplots(1, len(found), figsize=(10, 2.7), sharey=True, layout="constrained")
-    for ax, (name, line) in zip(axes, found.items(), strict=True):
-        ax.plot(range(len(line)), line.values(), "o-", color=BLUE)
-        at = list(line).index(usual[name])
-        ax.plot(at, line[usual[name]], "D", color=RED, markersize=9)
-        ax.set(xticks=range(len(line)), xticklabels=[f"{v:g}" for v in line], ylim=(0, 80))
-        ax.set_title(name, fontsize=10)
-        ax.grid(axis="y", color="0.9")
-    axes[0].set_ylabel("mAP, %")
-    return figure

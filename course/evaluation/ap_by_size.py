@@ -22,9 +22,9 @@ def names(edges: tuple[float, ...] = EDGES) -> list[str]:
     return [f"{a:g} to {b:g}" if np.isfinite(b) else f"over {a:g}" for a, b in pairwise(edges)]
 
 
-def on_canvas(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """(n, 4) boxes with inclusive corners in pictures of (n, 2) width and height -> (n,) root of the area, px of the
-    canvas."""
+def on_input(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """(n, 4) boxes with inclusive corners in images of (n, 2) width and height -> (n,) root of the area, px of the
+    300 x 300 input."""
     sides = (boxes[:, 2:] - boxes[:, :2] + 1).clip(min=0) * SSD300_ANCHORS.canvas / sizes
     return np.sqrt(sides.prod(axis=1))
 
@@ -36,10 +36,10 @@ def within(subject: Subject, name: str, low: float, high: float) -> tuple[np.nda
     counts only if its own size is in the range: a small box on background is no failure with large objects.
     """
     judged, objects, results = subject.judged[name], subject.objects, subject.results[name]
-    pictures = np.array([example.size for example in subject.examples], dtype=np.float64).reshape(-1, 2)
-    object_size = on_canvas(objects.boxes, pictures[objects.images])
+    image_sizes = np.array([example.size for example in subject.examples], dtype=np.float64).reshape(-1, 2)
+    object_size = on_input(objects.boxes, image_sizes[objects.images])
     image = np.array([objects.image_of[i] for i in results.image_ids], dtype=np.int64)[judged.order]
-    box_size = on_canvas(results.boxes[judged.order], pictures[image])
+    box_size = on_input(results.boxes[judged.order], image_sizes[image])
     fits = (low <= object_size) & (object_size < high)
     said = judged.said.copy()
     hit = np.flatnonzero((said != FALSE) & (said != IGNORED))  # true, or a second hit
@@ -76,24 +76,29 @@ def means(found: dict[str, dict[str, tuple[float, int]]]) -> dict[str, tuple[flo
     }
 
 
-def draw_sizes(*shown: tuple[str, dict[str, tuple[float, int, int]]]) -> Figure:
+def draw_sizes(*shown: tuple[str, dict[str, tuple[float, int, int]]], claim: str = "") -> Figure:
     """mAP against the size of objects, one panel for each (title, `means`); above each bar how many
-    objects there are, of how many classes."""
+    objects there are, of how many classes; `claim` is the title of the whole."""
     figure, axes = plt.subplots(
-        1, len(shown), figsize=(4.8 * len(shown), 3.3), sharey=True, squeeze=False, layout="constrained"
+        1, len(shown), figsize=(5.0 * len(shown), 3.6), sharey=True, squeeze=False, layout="constrained"
     )
     for ax, (title, rows) in zip(axes[0], shown, strict=True):
         values = [row[0] for row in rows.values()]
         bars = ax.bar(range(len(rows)), values, color=BLUE)
         for bar, (_, classes, total) in zip(bars, rows.values(), strict=True):
             place = bar.get_x() + bar.get_width() / 2, (bar.get_height() or 0) + 1
-            ax.text(*place, f"{total:,} / {classes}", ha="center", fontsize=8)
-        ax.set(xticks=range(len(rows)), xticklabels=list(rows), ylim=(0, 100))
-        ax.tick_params(axis="x", labelsize=7.5)
+            ax.text(*place, f"{total:,} / {classes}", ha="center", fontsize=9)
+        ax.set(
+            xticks=range(len(rows)),
+            xticklabels=[name.replace(" to ", "\N{EN DASH}") for name in rows],
+            ylim=(0, 100),
+        )
+        ax.tick_params(axis="x", labelsize=9)
         ax.set_title(title, fontsize=10)
         ax.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("mAP, %")
+    figure.suptitle(claim, fontsize=11)
     figure.supxlabel(
-        "root of the object's area, px of the canvas; above the bars: objects / classes", fontsize=9
+        "root of the object's area, px of the 300 x 300 input; above the bars: objects / classes", fontsize=9
     )
     return figure

@@ -31,7 +31,7 @@ def _judged(
     objects: list,
     order: Callable = lambda rows: sorted(rows, key=lambda d: -d[1]),
     strict: bool = False,
-    same_picture: bool = True,
+    same_image: bool = True,
     first: bool = False,
     free_only: bool = False,
     again: str = F,
@@ -47,7 +47,7 @@ def _judged(
         pairs = [
             (judging.overlap(box, there, extent), number)
             for number, (where, there, hard) in enumerate(objects)
-            if (where == image or not same_picture)
+            if (where == image or not same_image)
             and not (free_only and number in found)
             and not (difficult == "unseen" and hard)
         ]
@@ -98,7 +98,7 @@ def _as_given(detections: list, objects: list) -> list[str]:
 
 
 def _verdicts_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    """The picture of the first detection that is judged wrongly: it, and the objects there."""
+    """The image of the first detection that is judged wrongly: it, and the objects there."""
     rows = sorted(case.arguments[0], key=lambda d: -d[1])
     wrong = next((i for i in range(len(rows)) if i >= len(found) or found[i] != wanted[i]), 0)
     image, score, box = rows[wrong]
@@ -115,11 +115,11 @@ def _verdicts_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
                 (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, linestyle=style, linewidth=width
             )
         )
-        ax.text(x1, y1 - 3, name, fontsize=8, color=BLACK)
+        ax.text(x1, y1 - 3, name, fontsize=9, color=BLACK)
     every = np.array([corners for corners, *_ in shown], dtype=float)
     ax.set(xlim=(every[:, 0].min() - 15, every[:, 2].max() + 15), aspect="equal")
     ax.set(ylim=(every[:, 3].max() + 15, every[:, 1].min() - 25))
-    ax.set_title(f"picture {image}: wanted {wanted[wrong]}", fontsize=9)
+    ax.set_title(f"image {image}: wanted {wanted[wrong]}", fontsize=9)
 
 
 DOG = (11, 11, 110, 110)
@@ -158,9 +158,9 @@ verdicts = BuildingBlock(
         ),
         Case(
             "a small object: the + 1 decides",
-            ([("a", 0.9, (13, 12, 21, 20))], [("a", (11, 11, 19, 19), False)]),  # .528, without it .488
+            ([("a", 0.9, (13, 12, 21, 20))], [("a", (11, 11, 19, 19), False)]),  # 0.528, without it 0.488
         ),
-        Case("an overlap of exactly .5", ([("a", 0.9, (11, 11, 110, 60))], [("a", DOG, False)])),
+        Case("an overlap of exactly 0.5", ([("a", 0.9, (11, 11, 110, 60))], [("a", DOG, False)])),
         Case("no objects at all", ([("a", 0.9, DOG), ("b", 0.2, DOG)], [])),
         Case("no detections", ([], [("a", DOG, False)])),
     ],
@@ -175,7 +175,7 @@ verdicts = BuildingBlock(
         "the overlap in yours lacks the + 1; `devkit_rule.overlap` has it": lambda d, o: _judged(
             d, o, extent=0
         ),
-        "an overlap of exactly .5 is enough ||: the rule is >= .5": lambda d, o: _judged(d, o, strict=True),
+        "an overlap of exactly 0.5 is enough ||: the rule is >= 0.5": lambda d, o: _judged(d, o, strict=True),
         "a second hit on an object is false: only the best detection of an object is true": lambda d, o: (
             _judged(d, o, again=T)
         ),
@@ -201,10 +201,10 @@ verdicts = BuildingBlock(
         "every hit on a difficult object is ignored, also the second one": lambda d, o: _judged(
             d, o, once=True
         ),
-        "objects of other pictures were hit: compare only within one picture": lambda d, o: _judged(
-            d, o, same_picture=False
+        "objects of other images were hit: compare only within one image": lambda d, o: _judged(
+            d, o, same_image=False
         ),
-        "you took the first object with .5 or more; take the one that is overlapped most": lambda d, o: (
+        "you took the first object with 0.5 or more; take the one that is overlapped most": lambda d, o: (
             _judged(d, o, first=True)
         ),
         "of two objects that are overlapped alike you took the later one; the earlier one counts": lambda d, o: (
@@ -215,7 +215,7 @@ verdicts = BuildingBlock(
             {T: True, F: False, I: None}[v] for v in _verdicts(d, o)
         ],
     },
-    praise="Best score first, best object of its picture, .5 or more, once: VOCevaldet.m in a dozen lines.",
+    praise="Best score first, best object of its image, 0.5 or more, once: VOCevaldet.m in a dozen lines.",
     draw=_verdicts_on,
     name="verdicts",
 )
@@ -240,7 +240,7 @@ def _both_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
     ax.plot(wanted[0], wanted[1], "o-", color=ORANGE, linewidth=3, markersize=9)
     ax.plot(found[0], found[1], "x--", color=RED, markersize=8)
     ax.set(xlim=(-0.03, 1.05), ylim=(0, 1.08), xlabel="recall", ylabel="precision")
-    ax.set_title("orange: wanted; dashed red: yours", fontsize=8)
+    ax.set_title("orange: wanted; dashed red: yours", fontsize=9)
 
 
 curve = BuildingBlock(
@@ -336,7 +336,7 @@ eleven_points = BuildingBlock(
     cases=CURVES,
     mistakes={
         "that is the precision where the recall is reached first; the best precision from there on was asked for": lambda r, p: _points(r, p, LEVELS, lambda s: s[0] if s else 0.0, 11),
-        "a recall of exactly .2 reaches the point at .2 ||: >=, not >": lambda r, p: sum(
+        "a recall of exactly 0.2 reaches the point at 0.2 ||: >=, not >": lambda r, p: sum(
                 max([q for x, q in zip(r, p, strict=True) if x > t], default=0.0) for t in LEVELS
             ) / 11,
         TEN_POINTS: Either((lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 10), lambda r, p: _points(r, p, LEVELS[1:], lambda s: max(s, default=0.0), 11), lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 10), lambda r, p: _points(r, p, LEVELS[:-1], lambda s: max(s, default=0.0), 11))),
@@ -362,13 +362,13 @@ area = Exercise(
     _area,
     cases=CURVES,
     mistakes={
-        "the curve hasn't been made to fall first: each height is the best precision from there on": _steps,
+        "the curve hasn't been made monotonically decreasing first: each height is the best precision from there on": _steps,
         "the first step begins at a recall of 0, whatever the first recall is": lambda r, p: _steps(r, [max(p[i:]) for i in range(len(p))], begin=r[0] if r else 0.0),
         "each step has the height of its left end in yours, and nothing lies before the first recall; take the "
             "right end, from 0 on": lambda r, p: _left(sorted(set(r)), r, p),
         "the step's own precision belongs to it: the best from i on, not from i + 1 on": lambda r, p: _steps(r, [max(p[i + 1 :], default=0.0) for i in range(len(p))]),
         "the best precision so far is taken in yours; take the best from there on, up to the end": lambda r, p: _steps(r, [max(p[: i + 1]) for i in range(len(p))]),
-        "those are trapezoids under the curve as it is; make it fall first, then it consists of steps": lambda r, p: float(
+        "those are trapezoids under the curve as it is; make it monotonically decreasing first, then it consists of steps": lambda r, p: float(
                 sum((b - a) * (u + v) / 2 for a, b, u, v in zip([0.0, *r], r, [*p[:1], *p], p, strict=False))
             ),
         "those are trapezoids, and what lies before the first recall is missing; the curve is made of steps": lambda r, p: float(
@@ -399,18 +399,18 @@ kind = Exercise(
     "11.5 kinds of errors",
     errors.kind,
     cases=[
-        Case("own .6, other 0", (0.6, 0.0)),
-        Case("own .6, other .7", (0.6, 0.7)),
-        Case("own .3, other .8", (0.3, 0.8)),
-        Case("own .3, other .2", (0.3, 0.2)),
-        Case("own .2, other .4", (0.2, 0.4)),
-        Case("own .05, other .3", (0.05, 0.3)),
-        Case("own 0, other .6", (0.0, 0.6)),
+        Case("own 0.6, other 0", (0.6, 0.0)),
+        Case("own 0.6, other 0.7", (0.6, 0.7)),
+        Case("own 0.3, other 0.8", (0.3, 0.8)),
+        Case("own 0.3, other 0.2", (0.3, 0.2)),
+        Case("own 0.2, other 0.4", (0.2, 0.4)),
+        Case("own 0.05, other 0.3", (0.05, 0.3)),
+        Case("own 0, other 0.6", (0.0, 0.6)),
         Case("own 0, other 0", (0.0, 0.0)),
-        Case("own .5, other 0", (0.5, 0.0)),
-        Case("own .1, other 0", (0.1, 0.0)),
-        Case("own 0, other .5", (0.0, 0.5)),
-        Case("own 0, other .1", (0.0, 0.1)),
+        Case("own 0.5, other 0", (0.5, 0.0)),
+        Case("own 0.1, other 0", (0.1, 0.0)),
+        Case("own 0, other 0.5", (0.0, 0.5)),
+        Case("own 0, other 0.1", (0.0, 0.1)),
     ],
     mistakes={
         "confusion is asked before localisation: the box fits an object of another class": lambda a, b: (
@@ -420,13 +420,13 @@ kind = Exercise(
             _named(a, b, "cdpb")
         ),
         "localisation is asked before both: the class is right": lambda a, b: _named(a, b, "dcbp"),
-        ".5 itself is a hit, .1 itself is near ||: >=, not >": lambda a, b: _named(
+        "0.5 itself is a hit, 0.1 itself is near ||: >=, not >": lambda a, b: _named(
             a, b, hit=0.5 + 1e-9, near=0.1 + 1e-9
         ),
-        "a box that overlaps nothing by .1 or more lies on background": lambda a, b: (
+        "a box that overlaps nothing by 0.1 or more lies on background": lambda a, b: (
             errors.BOTH if _named(a, b) == errors.BACKGROUND else _named(a, b)
         ),
-        "a box on background has nothing to do with an object: less than .1, not less than .5": lambda a, b: (
+        "a box on background has nothing to do with an object: less than 0.1, not less than 0.5": lambda a, b: (
             _named(a, b, near=0.5)
         ),
     },
@@ -440,8 +440,8 @@ best_ap = Exercise(
     "11.6 half of the objects",
     6 / 11,
     mistakes={
-        "that is the area under the curve; of the eleven points, how many have a recall up to .5?": 0.5,
-        "a recall of 0 is a point, too: 0, .1, .2, .3, .4, .5": 5 / 11,
+        "that is the area under the curve; of the eleven points, how many have a recall up to 0.5?": 0.5,
+        "a recall of 0 is a point, too: 0, 0.1, 0.2, 0.3, 0.4, 0.5": 5 / 11,
         "a number between 0 and 1 was asked for, not percent": 600 / 11,
         "divide by eleven points, not ten": 0.6,
         "that is the area, and in percent; a number between 0 and 1 from eleven points was asked for": 50,

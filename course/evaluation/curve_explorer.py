@@ -23,10 +23,10 @@ RULES = {
     "difficult objects counted": Rule(difficult="counted"),
     "difficult objects not annotated": Rule(difficult="unknown"),
     "second hits ignored": Rule(again="ignored"),
-    "an overlap of .75 wanted": Rule(hit=0.75),
+    "an overlap of 0.75 wanted": Rule(hit=0.75),
 }
-SIDE = 300  # of the picture
-THUMB, THUMBS, GAP = 67, 4, 6  # the detections before this one, below the picture
+SIDE = 300  # of the image
+THUMB, THUMBS, GAP = 67, 4, 6  # the detections before this one, below the image
 HEIGHT = SIDE + THUMB + 2 * GAP
 LEFT, RIGHT, TOP, BOTTOM = 350.0, 748.0, 16.0, 330.0  # of the curve
 PANEL = Panel(LEFT, TOP, RIGHT, BOTTOM)
@@ -37,7 +37,7 @@ SHOWN, BEGIN = "chair", 30  # class and place at the beginning
 
 
 def nearest_point(judged: Judged, recall: float, precision: float) -> int:
-    """How many detections bring one nearest to this place of the plane; 0 where there are none."""
+    """How many detections bring one nearest to this place of the plot; 0 where there are none."""
     if not len(judged.scores):
         return 0
     far = (judged.recall - recall) ** 2 + (np.nan_to_num(judged.precision) - precision) ** 2
@@ -56,7 +56,7 @@ class CurveExplorer(Explorer):
     """Choose a class and a rule, move along the ranking, see what the next detection is and where the point goes."""
 
     alt = (
-        "Left the picture of the detection that has just come in, its box and the objects of the class, below it the "
+        "Left the image of the detection that has just come in, its box and the objects of the class, below it the "
         "four detections before; right the precision-recall curve with the eleven points and where one stands"
     )
 
@@ -65,7 +65,7 @@ class CurveExplorer(Explorer):
         self.by_id = {example.image_id: example for example in self.subject.examples}
         self.seen: dict[str, torch.Tensor] = {}
         self.board = Board(
-            label="A precision-recall curve and the picture of a detection",
+            label="A precision-recall curve and the image of a detection",
             hint="Keys: left, right: one detection, up, down: ten, n or Shift+n: the next or last that isn't true. "
             "A click on the curve goes there.",
             view=list(VIEW),
@@ -123,9 +123,9 @@ class CurveExplorer(Explorer):
     # ---- what is shown
 
     def _show(self, change: object = None) -> None:
-        layers = self._curve() + self._picture()
+        layers = self._curve() + self._image()
         lines = self.summary()
-        with self.board.hold_sync():  # one message, so that picture and words change together
+        with self.board.hold_sync():  # one message, so that image and words change together
             self.board.scene = {"layers": layers}
             self.board.status = lines[0]
         self.text.value = "<br>".join(lines[1:])
@@ -159,8 +159,8 @@ class CurveExplorer(Explorer):
             layers.append(layer(color=BLACK, points=[x, y], radius=6))
         return layers
 
-    def _picture(self) -> list[dict]:
-        """The n-th detection in its picture and the four before it below. Draws the picture, gives the boxes."""
+    def _image(self) -> list[dict]:
+        """The n-th detection in its image and the four before it below. Draws the image, gives the boxes."""
         sheet = torch.full((HEIGHT, SIDE, 3), 255, dtype=torch.uint8)
         layers, n = [], self.place.value
         for back in range(1, THUMBS + 1):
@@ -186,20 +186,20 @@ class CurveExplorer(Explorer):
     def _objects(self, example: Example) -> list[dict]:
         layers, mine = [], example.labels == LABELS[self.name.value]
         for hard in (False, True):
-            boxes = _on_canvas(example.boxes[mine & (example.difficult == hard)], example)
+            boxes = _on_input(example.boxes[mine & (example.difficult == hard)], example)
             texts = [(box[0], box[1], "difficult") for box in boxes.tolist()] if hard else []
             layers.append(layer(boxes, ORANGE, line=4, dash=(2, 3) if hard else (), texts=texts))
         return layers
 
     def _detection(self, n: int) -> tuple[Example, torch.Tensor]:
-        """The example of the n-th detection and its box in px of the canvas."""
+        """The example of the n-th detection and its box in px of the 300 x 300 input."""
         results, i = self.subject.results[self.name.value], self.judged.order[n - 1]
         example = self.by_id[results.image_ids[i]]
         box = torch.from_numpy(results.boxes[i] - np.array(ONE_BASED)).float()
-        return example, _on_canvas(box, example)
+        return example, _on_input(box, example)
 
     def _pixels(self, example: Example) -> torch.Tensor:
-        """The picture on the canvas; grey where only annotations are on disk."""
+        """The image at 300 x 300; grey where only annotations are on disk."""
         if example.image_id not in self.seen:
             there = example.path.is_file()
             grey = torch.full((SIDE, SIDE, 3), 225, dtype=torch.uint8)
@@ -240,7 +240,7 @@ def _style(verdict: str) -> tuple[str, tuple[int, ...]]:
     return BLACK if verdict == IGNORED else color, dash
 
 
-def _on_canvas(boxes: torch.Tensor, example: Example) -> torch.Tensor:
+def _on_input(boxes: torch.Tensor, example: Example) -> torch.Tensor:
     width, height = example.size
     return boxes * torch.tensor([SIDE / width, SIDE / height] * 2)
 

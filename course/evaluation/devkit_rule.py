@@ -56,7 +56,7 @@ def curve(said: Sequence[str], total: int) -> tuple[list[float], list[float]]:
 
 
 def eleven_points(recall: Sequence[float], precision: Sequence[float]) -> float:
-    """Mean of the best precision at a recall of 0, .1, ... 1 or more."""
+    """Mean of the best precision at a recall of 0, 0.1, 0.2 and so on up to 1, or more."""
     best = []
     for point in range(11):
         there = [p for r, p in zip(recall, precision, strict=True) if r >= point * 0.1 and not math.isnan(p)]
@@ -64,7 +64,7 @@ def eleven_points(recall: Sequence[float], precision: Sequence[float]) -> float:
     return sum(best) / 11
 
 
-# ---- ten detections of one class in three pictures. Objects are 100 x 100 px, so overlaps can be done in the head
+# ---- ten detections of one class in three images. Objects are 100 x 100 px, so overlaps can be done in the head
 
 OBJECTS = (
     ("a", (11, 11, 110, 110), False),

@@ -1,11 +1,13 @@
 """Anatomy of errors, in the spirit of Hoiem (2012) and TIDE (2020): what kind each false detection is, which objects
-nobody came near, and what mAP would be if one kind were put right.
+no detection came near, and what mAP would be if one kind were put right.
 
 Every false detection asks four questions, and the first yes names it (`kind`). Difficult objects count as objects
 here: a box that lies badly on one is no box on background.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,7 +46,7 @@ def kind(own: float, other: float) -> str:
 
 @dataclass(frozen=True)
 class ErrorAnatomy:
-    """The errors of one class: kinds of its n detections, best first, and objects that nobody came near."""
+    """The errors of one class: kinds of its n detections, best first, and objects that no detection came near."""
 
     judged: Judged
     kinds: np.ndarray  # (n,) one of KINDS, "" where the detection isn't false
@@ -93,8 +95,8 @@ def put_right(subject: Subject, found: dict[str, ErrorAnatomy], name: str) -> di
     """AP of every class if there were no errors of one kind.
 
     Duplicates, both and background vanish. A confusion gets its object's class, a localisation its object's box:
-    it becomes true if nobody has found that object (the best of several), else it vanishes. Missed objects are no
-    longer counted.
+    it becomes true if no other detection has found that object (the best of several), else it vanishes. Missed
+    objects are no longer counted.
     """
     if name == MISSED:
         return {c: _ap(a.judged.said, a.judged.total - a.missed) for c, a in found.items()}
@@ -144,6 +146,31 @@ def gains(subject: Subject, found: dict[str, ErrorAnatomy]) -> dict[str, dict[st
     }
 
 
+def totals(found: dict[str, ErrorAnatomy]) -> tuple[int, int]:
+    """How many objects are found under their right name by any detection, and how many count."""
+    return sum(int((a.judged.said == TRUE).sum()) for a in found.values()), sum(
+        a.judged.total for a in found.values()
+    )
+
+
+Column = tuple[str, dict[str, int], dict[str, float], int]  # title, errors, points of mAP they cost, objects
+
+
+def column(title: str, found: dict[str, ErrorAnatomy], gained: dict[str, dict[str, float]]) -> Column:
+    """A pair of columns of `error_table`."""
+    return title, counts(found), means(gained), sum(a.judged.total for a in found.values())
+
+
+def recorded_column(title: str, facts: Mapping[str, Any]) -> Column:
+    """The same of what `data_scripts/price_rules.py` or `judge_photographs.py` has written."""
+    return title, facts["errors"], means(facts["gains"]), facts["objects"]
+
+
+def means(gained: dict[str, dict[str, float]]) -> dict[str, float]:
+    """kind -> points of mAP, from the points of AP of each class."""
+    return {name: float(np.mean(list(by_class.values()))) for name, by_class in gained.items()}
+
+
 def first_false(found: dict[str, ErrorAnatomy], name: str, count: int = 3) -> list[tuple[str, int]]:
     """The errors of one kind with the highest scores: class, and place in the ranking of the class."""
     rows = [
@@ -164,9 +191,9 @@ def confused(
     return sorted(((n, *pair) for pair, n in pairs.items()), key=lambda row: (-row[0], row[1:]))
 
 
-def error_table(*columns: tuple[str, dict[str, int], dict[str, float], int]) -> Table:
-    """Kinds of errors, a pair of columns for each (title, `counts`, mean of the `gains`, objects that count): share
-    of the false detections (for the missed ones of the objects), and the points of mAP they cost."""
+def error_table(*columns: Column, caption: str = "") -> Table:
+    """Kinds of errors, a pair of columns for each `column` or `recorded_column`: share of the false detections (for
+    the missed ones of the objects), and the points of mAP they cost."""
     rows = []
     for name in ALL:
         row = [name]
@@ -175,13 +202,18 @@ def error_table(*columns: tuple[str, dict[str, int], dict[str, float], int]) -> 
             row += [numbers[name] / max(of, 1), gained[name]]
         rows.append(row)
     head = [f"{title}, {what}" for title, *_ in columns for what in ("share", "points")]
-    return table(rows, ("error", *head), form=("", *[".0%", "+.1f"] * len(columns)))
+    return table(rows, ("error", *head), form=("", *[".0%", "+.1f"] * len(columns)), caption=caption)
 
 
 def draw_gains(gained: dict[str, dict[str, float]], title: str) -> Figure:
     """Points of AP that each kind costs each class, side by side: one small panel a kind, one bar a class."""
     figure, axes = plt.subplots(
-        1, len(ALL), figsize=(10, 4.2), sharey=True, sharex=True, layout="constrained"
+        1, len(ALL), figsize=(10, 4.8), sharey=True, sharex=True, layout="constrained"
+    )
+    costs = means(gained)
+    most = max(costs, key=costs.get)
+    figure.suptitle(
+        f"{title}: the errors called {most} cost most, {costs[most]:.1f} points of mAP", fontsize=11
     )
     classes = sorted(gained[PLACE], key=lambda c: max(gained[k][c] for k in ALL))
     for ax, name in zip(axes, ALL, strict=True):
@@ -189,9 +221,9 @@ def draw_gains(gained: dict[str, dict[str, float]], title: str) -> Figure:
         values = [gained[name][c] for c in classes]
         ax.barh(classes, values, color=color, hatch=hatch, edgecolor="white", linewidth=0.4)
         ax.set_title(f"{name}\n{sum(values) / len(values):+.1f}", fontsize=10)
-        ax.tick_params(labelsize=8)
+        ax.tick_params(labelsize=9)
         ax.grid(axis="x", color="0.9")
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-    figure.supxlabel(f"points of AP gained if this kind were put right ({title})", fontsize=9)
+    figure.supxlabel("points of AP gained if this kind were put right", fontsize=9)
     return figure

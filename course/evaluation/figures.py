@@ -1,4 +1,4 @@
-"""Figures of chapter 11: ten detections on paper, a ranking as pictures, a curve with its points and its area."""
+"""Figures of chapter 11: ten detections on paper, a ranking as cut-outs, a curve with its points and its area."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from course.evaluation import errors, rule_variants
 from course.evaluation.devkit_rule import FALSE, IGNORED, OBJECTS, TEN, TRUE, TWICE
@@ -18,11 +19,22 @@ from ssdlib.plots import BLACK, BLUE, ORANGE, RED, SKY, photograph_on
 from ssdlib.records import LABELS, Example
 
 MARKS = {TRUE: ("o", BLUE), FALSE: ("x", RED), TWICE: ("^", RED), IGNORED: ("s", "0.5")}
+NAMES = {TRUE: "true", FALSE: "false", TWICE: "false, a second hit", IGNORED: "ignored"}
+SHOWN = (
+    *(
+        "area under the curve (VOC2010 and later)",
+        "no + 1",
+        "counted as any other",
+        "not annotated: a hit is false",
+    ),
+    *("may take the next object that is free", "the 10 best of an image", "only scores above 0.5"),
+    "only images that hold the class",
+)  # of the variants, those at the top of the page
 LINES = {TRUE: (BLUE, "-"), FALSE: (RED, "--"), TWICE: (RED, "-."), IGNORED: ("0.35", ":")}
 
 
 def by_hand() -> Subject:
-    """The ten detections and five objects of the page, as dogs in three pictures of 400 x 400 px."""
+    """The ten detections and five objects of the page, as dogs in three images of 400 x 400 px."""
     examples = []
     for image in "abc":
         mine = [(box, hard) for where, box, hard in OBJECTS if where == image]
@@ -37,8 +49,8 @@ def by_hand() -> Subject:
 
 
 def ten_drawn() -> Figure:
-    """The three pictures: objects thick (dotted = difficult), detections thin with their place in the ranking."""
-    figure, axes = plt.subplots(1, 3, figsize=(9.4, 3.3), layout="constrained")
+    """The three images: objects thick (dotted = difficult), detections thin with their place in the ranking."""
+    figure, axes = plt.subplots(1, 3, figsize=(9.4, 3.6), layout="constrained")
     for ax, image in zip(axes, "abc", strict=True):
         for where, (x1, y1, x2, y2), hard in OBJECTS:
             if where == image:
@@ -56,17 +68,28 @@ def ten_drawn() -> Figure:
                     ax.text(x1 + 5, y1 + 6, f"{place}", ha="left", va="top", **style)
                 else:
                     ax.text(x2 - 5, y2 - 6, f"{place}", ha="right", va="bottom", **style)
-        ax.set(xlim=(0, 410), ylim=(410, 0), aspect="equal", xticks=(), yticks=(), title=f"picture {image}")
+        ax.set(xlim=(0, 410), ylim=(410, 0), aspect="equal", xticks=(), yticks=())
+        ax.set_title(f"image {image}", fontsize=10)
+    _legend(
+        figure,
+        {
+            "object": dict(color=ORANGE, linewidth=4),
+            "difficult object": dict(color=ORANGE, linewidth=4, linestyle=":"),
+            "detection, with its place in the ranking": dict(color=BLUE, linewidth=1.6),
+        },
+    )
     return figure
 
 
 def ranking_drawn(subject: Subject, name: str, count: int = 12) -> Figure:
-    """The first detections of a class cut out of their pictures, best first, each with its verdict."""
+    """The first detections of a class cut out of their images, best first, each with its verdict."""
     judged, results = subject.judged[name], subject.results[name]
     by_id = {example.image_id: example for example in subject.examples}
     columns = 6
     rows = -(-min(count, len(judged.scores)) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(10, 2.05 * rows), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(10, 2.05 * rows + 0.6), layout="constrained", squeeze=False
+    )
     for ax in axes.flat:
         ax.set_axis_off()
     for place, ax in zip(range(min(count, len(judged.scores))), axes.flat, strict=False):
@@ -79,16 +102,26 @@ def ranking_drawn(subject: Subject, name: str, count: int = 12) -> Figure:
             _box_on(ax, example.boxes[k].numpy(), ORANGE, ":" if example.difficult[k] else "-", width=1.5)
         _look_at(ax, box, example.size)
         ax.set_title(f"{place + 1}: {judged.scores[place]:.2f} {judged.said[place]}", fontsize=9)
+    said = judged.said[:count]
+    figure.suptitle(
+        f"{(said == TRUE).sum()} of the {len(said)} best detections of {name} are true", fontsize=11
+    )
+    styles = {
+        NAMES[verdict]: dict(color=color, linestyle=style, linewidth=3)
+        for verdict, (color, style) in LINES.items()
+        if verdict in said
+    }
+    _legend(figure, styles | {f"annotated as {name}": dict(color=ORANGE, linewidth=1.5)})
     return figure
 
 
-def prices_drawn(found: dict[str, dict[str, float]], names: Sequence[str]) -> Figure:
+def prices_drawn(found: dict[str, dict[str, float]], names: Sequence[str] = SHOWN) -> Figure:
     """mAP of the same detections with one rule changed, a line for each of these variants of `rules`, highest first;
     the upright line is the devkit's own."""
     group = {v.name: v.group for v in rule_variants.VARIANTS}
     official = rule_variants.mean(found[rule_variants.DEVKIT])
     order = sorted(names, key=lambda name: rule_variants.mean(found[name]))
-    figure, ax = plt.subplots(figsize=(9, 0.32 * len(order) + 1), layout="constrained")
+    figure, ax = plt.subplots(figsize=(9, 0.32 * len(order) + 1.4), layout="constrained")
     for y, name in enumerate(order):
         value = rule_variants.mean(found[name])
         ax.plot(
@@ -113,6 +146,9 @@ def prices_drawn(found: dict[str, dict[str, float]], names: Sequence[str]) -> Fi
     ax.set(
         yticks=range(len(order)), yticklabels=[f"{group[name]}: {name}" for name in order], xlabel="mAP, %"
     )
+    means = [rule_variants.mean(found[name]) for name in (rule_variants.DEVKIT, *names)]
+    span = f"from {min(means):.1f} to {max(means):.1f}"
+    figure.suptitle(f"The same detections judged by {len(means)} rules: mAP {span}", fontsize=11)
     ax.margins(x=0.2)
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
@@ -121,8 +157,8 @@ def prices_drawn(found: dict[str, dict[str, float]], names: Sequence[str]) -> Fi
 
 def curve_drawn(judged: Judged, title: str) -> Figure:
     """Left: every detection as a point of the curve, and the eleven points. Right: the area under the curve once it
-    is made to fall."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.6), sharey=True, layout="constrained")
+    is made monotonically decreasing."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.9), sharey=True, layout="constrained")
     recall, precision = judged.recall, np.nan_to_num(judged.precision)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     for ax in (left, right):
@@ -149,19 +185,21 @@ def curve_drawn(judged: Judged, title: str) -> Figure:
     left.scatter(
         points, heights, marker="D", facecolor="white", edgecolor=BLACK, s=44, label="the 11 points", zorder=2
     )
-    left.legend(frameon=False, fontsize=8, loc="lower left")
+    left.legend(fontsize=9, loc="lower left", edgecolor="none", framealpha=0.9)
     steps = np.concatenate([[0.0], recall])
     right.stairs(envelope, steps, fill=True, color=SKY, alpha=0.6)
     right.stairs(envelope, steps, color=BLACK, linewidth=1.5)
-    left.set(ylabel="precision", title=f"{title}: 11 points {100 * judged.ap():.1f}")
-    right.set(title=f"area {100 * judged.ap('area'):.1f}")
+    left.set_ylabel("precision")
+    left.set_title(f"mean height of 11 points: {100 * judged.ap():.1f}", fontsize=10)
+    right.set_title(f"area below the steps: {100 * judged.ap('area'):.1f}", fontsize=10)
+    figure.suptitle(f"The same {title} have two APs", fontsize=11)
     return figure
 
 
 def errors_drawn(subject: Subject, found: dict[str, errors.ErrorAnatomy]) -> Figure:
     """Of each kind the false detection with the highest score: it dashed, the object it is about in orange."""
     by_id = {example.image_id: example for example in subject.examples}
-    figure, axes = plt.subplots(1, len(errors.KINDS), figsize=(10, 2.6), layout="constrained")
+    figure, axes = plt.subplots(1, len(errors.KINDS), figsize=(10, 3.1), layout="constrained")
     for ax, kind in zip(axes, errors.KINDS, strict=True):
         ax.set_axis_off()
         ax.set_title(kind, fontsize=10)
@@ -170,16 +208,32 @@ def errors_drawn(subject: Subject, found: dict[str, errors.ErrorAnatomy]) -> Fig
             i = one.judged.order[place]
             example = by_id[results.image_ids[i]]
             photograph_on(ax, _photograph(example))
+            around = box = results.boxes[i] - np.array(ONE_BASED)
             if one.targets[place] >= 0:
                 target = subject.objects.boxes[one.targets[place]] - np.array(ONE_BASED)
                 _box_on(ax, target, ORANGE, "-", width=3)
-            _box_on(ax, results.boxes[i] - np.array(ONE_BASED), RED, "--", width=2)
-            ax.set_title(f"{kind}\n{name} {one.judged.scores[place]:.2f}", fontsize=10)
+                around = np.concatenate([np.minimum(box, target)[:2], np.maximum(box, target)[2:]])
+            _box_on(ax, box, RED, "--", width=2)
+            _look_at(ax, around, example.size)
+            ax.set_title(f"{kind}:\n{name} {one.judged.scores[place]:.2f}", fontsize=10)
+    figure.suptitle("Of each kind of error the one with the highest score", fontsize=11)
+    _legend(
+        figure,
+        {
+            "detection, with its class and score above": dict(color=RED, linestyle="--", linewidth=2),
+            "object that the error is about": dict(color=ORANGE, linewidth=3),
+        },
+    )
     return figure
 
 
+def _legend(figure: Figure, styles: dict[str, dict]) -> None:
+    lines = [Line2D([], [], label=name, **style) for name, style in styles.items()]
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False, fontsize=9)
+
+
 def _photograph(example: Example) -> torch.Tensor:
-    """The picture, or a grey one of its size where only annotations are on disk."""
+    """The photograph or scene, or a grey one of its size where only annotations are on disk."""
     if example.path.is_file():
         return voc.read_photograph(example.path)
     return torch.full((example.size[1], example.size[0], 3), 225, dtype=torch.uint8)
@@ -195,7 +249,7 @@ def _box_on(ax: Axes, box: np.ndarray, color: str, style: str, width: float) -> 
 
 
 def _look_at(ax: Axes, box: np.ndarray, size: tuple[int, int]) -> None:
-    """A square part of the picture around a box."""
+    """A square part of the image around a box."""
     x1, y1, x2, y2 = box.tolist()
     half = 0.75 * max(x2 - x1, y2 - y1, 40)
     x, y = (x1 + x2) / 2, (y1 + y2) / 2

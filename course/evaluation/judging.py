@@ -210,7 +210,7 @@ def overlap(a: Sequence[float], b: Sequence[float], extent: float = 1.0) -> floa
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray, metric: str = "11point") -> float:
-    """AP of a curve. Beside the library's two: "101point" (COCO's recalls 0, .01, ... 1) and "integrate" (what
+    """AP of a curve. Beside the library's two: "101point" (COCO's recalls 0, 0.01, ... 1) and "integrate" (what
     ssd_keras's evaluator calls so: the left height of each step, nothing before the first recall, and the last
     point never looked at). Raises ValueError for another name."""
     if metric not in METRICS:

@@ -39,7 +39,7 @@ class Run:
 
     name: str
     steps: Mapping[int, Column]  # the last one is the result; step 0 where none is known
-    pictures: int  # that it was judged on
+    images: int  # that it was judged on
 
     @property
     def last(self) -> Column:
@@ -48,16 +48,14 @@ class Run:
     @property
     def comparable(self) -> bool:
         """Whether it was judged on all of VOC2007 test, as far as their number says."""
-        return self.pictures == voc.COUNTS[TEST][0]
+        return self.images == voc.COUNTS[TEST][0]
 
     @property
     def note(self) -> str:
         wanted = voc.COUNTS[TEST][0]
         if self.comparable:
-            return f"{self.name}: {wanted:,} test pictures, as many as VOC2007 test has"
-        return (
-            f"{self.name}: {self.pictures:,} test pictures, not the {wanted:,} of VOC2007 test: don't compare"
-        )
+            return f"{self.name}: {wanted:,} test images, as many as VOC2007 test has"
+        return f"{self.name}: {self.images:,} test images, not the {wanted:,} of VOC2007 test: don't compare"
 
 
 def run_of(folder: Path, devkit: Path, name: str = "this run") -> Run:
@@ -87,9 +85,9 @@ def judged_run(subject: Subject, name: str) -> Run:
     return Run(name, {0: _column(ap)}, len(subject.examples))
 
 
-def run_from(ap: Mapping[str, float], pictures: int, name: str) -> Run:
+def run_from(ap: Mapping[str, float], images: int, name: str) -> Run:
     """AP by class, 0 to 1, that was computed elsewhere."""
-    return Run(name, {0: _column(ap)}, pictures)
+    return Run(name, {0: _column(ap)}, images)
 
 
 def _column(ap: Mapping[str, float]) -> Column:
@@ -152,9 +150,9 @@ def class_table(*runs: Run) -> Table:
     return table(rows, head, form, note="; ".join(run.note for run in runs) + ".")
 
 
-def draw_classes(*runs: Run) -> Figure:
+def draw_classes(*runs: Run, claim: str = "") -> Figure:
     """Classes from the worst to the best of the published run: what others have, and a thick line to each run that
-    may be compared and differs clearly."""
+    may be compared and differs clearly. `claim` is the title."""
     columns = by_class()
     order = sorted(voc.CLASSES[1:], key=lambda c: columns[SEED][c])
     figure, ax = plt.subplots(figsize=(8.2, 5.2), layout="constrained")
@@ -165,7 +163,7 @@ def draw_classes(*runs: Run) -> Figure:
             [columns[name][c] for c in order], places, marker=symbol, s=34, label=title, zorder=3, **hollow
         )
     for run, symbol, color in zip(runs, "Dx*", (GREEN, RED, BLACK), strict=False):
-        label = run.name if run.comparable else f"{run.name} (other pictures)"
+        label = run.name if run.comparable else f"{run.name} (other images)"
         ax.scatter(
             [run.last[c] for c in order], places, marker=symbol, color=color, s=34, label=label, zorder=4
         )
@@ -177,7 +175,8 @@ def draw_classes(*runs: Run) -> Figure:
     ax.set_axisbelow(True)
     ax.grid(color="0.92")
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    ax.set_title(claim, fontsize=11)
+    ax.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -186,7 +185,7 @@ def steps_drawn(steps: Mapping[int, Column], title: str) -> Figure:
     around a value that is clearly lower than the one before it."""
     columns, rows = sorted(steps), [*voc.CLASSES[1:], MEAN]
     values = [[steps[s][c] for s in columns] for c in rows]
-    figure, ax = plt.subplots(figsize=(1.6 + 0.9 * len(columns), 5.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(1.9 + 0.9 * len(columns), 6.2), layout="constrained")
     ax.imshow(values, cmap="Blues", vmin=30, vmax=110, aspect="auto")
     for y, line in enumerate(values):
         for x, value in enumerate(line):
@@ -196,16 +195,18 @@ def steps_drawn(steps: Mapping[int, Column], title: str) -> Figure:
                 f"{value:.1f}",
                 ha="center",
                 va="center",
-                fontsize=8,
+                fontsize=9,
                 color="white" if value > 80 else "black",
             )
             if x and value <= line[x - 1] - CLEAR:
                 ax.add_patch(
                     plt.Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, fill=False, edgecolor=RED, linewidth=2)
                 )
-    ax.set(xticks=range(len(columns)), xticklabels=[f"{s:,}" for s in columns], title=title)
+    ax.set(xticks=range(len(columns)), xticklabels=[f"{s:,}" for s in columns])
+    ax.set_xlabel(f"step (framed: {CLEAR:g} points or more below the value before)", fontsize=9)
+    ax.set_title(title, fontsize=11)
     ax.set_yticks(range(len(rows)), rows)
-    ax.tick_params(length=0, labelsize=8)
+    ax.tick_params(length=0, labelsize=9)
     return figure
 
 

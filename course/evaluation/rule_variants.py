@@ -65,7 +65,7 @@ def above(score: float) -> Change:
 
 
 def best_of_image(count: int) -> Change:
-    """The `count` best detections of each picture, all classes together."""
+    """The `count` best detections of each image, all classes together."""
 
     def change(results: dict[str, Results], subject: Subject) -> dict[str, Results]:
         rows = [(s, i) for r in results.values() for i, s in zip(r.image_ids, r.scores.tolist(), strict=True)]
@@ -89,7 +89,7 @@ whole = each(lambda r: moved(r, r.boxes.round() - r.boxes))
 
 
 def where_the_class_is(results: dict[str, Results], subject: Subject) -> dict[str, Results]:
-    """Only the detections in pictures that hold an object of their class."""
+    """Only the detections in images that hold an object of their class."""
     there = {
         name: {e.image_id for e in subject.examples if (e.labels == LABELS[name]).any()} for name in results
     }
@@ -104,10 +104,10 @@ VARIANTS = (
     Variant("number of a curve", "101 points of recall (COCO)", Rule(metric="101point")),
     Variant("number of a curve", "'integrate' of ssd_keras's evaluator", Rule(metric="integrate")),
     Variant("overlap", "no + 1", Rule(extent=0.0)),
-    Variant("overlap", "more than .5, not .5 itself", Rule(strict=True)),
-    Variant("overlap", "no + 1 and more than .5 (amdegroot)", Rule(extent=0.0, strict=True)),
-    Variant("overlap", "whole pixels, and more than .5", Rule(strict=True), whole),
-    Variant("overlap", "an overlap of .75 wanted", Rule(hit=0.75)),
+    Variant("overlap", "more than 0.5, not 0.5 itself", Rule(strict=True)),
+    Variant("overlap", "no + 1 and more than 0.5 (amdegroot)", Rule(extent=0.0, strict=True)),
+    Variant("overlap", "whole pixels, and more than 0.5", Rule(strict=True), whole),
+    Variant("overlap", "an overlap of 0.75 wanted", Rule(hit=0.75)),
     Variant("difficult objects", "counted as any other", Rule(difficult="counted")),
     Variant("difficult objects", "not annotated: a hit is false", Rule(difficult="unknown")),
     Variant("second hits", "ignored", Rule(again="ignored")),
@@ -120,12 +120,12 @@ VARIANTS = (
     Variant("files", "scores with 3 decimals", change=rounded(3)),
     Variant("files", "scores with 2 decimals", change=rounded(2)),
     Variant("files", "2 decimals, equals in reverse order", change=reversed_equals),
-    Variant("cut off", "only scores above .05", change=above(0.05)),
-    Variant("cut off", "only scores above .1", change=above(0.1)),
-    Variant("cut off", "only scores above .5", change=above(0.5)),
-    Variant("cut off", "the 100 best of a picture", change=best_of_image(100)),
-    Variant("cut off", "the 10 best of a picture", change=best_of_image(10)),
-    Variant("pictures and classes", "only pictures that hold the class", change=where_the_class_is),
+    Variant("cut off", "only scores above 0.05", change=above(0.05)),
+    Variant("cut off", "only scores above 0.1", change=above(0.1)),
+    Variant("cut off", "only scores above 0.5", change=above(0.5)),
+    Variant("cut off", "the 100 best of an image", change=best_of_image(100)),
+    Variant("cut off", "the 10 best of an image", change=best_of_image(10)),
+    Variant("images and classes", "only images that hold the class", change=where_the_class_is),
 )  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def recorded_prices() -> dict[str, Any]:
 def price_list(here: dict[str, dict[str, float]], there: dict[str, dict[str, float]]) -> Table:
     """Points of mAP above or below the devkit's rule, a line for each variant: `here`, `there`, and the class of
     `there` that it changes most."""
-    groups = {v.name: v.group for v in VARIANTS} | {POOLED: "pictures and classes"}
+    groups = {v.name: v.group for v in VARIANTS} | {POOLED: "images and classes"}
     rows = []
     for name, group in groups.items():
         points = [mean(c[name]) - mean(c[DEVKIT]) for c in (here, there)]
@@ -188,6 +188,6 @@ def extreme(found: dict[str, dict[str, float]], name: str) -> tuple[float, str]:
 def origin(facts: dict[str, Any]) -> str:
     """What a recording was made of, when, where, with which code."""
     return (
-        f"{facts['count']:,} detections in {facts['images']:,} pictures: {facts['detections']}; recorded "
-        f"{facts['date']} on {facts['device']}, commit {facts['commit'][:10]}, seed: {facts['seed']}"
+        f"{facts['count']:,} detections in {facts['images']:,} images: {facts['detections']}; recorded "
+        f"{facts['date']} on {facts['device']}, commit {facts['commit'][:10]}, random seed: {facts['seed']}"
     )

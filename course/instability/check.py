@@ -27,16 +27,17 @@ level = Exercise(
     mistakes={
         "that is the first level, where all 21 classes are equally likely": starts.NO_OPINION,
         "that is one positive and one negative; each positive comes with three": _level(0.75, 1),
-        "the quarter is shared by the 20 classes of objects; background has its own .75": _level(
+        "the quarter is shared by the 20 classes of objects; background has its own 0.75": _level(
             0.75, rest=21
         ),
         "divided by 4: N counts the positives alone": starts.BACKGROUND_ONLY / 4,
         "those are the three negatives; the positive pays too": -3 * math.log(0.75),
         "that is the positive; its three negatives pay too": -math.log(0.25 / OBJECTS),
-        "the positive pays for *its* class, one of twenty ||: -ln(.25 / 20), not -ln .25": -3 * math.log(0.75)
+        "the positive pays for *its* class, one of twenty ||: -ln(0.25 / 20), not -ln 0.25": -3
+        * math.log(0.75)
         - math.log(0.25),
     },
-    praise="3 · .288 + 4.382: the level to which the recorded curves fall next.",
+    praise="3 · 0.288 + 4.382: the level to which the recorded curves fall next.",
     tolerance=2e-3,
 )
 
@@ -109,9 +110,9 @@ edge = Exercise(
     "7.3 the edge",
     curvature.edge,
     cases=[
-        Case("curvature 4, momentum .9", (4.0, 0.9)),
+        Case("curvature 4, momentum 0.9", (4.0, 0.9)),
         Case("curvature 4, no momentum", (4.0, 0.0)),
-        Case("curvature 250, momentum .5", (250.0, 0.5)),
+        Case("curvature 250, momentum 0.5", (250.0, 0.5)),
     ],
     mistakes={
         "momentum moves the edge ||: 2 · (1 + momentum) / curvature": lambda c, m: 2 / c,
@@ -120,9 +121,11 @@ edge = Exercise(
         "momentum doesn't divide by 1 - momentum here ||; it multiplies by 1 + momentum": lambda c, m: (
             2 / c / (1 - m)
         ),
-        "a steeper bowl allows a smaller rate ||: divide by the curvature": lambda c, m: 2 * (1 + m) * c,
+        "a steeper bowl allows a smaller learning rate ||: divide by the curvature": lambda c, m: (
+            2 * (1 + m) * c
+        ),
     },
-    praise="For momentum .9 it is 3.8 / curvature.",
+    praise="For momentum 0.9 it is 3.8 / curvature.",
 )
 
 # ---- remedies
@@ -134,12 +137,12 @@ def _warm(step: int, peak: float, steps: int, shift: int = 1, cap: bool = True) 
 
 
 def _steps_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
-    """Rates over the first steps: the point that failed among the right ones."""
+    """Learning rates over the first steps: the point that failed among the right ones."""
     step, peak, steps = case.arguments
     some = range(0, max(2 * steps, step + 5))
     ax.plot(some, [_warm(s, peak, steps) for s in some], color=BLUE, label="wanted")
     ax.plot([step], [float(found)], "s", color=RED, label="yours")
-    ax.set(xlabel="step", ylabel="rate", ylim=(0, None))
+    ax.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
     ax.legend(frameon=False)
 
 
@@ -155,14 +158,14 @@ warmup = BuildingBlock(
         Case("no warm-up at all", (0, 0.02, 0)),
     ],
     mistakes={
-        "the first step has rate 0 and learns nothing ||: step + 1, since `step` counts the updates before it": lambda step, peak, steps: (
+        "the first step has learning rate 0 and learns nothing ||: step + 1, since `step` counts the updates before it": lambda step, peak, steps: (
             _warm(step, peak, steps, shift=0)
         ),
-        "it goes on rising; after the warm-up the rate is `peak`": lambda step, peak, steps: _warm(
+        "it goes on rising; after the warm-up the learning rate is `peak`": lambda step, peak, steps: _warm(
             step, peak, steps, cap=False
         ),
-        "that is no warm-up: the rate is `peak` from the first step": lambda step, peak, steps: peak,
-        "after the warm-up the rate is `peak`, not 0": lambda step, peak, steps: (
+        "that is no warm-up: the learning rate is `peak` from the first step": lambda step, peak, steps: peak,
+        "after the warm-up the learning rate is `peak`, not 0": lambda step, peak, steps: (
             _warm(step, peak, steps) if step < steps or not steps else 0.0
         ),
         "it is a straight line up to `peak`, not a square": lambda step, peak, steps: (
@@ -215,13 +218,13 @@ clip = Exercise(
         Case("nothing but zeros", ([_one(0, 0)], 1.0)),
     ],
     mistakes={
-        "each tensor was cut by itself, so the direction has changed; one factor for all": lambda gradients, limit: [
+        "each tensor was clipped by itself, so the direction has changed; one factor for all": lambda gradients, limit: [
             p for g in gradients for p in clipped([g], limit)
         ],
-        "each number was cut by itself, so the direction has changed; one factor for all": lambda gradients, limit: [
+        "each number was clipped by itself, so the direction has changed; one factor for all": lambda gradients, limit: [
             g.clamp(-limit, limit) for g in gradients
         ],
-        "a short gradient was made longer; cut only what is longer than `limit`": lambda gradients, limit: [
+        "a short gradient was made longer; shorten only what is longer than `limit`": lambda gradients, limit: [
             g * (limit / _lengths(gradients)) if _lengths(gradients) else g for g in gradients
         ],
         "lengths don't add: the whole length is the root of the sum of all squares": lambda gradients, limit: [
@@ -234,7 +237,7 @@ clip = Exercise(
             g * min(1.0, limit / _lengths(gradients)) if _lengths(gradients) else g * math.nan
             for g in gradients
         ],
-        "nothing was cut": lambda gradients, limit: list(gradients),
+        "nothing was clipped": lambda gradients, limit: list(gradients),
     },
     praise="The same direction, at most `limit` long: `torch.nn.utils.clip_grad_norm_`.",
     draw=_gradients_on,

@@ -1,4 +1,4 @@
-"""How steeply the loss bends: the largest curvature by power iteration, and the rate that it allows (chapter 07)."""
+"""How steeply the loss bends (chapter 07): the largest curvature by power iteration, the learning rate it allows."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ from ssdlib.records import Batch, Targets
 
 
 def edge(curvature: float, momentum: float = 0.0) -> float:
-    """The largest rate at which SGD with heavy-ball momentum doesn't leave a parabola of this curvature.
+    """The largest learning rate at which SGD with heavy-ball momentum doesn't leave a parabola of this curvature.
 
     w <- w - rate · v, v <- momentum · v + curvature · w shrinks as long as rate · curvature < 2 · (1 + momentum).
     """

@@ -1,7 +1,8 @@
-"""What chapter 07 draws: ten starts side by side, parabolas, what the maps say, a NaN layer by layer, remedies."""
+"""What chapter 07 draws: ten starts side by side, parabolas, mined negatives, curvature, a NaN layer by layer."""
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from course.instability import curvature
 from course.instability.starts import ARMS, BACKGROUND_ONLY, NO_OPINION, Start, arm
@@ -22,37 +25,43 @@ from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, YELLOW
 RECORDINGS = ROOT / "chapters/recordings"
 ANATOMY, CURVATURE = RECORDINGS / "anatomy", RECORDINGS / "curvature"
 MAP_COLORS = (SKY, BLUE, GREEN, YELLOW, ORANGE, PURPLE)
+LIVING, BROKEN = dict(color=BLUE, linewidth=0.9), dict(color=RED, linestyle="--", linewidth=1)
 
 
-def ten(names: Sequence[str], top: float = 35.0) -> Figure:
-    """The confidence loss of all starts of some arms, a panel each; a cross where a start broke."""
+def ten(names: Sequence[str], claim: str, top: float = 35.0) -> Figure:
+    """The confidence loss of all starts of some arms, a panel each; a cross where one broke. `claim` is the title."""
     columns = 2 if len(names) == 4 else min(3, len(names))
     rows = -(-len(names) // columns)
-    size = (3.2 * columns + 0.4, 2.7 * rows)
+    size = (3.2 * columns + 0.4, 2.8 * rows + 0.5)
     figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, layout="constrained", squeeze=False)
     for ax, name in zip(axes.flat, names, strict=False):
         starts = arm(name)
         for start in starts:
             confidence = start["confidence"].clamp(max=1.5 * top)
-            style = (
-                dict(color=RED, linestyle="--", linewidth=1)
-                if start.broke
-                else dict(color=BLUE, linewidth=0.9)
-            )
-            ax.plot(confidence, **style)
+            ax.plot(confidence, **(BROKEN if start.broke else LIVING))
             if start.broke:
                 ax.plot([len(start) - 1], [min(float(confidence[-1]), top - 1)], "x", color=RED, markersize=8)
         levels_on(ax)
         broken = sum(start.broke is not None for start in starts)
-        ax.set(title=f"{ARMS[name]}\n{len(starts)} starts, {broken} NaN", ylim=(3, top), xlabel="step")
-        ax.title.set_fontsize(9)
+        way = re.sub(r"(rate [\d.]+), ", r"\1,\n", ARMS[name])
+        title = f"{way}\n{len(starts)} starts, {broken} NaN"
+        ax.set(ylim=(3, top), xlabel="step")
+        ax.set_title(title, fontsize=9.5)
     for ax in axes.flat[len(names) :]:
         ax.set_axis_off()
     for ax in axes[:, 0]:
         ax.set_ylabel("confidence loss / N")
     ax = axes[0, 0]
     for level, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
-        ax.text(ax.get_xlim()[1], level + 0.3, f"{name} ", ha="right", va="bottom", fontsize=8, color=BLACK)
+        words = ax.text(
+            ax.get_xlim()[1], level + 0.3, f"{name} ", ha="right", va="bottom", fontsize=9, color=BLACK
+        )
+        words.set_path_effects([withStroke(linewidth=3, foreground="white")])  # curves run below them
+    figure.suptitle(claim, fontsize=11)
+    if any(start.broke for name in names for start in arm(name)):
+        lines = [Line2D([], [], **LIVING), Line2D([], [], marker="x", **BROKEN)]
+        labels = ["a start that doesn't break", "a start that breaks: NaN at the cross"]
+        figure.legend(lines, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
@@ -71,18 +80,26 @@ class FullWidth:
 
 
 FULL_WIDTH = (
-    FullWidth("random weights, rate .001", ("photographs_broken/log.jsonl",), dict(color=RED, linestyle=":")),
     FullWidth(
-        "fc6, fc7 as He has them, rate .001",
+        "random weights, learning rate 0.001",
+        ("photographs_broken/log.jsonl",),
+        dict(color=RED, linestyle=":"),
+    ),
+    FullWidth(
+        "fc6, fc7 by He's rule, learning rate 0.001",
         ("full_width/trial_he/log.jsonl",),
         dict(color=RED, linestyle="--"),
     ),
     FullWidth(
-        "fc6, fc7 scaled, rate .001",
+        "fc6, fc7 scaled, learning rate 0.001",
         ("full_width/trial_scaled/log.jsonl",),
         dict(color=ORANGE, linestyle="-."),
     ),
-    FullWidth("fc6 scaled, rate .0005, warm-up", ("full_width/first_200_steps/log.jsonl",), dict(color=BLUE)),
+    FullWidth(
+        "fc6 scaled, learning rate 0.0005, warm-up",
+        ("full_width/first_200_steps/log.jsonl",),
+        dict(color=BLUE),
+    ),
 )
 
 
@@ -97,7 +114,7 @@ def full_width_rows(start: FullWidth) -> tuple[list[tuple[int, float]], int | No
 
 def full_width(top: float = 30.0) -> Figure:
     """The confidence loss of the full network's starts on photographs; a cross where one broke."""
-    figure, ax = plt.subplots(figsize=(8, 3.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(8, 3.9), layout="constrained")
     for start in FULL_WIDTH:
         rows, broke = full_width_rows(start)
         if broke:  # the way there went far beyond the figure
@@ -114,30 +131,36 @@ def full_width(top: float = 30.0) -> Figure:
         )
     levels_on(ax)
     for level, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
-        ax.text(203, level + 0.3, name, ha="right", va="bottom", fontsize=8, color=BLACK)
+        ax.text(203, level + 0.3, name, ha="right", va="bottom", fontsize=9, color=BLACK)
     ax.set(ylim=(3, top), xlim=(0, 205), xlabel="step", ylabel="confidence loss / N")
-    ax.legend(fontsize=8, loc="upper right")
+    ax.set_title("The full network rests on the same two levels, where it doesn't break", fontsize=11)
+    ax.legend(fontsize=9, loc="upper right")
     return figure
 
 
 def parabolas(panels: dict[float, Sequence[float]], steps: int = 24) -> Figure:
-    """A weight on a parabola, from 1 on: for each momentum a panel, for each value of rate · curvature a line."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(10, 3.2), sharey=True, layout="constrained")
+    """A weight on a parabola, from 1 on: for each momentum a panel, for each learning rate · curvature a line."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(10, 3.6), sharey=True, layout="constrained")
     for ax, (momentum, products) in zip(axes, panels.items(), strict=True):
         for product, color, style in zip(products, (BLUE, GREEN, RED), ("-", "--", ":"), strict=False):
             places = rolled(product, momentum, steps)
-            ax.plot(places, style, color=color, marker=".", label=f"rate · curvature {product:g}")
+            ax.plot(places, style, color=color, marker=".", label=f"{product:g}")
         ax.axhline(0, color="0.7", linewidth=1)
-        ax.set(xlabel="step", ylim=(-4, 4), title=f"momentum {momentum:g}: edge {2 * (1 + momentum):g}")
+        ax.set(xlabel="step", ylim=(-4, 4))
+        ax.set_title(f"momentum {momentum:g}: edge {2 * (1 + momentum):g}", fontsize=10)
         ax.legend(
+            title="learning rate · curvature",
             frameon=False,
             loc="upper center",
-            bbox_to_anchor=(0.5, -0.22),
+            bbox_to_anchor=(0.5, -0.2),
             ncols=3,
-            fontsize=8,
-            columnspacing=1,
+            fontsize=9,
+            title_fontsize=9,
         )
     axes[0].set_ylabel("weight")
+    figure.suptitle(
+        "Inside the edge the jumps of a weight die out in the end, beyond it they grow", fontsize=11
+    )
     return figure
 
 
@@ -152,9 +175,9 @@ def rolled(product: float, momentum: float, steps: int) -> list[float]:
 
 
 def mined_by_map(panels: dict[str, Start], until: int = 200) -> Figure:
-    """For each look at a start: which maps the mined negatives come from, in percent."""
+    """For each look at a start: which feature maps the mined negatives come from, in percent."""
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(4.6 * len(panels), 3.0), sharey=True, layout="constrained"
+        1, len(panels), figsize=(4.6 * len(panels), 3.3), sharey=True, layout="constrained"
     )
     for ax, (title, start) in zip(np.atleast_1d(axes), panels.items(), strict=True):
         looks = [step for step in start.by_map if step <= until]
@@ -170,17 +193,21 @@ def mined_by_map(panels: dict[str, Start], until: int = 200) -> Figure:
                 color=color,
                 hatch=hatch,
                 edgecolor="white",
-                label=f"{side}²",
+                label=f"{side} x {side}",
             )
             below += shares[:, i]
-        ax.set(title=title, xlabel="step", xticks=range(len(looks)), ylim=(0, 100))
+        ax.set(xlabel="step", xticks=range(len(looks)), ylim=(0, 100))
+        ax.set_title(title, fontsize=10)
         ax.set_xticklabels(looks)
     np.atleast_1d(axes)[0].set_ylabel("mined negatives, %")
     figure.legend(
         *np.atleast_1d(axes)[0].get_legend_handles_labels(),
         loc="outside right upper",
         frameon=False,
-        title="map",
+        title="feature map",
+    )
+    figure.suptitle(
+        "On the plateau (left), most mined negatives come from the small feature maps", fontsize=11
     )
     return figure
 
@@ -209,8 +236,8 @@ def bends(name: str, seed: int, folder: Path = CURVATURE) -> list[Bend]:
 
 
 def edges_along(tracks: dict[str, list[Bend]]) -> Figure:
-    """The rate that the curvature of the moment allows, over the steps, and the rate that was used."""
-    figure, ax = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+    """The learning rate that the curvature of the moment allows, over the steps, and the one that was used."""
+    figure, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
     for (title, track), color, mark in zip(tracks.items(), (BLUE, RED, GREEN, ORANGE), "osD^", strict=False):
         up = [b for b in track if b.curvature > 0]
         ax.plot(
@@ -222,12 +249,11 @@ def edges_along(tracks: dict[str, list[Bend]]) -> Figure:
             label=title,
         )
         ax.axhline(track[-1].rate, color=color, linestyle=":", linewidth=1.4)
-        ax.text(55, track[-1].rate, f"used: {track[-1].rate:g}", color=color, va="bottom", fontsize=8)
-    ax.set(
-        xlabel="step", ylabel="rate that the curvature allows", yscale="log", xscale="log", xlim=(0.85, 300)
-    )
+        ax.text(55, track[-1].rate, f"used: {track[-1].rate:g}", color=color, va="bottom", fontsize=9)
+    ax.set(xlabel="step", ylabel="allowed learning rate", yscale="log", xscale="log", xlim=(0.85, 300))
     ax.set_xticks([1, 3, 10, 30, 100, 300], ["1", "3", "10", "30", "100", "300"])
-    ax.legend(frameon=False, fontsize=8, loc="upper left")
+    ax.set_title("The edge is low at step 1 and again when start 0 leaves the plateau", fontsize=11)
+    ax.legend(frameon=False, fontsize=9, loc="upper left")
     return figure
 
 
@@ -245,13 +271,13 @@ def watched_steps(name: str, seed: int, folder: Path = ANATOMY) -> list[WatchedS
 
 
 def layers_drawn(steps: Sequence[WatchedStep]) -> Figure:
-    """Two maps of layers over steps: the largest number that came out, the step relative to the kernel."""
+    """Layers over steps, twice: the largest number that came out, and the step relative to the kernel."""
     names = [name for name in steps[0].layers if name.startswith("body")] + [
         "loc.fc7",
         "conf.conv4_3",
         "conf.fc7",
     ]
-    figure, axes = plt.subplots(1, 2, figsize=(10, 5.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(10, 6), sharey=True, layout="constrained")
     for ax, what, limits, title in (
         (axes[0], "output", (1e-1, 1e6), "largest number that comes out"),
         (axes[1], "update", (1e-3, 1e1), "step, relative to the kernel"),
@@ -268,36 +294,16 @@ def layers_drawn(steps: Sequence[WatchedStep]) -> Figure:
                     "inf" if math.isinf(value) else "NaN",
                     ha="center",
                     va="center",
-                    fontsize=7,
+                    fontsize=9,
                     color=BLACK,
                 )
-        ax.set(title=title, xlabel="step", xticks=range(len(steps)))
+        ax.set(xlabel="step", xticks=range(len(steps)))
+        ax.set_title(title, fontsize=10)
         figure.colorbar(shown, ax=ax, extend="both", shrink=0.8)
-    axes[0].set_yticks(
-        range(len(names)), [n.removeprefix("body.").removesuffix(".0") for n in names], fontsize=8
+    figure.suptitle(
+        "A kernel moves by more than its length at step 10, and the loss is NaN at step 13", fontsize=11
     )
-    return figure
-
-
-# ---- remedies
-
-
-def remedies(names: Sequence[str], at: int = 190) -> Figure:
-    """What ten starts came to: the mean confidence loss of ten steps, a dot each; crosses on the right broke."""
-    figure, ax = plt.subplots(figsize=(8, 0.5 * len(names) + 1.2), layout="constrained")
-    edge = 22.0
-    for y, name in enumerate(reversed(names)):
-        starts = arm(name)
-        alive = [float(s["confidence"][at : at + 10].mean()) for s in starts if s.broke is None]
-        ax.plot(alive, [y] * len(alive), "o", color=BLUE, alpha=0.6)
-        broken = sum(s.broke is not None for s in starts)
-        if broken:
-            ax.plot([edge], [y], "x", color=RED, markersize=9)
-            ax.text(edge + 0.5, y, f"{broken} NaN", va="center", fontsize=9, color=BLACK)
-    for level in (NO_OPINION, BACKGROUND_ONLY):
-        ax.axvline(level, color=GREEN, linestyle=":")
-    ax.set_yticks(range(len(names)), [ARMS[name] for name in reversed(names)])
-    ax.set(
-        xlabel=f"confidence loss, mean of steps {at} to {at + 9}", xlim=(3, 26), ylim=(-0.6, len(names) - 0.4)
+    axes[0].set_yticks(
+        range(len(names)), [n.removeprefix("body.").removesuffix(".0") for n in names], fontsize=9
     )
     return figure

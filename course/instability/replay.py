@@ -1,4 +1,4 @@
-"""Explorer of chapter 07: replay a recorded start, pause it, say what it will do next, and see."""
+"""Explorer of chapter 07: replay a recorded start, pause it, predict what it will do next, and see."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,15 +24,15 @@ FALLS, STAYS, RISES, BREAKS = (
 )
 AHEAD = 50  # steps that a guess looks ahead
 BEGIN = 60  # where a start is shown first, if it got so far
-ASK = "pause somewhere and say what comes next"
+ASK = "pause somewhere and predict what comes next"
 BRIEF = {FALLS: "falls", STAYS: "stays", RISES: "rises", BREAKS: "NaN"}
-VIEW = (-12.0, -18.0, 756.0, 312.0)  # the picture, and two panels on its right
+VIEW = (-12.0, -18.0, 756.0, 312.0)  # the scene, and two panels on its right
 LEFT, RIGHT = 350.0, 748.0
 PANELS = {
     "confidence": (14.0, 168.0, 4.0, 100.0),
     "gradient": (196.0, 300.0, 0.3, 3000.0),
 }  # top, bottom, values
-WATCHED = 30  # of the mini VOC's test scenes: the picture whose detections were written down
+WATCHED = 30  # of the mini VOC's test scenes: the one whose detections were written down
 GREY = "#707070"
 SPEEDS = {"slow": 3.0, "normal": 10.0, "fast": 30.0}  # steps of the start a second
 
@@ -53,10 +53,10 @@ def what_next(start: Start, step: int, ahead: int = AHEAD) -> str | None:
 
 
 class Replay(Explorer):
-    """Choose a way to start and one of its ten starts, scrub through the steps, guess what comes next."""
+    """Choose a configuration and one of its starts, scrub through the steps, predict what comes next."""
 
     alt = (
-        "Left a picture with the boxes that the network shows at this step; right the confidence loss of one start "
+        "Left a scene with the boxes that the network shows at this step; right the confidence loss of one start "
         "in thick blue among the others in thin grey, with two dashed levels; below it the length of the gradient"
     )
 
@@ -64,7 +64,7 @@ class Replay(Explorer):
         self.starts = {name: arm(name, folder) for name in names}
         self.scene = pictures.scene(pictures.mini_test_set()[WATCHED])
         self.asked = self.right = 0
-        self.verdict = "pause somewhere and say what comes next"
+        self.verdict = ASK
         self.board = Board(
             label="A recorded start: what the network shows, its loss and its gradient",
             hint="Keys: left, right: one step, up, down: ten, n: play or stop. A click on a curve goes to that step.",
@@ -74,7 +74,9 @@ class Replay(Explorer):
             pointer_mode="press",
         )
         self.board.picture = as_url(self.scene.pixels)
-        self.arm = ipywidgets.Dropdown(options=[(ARMS[name], name) for name in names], description="way")
+        self.arm = ipywidgets.Dropdown(
+            options=[(ARMS[name], name) for name in names], description="configuration"
+        )
         self.which = ipywidgets.IntSlider(0, min=0, max=0, description="start")
         self.step = ipywidgets.IntSlider(0, min=0, max=1, description="step")
         self.future = ipywidgets.Checkbox(False, description="show the future", indent=False)
@@ -239,22 +241,31 @@ class Replay(Explorer):
         start, step = self.start, self.step.value
         at = min(step, len(start)) - 1
         if at < 0:
-            return ["before the first step", f"rate {start.head['rate']:g}"]
+            return ["before the first step", f"learning rate {start.head['rate']:g}"]
         broken = start.broke and step == len(start)
         said = f"after {step} of {len(start)} steps: confidence {start['confidence'][at]:.4g}"
         looked = max(s for s in start.detections if s <= step)
         return [
             said + (f"; then NaN, first in the {start.broke['tensor']}" if broken else ""),
-            f"localisation {start['localisation'][at]:.3g}, rate {start['rate'][at]:.2g}",
+            f"localisation {start['localisation'][at]:.3g}, learning rate {start['rate'][at]:.2g}",
             f"gradient {start['gradient'][at]:.3g} long, largest step {start['update_ratio'][at]:.2g} of a kernel",
-            f"{start['positives'][at]:.0f} positives, {start['negatives'][at]:.0f} mined negatives",
+            f"{start['positives'][at]:,.0f} positives, {start['negatives'][at]:,.0f} mined negatives",
             f"conv4_3 {start['conv4_3'][at]:.2g}, fc7 {start['fc7'][at]:.2g} (root mean square)",
             f"{start['dead'][at]:.0%} of the body's channels are dead in this batch",
             f"the boxes are those of step {looked}, the ten best",
         ]
 
     def still(self) -> Figure:
-        return self.stacked()
+        """The board, and the summary below it in two columns."""
+        figure = Figure(figsize=(9, 4.9), layout="constrained")
+        upper, lower = figure.subplots(2, 1, height_ratios=(4, 0.9))
+        self.board.on(upper)
+        lower.set_axis_off()
+        lines = self.summary()
+        half = -(-len(lines) // 2)
+        for x, part in ((0, lines[:half]), (0.5, lines[half:])):
+            lower.text(x, 1, "\n".join(part), va="top", fontsize=10, linespacing=1.4)
+        return figure
 
     def state(self) -> str:
         fate = f"{len(self.start)} steps" + (", NaN" if self.start.broke else "")

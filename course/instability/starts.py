@@ -16,18 +16,18 @@ from ssdlib.records import CLASSES
 
 FOLDER = ROOT / "chapters/recordings/restarts"
 ARMS = {
-    "paper": "SGD, rate .001",
-    "safe": "SGD, rate .003",
-    "near": "SGD, rate .01",
-    "edge": "SGD, rate .012",
-    "beyond": "SGD, rate .02",
-    "warmup": "SGD, rate .02, warm-up of 200 steps",
-    "clipped": "SGD, rate .02, gradient cut to length 10",
-    "batch_norm": "SGD, rate .02, batch norm",
-    "adam": "Adam, rate .001",
-    "pixels": "SGD, rate .001, pixels from 0 to 255",
-    "prior": "SGD, rate .001, background known",
-    "no_momentum": "SGD without momentum, rate .02",
+    "paper": "SGD, learning rate 0.001",
+    "safe": "SGD, learning rate 0.003",
+    "near": "SGD, learning rate 0.01",
+    "edge": "SGD, learning rate 0.012",
+    "beyond": "SGD, learning rate 0.02",
+    "warmup": "SGD, learning rate 0.02, warm-up of 200 steps",
+    "clipped": "SGD, learning rate 0.02, gradient clipped to length 10",
+    "batch_norm": "SGD, learning rate 0.02, batch norm",
+    "adam": "Adam, learning rate 0.001",
+    "pixels": "SGD, learning rate 0.001, pixels from 0 to 255",
+    "prior": "SGD, learning rate 0.001, background known",
+    "no_momentum": "SGD without momentum, learning rate 0.02",
 }
 WINDOW = 10  # steps that a mean goes over: one batch is easier than the next
 LEFT = 0.8  # of the level of no opinion: below it a network has left the level
@@ -46,10 +46,10 @@ class Start:
     seed: int
     head: dict  # settings, commit, date, device, versions
     values: dict[str, Tensor]  # column -> (T,) float64
-    detections: dict[int, list[list[float]]]  # step -> label, score, corners in px of the canvas, best first
+    detections: dict[int, list[list[float]]]  # step -> label, score, corners in px of the input, best first
     by_map: dict[
         int, dict[str, list[float]]
-    ]  # step -> positives, negatives, background logit of the six maps
+    ]  # step -> positives, negatives, background logit of the six feature maps
     broke: dict | None  # {"tensor": what wasn't finite first, ...}
 
     def __getitem__(self, column: str) -> Tensor:
@@ -73,7 +73,7 @@ class Start:
         return int(beyond[0]) if len(beyond) else None
 
     def seen_at(self, step: int) -> list[list[float]]:
-        """What was detected in the watched picture at the last look up to `step`."""
+        """What was detected in the watched scene at the last look up to `step`."""
         return self.detections[max(s for s in self.detections if s <= max(step, 0))]
 
 
@@ -109,7 +109,7 @@ def read_start(path: Path) -> Start:
 
 @functools.cache
 def arm(name: str, folder: Path = FOLDER) -> tuple[Start, ...]:
-    """All recorded starts of an arm, by seed."""
+    """All recorded starts of an arm, by random seed."""
     found = sorted((folder / name).glob("*.jsonl"), key=lambda path: int(path.stem))
     if not found:
         raise FileNotFoundError(f"{folder / name}: no recorded starts; wanted some SEED.jsonl")
@@ -120,9 +120,10 @@ def made(starts: Sequence[Start]) -> str:
     """Where and when some starts were recorded, in a line."""
     heads = [start.head for start in starts]
     commits, dates, devices = (sorted({h[key] for h in heads}) for key in ("commit", "date", "device"))
-    return (
+    made = (
         f"recorded on {', '.join(dates)}, {', '.join(devices)}, commit {', '.join(c[:10] for c in commits)}"
     )
+    return made.replace(" 1 threads", " 1 thread")  # as the recordings have it
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,15 @@ class WatchedStep:
     layers: dict[str, Layer]
 
     @property
+    def farthest(self) -> tuple[float | None, str]:
+        """How far the kernel moved that moved farthest, relative to its length, and its name; (None, "none") where no
+        step was taken."""
+        if not self.finite:
+            return None, "none"
+        name, layer = max(self.layers.items(), key=lambda item: item[1].update)
+        return layer.update, name.removesuffix(".0")
+
+    @property
     def finite(self) -> bool:
         return all(map(math.isfinite, (self.localisation, self.confidence, self.gradient)))
 
@@ -110,7 +119,7 @@ class Beginning:
                 return
 
     def set_rate(self, step: int) -> float:
-        """Give the optimiser the rate of the update that follows `step` updates."""
+        """Give the optimiser the learning rate of the update that follows `step` updates."""
         rate = engine.learning_rate(self.config, step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]

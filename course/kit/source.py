@@ -2,7 +2,6 @@
 
     source(box_ops.iou)
     source(engine.train, start="for done, batch", stop="progress.update()")
-    source(matching.bipartite, folded="the fast version")
 
 A page shows them as code in the colours of its theme; a terminal and the tests of the chapters read plain text.
 """
@@ -19,33 +18,30 @@ LEFT_OUT = "..."
 class Source:
     """Code to look at."""
 
-    def __init__(self, text: str, folded: str = ""):
-        self.text, self.folded = text, folded
+    def __init__(self, text: str, fold: str = ""):
+        self.text, self.fold = text, fold
 
     def __repr__(self) -> str:
         return self.text
 
     def _repr_markdown_(self) -> str:
         code = f"```python\n{self.text}\n```"
-        if not self.folded:
-            return code
-        return f"<details><summary>{self.folded}</summary>\n\n{code}\n\n</details>"
+        return f"<details><summary>{self.fold}</summary>\n\n{code}\n\n</details>" if self.fold else code
 
 
-def source(*things: Callable | type, start: str = "", stop: str = "", folded: str = "") -> Source:
+def source(*things: Callable | type, start: str = "", stop: str = "", fold: str = "") -> Source:
     """The lines of functions or classes, their docstrings cut to the first sentence.
 
     `start` and `stop` are pieces of the first and of the last line to show, where one thing is too long; what is left
-    out before and after is said by "...". `folded` is the line to click on, where the code is for those who want it.
-    Raises ValueError where a piece isn't found or more than 25 lines would be
-    shown.
+    out before and after is said by "...". `fold` is a line to click on (words or HTML), below which a page hides the
+    code. Raises ValueError where a piece isn't found or more than 25 lines would be shown.
     """
     shown = "\n\n".join("\n".join(_part(_lines(thing), start, stop, thing.__qualname__)) for thing in things)
     if (found := len(shown.splitlines())) > LONGEST:
         raise ValueError(
             f"{things[0].__qualname__}: {found} lines; at most {LONGEST} fit on a screen: say start= and stop="
         )
-    return Source(shown, folded)
+    return Source(shown, fold)
 
 
 def _lines(thing: Callable | type) -> list[str]:

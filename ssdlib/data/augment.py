@@ -64,14 +64,14 @@ NEEDS_BY = {"caffe": NEEDS, "ssd_keras": NEEDS | {"crop": ROUNDS * (2 + TRIALS *
 class Draw:
     """What was drawn for B photographs, and their boxes afterwards."""
 
-    window: Tensor  # (B, 4) px of the photograph, xyxy: what fills the input; may reach far outside
+    window: Tensor  # (B, 4) px of the photograph, xyxy: the crop; may reach far outside
     flip: Tensor  # (B,) bool: mirrored left-right
     brightness: Tensor  # (B,) added to 0..255
     contrast: Tensor  # (B,) factor
     saturation: Tensor  # (B,) factor
     hue: Tensor  # (B,) degrees
     contrast_last: Tensor  # (B,) bool: contrast after hue rather than before saturation
-    patch: Tensor  # (B,) int64: sampler the patch came from, 0 = whole image, then MIN_IOUS in order
+    patch: Tensor  # (B,) int64: sampler the crop came from, 0 = no crop, then MIN_IOUS in order
     boxes: Tensor  # (B, R, 4) px of the input; kept objects first
     labels: Tensor  # (B, R); 0 marks an empty slot
     rule: str = "caffe"  # of RULES: how contrast and hue are meant

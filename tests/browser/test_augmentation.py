@@ -1,4 +1,4 @@
-"""Chapter 06 in a real browser: the window is dragged, keys move it, a button draws anew, and Python knows."""
+"""Chapter 06 in a real browser: the crop is dragged, keys move it, a button draws anew, and Python knows."""
 
 import re
 
@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 chapter = chapter_of(
-    "06_augmentation", "import inspect", "single_draws.mixed()", "augmentation_player.Player(", "SelfTest("
+    "06_augmentation", "import torch", "opening.example()", "augmentation_player.Player(", "SelfTest("
 )
 
 
@@ -19,10 +19,10 @@ def view_of(chapter) -> tuple:
 
 
 def window_of(chapter) -> list:
-    return eval(re.search(r"window (\[[^]]*\]), kept", chapter.ask("explorer"))[1])
+    return eval(re.search(r"crop (\[[^]]*\]), kept", chapter.ask("explorer"))[1])
 
 
-def test_dragging_the_window_moves_it_and_changes_the_canvas(chapter):
+def test_dragging_the_crop_moves_it_and_changes_the_input(chapter):
     x1, y1, x2, y2 = window_of(chapter)
     canvas = chapter.ask("hash(explorer.canvas.picture)")
     # take it where no corner and no other box is, and put it 100 px further left and 40 px higher
@@ -34,7 +34,7 @@ def test_dragging_the_window_moves_it_and_changes_the_canvas(chapter):
     assert chapter.ask("hash(explorer.canvas.picture)") != canvas
 
 
-def test_arrow_keys_move_and_resize_the_window(chapter):
+def test_arrow_keys_move_and_resize_the_crop(chapter):
     x1, y1, x2, y2 = window_of(chapter)
     chapter.press("ArrowRight", "Alt+ArrowDown", "Shift+ArrowLeft")
     chapter.page.wait_for_timeout(500)
@@ -44,8 +44,8 @@ def test_arrow_keys_move_and_resize_the_window(chapter):
 
 def test_the_button_draws_anew_and_the_slider_s_keys_do_too(chapter):
     before = chapter.ask("explorer.seed.value")
-    chapter.page.get_by_role("button", name="next draw").click()
-    chapter.until_status("patch: ")
+    chapter.page.get_by_role("button", name="next version").click()
+    chapter.until_status("sampler: ")
     assert int(chapter.ask("explorer.seed.value")) == int(before) + 1
     slider = chapter.page.locator(".widget-slider [role=slider]").first
     slider.focus()
@@ -54,7 +54,7 @@ def test_the_button_draws_anew_and_the_slider_s_keys_do_too(chapter):
     assert int(chapter.ask("explorer.seed.value")) == int(before) + 2
 
 
-def test_without_crop_and_expand_the_window_is_the_whole_picture(chapter):
+def test_without_crop_and_expand_the_crop_is_the_whole_photograph(chapter):
     for name in ("expand", "crop"):
         chapter.page.locator(f"label:has-text('{name}') input[type=checkbox]").first.click()
     chapter.page.wait_for_timeout(800)

@@ -362,7 +362,7 @@ def test_recorded_states_are_chosen_with_controls_keys_and_the_mouse(visitor):
     assert "after 60 of 500 steps" in visitor.status()
     visitor.press("ArrowRight")
     assert "after 100 of 500 steps" in visitor.status()
-    visitor.control("way").select_option("SGD, rate .02")
+    visitor.control("configuration").select_option("SGD, learning rate 0.02")
     assert "after 100 of 500" not in visitor.status()
     visitor.open("FieldPointer")
     visitor.page.mouse.move(*visitor.place(20, 20))

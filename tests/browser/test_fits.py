@@ -34,8 +34,9 @@ explorer = loss_anatomy.LossAnatomy(loss_anatomy.some_scenes())""",
 from course.network import figures, receptive_field
 explorer = receptive_field.FieldPointer(figures.scenes(32)[25], level=1)""",
     "Player": """
-from course.augmentation import augmentation_player, single_draws
-example = single_draws.mixed()
+from course.augmentation import augmentation_player
+from course.kit import opening
+example = opening.example()
 explorer = augmentation_player.Player(example, voc.read_photograph(example.path), seed=29)""",
     "Replay": """
 from course.instability import replay

@@ -11,6 +11,25 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 chapter = chapter_of("07_sgd_instability", "import torch", "replay.Replay(", "SelfTest(")
 
 
+def test_the_optional_part_is_folded_until_the_arrow_beside_its_heading_is_pressed(reader):
+    reader.open("07_sgd_instability")
+    cells = "window.jupyterapp.shell.currentWidget.content.widgets"
+    hidden = f"words => {cells}.find(cell => cell.model.sharedModel.source.includes(words)).isHidden"
+    inside = ("source(curvature.largest_curvature)", "figures.edges_along(", "the end of the optional part")
+    for words in inside:
+        assert reader.page.evaluate(hidden, words), words
+    for words in ("## Anatomy of a NaN", "### 7.2"):
+        assert not reader.page.evaluate(hidden, words), words
+    reader.page.evaluate(
+        f"""() => {{ const page = window.jupyterapp.shell.currentWidget.content;
+        const place = {cells}.findIndex(cell => cell.model.sharedModel.source.startsWith('## Optional'));
+        page.activeCellIndex = place; return page.scrollToItem(place, 'center'); }}"""
+    )
+    reader.page.locator(".jp-MarkdownCell.jp-mod-active .jp-collapseHeadingButton").click()
+    for words in inside:
+        assert not reader.page.evaluate(hidden, words), words
+
+
 def test_arrow_keys_scrub_through_the_steps_and_the_status_says_them(chapter):
     chapter.ask("setattr(explorer.step, 'value', 50)")
     chapter.press("ArrowRight", "ArrowRight", "ArrowUp")
@@ -50,9 +69,9 @@ def test_a_guess_with_the_mouse_is_judged_and_the_recording_goes_on(chapter):
     chapter.until_status("after 200 of")
 
 
-def test_another_way_to_start_shows_its_start_of_the_same_seed(chapter):
-    chapter.page.get_by_label("way", exact=True).select_option(label="SGD, rate .02")
+def test_another_configuration_shows_its_start_of_the_same_seed(chapter):
+    chapter.page.get_by_label("configuration", exact=True).select_option(label="SGD, learning rate 0.02")
     chapter.page.wait_for_timeout(500)
     assert chapter.ask("explorer").startswith("Replay(beyond 0,")
-    chapter.page.get_by_label("way", exact=True).select_option(label="SGD, rate .001")
+    chapter.page.get_by_label("configuration", exact=True).select_option(label="SGD, learning rate 0.001")
     assert chapter.errors() == 0

@@ -107,13 +107,12 @@ def test_a_page_gets_markdown_that_it_colours():
     assert source(bare)._repr_markdown_() == "```python\ndef bare(width):\n    return width\n```"
 
 
-def test_what_is_folded_has_a_line_to_click_on_and_the_same_text():
-    shown = source(bare, folded="the fast version")
-    assert shown._repr_markdown_() == (
-        "<details><summary>the fast version</summary>\n\n"
-        "```python\ndef bare(width):\n    return width\n```\n\n</details>"
+def test_folded_code_lies_under_a_line_to_click_on_and_is_plain_in_a_terminal():
+    shown = source(bare, fold="The lines of <code>bare</code>")
+    assert shown._repr_markdown_().startswith(
+        "<details><summary>The lines of <code>bare</code></summary>\n\n```python\ndef bare"
     )
-    assert repr(shown) == repr(source(bare))
+    assert shown._repr_markdown_().endswith("```\n\n</details>") and repr(shown) == repr(source(bare))
 
 
 @pytest.mark.parametrize("page", sorted(SOURCES.glob("*.py")), ids=lambda path: path.stem)

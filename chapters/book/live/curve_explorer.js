@@ -52,7 +52,7 @@ function judge(detections, objects, rule) {
 
 const orZero = (v) => (Number.isNaN(v) ? 0 : v);
 
-// The best precision at a recall of 0, .1, ... 1 or more
+// The best precision at a recall of 0, 0.1, ... 1 or more
 function elevenPoints({ recall, precision }) {
   return range(11).map((i) => precision.reduce((best, p, j) => (recall[j] >= i * 0.1 ? Math.max(best, orZero(p)) : best), 0));
 }

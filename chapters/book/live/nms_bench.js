@@ -151,7 +151,7 @@ course.engines.NmsBench = ({ facts, board, controls, texts }) => {
       `${commas(ranking.scores.length)} after top-k ${controls.top_k.value} of each class`,
       `${commas(left)} left by NMS ${fixed(controls.nms_iou.value, 2)} ${scope.value}`,
       `${commas(ranking.kept.length)} after keep ${controls.keep.value}`,
-      `${sure} of them with a score of .5 or more`,
+      `${sure} of them with a score of 0.5 or more`,
       "",
       ...sentence().split(": "),
     ];

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from course.augmentation import check, single_draws
+from course.augmentation import check, figures, single_draws
 from course.augmentation.augmentation_player import AS_DRAWN, Player
 from course.kit.checking import RIGHT, WRONG
 from ssdlib.data import augment, batches, voc
@@ -74,14 +74,14 @@ def test_the_hand_example_of_the_chapter():
     assert found.visible.tolist() == [1, 0.375]
 
 
-def test_the_whole_plane_is_the_whole_picture_and_a_narrow_strip_is_for_nobody():
+def test_the_whole_padded_photograph_is_no_crop_and_no_sampler_accepts_a_narrow_strip():
     plane = torch.tensor([0.0, 0, 500, 375])
     assert 0 in single_draws.judge(plane, THREE.boxes, plane).accepted
     assert single_draws.judge(torch.tensor([0.0, 0, 500, 100]), THREE.boxes, plane).accepted == ()
-    assert single_draws.judge(torch.tensor([0.0, 0, 100, 75]), THREE.boxes, plane).accepted == ()  # scale .2
+    assert single_draws.judge(torch.tensor([0.0, 0, 100, 75]), THREE.boxes, plane).accepted == ()  # scale 0.2
 
 
-def test_without_objects_only_the_whole_picture_is_found_and_nothing_is_accepted():
+def test_without_objects_only_no_crop_is_found_and_nothing_is_accepted():
     nothing = example_of([])
     one = single_draws.single_draw(nothing, seed=2)
     assert one.found == (0,) and one.drawn.boxes.shape == (1, 0, 4)
@@ -89,7 +89,7 @@ def test_without_objects_only_the_whole_picture_is_found_and_nothing_is_accepted
     assert single_draws.judge(window, nothing.boxes, torch.tensor([0.0, 0, 500, 375])).accepted == ()
 
 
-def test_a_shot_is_the_library_s_draw_for_that_seed():
+def test_a_shot_is_the_library_s_draw_for_that_random_seed():
     for seed in range(20):
         chance = augment.uniforms(1, batches.generator(seed))
         wanted = augment.draw(torch.tensor([THREE.size]), THREE.boxes[None], THREE.labels[None], chance)
@@ -139,7 +139,7 @@ def test_the_share_in_view_is_that_of_counted_pixels():
 
 def test_the_state_says_what_is_seen_and_is_in_the_repr(player):
     player.sampler.value, player.seed.value = AS_DRAWN, 3
-    assert repr(player) == f"Player({player.state()})" and "seed 3" in repr(player)
+    assert repr(player) == f"Player({player.state()})" and "random seed 3" in repr(player)
     assert "['distort', 'expand', 'crop', 'flip']" in repr(player)
 
 
@@ -149,10 +149,10 @@ def test_dragging_the_window_is_judged_live_and_the_next_draw_takes_it_back(play
         box.value = box.description == "crop"
     player.board.boxes = [[55.0, 35.0, 335.0, 325.0]]
     assert player.by_hand and "by hand" in player.board.status and "1 of 3" in player.board.status
-    # IoU 270 · 280 / (280 · 290) = .93, scale .66, aspect .72: good for all of them
+    # IoU 270 · 280 / (280 · 290) = 0.93, scale 0.66, aspect 0.72: good for all of them
     assert player.found.accepted == (1, 2, 3, 4, 5, 6)
     player.board.boxes = [[-20.0, 35.0, 260.0, 325.0]]
-    assert "no sampler, it leaves the plane" in player.numbers.value
+    assert "no sampler, it leaves the padded photograph" in player.numbers.value
     player.next.click()
     assert player.seed.value == 1 and not player.by_hand
     for box in player.steps:
@@ -176,13 +176,13 @@ def test_steps_are_switched_off_one_by_one_and_leave_the_others_alone(player):
 def test_a_sampler_that_found_nothing_is_said_to_have_found_nothing(player):
     seed = next(seed for seed in range(50) if 5 not in single_draws.single_draw(THREE, seed).found)
     player.sampler.value, player.seed.value = 5, seed
-    assert "found no patch in 50 trials" in player.board.status
+    assert "found no crop in 50 trials" in player.board.status
     player.sampler.value = AS_DRAWN
-    assert "found no patch" not in player.board.status
+    assert "found no crop" not in player.board.status
 
 
-def test_the_list_of_samplers_begins_with_the_draw_itself(player):
-    assert player.sampler.label == "as drawn" and len(player.sampler.options) == 8
+def test_the_list_of_samplers_begins_with_the_one_that_was_chosen(player):
+    assert player.sampler.label == "as chosen" and len(player.sampler.options) == 8
 
 
 def test_it_has_a_still_picture_and_works_without_objects():
@@ -195,11 +195,24 @@ def test_it_has_a_still_picture_and_works_without_objects():
 # ---- figures and facts
 
 
-def test_the_picture_of_the_chapter_has_three_objects_and_the_figure_a_column_for_each_sampler():
+def test_the_image_of_the_samplers_has_three_objects_and_the_figure_a_column_for_each_sampler():
     example = single_draws.mixed()
     assert len(example.labels) == 3
-    figure = single_draws.candidates(example, voc.read_photograph(example.path), count=40)
+    figure = figures.candidates(example, voc.read_photograph(example.path), count=40)
     assert [ax.get_title().rstrip("*").split(":")[0] for ax in figure.axes[:7]] == list(single_draws.SAMPLERS)
+
+
+def test_colours_alone_are_the_library_s_and_move_no_pixel():
+    photograph = torch.randint(
+        0, 200, (300, 300, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+    assert torch.equal(single_draws.coloured(photograph), photograph)
+    assert torch.equal(single_draws.coloured(photograph, brightness=32), photograph + 32)
+
+
+def test_a_lone_object_has_the_share_of_both_sides_that_was_asked_for():
+    example = single_draws.alone(0.3)
+    assert torch.allclose(example.boxes, torch.tensor([[25, 18.75, 175, 131.25]]))
 
 
 def test_where_no_three_objects_are_apart_the_least_overlapping_are_taken(monkeypatch):
@@ -214,7 +227,7 @@ def test_where_no_three_objects_are_apart_the_least_overlapping_are_taken(monkey
     monkeypatch.setattr(single_draws.pictures, "test_set", lambda: [closer, apart, again, close])
     assert single_draws.mixed() is apart
     monkeypatch.setattr(single_draws.pictures, "test_set", lambda: [small])
-    with pytest.raises(LookupError, match="no wide test picture"):
+    with pytest.raises(LookupError, match="no wide test image"):
         single_draws.mixed()
 
 
@@ -237,7 +250,7 @@ def test_facts_count_every_object_once_and_zoom_out_makes_more_of_them_small():
 # ---- answers as learners type them
 
 
-def test_a_crop_that_forgets_to_stretch_is_told_so():
+def test_a_crop_that_forgets_to_scale_is_told_so():
     def move(objects, window):
         out = objects.clone()
         out[:, 0::2] -= window[0]
@@ -245,7 +258,7 @@ def test_a_crop_that_forgets_to_stretch_is_told_so():
         return out.clamp(0, 300)
 
     verdict = check.move(move)
-    assert verdict.state == WRONG and "shifted but not stretched" in verdict.message and verdict.figure
+    assert verdict.state == WRONG and "shifted but not scaled" in verdict.message and verdict.figure
 
 
 def test_a_crop_in_shares_of_the_window_and_one_with_a_single_factor_are_told_so():
@@ -255,8 +268,8 @@ def test_a_crop_in_shares_of_the_window_and_one_with_a_single_factor_are_told_so
     def one_factor(objects, window):
         return ((objects - window[:2].repeat(2)) * 300 / (window[2] - window[0])).clamp(0, 300)
 
-    assert check.move(shares).message.startswith("these are shares of the window")
-    assert check.move(one_factor).message.startswith("you stretch x and y by the same factor")
+    assert check.move(shares).message.startswith("these are shares of the crop")
+    assert check.move(one_factor).message.startswith("you scale x and y by the same factor")
 
 
 def test_a_crop_with_numpy_habits_and_loops_is_right():
@@ -290,16 +303,16 @@ def test_keeping_by_overlap_or_as_a_whole_is_named():
     def inside(objects, window):
         return (objects[:, :2] >= window[:2]).all(1) & (objects[:, 2:] <= window[2:]).all(1)
 
-    assert check.keep(overlapping).message.startswith("touching the window isn't enough")
-    assert check.keep(inside).message.startswith("an object needn't lie in the window as a whole")
+    assert check.keep(overlapping).message.startswith("touching the crop isn't enough")
+    assert check.keep(inside).message.startswith("an object needn't lie in the crop as a whole")
 
 
-def test_whoever_keeps_everything_is_asked_whether_boxes_were_cut_off_first():
+def test_whoever_keeps_everything_is_asked_whether_boxes_were_clipped_first():
     message = check.keep(lambda objects, window: [True] * len(objects)).message
     assert message.startswith("every object stays") and "look at the centres before" in message
 
 
-def test_a_zoom_out_with_the_wrong_sign_is_told_where_the_plane_begins():
+def test_a_zoom_out_with_the_wrong_sign_is_told_where_the_larger_area_begins():
     def zoom_out(width, height, ratio, left, top):
         return torch.tensor([left, top, left + ratio * width, top + ratio * height])
 
@@ -323,12 +336,12 @@ def test_a_sum_of_overlaps_and_shares_of_patch_or_object_are_not_taken_for_an_io
 
     iou = check.box_ops.iou
     answers = {
-        "the overlaps aren't added up": lambda p, o, b: iou(o, p).sum() >= b,
-        "you asked how much of the patch": lambda p, o, b: bool((shared(p, o) / 10_000 >= b).any()),
+        "the IoUs aren't added up": lambda p, o, b: iou(o, p).sum() >= b,
+        "you asked how much of the crop": lambda p, o, b: bool((shared(p, o) / 10_000 >= b).any()),
         "you asked how much of the object": lambda p, o, b: bool(
             (shared(p, o) / check.box_ops.area(o) >= b).any()
         ),
-        "the overlaps aren't averaged": lambda p, o, b: len(o) > 0 and bool(iou(o, p).mean() >= b),
+        "the IoUs aren't averaged": lambda p, o, b: len(o) > 0 and bool(iou(o, p).mean() >= b),
         "without an object": lambda p, o, b: not len(o) or bool((iou(o, p) >= b).any()),
     }
     for start, answer in answers.items():
@@ -342,13 +355,13 @@ def test_a_maximum_over_no_objects_is_a_sentence_not_a_traceback():
         return check.box_ops.iou(objects, patch).max() >= bound
 
     message = check.accepts(accepts).message
-    assert "a picture without objects" in message and "objects, patch).max()" in message
+    assert "an image without objects" in message and "objects, patch).max()" in message
 
 
 def test_numbers_are_judged_by_what_was_forgotten():
     assert check.untouched(0.0357).state == RIGHT
     assert "seven candidates" in check.untouched(1 / 24).message
-    assert "whole pictures" in check.untouched(1 / 7).message
+    assert "how often no crop" in check.untouched(1 / 7).message
     assert "no coin" in check.untouched(1 / 8).message
 
 

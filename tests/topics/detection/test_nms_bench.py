@@ -130,7 +130,7 @@ def test_the_funnel_counts_what_loops_count(seen):
     assert counts[3] >= counts[4] >= counts[5] == 30 >= counts[6]
 
 
-def test_a_picture_without_any_score_gives_an_empty_ranking():
+def test_an_image_without_any_score_gives_an_empty_ranking():
     nothing = torch.zeros(5, 21)
     ranking = stages.rank(nothing, torch.zeros(5, 4))
     assert len(ranking.scores) == len(ranking.kept) == ranking.above == 0
@@ -268,7 +268,7 @@ def test_dragging_b_away_frees_it_and_raising_the_threshold_frees_all(bench):
     moved[1] = [230.0, 50.0, 330.0, 210.0]
     bench.board.boxes = moved
     assert bench.board.box_names[1] == "B dog 0.8: stays"
-    bench.nms_iou.value = 0.6  # an overlap of exactly .6 suppresses nobody
+    bench.nms_iou.value = 0.6  # an overlap of exactly 0.6 suppresses nothing
     assert "5 candidates, 5 stay" in repr(bench)
 
 
@@ -361,7 +361,7 @@ def test_each_wrong_answer_gets_its_own_sentence():
         ),
         (check.class_by_class, classes_ignored, "different classes suppressed each other"),
         (check.to_photograph, swapped, "swapped"),
-        (check.to_photograph, late_clamp, "border of the canvas"),
+        (check.to_photograph, late_clamp, "border of the input"),
         (check.most, 21 * 400, "20 classes, not 21"),
         (check.most, 200, "before it"),
     ):

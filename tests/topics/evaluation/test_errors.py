@@ -138,11 +138,11 @@ DOG, CAT = ("a", "dog", (1, 1, 10, 10), False), ("a", "cat", (21, 1, 30, 10), Fa
     ("box", "kind"),
     [
         ((21, 1, 30, 10), "confusion"),
-        ((21, 1, 30, 5), "confusion"),  # exactly .5
+        ((21, 1, 30, 5), "confusion"),  # exactly 0.5
         ((7, 1, 16, 10), "localisation"),  # 4 of 16 columns
         ((27, 1, 36, 10), "both"),
         ((41, 1, 50, 10), "background"),
-        ((21, 1, 30, 1), "both"),  # exactly .1
+        ((21, 1, 30, 1), "both"),  # exactly 0.1
     ],
 )
 def test_kinds_by_hand(box, kind):
@@ -174,9 +174,9 @@ def test_nothing_found_and_nothing_there_make_no_error():
 # ---- AP by size
 
 
-def test_the_size_of_an_object_is_the_root_of_its_area_on_the_canvas():
+def test_the_size_of_an_object_is_the_root_of_its_area_on_the_input():
     box, picture = np.array([[11.0, 21, 60, 70]]), np.array([[500.0, 250]])  # 50 x 50 px of 500 x 250
-    assert abs(ap_by_size.on_canvas(box, picture)[0] - math.sqrt(30 * 60)) < 1e-12
+    assert abs(ap_by_size.on_input(box, picture)[0] - math.sqrt(30 * 60)) < 1e-12
 
 
 @given(found=found_rows, there=object_rows, limit=st.sampled_from([10.0, 25.0, 40.0]))

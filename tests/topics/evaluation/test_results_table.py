@@ -11,7 +11,7 @@ from course.evaluation.results_table import MEAN, SEED, NoResultsError
 from ssdlib.data import voc
 
 ROOT = Path(__file__).parents[3]
-DEVKIT = Path(__file__).parents[2] / "vectors/voc_golden/VOCdevkit"  # 12 pictures
+DEVKIT = Path(__file__).parents[2] / "vectors/voc_golden/VOCdevkit"  # 12 images
 RECORDED = ROOT / "chapters/recordings/mini"
 
 
@@ -73,8 +73,8 @@ def test_only_all_of_voc2007_test_is_compared():
     assert bottle.split() == ["bottle", "47.6", "49.9", "48.4", "90.0", "50.0", "+1.6"]
     [cat] = [line for line in text.splitlines() if line.startswith("cat")]
     assert cat.split()[-2:] == ["−37.5", "▼"]
-    assert "painted: 200 test pictures, not the 4,952 of VOC2007 test: don't compare" in text
-    assert "genuine: 4,952 test pictures, as many as VOC2007 test has" in text
+    assert "painted: 200 test images, not the 4,952 of VOC2007 test: don't compare" in text
+    assert "genuine: 4,952 test images, as many as VOC2007 test has" in text
 
 
 @pytest.mark.parametrize(("less", "shown"), [(2.99, " "), (3.0, "▲"), (-3.0, "▼"), (0.0, " ")])
@@ -138,10 +138,10 @@ def test_the_points_that_the_chapter_speaks_of_are_those_that_are_recorded():
     }
     for sentence, off in said.items():
         assert sentence in words and abs(off) < 0.1, sentence
-    assert cost["only scores above .5"] < -8 and "Cutting off** at 0.5 costs more than eight" in words
-    assert cost["only scores above .05"] < -1 and "at 0.05 more than one" in words
-    assert abs(cost["more than .5, not .5 itself"]) < 0.005 and "worth nothing" in words
+    assert cost["only scores above 0.5"] < -8 and "Cutting off** at 0.5 costs more than eight" in words
+    assert cost["only scores above 0.05"] < -1 and "at 0.05 more than one" in words
+    assert abs(cost["more than 0.5, not 0.5 itself"]) < 0.005 and "worth nothing" in words
     assert abs(rule_variants.extreme(prices, "counted from 0: all corners 1 px less")[0] - 6.2) < 0.05
     assert rule_variants.extreme(prices, "counted from 0: all corners 1 px less")[1] == "horse"
-    assert all(-2 < cost[f"only scores above {s}"] < -1 for s in (".05", ".1"))
-    assert -2 < cost["the 10 best of a picture"] < -1
+    assert all(-2 < cost[f"only scores above {s}"] < -1 for s in ("0.05", "0.1"))
+    assert -2 < cost["the 10 best of an image"] < -1

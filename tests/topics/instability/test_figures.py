@@ -14,7 +14,7 @@ def rows_of(name):
 
 def test_two_starts_of_the_full_network_broke_where_the_page_says():
     assert rows_of("random weights")[1] == 6
-    assert rows_of("fc6, fc7 as He")[1] == 18
+    assert rows_of("fc6, fc7 by He's")[1] == 18
     assert rows_of("fc6, fc7 scaled")[1] is None
 
 

@@ -182,7 +182,7 @@ def test_a_click_on_a_panel_goes_to_its_step_and_one_on_the_picture_does_nothing
     assert explorer.step.value == 80
 
 
-def test_another_way_with_fewer_starts_shows_a_start_that_is_there(explorer):
+def test_another_configuration_with_fewer_starts_shows_a_start_that_is_there(explorer):
     explorer.which.value = 1
     explorer.arm.value = "beyond"
     assert explorer.start.seed == 0 and "beyond 0, 40 steps, NaN" in repr(explorer)

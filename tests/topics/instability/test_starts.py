@@ -79,6 +79,22 @@ def test_a_recording_is_read_as_it_was_written(tmp_path):
     assert "2026-01-02, a machine, commit cccccccccc" in starts.made([start])
 
 
+def test_a_recording_made_with_one_thread_says_so_in_the_singular():
+    assert ", 1 thread," in starts.made(starts.arm("paper"))
+
+
+def test_the_kernel_that_moved_farthest_is_named_and_none_where_no_step_was_taken():
+    layers = {
+        "body.conv1_1.0": watched_start.Layer(1.0, 2.0, 0.1),
+        "conf.fc7": watched_start.Layer(1.0, 2.0, 0.3),
+    }
+    step = watched_start.WatchedStep(3, 1.0, 2.0, 5.0, layers)
+    assert step.farthest == (0.3, "conf.fc7")
+    lower = {name: watched_start.Layer(1.0, 2.0, 0.1 + 0.2 * ("1_1" in name)) for name in layers}
+    assert watched_start.WatchedStep(3, 1.0, 2.0, 5.0, lower).farthest == (pytest.approx(0.3), "body.conv1_1")
+    assert watched_start.WatchedStep(3, 1.0, math.nan, 5.0, layers).farthest == (None, "none")
+
+
 def test_a_start_that_broke_before_its_first_row_has_no_steps(tmp_path):
     start = starts.read_start(recording(tmp_path, broke={"tensor": "gradient"}, rows=0))
     assert len(start) == 0 and start.left is None and start.broke["tensor"] == "gradient"
