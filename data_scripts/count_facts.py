@@ -110,7 +110,7 @@ def main(devkit: Path) -> None:
     OUT.mkdir(exist_ok=True)
     (OUT / "voc0712.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     lines = [",".join(map(str, line)) for line in shapes.tolist()]
-    head = f"# objects of VOC 07+12 trainval by height (lines) and width (columns), bins of {SIDE} px on the canvas"
+    head = f"# objects of VOC 07+12 trainval by height (lines) and width (columns), bins of {SIDE} px of the input"
     (OUT / "voc0712_shapes.csv").write_text("\n".join([head, *lines]) + "\n", "utf-8")
     (OUT / "voc_classes.csv").write_text(count_classes(devkit), "utf-8")
     (OUT / "augment_rules.csv").write_text("\n".join([RULES_HEAD, *per_rule(examples)]) + "\n", "utf-8")

@@ -136,7 +136,7 @@ ARMS = {
 
 
 def jobs(arms: list[str]) -> list[tuple[str, int]]:
-    """(arm, seed), low seeds of all arms first, so that comparisons are whole as early as can be."""
+    """(arm, seed), low random seeds of all arms first, so that comparisons are complete as early as possible."""
     return sorted(((arm, seed) for arm in arms for seed in ARMS[arm].seeds), key=lambda job: job[1])
 
 

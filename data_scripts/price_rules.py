@@ -57,7 +57,8 @@ def main() -> None:
 
 
 def judged(subject: judging.Subject) -> dict[str, Any]:
-    """What chapter 11 shows of detections: the price of each rule, kinds of errors and what they cost, AP by size."""
+    """What chapter 11 shows of detections: what each rule is worth, kinds of errors and their effect on AP, AP by
+    size."""
     anatomy = errors.error_anatomy(subject)
     gains = errors.gains(subject, anatomy)
     return dict(

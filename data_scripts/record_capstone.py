@@ -13,7 +13,7 @@ The cases: `right` is the mini recipe, shortened to 800 steps as in the course's
 200 of them, `not_permuted` at 120, `argmax` at 60. `spike` and `one_maximum` are 40 steps without batch norm and
 warm-up, at the learning rate of the paper, from a random seed whose loss climbs to hundreds in its second step
 (chapter 07, arm "pixels"). Where a case has a mistake, one block has it and the others are the solutions. What is
-recorded already is skipped; remove its folder to record it anew.
+recorded already is skipped; remove its folder to record it again.
 
     python data_scripts/record_capstone.py runs/capstone chapters/recordings/capstone --to-the-end \\
         --only not_permuted not_mirrored argmax

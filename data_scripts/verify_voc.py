@@ -154,9 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     print(table(found))
     if wrong := report(problems):
-        print(f"{wrong}\n{options.devkit}: not whole; {REMEDY}", file=sys.stderr)
+        print(f"{wrong}\n{options.devkit}: not complete; {REMEDY}", file=sys.stderr)
         return 1
-    how = "whole, as far as one sees without decoding" if options.quick else "whole"
+    how = "complete, as far as it shows without decoding" if options.quick else "complete"
     print(f"{options.devkit}: {how}")
     return 0
 

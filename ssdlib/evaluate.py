@@ -122,7 +122,7 @@ def percent(ap: float, decimals: int = 1) -> str:
 
 
 def number_or_null(ap: float) -> float | None:
-    """JSON knows no NaN."""
+    """JSON has no NaN."""
     return None if np.isnan(ap) else ap
 
 

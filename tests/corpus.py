@@ -880,14 +880,14 @@ OWN = [
         coco(lambda w: w["images"][1].update(id="0")),
         JSON,
         "image id '0' twice",
-        "number the images anew",
+        "number the images again",
     ),
     refused_own(
         "COCO: two categories of one id",
         coco(lambda w: w["categories"].append({"id": "1", "name": "cat"})),
         JSON,
         "category id '1' twice",
-        "number the categories anew",
+        "give the categories new numbers",
     ),
     refused_own(
         "COCO: corners in the place of width and height",

@@ -17,7 +17,7 @@ chooses them (data_generator/data_augmentation_chain_original_ssd.py and the fil
 - crop: one bound after the other is drawn until a patch has been found, see `_draw_patch_in_rounds`;
 - boxes are cut off at the last pixel of the patch, size - 1, where the centre has to lie, too, and their
   corners on the input are rounded to whole pixels, see `_move_to_whole_pixels`;
-- distort: contrast is about 127.5 instead of 0, and a hue that falls below 0 goes on from 360.
+- distort: contrast is about 127.5 instead of 0, and a hue that falls below 0 wraps to 360.
 """
 
 from collections.abc import Callable, Sequence

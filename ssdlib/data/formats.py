@@ -373,7 +373,7 @@ def _categories(whole: dict, file: Path, said: str, notes: Notes) -> dict[int, s
         if names.get(number, name) != name:
             raise FormatError(
                 f"{file}: category id {entry['id']!r} twice, {names[number]!r} and {name!r}; wanted each id once; "
-                "number the categories anew where two sets were joined"
+                "give the categories new numbers where two sets were joined"
             )
         names[number] = name
     used = {_id(entry.get("category_id")) for entry in whole["annotations"] if isinstance(entry, dict)}
@@ -396,7 +396,7 @@ def _entries(images: list, file: Path, said: str, notes: Notes) -> dict[Any, dic
             raise FormatError(
                 f"{file}: image id {entry['id']!r} twice, {entries[number]['file_name']!r} and "
                 f"{entry['file_name']!r}; wanted each id once, since boxes would lie on the wrong image; number the "
-                "images anew where two sets were joined"
+                "images again where two sets were joined"
             )
         if number in entries:
             notes.joined("images listed twice", f"{said}, {entry['file_name']}")

@@ -127,7 +127,7 @@ def open_store(folder: Path, examples: Sequence[Example], progress: Callable = l
         names = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
         if strange := {n for n in names if n not in (PIXELS, INDEX) and not n.startswith(f"{INDEX}.part-")}:
             raise StoreError(
-                f"{folder}: holds {min(strange)}, so it is no store; wanted a folder of its own, named by --store"
+                f"{folder}: holds {min(strange)}, so it isn't a store; wanted a separate folder, named by --store"
             ) from None
         kept = build_store(folder, examples, progress)
         words = f"{folder}: {len(examples) - kept} photographs decoded anew, {kept} kept as they were"

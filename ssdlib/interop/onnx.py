@@ -112,7 +112,7 @@ def _note(path: Path, classes: Sequence[str]) -> None:
     facts = {
         "classes": json.dumps(list(classes)),
         "canvas": str(SSD300_ANCHORS.canvas),
-        "input": "images (B, 3, S, S) float32, RGB 0..255, the whole image stretched to S x S",
+        "input": "images (B, 3, S, S) float32, RGB 0..255, the whole image resampled to S x S",
         "output": "boxes (B, K, 4) xyxy px of the input; scores (B, K, C), column 0 is background",
     }
     for key, value in facts.items():

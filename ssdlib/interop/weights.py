@@ -1,6 +1,6 @@
 """Checkpoints that others published -> the state of our network.
 
-Each supported program keeps the same tensors under names of its own (the tables below). The programs in PyTorch take
+Each supported program keeps the same tensors under its own names (the tables below). The programs in PyTorch take
 RGB and keep kernels as OIHW, so reading one means renaming its tensors (`from_keras` reads the others). The anchors a
 file was trained with differ, and `SOURCES` says which `clip` of `anchors.default_boxes` belongs to it; what else a
 whole detector needs is in `published`.
@@ -318,7 +318,7 @@ def _from_safetensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except Exception as error:  # the package has its own kinds of errors
         raise WeightsError(
-            f"{path}: a safetensors file, broken or cut off ({type(error).__name__}); wanted a whole one"
+            f"{path}: a safetensors file, broken or cut off ({type(error).__name__}); wanted a complete one"
         ) from error
 
 
@@ -365,7 +365,7 @@ def from_keras(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: {error}") from None
     except Exception as error:  # h5py raises many kinds of errors on broken files
         raise WeightsError(
-            f"{path}: an HDF5 file, broken or cut off ({type(error).__name__}); wanted a whole one by ssd_keras"
+            f"{path}: an HDF5 file, broken or cut off ({type(error).__name__}); wanted a complete one by ssd_keras"
         ) from error
 
 

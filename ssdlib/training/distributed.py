@@ -1,4 +1,4 @@
-"""Processes and devices: the only module that knows there may be more than one.
+"""Processes and devices: the only module that handles more than one.
 
 If torchrun starts the program, every process trains on its share of each batch. Otherwise there is one process, and
 the functions here do nothing.

@@ -85,7 +85,7 @@ class RunLog:
             for _, _, x, _ in self.unseen
         ]
         stacked = torch.stack(rows)
-        stacked = stacked.cpu() if stacked.device.type == "mps" else stacked  # which knows no float64
+        stacked = stacked.cpu() if stacked.device.type == "mps" else stacked  # which has no float64
         rows = distributed.total(stacked.double()).tolist()
         for (step, rate, _, skipped), row in zip(self.unseen, rows, strict=True):
             if all(map(math.isfinite, row)):

@@ -63,7 +63,7 @@ def test_two_images_of_one_id_are_refused_because_boxes_would_lie_on_the_wrong_o
     images = [{"id": 1, "file_name": "a.jpg"}, {"id": second, "file_name": "b.jpg"}]
     coco(tmp_path / "all.json", ["a.jpg"], images=images)
     refused(
-        tmp_path, "all.json", f"image id {second!r} twice", "'a.jpg' and 'b.jpg'", "number the images anew"
+        tmp_path, "all.json", f"image id {second!r} twice", "'a.jpg' and 'b.jpg'", "number the images again"
     )
 
 
@@ -74,7 +74,7 @@ def test_two_categories_of_one_id_are_refused(tmp_path, second):
         tmp_path / "all.json", ["a.jpg"], categories=[{"id": 1, "name": "cat"}, {"id": second, "name": "dog"}]
     )
     refused(
-        tmp_path, "all.json", f"category id {second!r} twice", "'cat' and 'dog'", "number the categories anew"
+        tmp_path, "all.json", f"category id {second!r} twice", "'cat' and 'dog'", "give the categories new numbers"
     )
 
 

@@ -217,7 +217,11 @@ def test_without_a_network_one_sentence_says_what_was_tried_and_the_table_what_t
     monkeypatch.setattr(script, "MIRRORS", (nobody, server.mirror("404")))
     assert script.main(["--out", str(out)]) == 1
     error = capsys.readouterr().err
-    for words in ("trainval.tar: no mirror delivered it", f"127.0.0.1:{port} can't be reached", "answers 404"):
+    for words in (
+        "trainval.tar: no mirror delivered it",
+        f"127.0.0.1:{port} can't be reached",
+        "answers 404",
+    ):
         assert words in error
     assert "--from DIR" in error and "Traceback" not in error
     for a in table:
