@@ -98,9 +98,9 @@ def test_counts_are_those_made_by_hand(devkit):
     assert not any(problems.values())
 
 
-def test_the_mini_voc_is_whole_if_any_counts_will_do_and_not_voc_if_not(mini, capsys):
+def test_the_mini_voc_is_complete_if_any_counts_will_do_and_not_voc_if_not(mini, capsys):
     code, table, faults = run(capsys, mini, "--any-counts")
-    assert (code, faults) == (0, []) and f"{mini}: whole" in table
+    assert (code, faults) == (0, []) and f"{mini}: complete" in table
     assert "trainval: 16 images" in table and "test: 8 images" in table
     code, _, faults = run(capsys, mini)
     assert code == 1
