@@ -804,7 +804,7 @@ STORES = [
         lambda w: (shutil.rmtree(w.store), w.store.mkdir(), (w.store / "thesis.txt").write_text("x")),
         World.open_store,
         "store",
-        ("holds thesis.txt, so it is no store", "named by --store"),
+        ("holds thesis.txt, so it isn't a store", "named by --store"),
     ),
     Case("store of which a part was built", half_built, right_bytes, answer=True, touches=("store",)),
     Case(

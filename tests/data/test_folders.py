@@ -154,7 +154,7 @@ def test_a_picture_that_no_list_names_is_left_out_and_one_in_both_is_in_both(tmp
     assert [e.image_id for e in found.part("test")] == ["01.jpg", "02.jpg"]
     assert note(found, "that neither part names") == ("03.jpg",)
     assert note(found, "that a list names and that aren't there") == ("my_train_list.txt: gone.jpg",)
-    assert "1 pictures are named for both" in found.report.split
+    assert "1 images are named for both" in found.report.split
 
 
 @pytest.mark.parametrize(
@@ -664,7 +664,7 @@ def test_labelmes_shapes_are_boxes_and_what_has_no_area_is_left_out(tmp_path):
     found = own.read_folder(tmp_path)
     wanted = dict.fromkeys([f"images/{name}" for name in many(5)] + ["images/moved.jpg"], [("cat", BOX)])
     assert boxes(found) == wanted | {"images/02.jpg": [("cat", (9.0, 7.0, 19.0, 17.0))]}
-    assert "LabelMe JSON: 6 pictures" in str(found)
+    assert "LabelMe JSON: 6 images" in str(found)
     assert note(found, "shapes of one group_id") == ("labels/03.json, cat",)
     assert note(found, "shapes without area (point)") == ("labels/04.json",)
     assert note(found, "imagePath isn't there") == ("labels/moved.json",)

@@ -246,7 +246,7 @@ def test_an_interrupted_update_leaves_the_older_store_and_the_next_one_finishes(
 def test_a_folder_that_is_no_store_is_never_replaced(examples, folder):
     folder.mkdir(parents=True)
     (folder / "thesis.txt").write_text("ten years")
-    with pytest.raises(StoreError, match=r"holds thesis\.txt, so it is no store; .* by --store"):
+    with pytest.raises(StoreError, match=r"holds thesis\.txt, so it isn't a store; .* by --store"):
         open_store(folder, examples)
     assert (folder / "thesis.txt").read_text() == "ten years"
 

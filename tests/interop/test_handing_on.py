@@ -531,7 +531,7 @@ def test_a_folder_of_ones_own_goes_through_every_door(mini, tmp_path, capsys):
         (f"train --data {folder} --out {run} --init {MINI_RUN} {settings}", "starting from"),
         (f"evaluate --checkpoint {run} --data {folder}", "mAP (11point)"),
         (f"evaluate --detections {run}/results --data {folder}", "mAP (11point)"),
-        (f"detect --checkpoint {run} --out {found} --json-only {folder}", "8 pictures"),
+        (f"detect --checkpoint {run} --out {found} --json-only {folder}", "8 images"),
         (f"export --checkpoint {run} --out {tmp_path}/a.onnx", "answers as the network does"),
     ):
         assert main(command.split()) == 0, capsys.readouterr().err

@@ -280,7 +280,7 @@ def keras_model(path: Path) -> None:
 WAYS_OUT = {
     "a whole module of torch's": (
         lambda path: torch.save(torch.nn.Linear(2, 2), path),
-        "holds a pickled torch.nn.modules.linear.Linear, and opening that would run code of the file's; wanted the "
+        "holds a pickled torch.nn.modules.linear.Linear, and opening that would execute code of the file; wanted the "
         "weights alone, saved by the program that wrote it: torch.save(model.state_dict(), 'weights.pth')",
     ),
     "a whole module of one's own, wrapped": (
