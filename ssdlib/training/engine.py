@@ -68,7 +68,7 @@ def train(
     last = config.steps if stop_after is None else min(stop_after, config.steps)
     if last < max(first, 1):
         raise RunError(
-            f"{out}: its run is at step {first} already and can't stop after step {last}; name a later step"
+            f"{out}: to be stopped after step {last}, but its run is at step {first} already; name a later step"
         )
     log = RunLog(out, begin, config.log_every)
     if begin.replaced is not None:

@@ -94,7 +94,7 @@ def faster(config: RunConfig, pace: Pace, time_: Shares, device: torch.device, d
     found = []
     days = time_.total / 86_400
     if device.type == "cpu" and days > 1:
-        found.append(f"a GPU, since this takes {days:.0f} days on a CPU (--recipe mini is for laptops)")
+        found.append(f"a GPU; {days:.0f} days is what a CPU takes (--recipe mini is for laptops)")
     if inference.precision_on(device, config.precision) == "float32":
         if inference.precision_on(device) == "bfloat16":
             found.append("bfloat16 instead of float32 (--precision auto)")

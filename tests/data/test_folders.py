@@ -74,7 +74,11 @@ def test_two_categories_of_one_id_are_refused(tmp_path, second):
         tmp_path / "all.json", ["a.jpg"], categories=[{"id": 1, "name": "cat"}, {"id": second, "name": "dog"}]
     )
     refused(
-        tmp_path, "all.json", f"category id {second!r} twice", "'cat' and 'dog'", "give the categories new numbers"
+        tmp_path,
+        "all.json",
+        f"category id {second!r} twice",
+        "'cat' and 'dog'",
+        "give the categories new numbers",
     )
 
 
