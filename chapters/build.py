@@ -32,7 +32,8 @@ WIDGETS = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT = ("tags", "alt", "jp-MarkdownHeadingCollapsed")  # of a cell's metadata; the last one folds a section
 MARK = "<!-- solution -->"
-MOST = 110_000  # bytes of a figure, so that a notebook of many stays under 1 MB
+MOST = (110_000, 80_000, 60_000, 40_000)  # bytes of a figure: the first that keeps the notebook small
+LARGEST = 1_000_000  # bytes of a notebook
 
 
 def build(source: Path) -> Path:
@@ -46,6 +47,7 @@ def build(source: Path) -> Path:
         if cell.cell_type == "code":
             kept = [kept for out in cell.outputs if (kept := _lean(out, cell.metadata.get("alt")))]
             cell.outputs = _joined(kept)
+    make_small(book)
     book.metadata.pop("widgets", None)
     nbformat.write(book, notebook_of(source))
     return notebook_of(source)
@@ -145,15 +147,13 @@ def add_links(book: nbformat.NotebookNode, source: Path) -> None:
 
 
 def _lean(output: dict, alt: str | None) -> dict | None:
-    """An output without progress bars, with its picture in 256 colours and described; None if nothing is left."""
+    """An output without progress bars, with its picture described; None if nothing is left."""
     if output.get("name") == "stderr" and "%|" in output.text:
         return None
     data = output.get("data", {})
     if data.pop(WIDGETS, None) and not set(data) - {"text/plain"}:
         return None  # a progress bar or a bare slider
-    if "image/png" in data:
-        data["image/png"] = _in_few_colours(data["image/png"])
-        _describe(output, alt)
+    _describe(output, alt)
     return output
 
 
@@ -174,7 +174,23 @@ def _describe(output: dict, alt: str | None) -> None:
         output.metadata.setdefault("image/png", {})["alt"] = alt
 
 
-def _in_few_colours(png: str, most: int = MOST) -> str:
+def make_small(book: nbformat.NotebookNode) -> None:
+    """Figures in few colours, and as sharp as a notebook of 1 MB allows."""
+    pictures = [
+        out.data
+        for cell in book.cells
+        for out in cell.get("outputs", ())
+        if "image/png" in out.get("data", {})
+    ]
+    drawn = [data["image/png"] for data in pictures]
+    for most in MOST:
+        for data, png in zip(pictures, drawn, strict=True):
+            data["image/png"] = _in_few_colours(png, most)
+        if len(nbformat.writes(book).encode()) <= LARGEST:
+            break
+
+
+def _in_few_colours(png: str, most: int) -> str:
     """A third of the bytes. The octree keeps small areas that have a colour of their own, such as the eyes of a cat;
     the median cut would give them the colour of what is around them.
 
