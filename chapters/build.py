@@ -32,7 +32,15 @@ WIDGETS = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT = ("tags", "alt", "jp-MarkdownHeadingCollapsed")  # of a cell's metadata; the last one folds a section
 MARK = "<!-- solution -->"
-MOST = (110_000, 80_000, 60_000, 40_000)  # bytes of a figure: the first that keeps the notebook small
+MOST = (
+    110_000,
+    95_000,
+    80_000,
+    70_000,
+    60_000,
+    50_000,
+    40_000,
+)  # bytes of a figure: the first that keeps the notebook small
 LARGEST = 1_000_000  # bytes of a notebook
 
 
@@ -47,8 +55,8 @@ def build(source: Path) -> Path:
         if cell.cell_type == "code":
             kept = [kept for out in cell.outputs if (kept := _lean(out, cell.metadata.get("alt")))]
             cell.outputs = _joined(kept)
-    make_small(book)
     book.metadata.pop("widgets", None)
+    make_small(book)
     nbformat.write(book, notebook_of(source))
     return notebook_of(source)
 
@@ -194,16 +202,16 @@ def _in_few_colours(png: str, most: int) -> str:
     """A third of the bytes. The octree keeps small areas that have a colour of their own, such as the eyes of a cat;
     the median cut would give them the colour of what is around them.
 
-    Figures come with two pixels for each one of the page. One full of photographs gets fewer, until it has at most
-    `most` bytes or as many pixels as the page."""
+    Figures come with two pixels for each one of the page. One full of photographs gets fewer, down to the page's own,
+    and then fewer colours, until it has at most `most` bytes."""
     picture = Image.open(io.BytesIO(b64decode(png)))
     if picture.mode == "P":
         return png  # in few colours already, and on a ground that lets the page through
     picture = picture.convert("RGB")
-    for scale in (1, 0.85, 0.7, 0.6, 0.5):
+    for scale, colours in ((1, 256), (0.85, 256), (0.7, 256), (0.6, 256), (0.5, 256), (0.5, 128), (0.5, 64)):
         size = [round(side * scale) for side in picture.size]
         small = picture if scale == 1 else picture.resize(size, Image.Resampling.LANCZOS)
-        small = small.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        small = small.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
         out = io.BytesIO()
         small.save(out, "PNG", optimize=True)
         if out.tell() <= most:
