@@ -83,7 +83,7 @@ figure = box_figures.titled(figure, "A box and a class for each object that VOC 
 # Most detectors belong to one of four families:
 #
 # - **Sliding windows**, until 2013: a classifier looked at tens of thousands of windows, cut from the image at
-#   all places and sizes, one after the other.
+#   many places and sizes, one after the other.
 # - **Two stages**, R-CNN in 2013 and Faster R-CNN in 2015: the first stage proposes some hundreds or thousands
 #   of regions that may hold an object, and the second classifies and corrects each of them.
 # - **One pass**, YOLO and SSD, both first published in 2015: one pass of one network answers for all places at

@@ -691,7 +691,7 @@ check.judged(judged)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `voc.LABELS["dog"]` is the label of dogs; `example.labels == label` is true for each object that has it.
+# `LABELS["dog"]` is the label of dogs; `example.labels == label` is true for each object that has it.
 # </details>
 # <details><summary>Hint 2</summary>
 #

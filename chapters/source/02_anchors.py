@@ -75,8 +75,8 @@ figure = free_photographs.add_credit(figures.best_of_each_map(cat), ["chelsea"])
 # - The **300 x 300 input** is the square of pixels to which every image is resampled, squeezed if it isn't square; the
 #   code calls it `canvas`. All lengths on this page are pixels of this input.
 # - A **map** is the grid of **cells** that a layer of the network gives, a *feature map* in full. Six maps answer, with
-#   38, 19, 10, 5, 3 and 1 cells a side, and on this page *map* means one of these six. The third belongs to the layer
-#   conv6_2.
+#   38, 19, 10, 5, 3 and 1 cells a side, and on this page *map* means one of these six. In this order they are the
+#   outputs of the layers conv4_3, fc7, conv6_2, conv7_2, conv8_2 and conv9_2, so conv6_2 is the 10 x 10 map.
 # - The **stride** of a map is the number of pixels between the centres of two neighbouring cells. Caffe calls it
 #   *step*.
 # - The **size** of a map is the side of its small square. Caffe calls it *min_size*.
