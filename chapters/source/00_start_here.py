@@ -64,8 +64,7 @@ explorer
 #
 # > Note: the network was trained for five minutes, on two threads of a CPU, on 800 painted scenes, of which
 # > this isn't one. It is far from perfect, which is why dragging is worth your while. The glyphs are
-# > [OpenMoji](https://openmoji.org), CC
-# > BY-SA 4.0.
+# > [OpenMoji](https://openmoji.org), CC BY-SA 4.0.
 #
 # ## Detection, and where SSD stands
 #
@@ -293,10 +292,10 @@ work.cleanup()
 
 # %% [markdown]
 # The recorded run shows how much longer: here is its loss, over nearly seventeen times as many steps. After the
-# steep start it falls slowly, and once more fast behind the first dotted line, where the learning rate drops to
-# a tenth. Chapter 08 explains why that helps, and whether to do it early. The two points are the *validation*
-# loss, measured on test scenes that the network isn't trained on; it is higher than the training loss, as is to
-# be expected in scenes that the network hasn't learned from.
+# steep start it falls slowly, and once more steeply after the first dotted line, where the learning rate drops
+# to a tenth. Chapter 08 explains why that helps, and whether to do it early. The two points are the
+# *validation* loss, measured on test scenes that the network isn't trained on; it is higher than the training
+# loss, as is to be expected in scenes that the network hasn't learned from.
 
 # %% alt="Training loss of the recorded run over 2,500 steps: falls quickly, then slowly, with a step down where the learning rate drops"
 says = "The loss falls once more where the learning rate first drops"

@@ -710,7 +710,8 @@ check.judged(judged)
 # and batch sizes before another advised looking for boxes like that.
 #
 # Here is what such boxes do. The network learns a box as four [offsets](glossary.md) from an anchor, and one of the
-# four holds the logarithm of the box's width. It is minus infinity for a width of 0, and doesn't exist below:
+# four holds the logarithm of the box's width. It is minus infinity for a width of 0, and doesn't exist for a negative
+# one:
 
 # %%
 anchor = torch.tensor([20.0, 20, 80, 80])
