@@ -683,7 +683,8 @@ print("the same gradient, up to rounding")
 # | the configuration is that of the original, but for a batch of 31 | **not quite**: read line by line, it has twice the weight decay, one learning rate for kernels and biases, mining over the batch, other rules for crops, and new layers that begin with He's distribution ([chapter 09](09_full_training.ipynb), *The recipes*) | |
 #
 # The last column names recordings in `chapters/recordings/restarts`. What the summary says of the end of the training
-# has its table in [docs/experiments.md](../docs/experiments.md). These two tables hold the numbers behind the rows about spread and about trying again:
+# has its table in [docs/experiments.md](../docs/experiments.md). The next two tables hold the numbers behind the rows
+# about spread and about trying again:
 
 # %%
 def spread(name, step):
@@ -729,9 +730,12 @@ check.level(second_level)
 #
 # ### 7.2 The largest curvature · hard, for the optional part · 14 minutes
 #
-# Write power iteration. Given are `turn`, a function whose `turn(v)` is H · v for a symmetric matrix H that you never
-# see, a vector `start`, and a number of `rounds`. In each round scale v to length 1, compute H · v, note the number v ·
-# (H · v), and go on with H · v. Return the last number noted. Don't change `start`.
+# Write power iteration: in each round scale v to length 1, compute H · v, note the number v · (H · v), and go on with
+# H · v.
+#
+# - *Given:* `turn`, a function whose `turn(v)` is H · v for a symmetric matrix H that you never see; `start`, the first
+#   v; `rounds`, the number of rounds.
+# - *Return:* the last number noted. Don't change `start`.
 
 
 # %% tags=["exercise"]
@@ -763,8 +767,10 @@ check.power(largest_curvature)
 #
 # ### 7.3 The edge · easy, for the optional part · 5 minutes
 #
-# Given are the curvature of a valley and the momentum. Return the learning rate at the edge, beyond which steps grow.
-# Try it from memory.
+# Write the edge as a function. Try it from memory.
+#
+# - *Given:* the `curvature` of a valley and the `momentum`.
+# - *Return:* the learning rate at the edge, beyond which steps grow.
 
 
 # %% tags=["exercise"]
@@ -785,10 +791,12 @@ check.edge(edge)
 #
 # ### 7.4 Warm-up · easy · 6 minutes
 #
-# Return the learning rate of an update. Given are `step`, the number of updates already done, which is 0 before the
-# first, the learning rate `peak`, and the length `steps` of the warm-up. Over the first `steps` updates the learning
-# rate rises in a straight line: the first has `peak / steps`, the last has `peak`, and so have all that follow. If
-# `steps` is 0 there is no warm-up.
+# Write the learning rate with a warm-up. Over the first `steps` updates it rises in a straight line: the first update
+# has `peak / steps`, the last of them has `peak`, and so have all that follow. If `steps` is 0 there is no warm-up.
+#
+# - *Given:* `step`, the number of updates already done, which is 0 before the first; `peak`, the learning rate at the
+#   end of the warm-up; `steps`, the length of the warm-up.
+# - *Return:* the learning rate of the next update.
 #
 # *Building block:* with 8.1 it sets the learning rate of every step in chapter 13.
 
@@ -813,8 +821,11 @@ check.warmup(warm_up)
 #
 # ### 7.5 Clipping · medium · 10 minutes
 #
-# Given is `gradients`, a list of tensors of any shapes, which together form one long vector. If that vector is longer
-# than `limit`, scale it to the length `limit` without changing its direction. Return a list of tensors.
+# Write gradient clipping for a whole network.
+#
+# - *Given:* `gradients`, a list of tensors of any shapes, which together form one long vector, and `limit`.
+# - *Return:* a list of tensors of the same shapes. If the vector is longer than `limit`, they are scaled so that its
+#   length is `limit` and its direction stays; otherwise they are unchanged.
 
 
 # %% tags=["exercise"]
@@ -842,9 +853,14 @@ check.clip(clip)
 #
 # ### 7.6 Off the plateau · the heart of the chapter · 12 minutes
 #
-# Write the function behind the column *left the first level after*. Given are `losses`, a list with one number a step,
-# a `level` and the length `window` of a mean. Return the first step from which on the mean of `window` steps (that step
-# and those after it) is below `level` and stays below it to the end. Return None if there is no such step.
+# Write the function behind the column *left the first level after*.
+#
+# - *Given:* `losses`, a list with one number a step; a `level`; and `window`, the number of steps that a mean is taken
+#   over, the step itself and those after it.
+# - *Return:* the first step from which on the mean is below `level` and stays below it to the end; None if there is no
+#   such step.
+# - *For instance:* counted from 0, losses 5, 1, 5, 1, 1 with the level 2 and the window 1 give step 3, because at step 1 the loss is
+#   below the level but doesn't stay there.
 
 
 # %% tags=["exercise"]
@@ -876,8 +892,11 @@ check.plateau(off_plateau)
 #
 # ### 7.7 A batch in parts · easy · 8 minutes
 #
-# Given is `parts`, a list with a pair for each microbatch: the sum of all its loss terms, not yet divided, and its
-# number of positives. Return the loss of the batch that the parts make up.
+# Put the loss of a batch together from its microbatches.
+#
+# - *Given:* `parts`, a list with a pair for each microbatch: the sum of all its loss terms, not yet divided, and its
+#   number of positives.
+# - *Return:* the loss of the whole batch.
 
 
 # %% tags=["exercise"]

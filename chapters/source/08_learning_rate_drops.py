@@ -568,9 +568,11 @@ print(f"the detour, all steps together: {sum(r - 1 for r in ratios):.0f} of the 
 #
 # ### 8.1 The rate · easy · 5 minutes
 #
-# Write `rate`, which returns the learning rate of the next update. Given are `step`, the number of updates done;
-# `base`, the first learning rate; and `drops`, a list of steps. From each drop on the learning rate is a tenth of what
-# it was: after exactly 80,000 updates, a drop at 80,000 counts.
+# Write the schedule. From each drop on the learning rate is a tenth of what it was: after exactly 80,000 updates, a
+# drop at 80,000 counts.
+#
+# - *Given:* `step`, the number of updates done; `base`, the first learning rate; `drops`, a list of steps.
+# - *Return:* the learning rate of the next update.
 #
 # *Building block:* with 7.4 it sets the learning rate of every step in chapter 13.
 
@@ -642,11 +644,14 @@ check.ground(floor_at_4_tenths)
 #
 # ### 8.4 Going on across a drop · the heart of the chapter · 15 minutes
 #
-# Write `go_on`, which resumes a saved run. Given is `saved`, which holds the weight `w`, its momentum `v` and `step`,
-# the number of updates done. For each `error` of the list `noise` do one update as PyTorch does: the gradient is
-# w + error, then v ← 0.9 v + gradient, then w ← w - rate · v, with the learning rate of that step (your `rate`, from
-# `base` and `drops`). Return the new state in the same form, and leave `saved` as it is. Ten steps, saved, and ten more
-# have to give exactly the numbers of twenty in one go.
+# Write `go_on`, which resumes a saved run of the toy. For each `error` of the list `noise` it does one update as
+# PyTorch does: the gradient is w + error, then v ← 0.9 v + gradient, then w ← w - rate · v, with the learning rate of
+# that step (your `rate` of 8.1, from `base` and `drops`).
+#
+# - *Given:* `saved`, a dictionary with the weight `w`, its momentum `v` and `step`, the number of updates done; `noise`,
+#   `base` and `drops`.
+# - *Return:* the new state in the same form, and leave `saved` as it is. Ten steps, saved, and ten more have to give
+#   exactly the numbers of twenty in one go.
 
 
 # %% tags=["exercise"]
@@ -680,9 +685,11 @@ check.go_on(go_on)
 #
 # ### 8.5 Caffe's momentum · medium · 8 minutes
 #
-# Write `caffe`, which makes steps of Caffe's kind: the left column of *Two kinds of momentum*, with 0.9. One weight
-# starts at `w`, and V starts at 0. For each gradient of `gradients` and its learning rate in `rates`, make one step.
-# Return the list of w after each step.
+# Write `caffe`, which makes steps of Caffe's kind: the left column of *Two kinds of momentum*, with 0.9.
+#
+# - *Given:* `w`, where the one weight starts, while V starts at 0; `gradients` and `rates`, two lists with the gradient
+#   and the learning rate of each step.
+# - *Return:* the list of w after each step.
 
 
 # %% tags=["exercise"]
@@ -728,11 +735,14 @@ check.coasting(times_as_long)
 #
 # ### 8.7 When to drop · medium · 12 minutes
 #
-# A common rule drops the learning rate at a **plateau**, after many checks without a gain worth the name. Write
-# `when`, which applies it. Given are `losses`, the validation losses in order, one for each check; the first is the
-# best so far. After that a check is *good* if its loss lies *more* than `least` below the best, and then it is the new
-# best; otherwise it is *bad*. Return the number of the check, counted from 0, at which `patience` bad checks have come
-# in a row, or -1 if that never happens.
+# A common rule drops the learning rate at a **plateau**, after many checks without a gain worth the name. Write `when`,
+# which applies it. The first check is the best so far. After that a check is *good* if its loss lies *more* than
+# `least` below the best, and then it is the new best; otherwise it is *bad*.
+#
+# - *Given:* `losses`, the validation losses in order, one for each check; `patience`, a number of checks; `least`, a
+#   number that a gain has to exceed to count.
+# - *Return:* the number of the check, counted from 0, at which `patience` bad checks have come in a row, or -1 if that
+#   never happens.
 
 
 # %% tags=["exercise"]
