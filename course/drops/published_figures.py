@@ -103,7 +103,9 @@ def scores(curve: Published) -> Figure:
     for ax in (upper, lower):
         for drop in curve.drops:
             ax.axvline(drop, color="0.5", linestyle=":")
-    upper.set_title("From 60k to 80k the mAP rises by 0.028, while the validation loss hardly moves", fontsize=11)
+    upper.set_title(
+        "From 60k to 80k the mAP rises by 0.028, while the validation loss hardly moves", fontsize=11
+    )
     return figure
 
 

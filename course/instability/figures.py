@@ -133,7 +133,9 @@ def full_width(top: float = 30.0) -> Figure:
     for level, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
         ax.text(203, level + 0.3, name, ha="right", va="bottom", fontsize=9, color=BLACK)
     ax.set(ylim=(3, top), xlim=(0, 205), xlabel="step", ylabel="confidence loss / N")
-    ax.set_title("One of four starts of the full network gets to the same two levels and rests there", fontsize=11)
+    ax.set_title(
+        "One of four starts of the full network gets to the same two levels and rests there", fontsize=11
+    )
     ax.legend(fontsize=9, loc="upper right")
     return figure
 
