@@ -32,7 +32,16 @@ WIDGETS = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT = ("tags", "alt", "jp-MarkdownHeadingCollapsed")  # of a cell's metadata; the last one folds a section
 MARK = "<!-- solution -->"
-MOST = 110_000  # bytes of a figure, so that a notebook of many stays under 1 MB
+MOST = (
+    110_000,
+    95_000,
+    80_000,
+    70_000,
+    60_000,
+    50_000,
+    40_000,
+)  # bytes of a figure: the first that keeps the notebook small
+LARGEST = 1_000_000  # bytes of a notebook
 
 
 def build(source: Path) -> Path:
@@ -47,6 +56,7 @@ def build(source: Path) -> Path:
             kept = [kept for out in cell.outputs if (kept := _lean(out, cell.metadata.get("alt")))]
             cell.outputs = _joined(kept)
     book.metadata.pop("widgets", None)
+    make_small(book)
     nbformat.write(book, notebook_of(source))
     return notebook_of(source)
 
@@ -145,15 +155,13 @@ def add_links(book: nbformat.NotebookNode, source: Path) -> None:
 
 
 def _lean(output: dict, alt: str | None) -> dict | None:
-    """An output without progress bars, with its picture in 256 colours and described; None if nothing is left."""
+    """An output without progress bars, with its picture described; None if nothing is left."""
     if output.get("name") == "stderr" and "%|" in output.text:
         return None
     data = output.get("data", {})
     if data.pop(WIDGETS, None) and not set(data) - {"text/plain"}:
         return None  # a progress bar or a bare slider
-    if "image/png" in data:
-        data["image/png"] = _in_few_colours(data["image/png"])
-        _describe(output, alt)
+    _describe(output, alt)
     return output
 
 
@@ -174,20 +182,36 @@ def _describe(output: dict, alt: str | None) -> None:
         output.metadata.setdefault("image/png", {})["alt"] = alt
 
 
-def _in_few_colours(png: str, most: int = MOST) -> str:
+def make_small(book: nbformat.NotebookNode) -> None:
+    """Figures in few colours, and as sharp as a notebook of 1 MB allows."""
+    pictures = [
+        out.data
+        for cell in book.cells
+        for out in cell.get("outputs", ())
+        if "image/png" in out.get("data", {})
+    ]
+    drawn = [data["image/png"] for data in pictures]
+    for most in MOST:
+        for data, png in zip(pictures, drawn, strict=True):
+            data["image/png"] = _in_few_colours(png, most)
+        if len(nbformat.writes(book).encode()) <= LARGEST:
+            break
+
+
+def _in_few_colours(png: str, most: int) -> str:
     """A third of the bytes. The octree keeps small areas that have a colour of their own, such as the eyes of a cat;
     the median cut would give them the colour of what is around them.
 
-    Figures come with two pixels for each one of the page. One full of photographs gets fewer, until it has at most
-    `most` bytes or as many pixels as the page."""
+    Figures come with two pixels for each one of the page. One full of photographs gets fewer, down to the page's own,
+    and then fewer colours, until it has at most `most` bytes."""
     picture = Image.open(io.BytesIO(b64decode(png)))
     if picture.mode == "P":
         return png  # in few colours already, and on a ground that lets the page through
     picture = picture.convert("RGB")
-    for scale in (1, 0.85, 0.7, 0.6, 0.5):
+    for scale, colours in ((1, 256), (0.85, 256), (0.7, 256), (0.6, 256), (0.5, 256), (0.5, 128), (0.5, 64)):
         size = [round(side * scale) for side in picture.size]
         small = picture if scale == 1 else picture.resize(size, Image.Resampling.LANCZOS)
-        small = small.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        small = small.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
         out = io.BytesIO()
         small.save(out, "PNG", optimize=True)
         if out.tell() <= most:

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# **In one sentence:** on this page a detector whose every line you can read finds objects while you watch, and
-# then you train a small one yourself.
+# **In one sentence:** on this page you watch a detector find objects, and then you train a small one yourself;
+# you can read every line of its code.
 #
 # You see a car behind a person and you know at once: a car, there, half hidden. A detector has to turn the
 # pixels of an image, which are nothing but numbers, into the same answer: a box and a class for each object.
@@ -47,8 +47,8 @@ from ssdlib.training import engine, inference, runlog, runs
 #
 # Run the cell above and the one below, then drag the car. After every move a trained network looks at the scene
 # again. Orange marks where an object is. Blue is what the network finds, with the class and the *score*, which
-# says how sure it is. The light blue boxes are *anchors*, fixed boxes from which the network starts; those that
-# you see are the ones that report the object in your hand.
+# says how sure it is. The light blue boxes are *anchors*, fixed boxes from which the network starts. Of those
+# that report the object in your hand the five surest are drawn.
 #
 # - Drag the car across the scene. Where does the score fall? Where does it become a bus?
 # - Make it larger and smaller at a corner. Why do other anchors light up?
@@ -62,9 +62,9 @@ explorer
 # Every later chapter answers one part of *how did it do that?* The row under the title shows the parts, and
 # which of them a chapter is about. You will meet this scene again in chapters 02, 03 and 05.
 #
-# > Note: the network was trained for five minutes on 800 painted scenes, of which this isn't one. It is far
-# > from perfect, which is why dragging is worth your while. The glyphs are [OpenMoji](https://openmoji.org), CC
-# > BY-SA 4.0.
+# > Note: the network was trained for five minutes, on two threads of a CPU, on 800 painted scenes, of which
+# > this isn't one. It is far from perfect, which is why dragging is worth your while. The glyphs are
+# > [OpenMoji](https://openmoji.org), CC BY-SA 4.0.
 #
 # ## Detection, and where SSD stands
 #
@@ -79,16 +79,16 @@ figure = box_figures.titled(figure, "A box and a class for each object that VOC 
 # (Four photographs that come with the package scikit-image. We drew the boxes by hand, following VOC's rules
 # for annotators; the rocket has none, because VOC has no class for it.)
 #
-# Most detectors that do so belong to one of four families:
+# Most detectors belong to one of four families:
 #
-# - **Sliding windows**, until 2013: a classifier looked at tens of thousands of windows of the image, one after
-#   the other.
+# - **Sliding windows**, until 2013: a classifier looked at tens of thousands of windows, cut from the image at
+#   many places and sizes, one after the other.
 # - **Two stages**, R-CNN in 2013 and Faster R-CNN in 2015: the first stage proposes some hundreds or thousands
 #   of regions that may hold an object, and the second classifies and corrects each of them.
 # - **One pass**, YOLO and SSD, both first published in 2015: one pass of one network answers for all places at
-#   once. SSD does so on six maps for objects of different sizes, which made it as accurate as Faster R-CNN on
-#   VOC and several times as fast. RetinaNet (2017) kept the dense anchors, but where SSD trains only on the
-#   hardest of the background anchors, it has a loss that weighs down the easy ones.
+#   once. SSD does so on six feature maps, each for objects of another size, which made it as accurate as Faster
+#   R-CNN on VOC and several times as fast. RetinaNet (2017) kept the dense anchors, but where SSD trains only
+#   on the hardest of the background anchors, it has a loss that weighs down the easy ones.
 # - **A set of boxes**, DETR in 2020: a transformer predicts the boxes as a set, without anchors and without the
 #   step that removes duplicates (*non-maximum suppression*).
 #
@@ -155,10 +155,11 @@ says = "Most objects are found, some are missed, others get a wrong class"
 figure = box_figures.detected(few[:4], photographs[:4], found[:4], says)
 
 # %% [markdown]
-# It misses some objects and gets others wrong. *Average precision* says in one number how well it does: 100
-# means that every object of a class was found, and that every false detection had a lower score than all of
-# them. Its mean over the classes is **mAP**, the number that everybody quotes and that you will compute at the
-# end of chapter 11. Here are the best class, the worst one, and the mean.
+# It misses the small bus in the first scene and the large bird in the last, for instance, and it takes the
+# horse for a dog. How good is that? *Average precision*, AP, says it in one number for each class: 100 means
+# that every object of the class was found, and that every false detection had a lower score than all of them.
+# Its mean over the classes is **mAP**, the number that everybody quotes and that you will compute at the end of
+# chapter 11. Here are the best class, the worst one and the mean, on all 200 test scenes.
 
 # %%
 rows = [row.split(",") for row in (recorded / "ap.csv").read_text().split()[1:]]
@@ -171,8 +172,8 @@ table([(name, ap[name]) for name in chosen_few], head=("class", "AP"), form=("",
 #
 # How did the network find these boxes? Three steps lead from an image to them.
 #
-# 1. The network looks at the image, resized to 300 x 300 pixels, **once**. It answers for 8,732 *anchors*:
-#    boxes that are laid over every image in the same way, whatever it shows.
+# 1. The network looks at the image, resized to 300 x 300 pixels, **once**. It answers for 8,732 *anchors*, the
+#    boxes that lit up around the car: they are laid over every image in the same way, whatever it shows.
 # 2. For each anchor it gives twenty-one numbers, *how much does this look like class ...*, where background is
 #    one of the classes, and four more, *by how much the anchor has to move and grow* to fit the object.
 # 3. Answers with a low score are dropped, and of those that claim the same object only the best stays.
@@ -191,7 +192,7 @@ table([(name, str(tuple(part.shape))) for name, part in parts.items()], head=("t
 # ([2014](https://arxiv.org/abs/1312.2249)), from which SSD takes the first step of its matching and the shape
 # of its loss.
 #
-# Training leaves these steps as they are. What it improves is the numbers of step 2.
+# Training leaves these steps as they are. It improves only the numbers of step 2, and you can do that yourself.
 #
 # ## Train it yourself
 #
@@ -232,9 +233,9 @@ figure = figures.before_and_after(eight[0][:2], pixels[:2], before[:2], after[:2
 
 # %% [markdown]
 # Before the training, random weights report *aeroplane* hundreds of times; four of these boxes are drawn.
-# Afterwards there is one box on each object. That is a trained SSD, and you trained it. How many of the objects
-# has it learned, and how many does it find in eight test scenes, the four from above and four others, which it
-# has never seen?
+# Afterwards there is one box on each object. That is a trained SSD, and you trained it. Now for your
+# prediction: how many of these objects does it find, and how many in eight test scenes that it has never seen,
+# the four from above and four others?
 
 # %%
 objects, hits = sum(len(example.labels) for example in eight[0]), figures.found_again(eight[0], after)
@@ -273,9 +274,14 @@ print("the loss fell to less than half:", last < first / 2)
 figure = plots.loss_curve(log, title="The loss falls steeply, then slowly")
 
 # %% [markdown]
-# The loss fell, steeply at first. Next comes what this network finds in the new scenes: little, perhaps nothing
-# at all, although the figure shows everything with a score above 0.2 instead of 0.5. In a minute the network
-# learns that most anchors see background, but telling a sheep from a sofa takes longer.
+# The thick curve is the whole loss, called *multibox*. It is the sum of the two thin ones: *confidence* is the
+# error of the class numbers, and *localisation* that of the moves. N, by which all three are divided, is the
+# number of anchors that have an object to report. The dotted line marks where the learning rate drops to a
+# tenth.
+#
+# The loss fell, steeply at first, because the network learned to give most anchors the class background. Next
+# comes what it finds in two of the test scenes: little, perhaps nothing at all, although the figure shows
+# everything with a score above 0.2 instead of 0.5. Telling a sheep from a sofa takes longer than a minute.
 
 # %% alt="Two of the scenes with what your network found after a minute: few boxes with low scores, or none"
 yours, settings, _ = runs.load_run(done.folder)
@@ -285,9 +291,11 @@ figure = box_figures.detected(few[:2], photographs[:2], found, says, score=0.2)
 work.cleanup()
 
 # %% [markdown]
-# The recorded run shows how much longer: here is its loss, over some sixteen times as many steps. The sudden
-# fall near the end is where the learning rate drops to a tenth. Chapter 08 explains why that helps, and whether
-# to do it early.
+# The recorded run shows how much longer: here is its loss, over nearly seventeen times as many steps. After the
+# steep start it falls slowly, and once more steeply after the first dotted line, where the learning rate drops
+# to a tenth. Chapter 08 explains why that helps, and whether to do it early. The two points are the
+# *validation* loss, measured on test scenes that the network isn't trained on; it is higher than the training
+# loss, as is to be expected in scenes that the network hasn't learned from.
 
 # %% alt="Training loss of the recorded run over 2,500 steps: falls quickly, then slowly, with a step down where the learning rate drops"
 says = "The loss falls once more where the learning rate first drops"
@@ -311,7 +319,7 @@ figure = plots.loss_curve(runlog.read_log(recorded), title=says)
 # ## The map
 #
 # Everything above was done by `ssdlib`, a library of small modules, each of which has one job. These are the
-# main ones on the way of an image, in the order of the row under the title:
+# main ones that an image passes through, in the order of the row under the title:
 #
 # | module | what it knows | chapter |
 # |---|---|---|
@@ -354,8 +362,9 @@ source(loss.multibox_loss, start="positive = targets.labels > 0")
 # | 13 | [your SSD](13_your_ssd.ipynb) | train a detector out of the functions that you wrote |
 #
 # **The plan.** Some exercises are marked as *building blocks*: IoU, the default boxes, matching, encoding, the
-# loss and so on. Whenever a check says *right*, your function is kept in `my_ssd.py`, a file of your own beside
-# your pages. In chapter 13 these functions replace the library's, one by one, and train a detector.
+# loss and so on. Whenever the check of such an exercise says *right*, your function is kept in `my_ssd.py`, a
+# file of your own beside the chapters. In chapter 13 these functions replace the library's, one by one, and
+# train a detector.
 #
 # ## Does your machine have what it takes?
 #
@@ -375,8 +384,8 @@ python = sys.executable
 #
 # ### 0.1 How large is the dog? · on paper · 2 minutes
 #
-# A detector says of a photograph, 500 px wide and 375 px high: `dog 0.93 [120, 60, 240, 300]`. How many px wide
-# is the box, and how many high? Write your answer as `size = [width, height]`.
+# A detector says of a photograph, 500 px wide and 375 px high: `dog 0.93 [120, 60, 240, 300]`. How many pixels
+# wide is the box, and how many high? Write your answer as `size = [width, height]`.
 
 # %% tags=["exercise"]
 size = [120, 240]  # solution
@@ -391,7 +400,7 @@ check.size(size)
 # </details>
 # <!-- solution -->
 #
-# ### 0.2 What one shows · easy · 4 minutes
+# ### 0.2 Which ones are shown · easy · 4 minutes
 #
 # `found` is a list of pairs (class, score), such as `("dog", 0.93)`, and `threshold` is a number. Write
 # `shown`, which returns a list: the classes of those pairs whose score is at least `threshold`, in their order.
@@ -422,7 +431,7 @@ check.shown(shown)
 # | A | An XML file of VOC has a box and the mark *difficult*. Who reads it? |
 # | B | In training: is this anchor a dog or background? |
 # | C | How wrong was the network's answer, in one number? |
-# | D | Two boxes say *dog* of the same dog. Who removes one of them? |
+# | D | Two boxes report the same dog. Who removes one of them? |
 # | E | What is the mAP of what was found? |
 #
 # Write `modules`, a list of five names in the order A to E.

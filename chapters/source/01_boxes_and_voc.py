@@ -8,7 +8,7 @@
 # |---|---|
 # | time | 70 minutes, more than half of them for the exercises |
 # | hardware | any laptop; no GPU |
-# | you need | PyTorch tensors, and the page "start here" |
+# | you need | PyTorch tensors, and [chapter 00](00_start_here.ipynb) |
 # | new modules | `records`, `box_ops`, `voc`, and a look into `store` |
 #
 # At the end of this page you will be able to
@@ -63,9 +63,10 @@ figure = box_figures.annotated([example], [photograph], "Which two boxes overlap
 # is 0.5 or more.
 #
 # The first half of this page computes it: on paper, by counting, and with the library. The second half settles what an
-# IoU takes for granted, namely where an object ends and what its four numbers mean. It does so on *Pascal VOC*, the
-# dataset that SSD300 is trained and tested on, and it is worth your time because one box whose edges are exchanged is
-# enough to turn a loss into NaN. In one project it took three days to find such boxes.
+# IoU takes for granted, namely where an object ends and what its four numbers mean. Its example is *Pascal VOC*, the
+# dataset that SSD300 is trained and tested on. The trouble is worth it, because a single box whose edges are exchanged
+# can turn a loss into NaN, *not a number*, and end a training. In one project it took three days to find such boxes
+# ([What people ask about SSD](../docs/faq.md)).
 #
 # ## The words
 #
@@ -73,7 +74,7 @@ figure = box_figures.annotated([example], [photograph], "Which two boxes overlap
 # - An **annotation**, also called *ground truth*, is what people wrote down about an image: its objects, each with a
 #   class and a box.
 # - A **format** says what the four numbers mean. Ours is **xyxy**: `xmin, ymin, xmax, ymax` in pixels, with y pointing
-#   down. The other one you will meet is **cxcywh**: centre, width, height.
+#   down. The other one you will meet in code is **cxcywh**: centre, width, height.
 # - The **300 x 300 input** is the square image that the network receives, because every photograph is resampled to that
 #   size, whatever its shape. The code calls its side `canvas`.
 #
@@ -126,8 +127,8 @@ source(box_ops.iou)
 # %% [markdown]
 # Three details need a word. `movedim` only turns a list of boxes into four columns, and an underscore at the end of a
 # name means that the result is written where the input was. `clamp_(min=0)` is for boxes that don't meet, because their
-# "intersection" would be negative in width. `torch.where` is for boxes without area, which would give 0 / 0. The
-# section on "+1" below explains `extent`, which is 0 until then.
+# "intersection" would have a negative width or height. `torch.where` is for boxes without area, which would give 0 / 0.
+# The section on "+1" below explains `extent`, which is 0 until then.
 #
 # First the two boxes of the squared paper:
 
@@ -166,8 +167,8 @@ print(tuple(all_pairs.shape), "equal")
 #
 # ## Objects that overlap
 #
-# At the top of this page you predicted which two boxes overlap most, and by how much. Here is the answer. On the
-# diagonal every object meets itself.
+# At the top of this page you predicted which two boxes overlap most, and by how much. The table has the IoU of every
+# box with every other, in the order of the file. On the diagonal every box meets itself.
 
 # %%
 names = [voc.CLASSES[label] for label in example.labels.tolist()]
@@ -175,8 +176,11 @@ overlaps = box_ops.iou(example.boxes[:, None], example.boxes).tolist()
 table([(name, *line) for name, line in zip(names, overlaps)], head=("IoU with", *names), heat=True)
 
 # %% [markdown]
-# These boxes lie on the photograph, but the network never sees a photograph in its own shape. Does an IoU survive what
-# happens to the photograph before?
+# In the painted image it is the sofa and the large bird, the last row, with 0.28. That is little for a bird whose box
+# lies mostly inside the sofa's. But the union has all of both boxes, and the sofa's is large.
+#
+# These boxes lie on the image as it was stored, but the network never sees it in that shape. Does an IoU survive the
+# resampling?
 #
 # ## Why resampling to 300 x 300 leaves IoU as it is
 #
@@ -209,7 +213,7 @@ table(rows, head=("the first box on the", "width", "height", "area", "IoU"), for
 #
 # - **half shifted**: is the IoU one half?
 # - **one inside the other**: all of B is shared. Why is the IoU so low? Make B larger until it is 0.5.
-# - **touching edge**: what is the IoU? One line says what it would be with a +1, to which the page comes back below.
+# - **touching edge**: what is the IoU? One line says what it would be with a +1, which *Why there is no "+1"* explains.
 # - **one pixel wide**: how much does one pixel matter to a very small object? Click B, then use the arrow keys.
 # - **resampled to 300 x 300**: tick the box. Which numbers change, and which one doesn't?
 
@@ -245,8 +249,8 @@ figure = box_figures.titled(figure, "A box holds what is visible of its object")
 #
 # ## An annotation by hand
 #
-# VOC keeps one XML file for each photograph. Here is the part that matters of the file for the image at the top: its
-# size and its first object.
+# VOC keeps one XML file for each photograph. Here is a part of the file for the image at the top: its size and its
+# first object.
 
 # %%
 annotation = example.path.parents[1] / "Annotations" / f"{example.image_id}.xml"
@@ -286,12 +290,12 @@ table(rows, head=("label", "difficult", "xmin", "ymin", "xmax", "ymax"), caption
 source(records.Example)
 
 # %% [markdown]
-# The second cell shows the definition of that **record**, an immutable bundle of values, which Python calls a [frozen
-# dataclass](https://docs.python.org/3/library/dataclasses.html). R stands for the number of objects.
+# The last cell shows the definition of `Example`. It is a **record**, an immutable bundle of values, which Python calls
+# a [frozen dataclass](https://docs.python.org/3/library/dataclasses.html). R stands for the number of objects.
 #
-# Compare the numbers with those of the XML file. The names have become labels, and `xmin` and `ymin` went down by one
-# while `xmax` and `ymax` didn't. The next two sections explain these two changes, because programs differ in both of
-# them.
+# Compare the numbers in the table with those of the XML file. The names have become labels, and `xmin` and `ymin` went
+# down by one while `xmax` and `ymax` didn't. The next two sections explain these two changes, because programs differ
+# in both of them.
 #
 # ### Labels: 1 to 20, and 0 for background
 
@@ -302,14 +306,14 @@ table([labels[start : start + 7] for start in range(0, 21, 7)])
 # %% [markdown]
 # There are twenty classes, in alphabetical order. The network has **twenty-one** answers, because *background* is one
 # of them and has the label 0. "How many classes do I have?" therefore has two answers, with and without background.
-# Some programs number the classes 0 to 19 in the dataset and add 1 later, in matching: if the 1 is added twice, an
+# Some programs number the classes 0 to 19 in the dataset and add 1 later, in matching. If the 1 is added twice, an
 # index is out of range, and if it is forgotten, aeroplanes become background. In this library labels are 0 to 20
 # everywhere, and C, the number of classes, is 21.
 #
 # ### Corners: VOC counts pixels from 1
 #
 # In VOC the first pixel of each row is number 1, and a box names its first and its last pixel, both inclusive. Here are
-# six times four pixels with VOC's numbers, and a box that VOC writes as (2, 2, 5, 3).
+# 6 x 4 pixels with VOC's numbers, and a box (blue) that VOC writes as (2, 2, 5, 3).
 
 # %% alt="A grid of six by four pixels, each with VOC's number inside, our coordinates along the edges, and a shaded box"
 figure = overlap.pixels_and_edges((2, 2, 5, 3))
@@ -355,8 +359,9 @@ print("the library: ", voc.read_example(file, Path("person.jpg"), "person").boxe
 # %% [markdown]
 # ### Pixels and their order
 #
-# An `Example` has no pixels, only the path of its JPEG. Because training shows each photograph hundreds of times, the
-# module `store` decodes all photographs once into one file, and gives back a view into it.
+# You have read the boxes; what about the pixels? An `Example` has none, only the path of its JPEG. Because training
+# shows each photograph hundreds of times, the module `store` decodes all photographs once into one file, and gives back
+# a view of it.
 
 # %%
 folder = Path(tempfile.mkdtemp()) / "store"
@@ -447,17 +452,18 @@ row = ("07+12", images, objects, easy, 1 - easy / objects)
 table([row], head=("set", "images", "objects", "not difficult", "left out by some"), form=("", "", "", "", ".0%"))
 
 # %% [markdown]
-# They train on 15 % fewer objects. Nor are those objects spread evenly, because the classes are far from equal:
+# They train on 15 % fewer objects. The difficult objects aren't spread evenly, and neither are all the others, because
+# the classes are far from equal:
 
 # %% alt="Bars of the number of objects of each class in VOC 07+12 trainval, person by far the most, difficult ones hatched"
 figure = voc_facts.classes_drawn()
 
 # %% [markdown]
-# mAP, the score of a detector (chapter 11), is the mean over *classes*. So the bus counts as much as the person, with
-# far fewer examples to learn from.
+# mAP, the score of a detector (chapter 11), is the mean over *classes*. So the bus counts as much as the person, with a
+# seventeenth of the examples to learn from.
 #
-# Tables of VOC count only objects that aren't difficult. If your count for a class is larger than theirs, this is the
-# reason:
+# The tables that VOC publishes count only objects that aren't difficult. If your count for a class is larger than
+# theirs, this is the reason:
 
 # %%
 columns = ("images", "images_easy", "objects", "objects_easy")
@@ -685,7 +691,7 @@ check.judged(judged)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# `voc.LABELS["dog"]` is the label of dogs; `example.labels == label` is true for each object that has it.
+# `LABELS["dog"]` is the label of dogs; `example.labels == label` is true for each object that has it.
 # </details>
 # <details><summary>Hint 2</summary>
 #
@@ -698,11 +704,14 @@ check.judged(judged)
 # ### ... a box had no width?
 #
 # Why did my loss become NaN? [*NaN*, not a number](https://en.wikipedia.org/wiki/NaN), is what arithmetic returns where
-# no number is right, such as for the logarithm of a negative number. Four answers in [What people ask about
-# SSD](../docs/faq.md) are about that question. One cause is in the annotations: a box whose left edge lies on its right
-# edge, or beyond it. In [amdegroot #373](https://github.com/amdegroot/ssd.pytorch/issues/373) a user had tried many
-# learning rates, momenta and batch sizes before another advised looking for boxes like that. Here is what such boxes
-# do, beginning with the logarithm of their width:
+# no number is right, such as for the logarithm of a negative number. [What people ask about SSD](../docs/faq.md) has
+# four answers, and one of them is in the annotations: a box whose left edge lies on its right edge, or beyond it. In
+# [amdegroot #373](https://github.com/amdegroot/ssd.pytorch/issues/373) a user had tried many learning rates, momenta
+# and batch sizes before another advised looking for boxes like that.
+#
+# Here is what such boxes do. The network learns a box as four [offsets](glossary.md) from an anchor, and one of the
+# four holds the logarithm of the box's width. It is minus infinity for a width of 0, and doesn't exist for a negative
+# one:
 
 # %%
 anchor = torch.tensor([20.0, 20, 80, 80])
@@ -714,10 +723,11 @@ table([(name, *four.tolist()) for name, four in offsets.items()], head=("box", "
 # > Note: these are our numbers. In VOC's, `xmin` equal to `xmax` is still one pixel wide, but a program that takes 1
 # > off both leaves it no width.
 #
-# The other three numbers of a sick box look healthy, which makes it hard to notice. The next cell computes the loss,
-# and by *backpropagation* ([explained here](https://docs.pytorch.org/tutorials/beginner/blitz/autograd_tutorial.html))
-# the gradient, which says for each of the network's four outputs how the loss changes with it. The loss is [smooth
-# L1](glossary.md), which chapter 04 is about.
+# The other three offsets of a sick box look healthy, which makes it hard to notice. The next cell computes the loss of
+# a network that answers four zeros, and by *backpropagation* ([explained
+# here](https://docs.pytorch.org/tutorials/beginner/blitz/autograd_tutorial.html)) the gradient, which says for each of
+# the network's four outputs how the loss changes with it. The loss is [smooth L1](glossary.md), which chapter 04 is
+# about.
 
 # %%
 rows = []

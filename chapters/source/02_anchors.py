@@ -75,8 +75,8 @@ figure = free_photographs.add_credit(figures.best_of_each_map(cat), ["chelsea"])
 # - The **300 x 300 input** is the square of pixels to which every image is resampled, squeezed if it isn't square; the
 #   code calls it `canvas`. All lengths on this page are pixels of this input.
 # - A **map** is the grid of **cells** that a layer of the network gives, a *feature map* in full. Six maps answer, with
-#   38, 19, 10, 5, 3 and 1 cells a side, and on this page *map* means one of these six. The third belongs to the layer
-#   conv6_2.
+#   38, 19, 10, 5, 3 and 1 cells a side, and on this page *map* means one of these six. In this order they are the
+#   outputs of the layers conv4_3, fc7, conv6_2, conv7_2, conv8_2 and conv9_2, so conv6_2 is the 10 x 10 map.
 # - The **stride** of a map is the number of pixels between the centres of two neighbouring cells. Caffe calls it
 #   *step*.
 # - The **size** of a map is the side of its small square. Caffe calls it *min_size*.
@@ -107,8 +107,8 @@ tables.table([("percent", *percents), ("size, px", *sides)], head=("", *maps, "o
 
 # %% [markdown]
 # These numbers stand in many programs without a word on where they come from. With 7, 15 and 90 percent the same rule
-# gives the other well-known row, the one for the COCO dataset: 21, 45, 99 and so on. You will compute it in exercise
-# 2.1.
+# gives the other well-known row, the one for the COCO dataset: 21, 45, 99 and so on. Exercise 2.1 asks for a function
+# that computes both rows.
 #
 # ### What the paper says
 #
@@ -123,10 +123,10 @@ rows = [("equation 4, m = 6", *all_six), ("equation 4, m = 5", *last_five), ("th
 tables.table(rows, head=("sizes, px", *maps), form=("", *[".1f"] * 6))
 
 # %% [markdown]
-# The weights that were released with the paper's code were trained with the last row, so this course uses it. The
-# author later explained that the first map had been added as an extra, and called the best choice of sizes an open
-# question ([FAQ](../docs/faq.md#anchors)). A size makes a square, so the next step is to give the boxes of a cell their
-# shapes.
+# The weights that were released with the paper's code were trained with the sizes in the last row, so this course uses
+# them. The author later explained that the first map had been added as an extra, and called the best choice of sizes an
+# open question ([FAQ](../docs/faq.md#anchors)). A size makes a square, so the next step is to give the boxes of a cell
+# their shapes.
 #
 # ## By hand: the shapes of one cell
 #
@@ -188,11 +188,12 @@ tables.table(rows, head=("cells", "stride", "last centre: code", "paper"), form=
 # x 5 map the two formulas differ by 18 pixels.
 #
 # Which is right? Neighbouring cells of conv6_2 do look at places 32 pixels apart, because the image was halved five
-# times. So on the first four maps the *spacing* of the code's anchors is that of the network. Their position isn't
+# times. So on the first four maps the *spacing* of the code's anchors is that of the network. Their *position* isn't
 # always: the first cells of the 10 x 10, 5 x 5, 3 x 3 and 1 x 1 maps look at places around 8, 8, 72 and 136 px, as
 # [chapter 05](05_network.ipynb) computes, whereas their anchors stand at 16, 32, 50 and 150. The network learns such a
-# constant shift as part of its offsets, the four numbers by which it moves and stretches an anchor. What decides is
-# that weights need the centres they were trained with, and the released weights were trained with the code's.
+# constant shift as part of its offsets, the four numbers by which it moves and stretches an anchor. So neither formula
+# puts every anchor where its cell looks. What decides is that weights need the centres they were trained with, and the
+# released weights were trained with the code's.
 #
 # Sizes, shapes, number and centres are now derived, and that is enough to lay out all anchors.
 #
@@ -227,14 +228,14 @@ print(f"{len(naive):,} anchors")
 source(anchors.AnchorSpec.percents.func)
 
 # %% [markdown]
-# This gives the shapes of one cell:
+# From the sizes that the percentages give, the next function makes the shapes of one cell:
 
 # %%
 source(anchors.AnchorSpec.shapes)
 
 # %% [markdown]
-# And this lays out a whole map, as centre, width and height. `indexing="ij"` with y first makes x run fastest, so the
-# boxes come row by row, each row from the left.
+# The last one lays out a whole map, as centre, width and height. `indexing="ij"` with y first makes x run fastest, so
+# the boxes come row by row, each row from the left.
 
 # %%
 source(anchors._map_boxes)
@@ -249,7 +250,7 @@ assert torch.allclose(grid, naive, atol=1e-4)
 print("equal:", tuple(grid.shape), "corners in px of the input")
 
 # %% [markdown]
-# > **Note.** The tests of this project also compare the anchors with boxes of the released Caffe configuration, to a
+# > Note: the tests of this project also compare the anchors with boxes of the released Caffe configuration, to a
 # > ten-thousandth of a pixel.
 #
 # Since the order is fixed, the number of an anchor says where it is. Here are the first anchor, the last of the 38 x 38
@@ -266,7 +267,9 @@ tables.table(rows, head, form=("", "", "", "", "", ".1f", ".1f", ".1f", ".1f"))
 # ## The same on a photograph
 #
 # A photograph is seldom square. It is squeezed to 300 x 300 pixels, the anchors are laid on that input, and the results
-# are stretched back. What does an anchor look like then?
+# are stretched back. What does an anchor look like then? The figure shows a square anchor of size 111, in blue: on the
+# left on the input, on the right on the image as it is stored, 500 x 375 pixels. The image is the painted scene of
+# above; with a photograph it would be the same.
 
 # %% alt="A square anchor of 111 x 111 px on the squeezed image, and the same anchor on the original, where it is a rectangle"
 photograph = voc.read_photograph(scene.example.path)
@@ -302,14 +305,15 @@ tables.table(rows, head=("", *maps, "together"))
 # One in three does, and the released code **leaves them as they are**. An object at the border needs an anchor there,
 # and clipped anchors would have another shape at the border than in the middle, for the same weights. The author says
 # that clipping was on at first, and that without it the network is [less disturbed by shifts, and slightly
-# better](https://github.com/weiliu89/caffe/issues/526). Years later somebody trained another program both ways, one run
+# better](https://github.com/weiliu89/caffe/issues/526). Years later a user trained another program both ways, one run
 # each: [77.1 mAP with anchors that cross the border, 76.2 with anchors cut
 # there](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection/issues/95). mAP is the score of a detector;
 # see the [glossary](glossary.md).
 #
 # Other programs do have **clipping**, but of a kind that you wouldn't expect: some clamp the four numbers *centre and
-# size*, which cuts nothing at the border. Instead it moves the last row and column of the 10 x 10 map from 304 to 300,
-# and it shortens the few boxes that are longer than the image. torchvision clamps the size alone.
+# size*, which cuts nothing at the border, as [chapter 01](01_boxes_and_voc.ipynb) showed. Instead it moves the last row
+# and column of the 10 x 10 map from 304 to 300, and it shortens the few boxes that are longer than the image.
+# torchvision clamps the size alone.
 
 # %%
 rows = []
@@ -354,9 +358,11 @@ tables.table([("estimated", share), ("counted", counted)], head=("", "objects co
 figure = figures.shapes_of_voc()
 
 # %% [markdown]
-# They are of two kinds. Small objects are missed, because the smallest square has a side of 30 pixels, and a square
-# object inside it reaches an IoU of 0.5 only if its side is at least 30 / √2 = 21.2 pixels. Very long objects lie
-# outside the green line. In between, the markers open like a fan, and nearly everything is covered.
+# They are of two kinds. The bars on the right show the first, small objects: of the 3,897 below 20 pixels only 1 % are
+# covered. They are missed, because the smallest square has a side of 30 pixels, and a square object inside it reaches
+# an IoU of 0.5 only if its side is at least 30 / √2 = 21.2 pixels. The second kind are very long objects, which lie
+# outside the green line on the left. Inside it the markers, the shapes of the anchors, open like a fan, and nearly
+# everything is covered.
 #
 # Are the ratios worth it? Take them away:
 
@@ -373,7 +379,7 @@ tables.table(rows, head=("ratios", "anchors", "objects covered"), form=("", "", 
 # anchor still gets one in matching, and the network moves and stretches it. So low coverage is a reason to look closer,
 # but coverage is not mAP.
 #
-# In the explorer you can now change the anchors yourself and see what the changes cover.
+# The released anchors are one choice among many. In the explorer you can make another, and see what it covers.
 #
 # ## Move it
 #
@@ -562,9 +568,10 @@ check.crossing(across)
 # ... you took weights trained with these anchors and used them with other anchors? This happens whenever weights travel
 # from one program to another, and no error is raised, because the shapes of all tensors are right.
 #
-# The trained network of `recordings/mini` looks once at 48 images of the mini VOC. Its outputs are then decoded with
-# the anchors it was trained with, and with seven other sets. For each set the table gives the number of anchors that
-# differ, of objects found and of *wrong* detections, and how well the right detections fit.
+# The trained network of `recordings/mini` looks once at 48 images of the mini VOC, which hold 134 objects. Its outputs
+# are then decoded with the anchors it was trained with, and with seven other sets. For each set the table gives the
+# number of anchors that differ, of objects found, and of *wrong* detections, those with a score of 0.5 or more that are
+# wrong in class or place. The last column says how well the right detections fit.
 
 # %% tags=["nbval-ignore-output"]
 answers = other_anchors.ask_network()
@@ -576,7 +583,8 @@ tables.table(rows, head=("read with", "anchors that differ", "found", "wrong", "
 # %% [markdown]
 # Read the table from the top:
 #
-# - **Sizes by equation 4**: the sizes differ by a hundredth or two, and the table doesn't show it.
+# - **Sizes by equation 4**: the sizes of the last four maps differ by 1 to 2 %, and the counts and the mean IoU stay
+#   the same.
 # - **Clipped**, sizes or centres: nothing changes on these images. The boxes that differ lie at the edge or are larger
 #   than the image, and none of these detections came from them. A silent difference can stay silent for years.
 # - **Centres by the paper's formula**: as many objects are found, but every box is a little off, so the mean IoU falls.
@@ -596,11 +604,11 @@ chosen = ("as trained", "order 1 1' 2 3 1/2 1/3", "ratio read as h / w")
 figure = figures.detections(answers, chosen, scene=25)
 
 # %% [markdown]
-# A red box that stands in all three images is the network's own mistake, but the long ones are not. They are *good*
-# outputs for anchors with a ratio: offsets that fit, applied to an anchor of another shape.
+# The red box *dog*, which stands in all three images, is the network's own mistake, but the long ones are not. They are
+# *good* outputs for anchors with a ratio: offsets that fit, applied to an anchor of another shape.
 #
 # The tutorial isn't wrong: it trains with its own order, sizes and centres, and reaches 77.2 mAP. What is wrong is to
-# mix. How far are its anchors from the released ones, and do they cover less?
+# mix its anchors with weights from elsewhere. How far are its anchors from the released ones, and do they cover less?
 
 # %%
 letter = other_anchors.LetterSpec()
@@ -609,8 +617,9 @@ rows = [("released", 0, share), ("the tutorial's", (theirs - grid).abs().max(), 
 tables.table(rows, head=("anchors", "largest difference, px", "objects covered"), form=("", ".1f", ".1%"))
 
 # %% [markdown]
-# The two sets cover nearly the same share of objects, although anchors with the same number can lie far apart. So the
-# choice matters little for coverage, but weights trained with one set can't be used with the other.
+# The two sets cover nearly the same share of objects, although an edge of an anchor can lie up to 103.6 pixels away
+# from that of the anchor with the same number in the other set. So the choice matters little for coverage, but weights
+# trained with one set can't be used with the other.
 #
 # ### Questions that come up
 #
@@ -636,14 +645,16 @@ SelfTest("anchors")
 #
 # - The percentages are 10, then 20, 37, 54, 71, 88 and 105, in steps of floor(17.5). Of 300 px they make 30, 60, 111,
 #   162, 213, 264, 315.
-# - In a cell come the small square, the √(size · next) square, then each ratio wide and tall, each of these with area
-#   size².
-# - Centres lie at (i + ½) · stride, with strides 8, 16, 32, 64, 100, 300; the last of conv6_2 lies at 304.
+# - In a cell come the small square, the square with the side √(size · next), then each ratio wide and tall. A ratio box
+#   has the area size².
+# - Centres lie at (i + ½) · stride, with strides 8, 16, 32, 64, 100, 300; the last of conv6_2 lies at 304, outside the
+#   image.
 # - There are 8,732 anchors, row by row; 2,869 cross the border and stay.
 # - They cover 88 of 100 objects of VOC; most of the others are small, some very long.
 # - Anchors and weights belong together: sizes, centres, order, clipping.
 #
-# [Chapter 03](03_matching.ipynb) decides which of these anchors has to find which object.
+# The boxes are laid out, but none of them knows yet what it has to find. [Chapter 03](03_matching.ipynb) decides which
+# anchor has to find which object.
 #
 # The paper describes the anchors in section 2.2, "Choosing scales and aspect ratios for default boxes"; the numbers are
 # those of Caffe's `ssd_pascal.py` and `prior_box_layer.cpp`.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 07 · SGD instability
 #
-# **In one sentence:** the same training, started ten times, is smooth, slow or broken; mostly the learning rate decides
-# which of these it is, near an edge chance does, and you can measure why.
+# **In one sentence:** the same training, started ten times, is smooth, slow or broken; mostly the learning rate
+# decides which of these it is, chance decides only near an edge, and you can measure why.
 #
 # | | |
 # |---|---|
@@ -50,8 +50,9 @@ figure = figures.ten(["paper", "near", "beyond"], "The larger the learning rate,
 print(starts.made([s for name in ("paper", "near", "beyond") for s in starts.arm(name)]))
 
 # %% [markdown]
-# Each cross is a start that ended in NaN. The panels have different step axes, because the starts on the right don't
-# last long. At 0.001 none of the ten starts breaks, at 0.01 three do, and at 0.02 all of them do.
+# Each cross is a start that ended in NaN; in the right panel two pairs of crosses coincide. The panels have different
+# step axes, because the starts on the right don't last long. At 0.001 none of the ten starts breaks, at 0.01 three
+# do, and at 0.02 all of them do.
 #
 # > **Note.** These curves are **recorded**: the starts were run once, by `data_scripts/restarts.py`, and every number
 # > lies in `chapters/recordings/restarts`, the broken starts included. Nothing was edited or left out. Start 0 of some
@@ -98,15 +99,15 @@ print(starts.made([s for name in ("paper", "near", "beyond") for s in starts.arm
 # - **Momentum** m adds m times the step before to each new step. A gradient that occurs once is therefore carried on,
 #   in all 1 + m + m² + ... times.
 # - A **plateau** is a stretch of many steps in which the loss hardly changes.
-# - To **diverge** is to leave every valley of the loss, which grows until it is infinite and then NaN.
+# - To **diverge** is to leave every valley of the loss, so that the loss grows until it is infinite and then NaN.
 # - The **edge** is the learning rate beyond which steps across a valley grow instead of shrinking.
 #
 # With these words we can take up the first question, at which heights a loss rests.
 #
 # ## By hand: the two levels
 #
-# The figure shows only the confidence part of the loss; the localisation part adds some 3.5 at first and 2.4 at the
-# end. Its two dotted lines are levels that you can compute without any network.
+# The figure at the top of the page shows only the confidence part of the loss; the localisation part adds some 3.5 at
+# first and 2.4 at the end. The two dotted lines in that figure are levels that you can compute without any network.
 #
 # **No opinion.** Suppose all 21 classes are equally likely for every anchor. Then each positive costs ln 21 = 3.04, and
 # so does each of its three negatives, which gives 4 · 3.04 = **12.18**. (That was exercise 4.6.)
@@ -152,9 +153,9 @@ table(rows, head=("start", "first step", *(f"step {s}" for s in at), "left the f
 #
 # ### Why does the loss rest?
 #
-# The network does learn in the meantime. The next table shows what it says about background on each of the six feature
-# maps, as the mean logit over all anchors of that feature map. A logit of ln 60 = 4.09, with 0 for all other classes,
-# would mean p = 0.75.
+# The network does learn in the meantime. The next table shows, for start 0, what it says about background on each of
+# the six feature maps: the mean logit of background over all anchors of that feature map. A logit of ln 60 = 4.09,
+# with 0 for all other classes, would mean p = 0.75.
 
 # %%
 start = starts.arm("paper")[0]
@@ -163,8 +164,9 @@ rows = [(step, *found["background"], start["confidence"][step]) for step, found 
 table(rows, head=("step", *maps, "confidence loss"), heat=maps, caption="Mean logit of background on each feature map")
 
 # %% [markdown]
-# The 38 x 38 feature map learns *background* within ten steps, and it has 5,776 of the 8,732 anchors. The loss hardly
-# responds, because only the **hardest** background anchors count, and those now lie on the other feature maps:
+# The 38 x 38 feature map learns *background* within ten steps, and it has 5,776 of the 8,732 anchors. Yet the loss
+# falls no further than to the first level, because only the **hardest** background anchors count, and those now lie
+# on the other feature maps:
 
 # %% alt="Stacked bars of the feature maps that mined negatives come from. Left, learning rate 0.001: first the 38 x 38 map, from step 10 on the small maps, from 150 on the 10 x 10 and 19 x 19 maps. Right, with background known: from step 10 on mostly 19 x 19 and 10 x 10"
 panels = {"learning rate 0.001": start, "background known from the start": starts.arm("prior")[0]}
@@ -172,11 +174,12 @@ figure = figures.mined_by_map(panels)
 
 # %% [markdown]
 # The figure shows from which feature map the mined negatives come. Its left panel explains the plateau. From step 10
-# on, nearly all mined negatives lie on feature maps that haven't learned anything yet, so each of them costs ln 21. The
-# 10 x 10, 5 x 5 and 3 x 3 feature maps have 786 anchors in each image, more than enough to supply all the negatives.
-# The 38 x 38 map supplies hardly any during this time. Only its positives still count, and its background logit sinks
-# again, from 3.4 to 1.0. Then, between steps 100 and 200, all feature maps but the last rise together, and the plateau
-# ends. The 1 x 1 map is later still, but its four anchors are too few to hold up the loss.
+# to step 60, some nine in ten mined negatives or more lie on the feature maps from 10 x 10 down, which have learned
+# next to nothing yet, so each of them costs about ln 21. The 10 x 10, 5 x 5 and 3 x 3 feature maps have 786 anchors
+# in each image, more than enough to supply all the negatives. The 38 x 38 map supplies hardly any during this time.
+# Only its positives still count, and its background logit sinks again, from 3.4 to 1.0. Then, between steps 100 and
+# 200, all feature maps but the last rise together, and the plateau ends. The 1 x 1 map is later still, but its four
+# anchors are too few to hold up the loss.
 #
 # The small feature maps are late because they lie behind many layers, and what comes out of these layers is close to 0
 # at first.
@@ -205,11 +208,11 @@ assert max(s.left for s in starts.arm("prior")) < min(s.left for s in starts.arm
 #
 # ### The same at full width, on photographs
 #
-# Perhaps the plateau is a fault of a narrow network with random weights? To find out, we started the full network four
-# times on genuine photographs, once from random weights and three times from the 13 convolutions that VGG16 learned on
-# ImageNet. fc6 and fc7 aren't among those 13, so they begin with random weights. These come from [He's
-# rule](https://arxiv.org/abs/1502.01852), which draws weights so that a signal keeps its size from layer to layer, or
-# they are smaller.
+# Perhaps the plateau is a fault of a narrow network with random weights? To find out, we started the full network
+# four times on genuine photographs, once from random weights and three times from the 13 convolutions that VGG16
+# learned on ImageNet. fc6 and fc7 aren't among those 13, so they begin with random weights even then. The starts
+# differ in how large these are: as large as [He's rule](https://arxiv.org/abs/1502.01852) makes them, which draws
+# weights so that a signal keeps its size from layer to layer, or smaller.
 
 # %% alt="Confidence loss of four starts of the full network: from random weights NaN in step 6, with fc6 and fc7 by He's rule NaN in step 18, with both scaled at learning rate 0.001 near 13 and rising at step 60, at 0.0005 with a warm-up resting at 12 from step 30 to 80, then falling, and resting at 5.5 from step 160"
 figure = figures.full_width()
@@ -224,9 +227,9 @@ figure = figures.full_width()
 #   **no opinion** within 30 steps, rests there for 50, leaves it between steps 80 and 110, and arrives at the second
 #   level, **background only**. (A **warm-up** begins with a small learning rate and raises it.)
 #
-# Both plateaus of the last start have the heights that you computed by hand. They therefore come with the loss and its
-# mining, not with the narrow network. These are single runs with points ten steps apart, so they show *that* it happens
-# and not how often.
+# Of the four starts only the last one reaches the levels, and both its plateaus have the heights that you computed by
+# hand. The levels therefore come with the loss and its mining, not with the narrow network. These are single runs
+# with points ten steps apart, so they show *that* it happens and not how often.
 #
 # > **Note.** Recorded on an AMD EPYC, random seed 0: the first start on 2026-11-27 with batch 32 on 700 photographs,
 # > the others on 2026-11-29 with batch 8 on 3,752 or 3,952 of a split of our own;
@@ -309,7 +312,8 @@ over = [b.step for b in bent if b.rate > curvature.edge(b.curvature, 0.9)]
 print("start 0 at 0.012 was beyond the edge at", over, "of the steps", [b.step for b in bent], "(0 and 8: ridges)")
 
 # %% [markdown]
-# Read the figure from the left.
+# The dotted lines of the figure are the learning rates used. Where a curve lies below the dotted line of its own
+# colour, that start is beyond the edge. Read table and figure together, from the first step on.
 #
 # - At step 0 the direction that bends most bends *downwards*, which makes it a ridge. There may be valleys too, but
 #   this method doesn't see them, so there is no edge to compare with.
@@ -333,17 +337,19 @@ print("start 0 at 0.012 was beyond the edge at", over, "of the steps", [b.step f
 #
 # ## Anatomy of a NaN
 #
-# Start 0 at learning rate 0.02 breaks after 13 steps. Here it is once more, with every layer watched. The left panel
-# shows the largest number that comes out of each layer, the right one how far the step moves its kernel, relative to
-# the length of the kernel. (Recorded by `data_scripts/anatomy.py`, which makes the start again from its settings.)
+# Start 0 at learning rate 0.02 breaks after 13 steps, numbered 0 to 12. Here it is once more, with every layer
+# watched. The left panel shows the largest number that comes out of each layer, the right one how far the step moves
+# its kernel, relative to the length of the kernel. Both colour scales are logarithmic. (Recorded by
+# `data_scripts/anatomy.py`, which makes the start again from its settings.)
 
 # %% alt="Layers over thirteen steps, twice. On the left numbers grow from step 9 on; at step 13 conv5_1 is infinite and all layers behind it are NaN. On the right steps reach the length of the kernel at step 10 and are far off the scale at step 12"
 steps = figures.watched_steps("beyond", 0)
 figure = figures.layers_drawn(steps)
 
 # %% [markdown]
-# The last column on the right is white because the last step was not taken. The loss is NaN in step 13, so you would
-# look for the error in step 13. Is it there? Go back from the loss, tensor by tensor, with these two tables:
+# The last column of the right panel is white because step 13 was not taken. The loss is NaN in step 13, so you would
+# look for the error in step 13. Is it there? The next two tables show the numbers behind the figure. With them you
+# can go back from the loss, tensor by tensor; the list below the tables does it.
 
 # %%
 rows = [
@@ -371,9 +377,9 @@ table(rows, head=("in step 13", "largest output", "length of the kernel"), form=
 # 7. Step 10 did so because its loss was 113: the largest logit of the head on fc7 was 9 in step 8, 82 in step 9 and
 #    1,190 in step 10.
 #
-# So the NaN of step 13 began some steps earlier. But what pushed the head on fc7 that far? Look at the gradients of the
-# first steps. That of step 1 was 239 long, that of step 2 only a quarter of it, and by step 7 it is 9. The kernels,
-# however, go on moving:
+# So the NaN of step 13 began some steps earlier. But what pushed the head on fc7 that far? Look at the gradients of
+# the first steps. That of step 1 was 239 long, that of step 2 only a quarter of it, and by step 7 it is 9. The
+# kernels, however, go on moving, as this table shows for the first layer and for the head on fc7:
 
 # %%
 rows = [[s.step] for s in steps[1:13]]
@@ -500,7 +506,7 @@ assert abs(moved / 20 * 4096 / seen_there - 1) < 0.02
 #
 # ## Remedies, on the same starts
 #
-# All panels have the random seeds of the starts that broke at 0.02, with one thing changed each time:
+# All panels have the random seeds of the starts that broke at 0.02, each with one remedy:
 #
 # - **warm-up**: the learning rate rises to 0.02 over the first 200 steps,
 # - **gradient clipping**: a gradient longer than 10 is shortened to 10,
@@ -535,9 +541,9 @@ table([starts.summary(name).cells() for name in names], head, note=note)
 # - **A smaller learning rate**, 0.003, loses none, and at step 190 it is as far as clipping at 0.02. At 0.001 it takes
 #   longer.
 #
-# *To survive is not to learn*, as the last column shows. Dead channels come with the learning rate: a tenth are dead at
-# 0.001, a quarter at 0.003, a third and more at 0.02, whether clipped or warmed up. Clipping keeps the start alive but
-# not its channels.
+# *To survive is not to learn*, as the last column shows. Without batch norm, dead channels come with the learning
+# rate: under SGD 9 to 17 percent are dead at 0.001, 16 to 30 at 0.003, and 27 to 47 at 0.02, whether clipped or
+# warmed up. Clipping keeps the start alive but not its channels.
 #
 # Why does Adam leave the plateau so quickly? A likely reason is that it divides the step of each weight by the size of
 # that weight's own gradients, so the size of a step no longer depends on the size of the gradient. Remember that the
@@ -551,8 +557,8 @@ for name in ("paper", "adam"):
 table(rows, head=("configuration", "step", *maps), heat=maps, caption="Mean logit of background on each feature map")
 
 # %% [markdown]
-# Under Adam five of the six feature maps say nearly the same by step 30, with logits of 2.4 to 3.2. Under SGD the small
-# feature maps stand at 0.2 at step 60.
+# Under Adam five of the six feature maps say nearly the same by step 30, with logits of 2.4 to 3.2. Under SGD the 10
+# x 10, 5 x 5 and 3 x 3 feature maps still stand at 0.2 at step 60.
 #
 # You have now seen all the recordings as a whole. In the next section you watch single starts and test whether you can
 # tell what comes next.
@@ -618,11 +624,11 @@ for size in (1, 4, 8, 31, 32):
 table(rows, head=("batch", "mean N", "smallest", "largest", "spread / mean"), form=("", ",.0f", ",.0f", ",.0f"))
 
 # %% [markdown]
-# Between 32 and 31 nobody could notice a difference: N is three percent smaller, and so is the sum that it divides.
-# Small batches are another matter. A single image may have 3 positives or 85, and if it has 3, each of them pulls 28
-# times as hard. One explanation of trouble says just that: a batch with few positives has a large 1/N and therefore a
-# long gradient. Is it so in our recordings with batches of 8? The next cell compares the length of each gradient with
-# the steps around it, from step 20 on, and correlates that with N:
+# Between 32 and 31 you couldn't notice a difference: N is three percent smaller, and so is the sum that it divides.
+# Small batches are another matter. A single image may have 3 positives or 85, and each of the 3 pulls 28 times as
+# hard as one of the 85. One explanation of trouble says just that: a batch with few positives has a large 1/N and
+# therefore a long gradient. Is it so in our recordings with batches of 8? The next cell compares the length of each
+# gradient with the steps around it, from step 20 on, and correlates that with N:
 
 # %%
 rows = []
@@ -677,7 +683,8 @@ print("the same gradient, up to rounding")
 # | the configuration is that of the original, but for a batch of 31 | **not quite**: read line by line, it has twice the weight decay, one learning rate for kernels and biases, mining over the batch, other rules for crops, and new layers that begin with He's distribution ([chapter 09](09_full_training.ipynb), *The recipes*) | |
 #
 # The last column names recordings in `chapters/recordings/restarts`. What the summary says of the end of the training
-# has its table in [docs/experiments.md](../docs/experiments.md). These two tables hold the numbers behind the rows about spread and about trying again:
+# has its table in [docs/experiments.md](../docs/experiments.md). The next two tables hold the numbers behind the rows
+# about spread and about trying again:
 
 # %%
 def spread(name, step):
@@ -696,11 +703,17 @@ table(rows, head=("configuration", "NaN", "left the first level after"))
 # %% [markdown]
 # ## Exercises
 #
+# So far you have read levels, edges and remedies off recordings. Now you compute them yourself: the second level on
+# paper, the curvature and the edge (both for the optional part), two remedies, the column *left the first level
+# after*, and the loss of a batch in parts. Each exercise has a cell to fill in, a check right below, hints, and a
+# solution in a fold.
+#
 # ### 7.1 The second level · on paper · 5 minutes
 #
 # A network says p(background) = 0.75 for every anchor and shares the rest equally among the 20 classes of objects.
 # There are three negatives for each positive, and no image runs out of negatives. Compute the confidence part of the
-# loss, divided by N, and assign it to `second_level`. Two digits behind the point are enough. From memory, please.
+# loss, divided by N, and assign it to `second_level`. Two digits after the point are enough. Don't look it up above,
+# but compute it.
 
 # %% tags=["exercise"]
 second_level = -3 * torch.log(torch.tensor(0.75)) - torch.log(torch.tensor(0.25 / 20))  # solution
@@ -717,9 +730,12 @@ check.level(second_level)
 #
 # ### 7.2 The largest curvature · hard, for the optional part · 14 minutes
 #
-# Write power iteration. Given are `turn`, a function whose `turn(v)` is H · v for a symmetric matrix H that you never
-# see, a vector `start`, and a number of `rounds`. In each round scale v to length 1, compute H · v, note the number v ·
-# (H · v), and go on with H · v. Return the last number noted. Don't change `start`.
+# Write power iteration: in each round scale v to length 1, compute H · v, note the number v · (H · v), and go on with
+# H · v.
+#
+# - *Given:* `turn`, a function whose `turn(v)` is H · v for a symmetric matrix H that you never see; `start`, the first
+#   v; `rounds`, the number of rounds.
+# - *Return:* the last number noted. Don't change `start`.
 
 
 # %% tags=["exercise"]
@@ -751,8 +767,10 @@ check.power(largest_curvature)
 #
 # ### 7.3 The edge · easy, for the optional part · 5 minutes
 #
-# Given are the curvature of a valley and the momentum. Return the learning rate at the edge, beyond which steps grow.
-# From memory, please.
+# Write the edge as a function. Try it from memory.
+#
+# - *Given:* the `curvature` of a valley and the `momentum`.
+# - *Return:* the learning rate at the edge, beyond which steps grow.
 
 
 # %% tags=["exercise"]
@@ -773,10 +791,12 @@ check.edge(edge)
 #
 # ### 7.4 Warm-up · easy · 6 minutes
 #
-# Return the learning rate of an update. Given are `step`, the number of updates already done, which is 0 before the
-# first, the learning rate `peak`, and the length `steps` of the warm-up. Over the first `steps` updates the learning
-# rate rises in a straight line: the first has `peak / steps`, the last has `peak`, and so have all that follow. If
-# `steps` is 0 there is no warm-up.
+# Write the learning rate with a warm-up. Over the first `steps` updates it rises in a straight line: the first update
+# has `peak / steps`, the last of them has `peak`, and so have all that follow. If `steps` is 0 there is no warm-up.
+#
+# - *Given:* `step`, the number of updates already done, which is 0 before the first; `peak`, the learning rate at the
+#   end of the warm-up; `steps`, the length of the warm-up.
+# - *Return:* the learning rate of the next update.
 #
 # *Building block:* with 8.1 it sets the learning rate of every step in chapter 13.
 
@@ -801,8 +821,11 @@ check.warmup(warm_up)
 #
 # ### 7.5 Clipping · medium · 10 minutes
 #
-# Given is `gradients`, a list of tensors of any shapes, which together form one long vector. If that vector is longer
-# than `limit`, scale it to the length `limit` without changing its direction. Return a list of tensors.
+# Write gradient clipping for a whole network.
+#
+# - *Given:* `gradients`, a list of tensors of any shapes, which together form one long vector, and `limit`.
+# - *Return:* a list of tensors of the same shapes. If the vector is longer than `limit`, they are scaled so that its
+#   length is `limit` and its direction stays; otherwise they are unchanged.
 
 
 # %% tags=["exercise"]
@@ -830,9 +853,14 @@ check.clip(clip)
 #
 # ### 7.6 Off the plateau · the heart of the chapter · 12 minutes
 #
-# Write the function behind the column *left the first level after*. Given are `losses`, a list with one number a step,
-# a `level` and the length `window` of a mean. Return the first step from which on the mean of `window` steps (that step
-# and those after it) is below `level` and stays below it to the end. Return None if there is no such step.
+# Write the function behind the column *left the first level after*.
+#
+# - *Given:* `losses`, a list with one number a step; a `level`; and `window`, the number of steps that a mean is taken
+#   over, the step itself and those after it.
+# - *Return:* the first step from which on the mean is below `level` and stays below it to the end; None if there is no
+#   such step.
+# - *For instance:* counted from 0, losses 5, 1, 5, 1, 1 with the level 2 and the window 1 give step 3, because at step 1 the loss is
+#   below the level but doesn't stay there.
 
 
 # %% tags=["exercise"]
@@ -864,8 +892,11 @@ check.plateau(off_plateau)
 #
 # ### 7.7 A batch in parts · easy · 8 minutes
 #
-# Given is `parts`, a list with a pair for each microbatch: the sum of all its loss terms, not yet divided, and its
-# number of positives. Return the loss of the batch that the parts make up.
+# Put the loss of a batch together from its microbatches.
+#
+# - *Given:* `parts`, a list with a pair for each microbatch: the sum of all its loss terms, not yet divided, and its
+#   number of positives.
+# - *Return:* the loss of the whole batch.
 
 
 # %% tags=["exercise"]
@@ -888,10 +919,13 @@ check.accumulate(whole_loss)
 #
 # ## What would go wrong if
 #
-# ... we skipped the batches whose loss is NaN? *If the loss is not finite, go on with the next batch* is a line of many
-# training loops, and it is the first idea of everyone who sees one NaN among thousands of numbers. Take the start that
-# broke above, here and now. It took no step on the broken batch, just as that line would have it. We let it go on with
-# the next five batches. **Predict first:** how many of the five losses are numbers?
+# The remedies above prevent a NaN. Many programs wait for it instead and step over it, which brings us to the last
+# question.
+#
+# **... we skipped the batches whose loss is NaN?** *If the loss is not finite, go on with the next batch* is a line
+# of many training loops, and it is the first idea of everyone who sees one NaN among thousands of numbers. Take the
+# start that broke above, here and now. It took no step on the broken batch, just as that line would have it. We let
+# it go on with the next five batches. **Predict first:** how many of the five losses are numbers?
 
 # %%
 after = []
@@ -943,4 +977,5 @@ SelfTest("instability")
 # - Clipping, batch norm, Adam or a smaller learning rate keep all starts alive. Look at the dead channels, too.
 # - If memory is too small, keep the batch and compute it in parts, with one N for all.
 #
-# Paper, section 3 (training); Caffe's `ssd_pascal.py` has neither warm-up nor clipping.
+# The sources are the paper, section 3 (training), and Caffe's `ssd_pascal.py`, which has neither warm-up nor
+# clipping.

@@ -48,8 +48,9 @@ figure = published_figures.losses(curve)
 # %% [markdown]
 # > Note: the loss of SSD300 on VOC 07+12 as
 # > [ssd_keras](https://github.com/pierluigiferrari/ssd_keras/blob/master/training_summaries/ssd300_pascal_07%2B12_training_summary.md)
-# > published it, read off the plot; gaps are points that could not be read. We call it *the published run*. Its learning
-# > rate was 0.001 until step 56,000, then 0.0001, and 0.00001 from step 76,000.
+# > published it, read off the plot; gaps are points that could not be read. We call it *the published run*. Its
+# > learning rate was 0.001 until step 56,000, then 0.0001, and 0.00001 from step 76,000. The numbers at the bottom
+# > are the mAP that the author reports for every 20,000 steps.
 #
 # At 56,000 both curves make a step down, and the author says why: that was when he reduced the learning rate. At 76,000
 # he reduced it again.
@@ -57,8 +58,8 @@ figure = published_figures.losses(curve)
 # > **Predict first:** how deep is the step at 56,000 in training, and how deep in validation? And at 76,000?
 #
 # To measure a step we lay a straight line through the ten points before the drop, which says where the next point
-# should lie if nothing happens. The arrow leads from there to where it was found. The *scatter* is how far, typically,
-# the ten points lie from their line.
+# should lie if nothing happens. The arrow leads from there to where the point was found. The *scatter* is how far,
+# typically, the ten points lie from their line.
 
 # %% alt="Training and validation loss around both drops, with straight lines through the ten points before each: at 56,000 training lies 0.20 below its line with a scatter of 0.01, validation 0.20 with a scatter of 0.07; at 76,000 the differences are 0.02 and 0.03 with scatters of 0.01"
 figure = published_figures.steps_down(curve)
@@ -92,8 +93,9 @@ figure = published_figures.steps_down(curve)
 #
 # ## By hand: the noise floor
 #
-# The smallest network that has a floor has one weight, w. Its loss is w² / 2, which is lowest at 0 and has the gradient
-# w. But we know the gradient only with a random error, which has mean 0 and standard deviation 1. A step of SGD is
+# The smallest network that has a floor has one weight, w. Its loss is w² / 2, which is lowest at 0 and has the
+# gradient w. But we know the gradient only with a random error, which has mean 0 and standard deviation 1. With
+# *rate* for the learning rate, a step of SGD is
 #
 # w ← w - rate · (w + error) = (1 - rate) · w - rate · error
 #
@@ -127,22 +129,24 @@ head = ("learning rate", "V after one step", "after two", "loss at the end", "by
 table(rows, head, form=("", "", "", ".4f", ".4f", ".1f"))
 
 # %% [markdown]
-# Each rate is good at one half of the task, so we use the high one first and the low one afterwards. That is a schedule
-# with one drop:
+# Each rate is good at one half of the task: the high one at coming down fast, the low one at ending low. So we use
+# the high one first and the low one from step 80 on, which is a schedule with one drop:
 
 # %% alt="Loss over 200 steps on a logarithmic axis: one run by chance and the mean of all fall to a first floor, stay there, and at step 80 the learning rate drops, and the mean comes down over about a hundred steps to a floor eleven times as low, while the one run jumps"
 figure = noisy_quadratic.draw_runs(high=0.2, low=0.02, drop=80, steps=200)
 
 # %% [markdown]
-# The black line isn't a simulation. It is the rule for V from above, applied step by step:
+# The thin blue line is one run with random errors. The black line isn't a simulation: it is the rule for V from
+# above, applied step by step, and then V / 2. This function computes it:
 
 # %%
 source(noisy_quadratic.expected)
 
 # %% [markdown]
 # The function allows for momentum, too, which carries each gradient on into the later steps (chapter 07) and which we
-# haven't computed by hand. To see whether it is right we compare it with the mean of 20,000 simulated runs, which use
-# PyTorch's momentum of 0.9 and a drop in the middle:
+# haven't computed by hand. That is why it keeps three means, of w², w · v and v², where v is the momentum. To see
+# whether it is right we compare it with the mean of 20,000 simulated runs, which use PyTorch's momentum of 0.9 and a
+# drop in the middle:
 
 # %%
 rates = [0.02] * 150 + [0.002] * 150
@@ -178,16 +182,17 @@ table(rows, head=("updates done", "learning rate"), form=("", ".0e"))
 #
 # A network has millions of weights. In some directions its loss is steep, and there even a low learning rate has
 # arrived long ago, so that all that is left is noise. In others it is nearly flat, so no noise is to be seen there,
-# and the learning rate decides how far one gets. The upper diagram below shows a toy with one direction of each kind.
+# and the learning rate decides how far one gets. The upper diagram of the next figure shows a toy with one direction
+# of each kind.
 #
 # The lower one shows a narrow SSD300 on the mini VOC. One run, the **trunk**, keeps its learning rate constant. A
 # **branch** leaves the trunk at some step with a lower learning rate and takes over the weights, the momentum and the
 # batches of that moment, so that nothing but the learning rate differs. Each of these runs takes minutes to a quarter
-# of an hour, so they were recorded (`data_scripts/drops.py`); drawn are the trunk and the two branches with a single
-# drop.
+# of an hour, so they were recorded (`data_scripts/drops.py`). The figure shows the trunk and the two branches with a
+# single drop.
 #
-# > **Predict first:** the toy's learning rate drops after 500, 1000, 1500 or 2000 of 2500 steps, or never. Which of the
-# > five ends lowest?
+# > **Predict first:** the toy's learning rate drops after 500, 1,000, 1,500 or 2,000 of 2,500 steps, or never. Which
+# > of the five ends lowest?
 
 # %%
 found = schedules.recorded()
@@ -206,13 +211,13 @@ figure = figures.toy_and_recorded(found)
 # > **Find it before you read on:** in one thing the toy and the network disagree.
 #
 # In the toy every drop ends below no drop, and the latest drop ends lowest. The network that dropped at 500 ends
-# *above* the trunk, because it had more left to learn than the toy. *Early against late* returns to that. First comes
-# the question from the beginning.
+# *above* the trunk, presumably because it had more left to learn than the toy. *Early against late* returns to that.
+# First comes the question from the beginning.
 #
 # ### Does it fall at once?
 #
-# The trunk and a branch see the same batches, so we can subtract: how much lower is the branch's loss on the very same
-# images? The noise of the batches cancels, and every single step becomes visible.
+# The trunk and a branch see the same batches, so we can subtract: how much lower is the branch's loss on the very
+# same images? The choice of the batches cancels out, so that small differences become visible.
 
 # %% alt="Curves, one for each drop: the training loss that the branch saves against the trunk on the same batches, over the 200 steps after the drop; it starts near 0 and rises within some tens of steps"
 figure = figures.saved(found, steps=200, width=10, title="A branch saves training loss within tens of steps")
@@ -226,10 +231,11 @@ for one in found.values():
         assert abs(first) < 0.1 and 0.3 < second / last < 0.7  # what is said below
 
 # %% [markdown]
-# In the first five steps nothing happens: the branch begins with the trunk's weights and momentum, and the loss takes
-# time to sink to the new floor. From the fifth to the twentieth step the branch already saves a third to two thirds of
-# what it saves later. So *at once* means within some twenty of 2,500 steps. The points of the published curve lie a
-# thousand steps apart, which is why the same fall looks like a jump there.
+# In the first five steps hardly anything happens, 0.02 at most: the branch begins with the trunk's weights and
+# momentum, and the loss takes time to sink to the new floor. From the fifth to the twentieth step the branch already
+# saves a third (0.18 of 0.54) or half (0.28 of 0.52) of what it saves after step 50. So *at once* means within some
+# twenty of 2,500 steps. The points of the published curve lie a thousand steps apart, which is why the same fall
+# looks like a jump there.
 #
 # Does validation follow as fast? This is the validation loss ten steps after the drop, on 96 test scenes that the
 # network is never trained on:
@@ -246,8 +252,8 @@ for name in branches:
 # Both branches fell within ten steps, and not because the weights shrank: the L2 term stands still to the third digit.
 #
 # > Note: this fits the explanation but doesn't prove it. The trunk's validation loss jitters, and in a few cases it
-# > falls as far from one check to the next without a drop (the black line of the recorded runs). The proof is the
-# > training comparison, and the live fork further down, where the run without a drop is the control.
+# > falls as far from one check to the next without a drop (the black line in the lower diagram above). The proof is
+# > the training comparison, and the live fork further down, where the run without a drop is the control.
 #
 # ### Why in validation too?
 #
@@ -262,8 +268,9 @@ for name in branches:
 figure = published_figures.gap(curve, marked=(30_000, 40_000, 50_000, 55_000, 56_000, 75_000))
 
 # %% [markdown]
-# The distance had been growing since step 26,000, while both losses still fell. It goes on growing after the drop,
-# where the validation loss hardly falls any more. The step at 56,000 is something else, because it lowers both.
+# Until step 26,000 validation lay below training or level with it. From there on the distance grew, while both losses
+# still fell. It goes on growing after the drop, where the validation loss hardly falls any more. The step at 56,000
+# is something else, because it lowers both.
 #
 # There is one more sign of noise: in the first figure the validation curve jitters before the drop and hardly after it.
 
@@ -299,9 +306,10 @@ head = ("steps", "learning rate", "w² times", "of the start")
 table(rows, head, form=("", "", ".3f", ".3f"), note=note)
 
 # %% [markdown]
-# If nothing else pulled, the part of the fresh layers would sink by 1.8, nearly a third of the whole fall from 9.94 to
-# 3.85. What the pretrained part adds isn't known, and gradients pull as well, so this is a guess of the size and no
-# more: part of this curve is shrinking weights.
+# If nothing else pulled, the part of the fresh layers would sink by 1.8, nearly a third of the whole fall of the
+# training loss, from 9.94 at its first point (before those drawn above) to 3.85. What the pretrained part adds isn't
+# known, and gradients pull as well, so this is a guess of the size and no more: part of this curve is shrinking
+# weights.
 #
 # But weight decay doesn't explain the *step*. A thousand steps at a learning rate of 0.001 take 2 % off the L2 term,
 # and after the drop it is 0.2 %. Weight decay becomes slower at a drop, not faster.
@@ -313,11 +321,11 @@ figure = figures.weights_part(found, [name for name in ("never", "paper") if nam
 assert found["never"].check(2500, "l2") > found["never"].check(100, "l2")  # what is said below
 
 # %% [markdown]
-# None of the fall of *our* runs is the L2 term. It even *rises* as long as the learning rate is high. One possible
+# None of the fall of *our* runs is the L2 term, which even *rises* as long as the learning rate is high. One possible
 # reason is that this network has [batch norm](https://arxiv.org/abs/1502.03167), which brings each channel behind a
-# convolution to mean 0 and deviation 1, so that the size of the kernel doesn't change the output. Then the gradient has
-# no component along the kernel, and a step at right angles to a vector makes it longer. Whether or not that is the
-# reason, the share of the L2 term can't be carried over from one network to another, so read the multibox loss.
+# convolution to mean 0 and deviation 1, so that the size of the kernel doesn't change the output. Then the gradient
+# has no component along the kernel, and a step at right angles to a vector makes it longer. Whether or not that is
+# the reason, the share of the L2 term can't be carried over from one network to another, so read the multibox loss.
 #
 # So the step isn't weight decay. It is noise taken out of the weights, and its price is that all further learning is
 # slower, which raises the question of when to pay it.
@@ -337,8 +345,9 @@ plans = {
 figure = published_figures.epochs(plans)
 
 # %% [markdown]
-# (The 102k of the published run is the step of its best checkpoint, not the length of the run.) On VOC07 test such runs
-# reached, as published:
+# At the high learning rate the published run saw 105 epochs, the paper's long run 155 and its short one 77. (The 102k
+# of the published run is the step of its best checkpoint, not the length of the run.) Did that matter? On VOC07 test
+# such runs reached, as published:
 #
 # | run | drops | epochs | mAP |
 # |---|---|---|---|
@@ -349,9 +358,9 @@ figure = published_figures.epochs(plans)
 # | [paz 389](https://github.com/oarriaga/paz/pull/389), drops after 110 and 152 of 240 epochs | 57k, 79k of 124k | 240 | 76.5 |
 #
 # What does an early drop cost? The published run dropped at 56k and reached what the paper reached. The author of paz
-# dropped at 57k, reached 0.7 less than the paper, and blames the drop. Both can't be the whole truth, and neither run
-# has a twin that differs in the drop alone. The two rows of the paper differ in the zoom-out (chapter 06) as well. So
-# this table can't tell.
+# dropped at 57k, reached 0.7 less than the paper, and blames the drop. If an early drop by itself cost 0.7, the
+# published run should have lost as much, but neither run has a twin that differs in the drop alone. The two rows of
+# the paper differ in the zoom-out (chapter 06) as well. So this table can't tell.
 #
 # The published run also says when its *mAP* rose, which need not be when its loss fell:
 
@@ -359,9 +368,10 @@ figure = published_figures.epochs(plans)
 figure = published_figures.scores(curve)
 
 # %% [markdown]
-# The drop at 56k lies between 40k and 60k, but the mAP rose more from 60k to 80k, when the validation loss hardly moved
-# (4.37 to 4.33). It is one run, and its author says that he shows the best values of every 20,000 steps, but it is
-# reason enough not to judge a drop by the step in the loss. What is missing is pairs that differ in the drop alone.
+# The drop at 56k lies between 40k and 60k, but the mAP rose by 0.012 there and by 0.028 from 60k to 80k, when the
+# validation loss hardly moved (4.37 to 4.33). It is one run, and its author says that he shows the best values of
+# every 20,000 steps, but it is reason enough not to judge a drop by the step in the loss. What is missing is pairs
+# that differ in the drop alone.
 #
 # ### What do pairs say?
 #
@@ -369,15 +379,15 @@ figure = published_figures.scores(curve)
 # come after the same shares of the run. Another has a **cosine** schedule, which has no drops: after the warm-up the
 # learning rate follows [half a cosine](https://arxiv.org/abs/1608.03983) from its value down to 0.
 #
-# > **Predict first:** you have seen the branch of step 1000 fall far below the trunk at once. Where will it be at the
-# > end?
+# > **Predict first:** you have seen the branch of step 1,000 fall far below the trunk at once. Where will it be at
+# > the end?
 
 # %% alt="The training loss that the branches of 500 and 1000 save against the trunk: about half in the first 200 steps, below 0 from about 560 and 880 steps on"
 figure = figures.saved(found, steps=2000, width=100, title="What an early drop saves at first, it loses later")
 
 # %% alt="Bars with their numbers: the training loss that each branch saves against the trunk in steps 0 to 200, 200 to 500, 500 to 1000, 1000 to 1500 and 1500 to 2000 after its drop; those of 500 and 1000 fall from above 0 to below it"
 windows = ((0, 200), (200, 500), (500, 1000), (1000, 1500), (1500, 2000))
-figure = figures.gains(found, windows, title="The branches of 500 and 1000 end up above the trunk")
+figure = figures.gains(found, windows, title="In the end both branches have a higher training loss than the trunk")
 
 # %% [markdown]
 # And here is how all recorded schedules end:
@@ -398,31 +408,32 @@ assert late.map - max(middle.map, trunk.map) > 0.04  # the paper's shares give m
 # How large must a difference be to mean anything? That depends on how far the mAP of such a run differs from one random
 # seed to another, which **has not been recorded**.
 #
-# > Note: the lines of ±0.02 in the figure are an assumption. It comes from what we saw while making this course, which
-# > is an observation and not a recording. The thresholds in the cell above, 0.02 and 0.04, rest on it. The only
-# > published spread is 0.031, between two starts of the published run's configuration (an mAP of 0.665 and of 0.696
-# > after 20,000 steps). How far two of our runs differ is question 1 of [experiments.md](../docs/experiments.md);
-# > question 2 repeats these schedules with five random seeds.
+# > Note: the lines of ±0.02 in the figure are an assumption. It comes from what we saw while making this course,
+# > which is an observation and not a recording. The thresholds in the cell above, 0.02 and 0.04, rest on it. The only
+# > spread published for the published run's configuration is 0.031, between two of its starts (an mAP of 0.665 and of
+# > 0.696 after 20,000 steps). How far two of our runs differ is question 1 of
+# > [experiments.md](../docs/experiments.md); question 2 repeats these schedules with five random seeds.
 #
 # If the assumption is right, differences below 0.02 mean nothing here. These are larger, though all from one random
 # seed:
 #
-# - **The late drop pays.** At two thirds of the run, the paper's share, it gives a lower validation loss than the
-#   earlier ones and an mAP well above no drop at all.
-# - **An early drop is paid for.** The branches that left at 500 and 1000 were ahead of the trunk at once. But the trunk,
-#   noise and all, went on learning at ten times the learning rate, passed them on the training images, and has the
-#   higher mAP at the end.
-# - **The loss hides it.** The branch of 1000 ends at a lower validation loss than the trunk and at a lower mAP. The
-#   noise of the trunk seems to cost loss more than it costs mAP, so the step in a loss curve says little about what a
-#   drop is worth.
+# - **The late drop pays.** At two thirds of the run, the paper's share (1667 and 2083 in the figure), it gives a
+#   lower validation loss than the earlier ones and an mAP of 0.664, well above the 0.603 of no drop at all.
+# - **An early drop is paid for.** The branches that left at 500 and 1,000 were ahead of the trunk at once. But the
+#   trunk, noise and all, went on learning at ten times the learning rate, passed them on the training images, and has
+#   the higher mAP at the end: 0.603 against 0.447 and 0.548.
+# - **The loss hides it.** The branch of 1,000 ends at a lower validation loss than the trunk (4.23 against 4.51) and
+#   at a lower mAP. The noise of the trunk seems to cost loss more than it costs mAP, so the step in a loss curve says
+#   little about what a drop is worth.
 #
 # ## What can't be told
 #
-# **Differences within the assumed spread.** At the published run's shares the mAP is that of no drop, though the loss
-# is lower, and the cosine gives as much as the paper's shares.
+# **Differences within the assumed spread.** At the published run's shares (1373 and 1863 in the figure) the mAP is
+# 0.610, that of no drop within the assumed spread, though the loss is lower. The cosine gives 0.650, as much as the
+# paper's shares within the same spread.
 #
-# **What is due to the second drop.** The two late schedules have one, while the branches of 500 and 1000 have none, so
-# part of the difference may be that.
+# **What is due to the second drop.** The two late schedules have one, while the branches of 500 and 1,000 have none,
+# so part of the difference may be that.
 #
 # **What the published run lost or gained by its early drop.** Our pairs show that an early drop *can* cost a lot, here
 # after 5 and 10 epochs of 25, on painted scenes, from random weights. The published run had pretrained weights and 105
@@ -492,7 +503,8 @@ print("and better than without the drop:", dropped < stayed - 0.2)
 # A network that has been trained for 2,500 steps doesn't forget in fifteen. It was shaken, that is, lifted towards the
 # floor of the high learning rate, and ten steps at a tenth of it undo a good part of that.
 #
-# The explorer lets you try any schedule and compare it with all that was recorded.
+# The last figure of this part is one that you move yourself: the explorer lets you try any schedule and compare it
+# with all that was recorded.
 #
 # ## Move it
 #
@@ -528,9 +540,10 @@ explorer
 # | V ← 0.9 V + rate · gradient | v ← 0.9 v + gradient |
 # | w ← w - V | w ← w - rate · v |
 #
-# As long as the learning rate stays the same, V is rate · v, and the two can't be told apart. At a drop, PyTorch's step
-# shrinks to a tenth at once. Caffe's V still holds the gradients of the last steps with the *old* learning rate, so the
-# weights coast. For how long? Let the gradient always be 1, so that v is 10. In units of PyTorch's new step:
+# As long as the learning rate stays the same, V is rate · v, and the two can't be told apart. At a drop, PyTorch's
+# step shrinks to a tenth at once. Caffe's V (a momentum here, not the V of *By hand*) still holds the gradients of
+# the last steps with the *old* learning rate, so its steps stay long for a while. For how long? Let the gradient
+# always be 1, so that v is 10. The figure shows how many times as long as PyTorch's new step Caffe's steps are:
 
 # %% alt="How many times as long Caffe's step is as PyTorch's after a drop, on the curve 1 + 9 · 0.9ⁿ: 9.1 at the first step, 8.29, 6.31 at the fifth, 4.14 at the tenth, 2.09 at the twentieth, 1.13 at the fortieth"
 before, after = noisy_quadratic.step_lengths([1.0] * 200 + [0.1] * 60)
@@ -541,21 +554,25 @@ figure = figures.coasting(ratios, marked=(1, 2, 5, 10, 20, 40))
 print(f"the detour, all steps together: {sum(r - 1 for r in ratios):.0f} of the new steps, 8.1 of the old")
 
 # %% [markdown]
-# After twenty steps the factor is two, and after forty nearly nothing is left of it. Of 120,000 steps that is
-# negligible, and no mAP will show it. But two programs that agree to the last digit for 80,000 steps will differ at
-# step 80,001 ([differences from Caffe](../docs/differences_from_caffe.md)). It also matters where the learning rate
-# changes all the time, as in a warm-up.
+# After twenty steps the factor is two, and after forty nearly nothing is left of it. In all, Caffe's weights move on
+# by 8.1 steps of the old length. Of 120,000 steps that is negligible, and no mAP will show it. But two programs that
+# agree to the last digit for 80,000 steps will differ at step 80,001 ([differences from
+# Caffe](../docs/differences_from_caffe.md)). It also matters where the learning rate changes all the time, as in a
+# warm-up.
 #
 # ## Exercises
 #
-# Each exercise has a cell to fill in, a check right below, hints, and a folded solution. A check that says *not right*
-# shows where.
+# You write the schedule, the resumption across a drop, Caffe's momentum and a rule for when to drop; three more are
+# done on paper. Each exercise has a cell to fill in, a check right below, hints, and a folded solution. A check that
+# says *not right* shows where.
 #
 # ### 8.1 The rate · easy · 5 minutes
 #
-# Write `rate`, which returns the learning rate of the next update. Given are `step`, the number of updates done;
-# `base`, the first learning rate; and `drops`, a list of steps. From each drop on the learning rate is a tenth of what
-# it was: after exactly 80,000 updates, a drop at 80,000 counts.
+# Write the schedule. From each drop on the learning rate is a tenth of what it was: after exactly 80,000 updates, a
+# drop at 80,000 counts.
+#
+# - *Given:* `step`, the number of updates done; `base`, the first learning rate; `drops`, a list of steps.
+# - *Return:* the learning rate of the next update.
 #
 # *Building block:* with 7.4 it sets the learning rate of every step in chapter 13.
 
@@ -605,8 +622,8 @@ check.images(same_images)
 #
 # ### 8.3 The floor · on paper · 5 minutes
 #
-# Take the toy of *By hand* again: the loss is w² / 2, and the gradient is w plus an error of standard deviation 1. The
-# rate is 0.4. At which mean loss does the run end?
+# Take the toy of *By hand* again: the loss is w² / 2, and the gradient is w plus an error of standard deviation 1.
+# The learning rate is 0.4. At which mean loss does the run end?
 
 # %% tags=["exercise"]
 floor_at_4_tenths = 0.125  # solution
@@ -627,11 +644,14 @@ check.ground(floor_at_4_tenths)
 #
 # ### 8.4 Going on across a drop · the heart of the chapter · 15 minutes
 #
-# Write `go_on`, which resumes a saved run. Given is `saved`, which holds the weight `w`, its momentum `v` and `step`,
-# the number of updates done. For each `error` of the list `noise` do one update as PyTorch does: the gradient is
-# w + error, then v ← 0.9 v + gradient, then w ← w - rate · v, with the learning rate of that step (your `rate`, from
-# `base` and `drops`). Return the new state in the same form, and leave `saved` as it is. Ten steps, saved, and ten more
-# have to give exactly the numbers of twenty in one go.
+# Write `go_on`, which resumes a saved run of the toy. For each `error` of the list `noise` it does one update as
+# PyTorch does: the gradient is w + error, then v ← 0.9 v + gradient, then w ← w - rate · v, with the learning rate of
+# that step (your `rate` of 8.1, from `base` and `drops`).
+#
+# - *Given:* `saved`, a dictionary with the weight `w`, its momentum `v` and `step`, the number of updates done; `noise`,
+#   `base` and `drops`.
+# - *Return:* the new state in the same form, and leave `saved` as it is. Ten steps, saved, and ten more have to give
+#   exactly the numbers of twenty in one go.
 
 
 # %% tags=["exercise"]
@@ -665,9 +685,11 @@ check.go_on(go_on)
 #
 # ### 8.5 Caffe's momentum · medium · 8 minutes
 #
-# Write `caffe`, which makes steps of Caffe's kind: the left column of *Two kinds of momentum*, with 0.9. One weight
-# starts at `w`, and V starts at 0. For each gradient of `gradients` and its learning rate in `rates`, make one step.
-# Return the list of w after each step.
+# Write `caffe`, which makes steps of Caffe's kind: the left column of *Two kinds of momentum*, with 0.9.
+#
+# - *Given:* `w`, where the one weight starts, while V starts at 0; `gradients` and `rates`, two lists with the gradient
+#   and the learning rate of each step.
+# - *Return:* the list of w after each step.
 
 
 # %% tags=["exercise"]
@@ -713,11 +735,14 @@ check.coasting(times_as_long)
 #
 # ### 8.7 When to drop · medium · 12 minutes
 #
-# A common rule drops the learning rate at a **plateau**, after many checks without a gain worth the name. Write
-# `when`, which applies it. Given are `losses`, the validation losses in order, one for each check; the first is the
-# best so far. After that a check is *good* if its loss lies *more* than `least` below the best, and then it is the new
-# best; otherwise it is *bad*. Return the number of the check, counted from 0, at which `patience` bad checks have come
-# in a row, or -1 if that never happens.
+# A common rule drops the learning rate at a **plateau**, after many checks without a gain worth the name. Write `when`,
+# which applies it. The first check is the best so far. After that a check is *good* if its loss lies *more* than
+# `least` below the best, and then it is the new best; otherwise it is *bad*.
+#
+# - *Given:* `losses`, the validation losses in order, one for each check; `patience`, a number of checks; `least`, a
+#   number that a gain has to exceed to count.
+# - *Return:* the number of the check, counted from 0, at which `patience` bad checks have come in a row, or -1 if that
+#   never happens.
 
 
 # %% tags=["exercise"]
@@ -761,19 +786,22 @@ table(rows, head=("patience", "least", "drops"))
 
 # %% [markdown]
 # With little patience the rule drops at 38k, where the validation loss was still to fall by 0.4 at the high learning
-# rate. With much patience it never drops. The jitter of this curve, 0.07, is as large as what it gains in 5,000 steps,
-# so three or five points look like a plateau where there is none. No setting is right for every curve: measure the
-# jitter first, then ask for a `least` or a `patience` that jitter alone can't meet. The author didn't wait for a
+# rate. With much patience it never drops. The jitter of this curve, 0.07, is as large as what it gains in 5,000
+# steps, so three or five points look like a plateau where there is none. No setting is right for every curve: measure
+# the jitter first, then ask for a `least` or a `patience` that jitter alone can't meet. The author didn't wait for a
 # plateau. He dropped, he writes, because the loss had come down so quickly.
+#
+# When to drop is a matter of judgement. That the drop takes place, and stays in place when a run is resumed, is the
+# program's job, and programs have failed at it.
 #
 # ## What would go wrong if
 #
-# ... a program counted the drops instead of looking at the step? amdegroot's PyTorch SSD ([its
-# train.py](https://github.com/amdegroot/ssd.pytorch/blob/master/train.py)) keeps a counter, `step_index`. When the loop
-# comes to a step that is in the list of drops, the counter goes up and the learning rate is set. The program takes
-# `--start_iter` for resuming, but the counter starts at 0 in each session. A user of another program with the same loop
-# found out ([FaceBoxes.PyTorch 73](https://github.com/zisianw/FaceBoxes.PyTorch/issues/73)): resumed after a drop, his
-# run never came to that step again, and went on at the first learning rate.
+# **... a program counted the drops instead of looking at the step?** amdegroot's PyTorch SSD ([its
+# train.py](https://github.com/amdegroot/ssd.pytorch/blob/master/train.py)) keeps a counter, `step_index`. When the
+# loop comes to a step that is in the list of drops, the counter goes up and the learning rate is set. The program
+# takes `--start_iter` for resuming, but the counter starts at 0 in each session. A user of another program with the
+# same loop found out ([FaceBoxes.PyTorch 73](https://github.com/zisianw/FaceBoxes.PyTorch/issues/73)): resumed after
+# a drop, his run never came to that step again, and went on at the first learning rate.
 #
 # Say a run is stopped at 90,000 and resumed:
 
@@ -794,12 +822,13 @@ figure = figures.resumed(wanted, got, at=90_000)
 
 # %% [markdown]
 # For 10,000 steps the learning rate is back at 0.001, so the run will climb back towards its old floor. Then the
-# *second* drop acts as a first one, and the run ends at 0.0001. No error is raised. Only the loss curve shows it, to
-# those who know that a loss must not rise at a restart. That program has a second gap: it saves the weights, but not
-# the momentum. Here the learning rate is computed from the step, and weights, momentum and step are saved together;
+# *second* drop acts as a first one, and the run ends at 0.0001. No error is raised. Only the loss curve shows it, if
+# you know that a loss must not rise at a restart. That program has a second gap: it saves the weights, but not the
+# momentum. Here the learning rate is computed from the step, and weights, momentum and step are saved together;
 # chapter 09 compares a killed run with one that wasn't, bit for bit.
 #
-# Four more mistakes have their answers in the [FAQ](../docs/faq.md), under *Training and the learning rate*:
+# Four more mistakes with schedules have their answers in the [FAQ](../docs/faq.md), under *Training and the learning
+# rate*:
 #
 # - **Drops that stay where they are when the batch shrinks:** 55 % mAP with a batch of 2 instead of 32.
 # - **Epochs taken for something they aren't:** the 110 epochs of the paz run sound like a lot and are 57,000 steps.
@@ -827,5 +856,5 @@ SelfTest("drops")
 # - Compare schedules in images or epochs, not in steps.
 # - The learning rate is a function of the step. Save weights, momentum and step, and a run can be stopped anywhere.
 #
-# Paper, section 3.1 for the schedule of 60k, section 3.6 for "double the training iterations"; the rules of Caffe
-# are in `sgd_solver.cpp`, the drops in `ssd_pascal.py`.
+# The sources are the paper, section 3.1 for the schedule of 60k and section 3.6 for "double the training iterations",
+# and Caffe, whose update rules are in `sgd_solver.cpp` and whose drops are in `ssd_pascal.py`.

@@ -20,7 +20,7 @@ from course.kit.pictures import Scene
 from ssdlib import box_ops
 from ssdlib.anchors import SSD300_ANCHORS, AnchorSpec, default_boxes
 from ssdlib.data import voc
-from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, RED, boxes_on, part_captions, photograph_on
+from ssdlib.plots import BLACK, BLUE, GREEN, RED, boxes_on, part_captions, photograph_on
 
 KINDS = {  # longer side / shorter side: marker, colour, name
     1: ("s", BLUE, "square anchors"),
@@ -91,15 +91,15 @@ def stretched(scene: Scene, photograph: Tensor, squares: Tensor) -> Figure:
     ):
         photograph_on(ax, pixels)
         for a, b, c, d in squares.tolist():
-            style = dict(fill=False, edgecolor=ORANGE, linewidth=3)
+            style = dict(fill=False, edgecolor=BLUE, linewidth=3)
             ax.add_patch(plt.Rectangle((a * x, b * y), (c - a) * x, (d - b) * y, **style))
             size = f"{(c - a) * x:.0f} x {(d - b) * y:.0f}"
             where = ((a + c) / 2 * x, (b + d) / 2 * y)
             style = dict(ha="center", va="center", fontsize=10, bbox=dict(facecolor=BLACK))
             ax.text(*where, size, color="white", **style)
     left.set_title("the 300 x 300 input", fontsize=10)
-    right.set_title(f"the photograph, {width} x {height}", fontsize=10)
-    figure.suptitle("A square on the input is a rectangle on the photograph", fontsize=12)
+    right.set_title(f"the image as stored, {width} x {height}", fontsize=10)
+    figure.suptitle("A square on the input is a rectangle on an image that isn't square", fontsize=12)
     return figure
 
 
@@ -126,8 +126,8 @@ def shapes_of_voc(spec: AnchorSpec = SSD300_ANCHORS) -> Figure:
     names = [f"{low}-{high}" for low, high in zip(BANDS, BANDS[1:], strict=False)]
     bars = right.bar(names, [100 * share for _, share in bands], color=BLUE)
     right.bar_label(bars, [f"{100 * share:.0f} %\n{count:,}" for count, share in bands], fontsize=9)
-    right.set(xlabel="size of the object √(width · height), px", ylabel="", ylim=(0, 118))
-    right.set_title("covered with an IoU of 0.5, and objects of that size", fontsize=10)
+    right.set(xlabel="size of the object √(width · height), px", ylabel="covered, %", ylim=(0, 118))
+    right.set_title("share covered with an IoU of 0.5; number of objects", fontsize=10)
     left.set_title("how many objects have which width and height", fontsize=10)
     figure.suptitle("What no anchor covers: small objects, and very long ones", fontsize=12)
     return figure

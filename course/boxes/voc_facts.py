@@ -76,6 +76,7 @@ def classes_drawn(names: tuple[str, str] = ("2007-trainval", "2012-trainval")) -
     share = (easy[most] + hard[most]) / sum((*easy.values(), *hard.values()))
     ax.set_title(f"{100 * share:.0f} % of all objects belong to one class, {most}", fontsize=12)
     ax.set(xlabel="objects", xlim=(0, 1.1 * max(easy[t] + hard[t] for t in order)))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
     ax.tick_params(axis="y", labelsize=9)
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False, loc="lower right")
@@ -103,5 +104,6 @@ def sizes_drawn() -> Figure:
     right.set_title("Small sizes are the most frequent", fontsize=11)
     right.legend(frameon=False)
     for ax in (left, right):
+        ax.yaxis.set_major_formatter("{x:,.0f}")
         ax.spines[["top", "right"]].set_visible(False)
     return figure

@@ -225,7 +225,7 @@ def fork(before: float, shaken: float, stayed: float, dropped: float, steps: tup
     ax.margins(y=0.25)
     ax.set(xlim=(-1, 1.25 * end), xlabel="steps", ylabel="validation loss")
     ax.set_title(
-        "A high learning rate lifts a trained network to its floor; a drop brings it down", fontsize=11
+        "A high learning rate lifts the loss of a trained network; a drop brings it down", fontsize=11
     )
     return figure
 
@@ -257,7 +257,7 @@ def resumed(wanted: Mapping[int, float], found: Mapping[int, float], at: int) ->
     ):
         ax.semilogy(list(rates), list(rates.values()), drawstyle="steps-post", label=name, **pen)
     ax.axvline(at, color="0.5", linestyle=":")
-    ax.text(at + 500, 2e-5, f"resumed at {at:,}", fontsize=9)
+    ax.text(at - 500, 2e-5, f"resumed at {at:,}", fontsize=9, ha="right")
     ax.set(xlim=(60_000, None), xlabel="step", ylabel="learning rate")
     ax.set_title("Resumed after a drop, a counter goes back to the first learning rate", fontsize=11)
     ax.legend(frameon=False, loc="lower left")

@@ -59,9 +59,9 @@ def _step_on(ax: Axes, curve: Published, values: Sequence[float], at: int, name:
     ax.plot(steps, (one.line(-WINDOW), one.trend), linewidth=1.5, **pen)
     arrow = dict(arrowstyle="->", color=BLACK, shrinkA=0, shrinkB=2)
     ax.annotate("", (steps[1], one.found), (steps[1], one.trend), arrowprops=arrow)
-    ax.text(
-        steps[1] + 400, max(one.trend, one.found) + 0.03, _said(one), fontsize=9, va="bottom", color=BLACK
-    )
+    far = abs(one.size) > 0.1  # room beside the arrow, which keeps clear of the points
+    y, va = ((one.trend + one.found) / 2, "center") if far else (max(one.trend, one.found) + 0.03, "bottom")
+    ax.text(steps[1] + 400, y, _said(one), fontsize=9, va=va, color=BLACK)
     ax.set_xlim(steps[0] - 700, steps[1] + 6500)
 
 
@@ -103,7 +103,9 @@ def scores(curve: Published) -> Figure:
     for ax in (upper, lower):
         for drop in curve.drops:
             ax.axvline(drop, color="0.5", linestyle=":")
-    upper.set_title("The mAP rises most where the validation loss hardly moves, from 60k to 80k", fontsize=11)
+    upper.set_title(
+        "From 60k to 80k the mAP rises by 0.028, while the validation loss hardly moves", fontsize=11
+    )
     return figure
 
 

@@ -40,7 +40,7 @@ def ten(names: Sequence[str], claim: str, top: float = 35.0) -> Figure:
             confidence = start["confidence"].clamp(max=1.5 * top)
             ax.plot(confidence, **(BROKEN if start.broke else LIVING))
             if start.broke:
-                ax.plot([len(start) - 1], [min(float(confidence[-1]), top - 1)], "x", color=RED, markersize=8)
+                ax.plot([len(start)], [min(float(confidence[-1]), top - 1)], "x", color=RED, markersize=8)
         levels_on(ax)
         broken = sum(start.broke is not None for start in starts)
         way = re.sub(r"(rate [\d.]+), ", r"\1,\n", ARMS[name])
@@ -133,7 +133,9 @@ def full_width(top: float = 30.0) -> Figure:
     for level, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
         ax.text(203, level + 0.3, name, ha="right", va="bottom", fontsize=9, color=BLACK)
     ax.set(ylim=(3, top), xlim=(0, 205), xlabel="step", ylabel="confidence loss / N")
-    ax.set_title("The full network rests on the same two levels, where it doesn't break", fontsize=11)
+    ax.set_title(
+        "One of four starts of the full network gets to the same two levels and rests there", fontsize=11
+    )
     ax.legend(fontsize=9, loc="upper right")
     return figure
 

@@ -20,7 +20,7 @@ size = Exercise(
 )
 
 
-# ---- 0.2 what one shows
+# ---- 0.2 which ones are shown
 
 Found = Sequence[tuple[str, float]]
 
@@ -31,7 +31,7 @@ def _shown(found: Found, threshold: float) -> list[str]:
 
 SCENE = [("dog", 0.93), ("sheep", 0.5), ("dog", 0.71), ("cat", 0.08)]
 shown = Exercise(
-    "0.2 what one shows",
+    "0.2 which ones are shown",
     _shown,
     cases=[
         Case("the scene at 0.5", (SCENE, 0.5)),

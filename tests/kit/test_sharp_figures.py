@@ -6,6 +6,7 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 
 import nbclient
+import nbformat
 import numpy as np
 import pytest
 from nbformat import NotebookNode
@@ -17,7 +18,7 @@ sys.path.insert(0, str(ROOT / "chapters"))
 sys.path.append(str(ROOT / "chapters/book"))
 book = pytest.importorskip("book")
 
-from build import _in_few_colours  # noqa: E402
+from build import LARGEST, _in_few_colours, make_small  # noqa: E402
 
 DRAW = "import matplotlib.pyplot as plt\nplt.figure(figsize=(4, 3))\nplt.plot([1, 2]);"
 
@@ -48,8 +49,27 @@ def test_a_figure_has_twice_the_pixels_of_its_place_on_the_page(cells):
 
 def test_a_figure_that_is_too_large_gets_fewer_pixels_and_not_fewer_than_its_place_on_the_page():
     assert size(_in_few_colours(noise(400), most=200_000)) == (400, 400)
-    assert size(_in_few_colours(noise(400), most=150_000)) == (340, 340)
+    assert size(_in_few_colours(noise(400), most=130_000)) == (340, 340)
     assert size(_in_few_colours(noise(400), most=10)) == (200, 200)
+
+
+def test_a_notebook_of_many_figures_is_small_and_one_of_few_keeps_them_sharp():
+    def page(figures: int) -> NotebookNode:
+        cell = new_code_cell("plot()")
+        cell.outputs = [
+            NotebookNode(
+                output_type="display_data", data=NotebookNode({"image/png": noise(330)}), metadata={}
+            )
+            for _ in range(figures)
+        ]
+        return new_notebook(cells=[cell])
+
+    few, many = page(2), page(9)
+    make_small(few)
+    make_small(many)
+    assert size(few.cells[0].outputs[0].data["image/png"]) == (330, 330)
+    assert size(many.cells[0].outputs[0].data["image/png"]) < (330, 330)
+    assert len(nbformat.writes(many)) <= LARGEST
 
 
 def test_the_reading_edition_shows_a_figure_at_its_width_on_the_page():
