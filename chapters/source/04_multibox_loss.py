@@ -471,8 +471,8 @@ print("an image without objects:", alone.multibox.item(), "with", alone.positive
 # ## Move it
 #
 # On the left is the scene, on the right every term of its loss as a bar: positives above, negatives by rank below. The
-# filled area is the sum. The term you look at is black and thick, and for a positive the purple dots show the box that
-# the network means. Click an anchor or a bar, or use the arrow keys, and drag the ratio. *Predict first*:
+# filled area is the sum. The term you look at is black and thick, and for a positive a dotted purple outline shows the
+# box that the network means. Click an anchor or a bar, or use the arrow keys, and drag the ratio. *Predict first*:
 #
 # - Trained network: how does the loss change from ratio 3 to 10? Why so little?
 # - *All classes equally likely*: what does the loss do from ratio 3 to 4? Which anchors are chosen, and why those?
@@ -548,7 +548,7 @@ table(rows, head=("bookkeeping", "loss"), form=("", ".4f"))
 #   reports. The curve of ssd_keras goes from about 10 (mean of its first 1,000 steps) to about 3.9 *with* it, and where
 #   weights shrink, it falls without any better detection. SGD in PyTorch or Caffe has the same effect through *weight
 #   decay*, which shrinks each weight a little in every step and doesn't appear in the reported loss. Mind the factor of
-#   two: the gradient of 5e-4 · w² is 1e-3 · w, so it corresponds to a weight decay of **1e-3**, as the next cell checks.
+#   two: the gradient of 5e-4 · w² is 1e-3 · w, which is a weight decay of **1e-3**, as the next cell checks.
 
 # %%
 w = torch.tensor(3.0, requires_grad=True)
