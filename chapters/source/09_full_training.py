@@ -537,9 +537,9 @@ table(rows, head=("batch", "learning rate", "steps", "loss in the middle", "at t
 
 # %% [markdown]
 # Twice the batch gives what the recipe gives: the two mAPs differ by 0.007, and we assume that two random seeds differ by
-# about 0.02 (chapter 08). Four times the batch costs 0.062, six points of mAP. At eight times the training breaks: the loss had passed 20,000 when the run was stopped,
-# although the learning rate hadn't yet risen to its full value. Mind that the warm-up keeps its 200 steps, which are a
-# third of a run of 625. The rule presumes that the learning rate may become larger. Beyond some value it may not, and that
+# about 0.02 (chapter 08). Four times the batch costs 0.062, six points of mAP. At eight times the training breaks: the loss
+# had passed 20,000 when the run was stopped, although the learning rate hadn't yet risen to its full value. Mind that the
+# warm-up keeps its 200 steps, which are a third of a run of 625. The rule presumes that the learning rate may become larger. Beyond some value it may not, and that
 # limit doesn't move with the batch (chapter 07). So scale, but look at the loss of the first hundred steps, and don't trust
 # the rule further than it has been tried. For the paper's recipe on VOC it hasn't been tried with this code.
 #

@@ -326,7 +326,8 @@ table(rows, head, form=("", ".1f", "", ".1f"), heat=["mAP"])
 # meaningful in itself, as the author of SSD says in a thread that the FAQ lists.
 #
 # The last column answers another question. Judged by its boxes above 0.5 alone, the same network has 55.7 in place of 69.3
-# and seems to be far worse, although the number itself doesn't say why. So compare the thresholds before you compare two mAPs, or yours with a published one.
+# and seems to be far worse, although the number itself doesn't say why. So compare the thresholds before you compare two
+# mAPs, or yours with a published one.
 #
 # ## What each number is worth
 #
@@ -626,7 +627,7 @@ check.most(most)
 # ## What would go wrong if
 #
 # Four classic mistakes. None of them stops with an error, and the training loss is fine every time, because training never
-# detects. Only the mAP tells. *Predict first*: which cost a few points, and which nearly everything?
+# detects. Only the mAP and a look at images tell. *Predict first*: which cost a few points, and which nearly everything?
 #
 # **NMS over all classes together**, as once in
 # [google/automl, issue 450](https://github.com/google/automl/issues/450):
