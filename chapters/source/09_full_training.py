@@ -32,7 +32,7 @@
 # back when you have a GPU. Of the exercises, 9.2, 9.4 and row 4 of 9.1 build on one of them, *When memory doesn't suffice*,
 # and row 7 of 9.1 on another, *The same job elsewhere*.
 #
-# > **Note.** If the folder `data/VOCdevkit` holds the genuine VOC, the same cells start the long run. In that case read
+# > Note: if the folder `data/VOCdevkit` holds the genuine VOC, the same cells start the long run. In that case read
 # > *Before a long run* first; its first cell needs only those above *Run it*.
 
 # %%
@@ -201,7 +201,7 @@ window
 # by itself. Its keys and the other explorers usually work meanwhile; if one of them doesn't answer, it waits until the cell
 # is done.
 #
-# > **Note.** The paper's recipe starts from VGG16's weights, which are expected in `data/vgg16.pth`;
+# > Note: the paper's recipe starts from VGG16's weights, which are expected in `data/vgg16.pth`;
 # > `python -m ssdlib doctor` says how to get them.
 
 # %% tags=["nbval-ignore-output"]
@@ -352,7 +352,7 @@ source(engine.train, start="for done, batch in", stop="save_run(")
 source(engine.update, start="targets = batch.targets", stop="scaler.update()")
 
 # %% [markdown]
-# > **Note.** `scaler` does nothing unless the run computes in float16, a 16-bit format of smaller range than
+# > Note: `scaler` does nothing unless the run computes in float16, a 16-bit format of smaller range than
 # > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format). It is for GPUs without units for bfloat16, such
 # > as a T4. There `scaler` scales the loss before the backward pass, because small gradients would be 0 in float16, and
 # > skips a step whose gradients overflow.
@@ -389,7 +389,7 @@ print("all weights equal to the last bit:", all(a.equal(b) for a, b in pairs))
 # It works because nothing has to be remembered but weights, momentum and the step. Which images make up step *t* and how
 # they are augmented is computed from the random seed and from *t* alone (module `batches`).
 #
-# > **Note.** Sums that are taken in another order differ in their last bits, and the order depends on the number of threads.
+# > Note: sums that are taken in another order differ in their last bits, and the order depends on the number of threads.
 # > On a CPU a run measures with how many threads a step is fastest, looks again at a checkpoint when steps have become twice
 # > as slow, and writes each change into its log. So only runs with a fixed number of threads are bit-for-bit identical,
 # > which is why the cell has `threads.fixed(1)`; in a terminal it is `--threads 1` or `OMP_NUM_THREADS=1`. On a GPU the
@@ -437,7 +437,7 @@ print(f"{rows[-1].images:,} images seen; loss of the last thousand {full_width.l
 # published run's curve begins. It doesn't show a trained SSD300 yet. That takes a GPU, and nobody has done it with this
 # code.
 #
-# > **Note.** Recorded on an AMD EPYC, 2026-11-29, random seeds 0 and 1, bfloat16, two processes of one thread beside other
+# > Note: recorded on an AMD EPYC, 2026-11-29, random seeds 0 and 1, bfloat16, two processes of one thread beside other
 # > programs. It is one training in four parts, each from the weights of the one before, without its momentum. The first two,
 # > 1,150 steps, saw the 200 photographs as well. It is still going; `chapters/recordings/full_width` has the logs, and
 # > settings and commit of the last two parts.
@@ -453,7 +453,7 @@ pace = estimate.measure(config, train, test, start)
 print(estimate.report(config, pace, train, test))
 
 # %% [markdown]
-# > **Note.** In a terminal, `python -m ssdlib train --estimate ...` prints the same and stops. Without `--estimate` it is
+# > Note: in a terminal, `python -m ssdlib train --estimate ...` prints the same and stops. Without `--estimate` it is
 # > printed before every new run of 200 steps or more with one process.
 #
 # And the full network? For the recipe `paper` the same was measured once on a CPU, with the batch of 32 computed in
@@ -472,7 +472,7 @@ table(rows, head=("images at a time", "seconds a step", "GiB at most"), form=(""
 # itself and working space of the convolutions. The times differ by less than a fifth, and smaller parts aren't slower, so
 # saving memory costs no time on this CPU.
 #
-# > **Note.** The times are overestimates, by an unknown amount, because other programs ran beside the measurement; memory is
+# > Note: the times are overestimates, by an unknown amount, because other programs ran beside the measurement; memory is
 # > unaffected. What the program held before the step isn't counted.
 #
 # On this CPU, without a GPU, the whole recipe would take:
@@ -544,7 +544,7 @@ print(f"loss {whole_loss:.3f} and {part_loss:.3f}")
 print("weights equal to a millionth:", torch.allclose(whole, parts, atol=1e-6))
 
 # %% [markdown]
-# > **Note.** This network has no batch norm, which would take its means over each part. With mining over the whole batch,
+# > Note: this network has no batch norm, which would take its means over each part. With mining over the whole batch,
 # > as in `ssd_keras`, all parts pass through the network once before, for their scores alone, which is a third more work.
 #
 # If a step doesn't fit on a GPU, the library tries halves until one fits and tells you the result. Without a GPU, Linux
@@ -610,7 +610,7 @@ table(rows, head=("batch", "learning rate", "steps", "loss in the middle", "at t
 # process computes them, and N and the mined negatives are counted over all processes. So the run is the same, to rounding,
 # and may be resumed with another number of GPUs. Validation is shared out in whole batches, so its mean is the same, too.
 #
-# > **Note.** With batch norm, GPUs share their means; processes on CPUs don't. Tested with two processes on a CPU, against
+# > Note: with batch norm, GPUs share their means; processes on CPUs don't. Tested with two processes on a CPU, against
 # > one; on GPUs it hasn't run yet.
 
 # %% [markdown]

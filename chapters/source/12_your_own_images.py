@@ -215,7 +215,7 @@ print([example.size for example in crowns])
 print(survey.survey(*survey.on_canvas(crowns)))
 
 # %% [markdown]
-# > **Note.** Only the boxes are part of this course. They come with the Python package `deepforest`, MIT licence; the
+# > Note: only the boxes are part of this course. They come with the Python package `deepforest`, MIT licence; the
 # > photographs are by the National Ecological Observatory Network. `data_scripts/get_crowns.py` gets the photographs.
 #
 # Nine of ten crowns are not covered. The largest photograph, with 574 of the 951 crowns, is 2,299 px wide and is shrunk
@@ -281,7 +281,7 @@ table(rows, head=("mining per", "negatives in the empty image", "in the other on
 # empty images, add such images and train with `--mining batch`, which chooses the twelve negatives from both images
 # together. Whether that helps was not measured here.
 #
-# > **Note.** In this example all negatives are equally wrong, so the twelve come from the first image. A batch of empty
+# > Note: in this example all negatives are equally wrong, so the twelve come from the first image. A batch of empty
 # > images alone has N = 0: the loss then divides by 1 and is 0, so there is no gradient, although [momentum and weight
 # > decay](07_sgd_instability.ipynb) continue to act.
 #
@@ -322,7 +322,7 @@ print(said)
 # %% [markdown]
 # Now two networks are trained on the zoo for the same number of steps, one from these weights and one from random ones.
 #
-# > **Note.** Each takes about half a minute on two cores. With 80 steps of eight images the network sees each image
+# > Note: each takes about half a minute on two cores. With 80 steps of eight images the network sees each image
 # > little more than twice, which is far too few for a good detector.
 
 # %%
@@ -343,7 +343,7 @@ table(rows, head=("AP", "from the mini VOC's weights", "from random weights"), f
 print("starting from other classes is better by 40 points or more:", 100 * (tuned.mean - scratch.mean) > 40)
 
 # %% [markdown]
-# > **Note.** The table differs a little from machine to machine, since sums are rounded differently. The random network
+# > Note: the table differs a little from machine to machine, since sums are rounded differently. The random network
 # > got three times the learning rate, the one of the recorded mini run, which also began at random.
 #
 # In the fine-tuned network, too, the classification heads began at random, but everything else had a good start. This
@@ -377,7 +377,7 @@ figures.frozen()
 # for each of the three random seeds, and a step takes less than half the time. A possible reason, which was not tested:
 # in 80 steps those layers can't become better, but at this learning rate they can become worse.
 #
-# > **Note.** This is one case: few steps, and images painted like those which the weights come from. The less your
+# > Note: this is one case: few steps, and images painted like those which the weights come from. The less your
 # > images look like those (X-rays, say) and the longer you train, the more the frozen layers may miss. That was not
 # > measured. Frozen layers need weights to start from: `--freeze` without `--init` is refused, because random layers
 # > would stay random.
@@ -443,7 +443,7 @@ print("the same detections in at least 39 of 40 images:", sum(same) >= 39)
 print("more than 500 detections in all:", sum(map(len, by_run)) > 500)
 
 # %% [markdown]
-# > **Note.** If your own run and its file differ in the third digit: a run computes in
+# > Note: if your own run and its file differ in the third digit: a run computes in
 # > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format), a 16-bit format of low precision, where
 # > the CPU has units for it, and the file in float32. For this comparison the run was told `precision="float32"`.
 #
