@@ -375,8 +375,8 @@ print("starting from other classes is better by 40 points or more:", 100 * (tune
 #
 # In the fine-tuned network, too, the rows of the six animals began at random, but everything else had a good start. This
 # is why people fine-tune, and on a small dataset it is worth more than any trick. The table doesn't say what the random
-# network would reach in the end: 80 steps are few for one that has to learn everything. With VOC's full network the
-# command is the same, with other weights.
+# network would reach in the end: 80 steps are few for one that has to learn everything. With the full network the way is
+# the same, with other weights (*For your folder*, below).
 #
 # ## Leave the first layers as they are
 #
