@@ -133,8 +133,8 @@ source(matching.bipartite, fold="The fast version, in the library: <code>biparti
 source(matching.match)
 
 # %% [markdown]
-# Do the fast version and the pencil agree? The next cell compares them on two thousand random tables, where loops play
-# the part of the pencil.
+# Do the fast version and the pencil agree? The next cell compares them on two thousand random tables, with plain loops
+# in place of the pencil.
 
 # %%
 drawn = [torch.rand(4, 9).mul(10).floor() / 10 for _ in range(2000)]
@@ -144,7 +144,9 @@ print("2,000 tables, full of ties: equal")
 # %% [markdown]
 # ## The same on the image
 #
-# On an image only the table is larger. `overlaps` makes it: three rows of 8,732 numbers here.
+# On an image only the table is larger. The function `overlaps` computes it, and for the scene with its three objects
+# it has three rows of 8,732 numbers. The next table shows what `match` makes of them: for each object its size, its
+# largest IoU with any anchor, and the number of anchors that answer for it.
 
 # %%
 table = matching.overlaps(scene.boxes, grid)
@@ -154,8 +156,9 @@ rows = [(name, *sizes[i], table[i].max(), (matched == i).sum()) for i, name in e
 tables.table(rows, head=("object", "wide, px", "high, px", "best IoU", "anchors"), form=("", ".0f", ".0f"))
 
 # %% [markdown]
-# A larger object doesn't simply get more anchors: what counts is whether there are anchors close to its size and
-# shape, and how densely they lie. From which feature maps do they come?
+# A larger object doesn't simply get more anchors: the person's box has a larger area than the car's and gets fewer.
+# What counts is whether there are anchors close to its size and shape, and how densely they lie. From which feature
+# maps do they come?
 
 # %%
 rows = [(name, *found.per_map(i)) for i, name in enumerate(scene.names)]
@@ -163,7 +166,7 @@ sides = [f"{side} x {side}" for side in anchors.SSD300_ANCHORS.feature_maps]
 tables.table(rows, head=("object", *sides), heat=sides, caption="Anchors from each map")
 
 # %% [markdown]
-# Can such numbers be predicted?
+# Most of them lie on the 19² map, whose anchors are closest to these sizes. Can such numbers be predicted?
 #
 # ## How many anchors does an object get?
 #
@@ -181,8 +184,9 @@ tables.table(rows, head=("object", *sides), heat=sides, caption="Anchors from ea
 # Behind it is a rule: two boxes of the *same size* have an IoU of 0.5 when they share **two thirds** of their area.
 # Along one axis the anchor may be off by a third of its width, not more.
 #
-# Anchors of other shapes are added as far as they are similar. The figure counts all of them for one object alone, on
-# average over places in the whole image: solid for squares, dashed for objects of 2 : 1, dotted for 3 : 1.
+# Anchors of other sizes and shapes match as well, if they are similar enough. The figure counts all anchors of an
+# object that is alone in its image, averaged over places in the whole image: solid for square objects, dashed for
+# objects of 2 : 1, dotted for 3 : 1. A line ends where the object no longer fits into the image.
 
 # %% alt="Three curves, anchors over the size of the object: one anchor below 21 px, then a steep rise; squares get 8 to 17, 2 to 1 objects a little fewer, 3 to 1 objects 2 to 10"
 figure = figures.draw_counts()
@@ -191,20 +195,26 @@ figure = figures.draw_counts()
 # - Below 21 px (you will compute this number) there is exactly one anchor, from step one. Above it the curve jumps.
 # - From 30 px on a square gets 8 to 17 anchors, on average over its places. Its size matters little, because on the
 #   maps with the larger anchors the strides are larger too.
-# - A long object gets fewer, because only three of the six maps have anchors of 3 : 1.
+# - A long object gets fewer, because it resembles fewer anchors. A square and a box of 2 : 1 with the same area and
+#   the same centre have an IoU of 0.55, which is enough; a square and a box of 3 : 1 have only 0.41. And only three of
+#   the six maps have anchors of 3 : 1.
 #
-# What does that mean for training? Here are the objects of VOC 07+12 by their genuine sizes, laid out in the same way:
+# What does that mean for training? Here are the objects of VOC 07+12 with their genuine sizes, one in twenty of them,
+# each placed alone in an image as for the figure:
 
 # %%
 head = ("size, px", "of the objects", "anchors each", "of the positives")
 tables.table(counts.voc_by_size(), head, form=("", ".0%", ".1f", ".0%"))
 
 # %% [markdown]
-# The smallest objects are 8 percent of all, but they have 1 percent of the positives. The loss of the next chapter is
-# a sum over positives, so small objects have little say in it. The paper finds that SSD is much worse on small objects
-# than on large ones, and their few anchors are one likely reason among several. Another is that at 300 x 300 an object
-# of 20 px is only two and a half cells of the finest map wide, and that map comes from an early layer, which has seen
-# little of the surroundings. How much each of these contributes can't be told from the table.
+# The smallest objects are 8 percent of all, but they have 1 percent of the positives. In the loss of the next chapter
+# every positive counts alike, so small objects have little say in it. The paper finds that SSD is much worse on small
+# objects than on large ones, and their few anchors are one likely reason among several. Another is that at 300 x 300
+# an object of 20 px is only two and a half cells of the finest map wide, and that map comes from an early layer, which
+# has seen little of the surroundings. How much each of these contributes can't be told from the table.
+#
+# The one anchor that each of these small objects has comes from step one. So what would be lost with only one of the
+# steps?
 #
 # ## Why two steps?
 #
@@ -220,18 +230,18 @@ count, few = facts["objects"], facts["best_iou_below_threshold"]
 print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor with an IoU of 0.5")
 
 # %% [markdown]
-# That is one object in eight, and the curve above says which: most are smaller than 21 px. Step one is all that they
-# have.
+# That is one object in eight, and the table above says which: the 8 percent below 20 px are about two thirds of them.
+# Step one is all that they have.
 #
 # **Step one alone** would give every object exactly one anchor. The anchor beside it sees nearly the same part of the
 # image and would have to say *background*, so the network would be taught opposite answers to what looks the same.
-# There would also be few positives to learn from, one for each object.
+# There would also be few positives to learn from: one for each object.
 #
 # **Why not match what the network predicts?** At the beginning its predictions are noise, so an object would belong to
 # another anchor at every step and no anchor could learn its task. Anchors don't move, which means that the same
 # image always gives the same matching and that the network isn't needed to compute it.
 #
-# The cases in which these rules differ appear when objects move.
+# When do the rules really give different anchors? You will find out fastest by moving objects around.
 #
 # ## Move it
 #
@@ -243,8 +253,8 @@ print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor 
 #   which gives each object its best anchor, taken or not.
 # - **too small for any IoU of 0.5**: enlarge it until step two gives it anchors. How large is it then?
 # - **between two cells**: move it by one pixel with <kbd>Alt</kbd> and an arrow key. When does the blue anchor jump?
-# - **outside the image**: drag it to the right until it has no anchor at all. What happens now with *argmax*? (Read
-#   the first line.)
+# - **outside the image**: drag it to the right until it has no anchor at all. What happens now with *argmax*? (The
+#   first line of the text says it.)
 # - Back to *two objects, far apart*: make object 0 a square of 60 px, then move it. How many anchors does it get, at
 #   most and at least?
 
@@ -385,8 +395,8 @@ check.smallest(side)
 # ### 3.5 A plus or a single one · on paper · 8 minutes
 #
 # As in *How many anchors does an object get?*, an object has exactly the size of a map's small square and lies in the
-# middle of a cell of that map. How many small squares of the same map match it? Write down six numbers, one for each
-# map from 38² to 1². Where a map has few cells, take the one in the middle.
+# middle of a cell of that map. How many small squares of the same map match it in step two, the one around it
+# included? Write down six numbers, one for each map from 38² to 1². Where a map has few cells, take one in the middle.
 #
 # | map | 38² | 19² | 10² | 5² | 3² | 1² |
 # |---|---|---|---|---|---|---|
@@ -463,10 +473,11 @@ print(f"{facts['lost_by_argmax']} of {count:,} objects lose their own anchor by 
 #
 # How much the rules of matching matter for mAP is harder to say. The author of ssd_keras saw "an mAP increase of 0.17
 # from the new matching logic alone" ([issue 71](https://github.com/pierluigiferrari/ssd_keras/issues/71)), but states
-# no unit. On a scale from 0 to 1 that would be 17 points. On one from 0 to 100 it would be less than the spread
-# between two random seeds that chapter 08 works with, which is an assumption, since that spread has not been recorded.
+# no unit. On a scale from 0 to 1 that would be 17 points. On a scale from 0 to 100 it would be less than the spread
+# between two random seeds that chapter 08 assumes, and even that spread is an assumption, because it has not been
+# recorded. What the shortcut costs is question 3 of [experiments.md](../docs/experiments.md).
 #
-# Three more cases that people trip over:
+# Three more cases in which programs go wrong, or differ:
 #
 # - **An image without objects.** The maximum over no objects is an error in much code. Here all 8,732 anchors are
 #   background.
@@ -490,7 +501,7 @@ SelfTest("matching")
 #   30 px around ten, and long ones get fewer.
 # - One object of VOC in eight has only the anchor of step one. With the argmax shortcut, 352 of 47,223 would lose
 #   theirs.
-# - Matching depends on the objects and the anchors alone, not on the network. How far the network's answers are from it is measured by
-#   the loss, in chapter 04.
+# - Matching depends on the objects and the anchors alone, not on the network. It says what each answer should have
+#   been; chapter 04 measures, with the loss, how far the network's answers are from that.
 #
 # Paper, section 2.2 "Matching strategy"; the rules are those of Caffe's `bbox_util.cpp`.

@@ -35,8 +35,9 @@ from ssdlib.training import runlog
 # ## The picture
 #
 # Training needs one number that it can lower, but a network gives 8,732 answers about every image, and nearly all of
-# them are about background. In this step of training, only the anchors drawn below decide that number, because all the
-# others are left out of the sum. Why these, and what does each of them add?
+# them are about background. A network that called everything background would be right about more than 99 % of the
+# anchors and find nothing, so they can't all count alike. In this step of training, only the anchors drawn below decide
+# the number, because all the others are left out of the sum. Why these, and what does each of them add?
 
 # %% alt="A scene with objects in orange, the anchors assigned to them in blue, and the hard negatives in dashed red"
 scenes = loss_anatomy.some_scenes()
@@ -48,12 +49,14 @@ title = f"{decisive} of 8,732 anchors decide the loss, {found.multibox:.4f}"
 figure = figures.draw_negatives(scene, found.positive[0], {title: found.chosen[0]})
 
 # %% [markdown]
-# The objects are orange. The blue anchors are the **positives**, each assigned to an object. The red dashed ones are
-# the **hard negatives**, the background anchors that this network is least sure are background. The title gives the
-# loss, and further down this page you can check that number with a calculator.
+# The objects are orange. The blue anchors are the **positives**, each assigned to an object: dark blue for one of the
+# objects, light blue for the others. The red dashed ones are the **hard negatives**, the background anchors that this
+# network is least sure are background. Some of them are drawn as boxes, and all of them as dots at their centres. The
+# title gives the loss, and further down this page you can check that number with a calculator.
 #
 # > **Note:** the network is the narrow one that `make train` trains on the mini VOC in 5 to 20 minutes, depending on
-# > the CPU, as it was recorded. Genuine photographs, if you have them, are new to it, so its loss on them is high.
+# > the CPU. This page uses its recorded weights. Genuine photographs, if you have them, are new to it, so its loss on
+# > them is high.
 #
 # ## The loss in one line
 #
@@ -114,8 +117,9 @@ source(records.Predictions, records.Targets)
 # \end{aligned}
 # $$
 #
-# Blue is the *shift* and red the *growth*, here and in the picture below. The shift is measured in widths and heights
-# of the *anchor*, so the same four numbers mean the same for a small and a large anchor: move by a tenth of your width.
+# Blue is the *shift* and red the *growth*, here and in the picture below, where the anchor is dashed and the object
+# orange. The shift is measured in widths and heights of the *anchor*, so the same number means the same for a small
+# and a large anchor: an offset of 1 in x, for example, is a tenth of the anchor's width.
 # The growth is a logarithm, so twice as wide and half as wide are equally far away, +0.69 and -0.69 before the
 # division, and no offset can give a box of negative width. In code:
 
@@ -137,7 +141,7 @@ source(coding.encode)
 # The divisors 0.1 and 0.2 aren't in the paper, but the released code has them and calls them variances. Users of one
 # port after another have asked what they are, and the author answers that their major goal is to scale the gradient
 # (the [FAQ](../docs/faq.md) has the threads, under *Loss*). We can measure what they do. These are the offsets of all
-# anchors that are assigned to an object, before and after the division:
+# anchors that are assigned to an object in the first 200 test images, before and after the division:
 
 # %%
 variances, divided = torch.tensor(coding.VARIANCES), []
@@ -177,10 +181,10 @@ for name, factor in (("divided", 1.0), ("not divided", variances)):
 table(rows, head=("", "localisation"), form=("", ".4f"))
 
 # %% [markdown]
-# Without the division the boxes would hardly count beside the classes. The divisors also belong to the weights, because
-# the code that turns offsets back into boxes has to multiply by the same numbers: a checkpoint that was trained with
-# other divisors gives wrong boxes with these. Now that an object is four offsets, we need the cost of getting one
-# wrong.
+# Without the division the boxes would hardly count beside the classes, whose part of this loss is 2.32. The divisors
+# also belong to the weights, because the code that turns offsets back into boxes has to multiply by the same numbers: a
+# checkpoint that was trained with other divisors gives wrong boxes with these. Now that an object is four offsets, we
+# need the cost of getting one wrong.
 #
 # ## By hand, part two: smooth L1
 #
@@ -194,7 +198,8 @@ table(rows, head=("", "localisation"), form=("", ".4f"))
 # | cost | 0.08 | 0 | 1 | 0.5 | **1.58** |
 #
 # Near 0 the curve is a parabola whose slope is d, so small errors pull gently. Beyond 1 it is straight with slope 1, so
-# however wrong an offset is, it pulls no harder. The two parts meet at 1, where both are 0.5.
+# however wrong an offset is, it pulls no harder. The two parts meet at 1, where both are 0.5. In the figure, smooth L1
+# is the thick blue line; the parabola and |d| are drawn on for comparison:
 
 # %% alt="Three curves over the error: plain L1, the parabola, and smooth L1 that follows the parabola near zero and the straight line beyond one"
 figure = figures.smooth_l1_drawn()
@@ -282,9 +287,9 @@ print("order < 6:       ", (order < 6).nonzero()[:, 1].tolist())
 # ## In the library
 #
 # One sort is enough, because `scatter` can write True at the first places of the order. It needn't sort everything
-# either: of 8,732 anchors some hundred are wanted, and `topk` finds just those, in order, in a sixth of the time. On a
-# GPU (where `is_cuda` stands) the code ranks all anchors, because reading the count back would stall the GPU: the CPU
-# would have to wait for the answer in every step.
+# either: of 8,732 anchors a few hundred at most are wanted, and `topk` finds just those, in order. On one CPU thread
+# that takes a sixth of the time. On a GPU (where `is_cuda` stands) the code ranks all anchors, because reading the
+# count back would stall the GPU: the CPU would have to wait for the answer in every step.
 
 # %%
 source(loss.hard_negatives, fold="The fast version, in the library: <code>hard_negatives</code>")
@@ -337,8 +342,8 @@ head = ("anchor", "class", "p", "-ln p", "smooth L1 of x", "of y", "of w", "of h
 table(rows, head, form=("d", "", ".3f", *[".4f"] * 5))
 
 # %% [markdown]
-# The ten hardest negatives, and what the network takes each for. The last column is the IoU with the nearest object,
-# which is below a half, or they would be positives:
+# The ten hardest negatives, and what the network takes each for. The last column is the IoU with the object that the
+# anchor overlaps most. It is below 0.5, or the anchor would be positive:
 
 # %%
 touch = box_ops.iou(scene.boxes[:, None], anchors.default_boxes()).max(dim=0)[0]
@@ -349,8 +354,9 @@ for k in found.rank[0].argsort()[:10]:
 table(rows, head=("anchor", "class", "p", "-ln p", "taken for", "IoU"), form=("d", "", ".3f", ".4f", "", ".2f"))
 
 # %% [markdown]
-# Those with an IoU near 0.5 lie on an object, but not well enough to be assigned to it. Those near 0 are false alarms
-# where there is nothing. The -ln p(background) of *all* chosen negatives, by rank:
+# Those with an IoU near 0.5 lie on an object, but not well enough to be assigned to it. Those near 0 are false alarms:
+# in the painted scene, the ones taken for a bottle lie on the corn cob, which belongs to none of the twenty classes.
+# The -ln p(background) of *all* chosen negatives, by rank:
 
 # %%
 for part in found.class_loss[0][found.chosen[0]].sort(descending=True)[0].split(11):
@@ -415,8 +421,8 @@ held = [(n, n * found.n, hardest[: n * found.n].sum() / hardest.sum()) for n in 
 table(held, head=("ratio", "negatives", "their share of the loss of all"), form=("", "", ".0%"))
 
 # %% [markdown]
-# The ratio of 3 as a picture, on the scene of chapter 00. Each background anchor is a dot at its centre, the larger the
-# more it costs:
+# The ratio of 3 as a picture, on the scene of chapter 00: on the left all background anchors, on the right those that
+# mining keeps. Each is a dot at its centre, the larger the more it costs:
 
 # %% alt="The scene of chapter 00 twice with a dot for each background anchor, larger where it costs more: dots all over the image before mining, and after it a few, the largest on the car, the dog and the person"
 first = opening.scene()
@@ -465,8 +471,8 @@ print("an image without objects:", alone.multibox.item(), "with", alone.positive
 # ## Move it
 #
 # On the left is the scene, on the right every term of its loss as a bar: positives above, negatives by rank below. The
-# filled area is the sum. The term you look at is black and thick, and for a positive the purple dots show the box that
-# the network means. Click an anchor or a bar, or use the arrow keys, and drag the ratio. *Predict first*:
+# filled area is the sum. The term you look at is black and thick, and for a positive a dotted purple outline shows the
+# box that the network means. Click an anchor or a bar, or use the arrow keys, and drag the ratio. *Predict first*:
 #
 # - Trained network: how does the loss change from ratio 3 to 10? Why so little?
 # - *All classes equally likely*: what does the loss do from ratio 3 to 4? Which anchors are chosen, and why those?
@@ -533,16 +539,16 @@ rows = [
 table(rows, head=("bookkeeping", "loss"), form=("", ".4f"))
 
 # %% [markdown]
-# - **Divided by all used**: a quarter, as long as each positive gets its three negatives. The author's example in the
-#   thread above is Faster R-CNN, which divides so. The gradient is a quarter too, so a learning rate goes with a
-#   convention.
-# - **Mean over the coordinates**: boxes weigh a quarter, as in the [tutorial of
-#   sgrvinod](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection), which has plain L1.
+# - **Divided by all used**: the loss is a quarter, as long as each positive gets its three negatives. The author's
+#   example in the thread above is Faster R-CNN, which divides so. The gradient is a quarter too, so a learning rate
+#   suits only the convention that it was chosen for.
+# - **Mean over the coordinates**: the four offsets are averaged instead of added, so boxes weigh a quarter. The
+#   [tutorial of sgrvinod](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection) does this, with plain L1.
 # - **L2**: Keras adds 5e-4 · Σw², a penalty on the squares of the weights w of all convolutions, to the loss it
 #   reports. The curve of ssd_keras goes from about 10 (mean of its first 1,000 steps) to about 3.9 *with* it, and where
 #   weights shrink, it falls without any better detection. SGD in PyTorch or Caffe has the same effect through *weight
-#   decay*, which shrinks each weight a little in every step, but reports nothing. Mind the factor: the gradient of 5e-4
-#   · w² is 1e-3 · w, that of a weight decay of **1e-3**.
+#   decay*, which shrinks each weight a little in every step and doesn't appear in the reported loss. Mind the factor of
+#   two: the gradient of 5e-4 · w² is 1e-3 · w, which is a weight decay of **1e-3**, as the next cell checks.
 
 # %%
 w = torch.tensor(3.0, requires_grad=True)
@@ -750,9 +756,8 @@ for kind, powers in ((torch.float32, (-100.0, -104.0)), (torch.float16, (-17.0, 
 table(rows, head=("type", "", "is"), form=("", "", ".1e"))
 
 # %% [markdown]
-# In float32 a logit has to lie 104 below the largest for its exp to be 0, and in float16, the half-precision
-# format, 18 are enough. We take the recorded network's logits and raise a single number of a
-# single anchor, number 5000, by 150:
+# In float32 a logit has to lie 104 below the largest for its exp to be 0, and in float16, the half-precision format, 18
+# are enough. We take the recorded network's logits and raise a single logit of a single anchor, number 5000, by 150:
 
 # %% alt="The scene twice: on the left the right choice of negatives, spread over the image; on the right, after one logit was raised, boxes crowded in its upper left corner"
 wild = predicted.logits.clone()
@@ -764,9 +769,9 @@ panels = {"a maximum for each anchor": right_choice[0], "one maximum for all": b
 figure = figures.draw_negatives(scene, found.positive[0], panels)
 
 # %% [markdown]
-# On the left is what should be chosen. On the right all others are -inf, so equals are ranked by their numbers, and the
-# first anchors, in the upper left corner, are called hard. The positives, set to 0 in that code, are above -inf, so
-# they take places too.
+# On the left is what should be chosen. On the right the -ln p(background) of all other anchors comes out as -inf. They
+# are equal, so their order is that of their numbers, and the first anchors, in the upper left corner, are called hard.
+# The positives, set to 0 in that code, are above -inf, so they take places too.
 
 # %%
 print("negatives chosen:", int(right_choice.sum()), "and", int(bad_choice.sum()))

@@ -60,7 +60,8 @@ figure = figures.draw_network()
 # %% [markdown]
 # How can a few small convolutions answer for thousands of anchors? A head is a kernel that slides over its map, one
 # cell at a time, and gives the same kinds of numbers wherever it stands, so one small set of weights serves every
-# cell. Here it stands in row 1, column 2 of the 5 x 5 map:
+# cell. Here it stands in row 1, column 2 of the 5 x 5 map, counted from 0. It reads the cells in the solid blue square,
+# next those in the dotted one:
 
 # %% alt="A 5 x 5 map with a 3 x 3 kernel on it; six rows of 4 offsets and 21 class scores that it says there; and the six anchors of that cell on a scene, to which these rows belong"
 figure = figures.head_sliding(opening.scene())
@@ -76,8 +77,8 @@ figure = figures.head_sliding(opening.scene())
 # - The **body** (elsewhere *backbone*) is the chain of layers from the image to the last map. Its new part, conv6_1
 #   to conv9_2, is called the **extras**. The paper calls the same layers conv8 to conv11.
 # - A **source** is one of the six maps that have heads.
-# - A **head** is one 3x3 convolution. Each source has two: `loc` gives the offsets, `conf` the class scores before
-#   the softmax (*logits*).
+# - A **head** is one 3x3 convolution. Each source has two, which the pictures draw as one: `loc` gives the offsets,
+#   `conf` the class scores before the softmax (*logits*).
 # - The **receptive field** of a cell is the part of the image that can change the numbers in that cell.
 #
 # ## By hand: from 300 to 1
@@ -170,9 +171,9 @@ table(rows, head=("fc6", "kernel", "outputs", "parameters"))
 # %% [markdown]
 # ### A kernel with holes
 #
-# SSD keeps one in four of the outputs, and of the 7 rows and columns only numbers 0, 3 and 6. The library does the
-# same, although no document says which ones the original file kept. The places where a kernel reads are called its
-# taps. On VGG16's own map the taps that remain are 3 cells apart. But in SSD **pool5 no longer halves the map** (3x3,
+# SSD keeps one in four of the outputs, and of the 7 rows and columns only three. No document says which ones the
+# original file kept; the library keeps numbers 0, 3 and 6. The places where a kernel reads are called its taps. On
+# VGG16's own map the taps that remain are 3 cells apart. But in SSD **pool5 no longer halves the map** (3x3,
 # stride 1), so a cell is half as large, and the same taps are 6 cells apart: *dilation 6*, also called *atrous*, from
 # French *à trous*, with holes. Which cells does such a kernel read?
 
@@ -306,8 +307,9 @@ table(rows, head=("network", "parameters", "billion multiply-adds"))
 
 # %% [markdown]
 # With an eighth of the channels you might expect a 64th of the work. It falls only to a 37th, because the images
-# still have three channels, the heads still give as many numbers, and the first layers stay at 16. Batch norm makes
-# the biases of the body useless, so they go, and two numbers for each channel come instead.
+# still have three channels, the heads still give as many numbers, and the first layers stay at 16. Batch norm subtracts
+# the mean of each channel and any bias with it, so the biases of the body are left out, and the learned scale and shift
+# of each channel come instead.
 #
 # And the time? From here on the page needs images: 32 test scenes of the mini VOC, the painted dataset of this
 # course. One of them, `scene`, is used again and again.
@@ -318,7 +320,7 @@ scene = chosen[25]
 print(scene.example.image_id, scene.names)
 
 # %% [markdown]
-# The time that this one image takes on your machine, as a share of the full network's:
+# Here is the time that this one image takes on your machine, as a share of the full network's:
 
 # %% tags=["nbval-ignore-output"]
 def seconds(network, image):
@@ -658,8 +660,8 @@ figure = figures.fields_on(scene)
 # says how much the answer would change if a pixel did, and
 # [backpropagation](https://docs.pytorch.org/tutorials/beginner/blitz/autograd_tutorial.html) gives it for all pixels
 # at once. Here it is for the cell in the middle of each map of the recorded network, as a mean over eight scenes: the
-# brighter, the larger. The white dashed square holds half of it. Blue is again what the answer sees, which is less
-# than the image only on conv4_3.
+# brighter, the larger. The white dashed square, which has the same middle as the field, holds half of it. Blue is again
+# what the answer sees, which is less than the image only on conv4_3; elsewhere the blue square lies outside the panel.
 
 # %% alt="Six heat maps of gradients: a small bright spot for conv4_3, a wide cloud for fc7 and conv6_2, nearly even over the image for the last maps"
 figure, halves = figures.heats_on(recorded, chosen[:8])
@@ -673,8 +675,8 @@ table(rows, head, form=("", "", "", ".0f"))
 
 # %% [markdown]
 # *If even* means: if every visible pixel mattered alike, half of the gradient would lie in a square of that side. On
-# conv4_3 it lies in a square half as wide, because the middle counts and the border of the field hardly does. [Luo
-# and others, 2016](https://arxiv.org/abs/1701.04128) observed this in many networks: the *effective* field is much
+# conv4_3 the measured square is only half as wide, because the middle counts and the border of the field hardly does.
+# [Luo and others, 2016](https://arxiv.org/abs/1701.04128) observed this in many networks: the *effective* field is much
 # smaller than the theoretical one, and dense in the middle. The last maps look nearly even, since their fields are so
 # large that the whole image lies in the middle of them.
 #
@@ -870,7 +872,8 @@ check.l2norm(l2norm)
 #
 # ### ... the pools rounded down?
 #
-# In PyTorch they do, unless told otherwise. Here all pools round down, and the result goes to the next module:
+# In PyTorch they do, unless told otherwise. Here all pools round down, and the answers go on to `detect`, which turns
+# answers and anchors into detections ([chapter 10](10_detection.ipynb)):
 
 # %%
 pool = F.max_pool2d
@@ -936,7 +939,8 @@ print("both fall:", all(losses[-1] < losses[0] for losses in learned.values()))
 #
 # ### ... the first layer got BGR?
 #
-# You saw it above: the network finds about half as many objects, and there is no message.
+# You saw it in *What goes in*: the network finds about half as many objects, and there is no message. A drop like that
+# is easily put down to too little training, so check the order of the colours first when results are merely poor.
 #
 # ## Self-test
 

@@ -54,7 +54,7 @@ print(starts.made([s for name in ("paper", "near", "beyond") for s in starts.arm
 # step axes, because the starts on the right don't last long. At 0.001 none of the ten starts breaks, at 0.01 three
 # do, and at 0.02 all of them do.
 #
-# > **Note.** These curves are **recorded**: the starts were run once, by `data_scripts/restarts.py`, and every number
+# > Note: these curves are **recorded**: the starts were run once, by `data_scripts/restarts.py`, and every number
 # > lies in `chapters/recordings/restarts`, the broken starts included. Nothing was edited or left out. Start 0 of some
 # > configurations was recorded for more steps than the other nine. Where this page runs something itself, it says *here
 # > and now*.
@@ -86,7 +86,7 @@ print(starts.made([s for name in ("paper", "near", "beyond") for s in starts.arm
 # The <a href="#verdicts">full table</a> near the end of the page gives the evidence for each. Until then the page
 # explains the two things in the picture: why a loss rests, and why it breaks.
 #
-# > **Note.** Our starts aren't those of the full network. Ours is the narrow network of chapter 00, trained on the mini
+# > Note: our starts aren't those of the full network. Ours is the narrow network of chapter 00, trained on the mini
 # > VOC in batches of 8, with random weights instead of VGG16's. It has no [batch
 # > norm](https://arxiv.org/abs/1502.03167), a layer that brings each channel to the same mean and spread over a batch.
 # > The way to look carries over to other networks; the numbers belong to this one.
@@ -231,7 +231,7 @@ figure = figures.full_width()
 # hand. The levels therefore come with the loss and its mining, not with the narrow network. These are single runs
 # with points ten steps apart, so they show *that* it happens and not how often.
 #
-# > **Note.** Recorded on an AMD EPYC, random seed 0: the first start on 2026-11-27 with batch 32 on 700 photographs,
+# > Note: recorded on an AMD EPYC, random seed 0: the first start on 2026-11-27 with batch 32 on 700 photographs,
 # > the others on 2026-11-29 with batch 8 on 3,752 or 3,952 of a split of our own;
 # > `chapters/recordings/photographs_broken` and `full_width`.
 #
@@ -441,7 +441,7 @@ print(f"false alarms: {', '.join(false)}; the largest step of a kernel among the
 # has two advantages: it doesn't depend on the scale of the loss, and it names the layer. A healthy step moves a kernel
 # by a thousandth to some hundredths of its length.
 #
-# > **Note.** The threshold of one half was chosen on these same starts, so take it as a rule of thumb.
+# > Note: the threshold of one half was chosen on these same starts, so take it as a rule of thumb.
 #
 # ### Again, on your machine
 #
@@ -497,7 +497,7 @@ assert abs(moved / 20 * 4096 / seen_there - 1) < 0.02
 # The edge is therefore not a property of the function, but of the weights you chose to write it with. Batch norm, the
 # scaling of inputs, the initial size of each layer and the factor of 20 after conv4_3 are all such choices.
 #
-# > **Note.** VGG16's own weights go with pixels of 0 to 255. They aren't random, and what they do to the edge is not
+# > Note: vGG16's own weights go with pixels of 0 to 255. They aren't random, and what they do to the edge is not
 # > tested here.
 #
 # If you can move the edge, you can also choose to stay away from it. How much does that cost?

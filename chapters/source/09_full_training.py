@@ -4,10 +4,10 @@
 # **In one sentence:** the whole job, from a folder of annotated images to a table of average precision, as one
 # function call that you may interrupt at any time and watch from anywhere.
 #
-# The paper trains SSD300 for 120,000 steps. On the CPU that is measured further down that would take 32 days, which is a
-# long time to wait before you find out that the learning rate was wrong, and a lot to lose when the power fails. So this
-# chapter treats training as a job: you start one that is small enough for a laptop, watch it, kill it, resume it, and only
-# then plan the long one.
+# The paper trains SSD300 for 120,000 steps. On the CPU that is measured further down, with two threads, that would take
+# 32 days. It is a long time to wait before you find out that the learning rate was wrong, and a lot to lose when the power
+# fails. So this chapter treats training as a job: you start one that is small enough for a laptop, watch it, kill it, resume
+# it, and only then plan the long one.
 #
 # | | |
 # |---|---|
@@ -25,12 +25,14 @@
 # - train on several GPUs and explain why it is the same run.
 #
 # **Run it first, then read.** Under *Run it* a cell begins with `with interruptible`: it trains. Run the page down to it;
-# while it works, read on. You will see what came of the run, then what it did, and in the end you plan the long one.
+# while it works, read on. You will see first what came of the run and then what it did. At the end of the page you plan the
+# long one.
 #
 # The parts marked ***For the long run*** plan a training of days on VOC, so you can skip them on a first reading and come
-# back when you have a GPU. Only exercises 9.2 and 9.4 build on one of them, *When memory doesn't suffice*.
+# back when you have a GPU. Of the exercises, 9.2, 9.4 and row 4 of 9.1 build on one of them, *When memory doesn't suffice*,
+# and row 7 of 9.1 on another, *The same job elsewhere*.
 #
-# > **Note.** If the folder `data/VOCdevkit` holds the genuine VOC, the same cells start the long run. In that case read
+# > Note: if the folder `data/VOCdevkit` holds the genuine VOC, the same cells start the long run. In that case read
 # > *Before a long run* first; its first cell needs only those above *Run it*.
 
 # %%
@@ -68,19 +70,28 @@ dashboard.Dashboard(places.recording("mini"))
 # %% [markdown]
 # (Glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0.)
 #
-# Where the learning rate falls to a tenth, the training loss makes a step down, for the reasons that chapter 08 gives. The
-# validation loss was measured only twice, once before the drops and once after. *Predict first*, then look it up with
-# the keys: at which step was the training loss half of what it was at the first line of the log?
+# Where the learning rate first falls to a tenth, the training loss makes a clear step down, from about 3.4 to 2.5, for the
+# reasons that chapter 08 gives; at the second drop hardly any step is left. The validation loss was measured only twice,
+# once before the drops and once after. *Predict first*, then look it up with the keys: at which step was the training loss
+# half of what it was at the first line of the log?
 #
 # The curves don't say what the boxes do meanwhile. Therefore the same recipe was trained once more, and every 50 steps the
-# network had to detect objects in the same four scenes. Play the recording. *Predict first*: does a box appear in its
-# place, or does it wander there? And which comes first, a good place or a high score?
+# network had to detect objects in the same four scenes. Objects are orange and detections dashed blue. Green is the box
+# that the best-matching anchor of each object gives, however low its score. Play the recording. *Predict first*: does a
+# box appear in its place, or does it wander there? And which comes first, a good place or a high score?
 
 # %%
 growth.Growth()
 
 # %% [markdown]
 # (You can move things on this page while a kernel runs; without one you see a still picture.)
+#
+# <details><summary>Answer</summary>
+#
+# The box appears in its place, because its anchor lies there already and the offsets need only correct it. The place comes
+# long before the score: at step 500 each of the 13 green boxes overlaps its object with an IoU of 0.6 or more, but none of
+# them has a probability above 0.31 for the right class.
+# </details>
 #
 # To talk precisely about what you have just seen, six words are enough.
 #
@@ -93,8 +104,9 @@ growth.Growth()
 # - **Microbatch**: the part of a batch that is computed at a time, where memory doesn't suffice for all of it.
 # - **Checkpoint**: weights, momentum and step, saved together, which is all it takes to resume.
 #
-# A recipe and images are all that a run needs, because everything else in it follows from these two. For your first run both
-# are chosen for you, so the images need only be read.
+# A recipe, images and weights to begin with are all that a run needs, because everything else in it follows from these three.
+# For your first run they are chosen for you: the `mini` recipe begins with random weights, so only the images have to be
+# read.
 #
 # ## The data
 #
@@ -173,9 +185,9 @@ print(f"of {objects} objects found half-way: {found_again(unseen[0], before)}, n
 # The first cell opens a window to watch from. It looks into the run's folder every two seconds, so it doesn't matter who
 # trains: the cell below, a terminal, or another machine that writes to the same disk. It says how far the run has come, how
 # fast it is and how long it will still take, and it watches for NaN. Whenever there is a new checkpoint it detects objects
-# in the same four images again; for the full network, which takes seconds for that, press the button. In its first few
-# hundred steps a network is sure of nothing. Then the window shows its best guess, dotted and with a question mark, and
-# you see it get better long before a score of 0.5.
+# in the same four images again. The full network takes seconds for that, so there you press a button instead. In its first
+# few hundred steps a network is sure of nothing. During these the window shows its best guess, dotted and with a question
+# mark, and you see the guess get better long before it has a score of 0.5.
 
 # %% tags=["nbval-ignore-output"]
 window = dashboard.Dashboard(out)
@@ -183,13 +195,13 @@ window
 
 # %% [markdown]
 # The second cell is the run itself. `resume=True` means: continue the run in this folder if there is one. So you may
-# interrupt the cell (<kbd>I</kbd> <kbd>I</kbd>), close the laptop, and run the cell again tomorrow. It continues from the
-# last checkpoint, so that up to 1,000 steps are repeated with `paper` and up to 200 with `mini`. The cell says where your
-# run stands, and until it is finished the rest of this page shows the recorded one. While it trains, the window above goes
-# on by itself; its keys usually work, too, and otherwise they wait until the cell is done. So does an explorer that doesn't
-# answer meanwhile.
+# interrupt the cell (press <kbd>I</kbd> twice), close the laptop, and run the cell again tomorrow. It continues from the
+# last checkpoint, so up to 1,000 steps are repeated with `paper` and up to 200 with `mini`. The cell says where your run
+# stands, and until it is finished the rest of this page shows the recorded one. While it trains, the window above goes on
+# by itself. Its keys and the other explorers usually work meanwhile; if one of them doesn't answer, it waits until the cell
+# is done.
 #
-# > **Note.** The paper's recipe starts from VGG16's weights, which are expected in `data/vgg16.pth`;
+# > Note: the paper's recipe starts from VGG16's weights, which are expected in `data/vgg16.pth`;
 # > `python -m ssdlib doctor` says how to get them.
 
 # %% tags=["nbval-ignore-output"]
@@ -207,6 +219,10 @@ done = mine.or_recorded(test, recorded_test=mini_test)
 print(done.table)
 
 # %% [markdown]
+# The table has the average precision of each class and their mean, mAP, in percent. For the mini VOC the mean needn't be the
+# 69.2 of the recorded run at the top of this page. On another machine or with another number of threads a run ends
+# elsewhere, and we assume that chance alone makes up to about two points ([chapter 08](08_learning_rate_drops.ipynb)).
+#
 # ## What came of it
 #
 # Wherever a run is made, its folder holds the log. Here is the loss:
@@ -221,9 +237,12 @@ print("the loss fell to less than a third:", losses[-1] < losses[0] / 3)
 print("mAP as high as can be expected:", done.table.mean >= this.expected)
 
 # %% [markdown]
+# For the mini VOC, "as high as can be expected" means an mAP of 60 % or more.
+#
 # The loss says that the network learned, but not what it can find, which is why the test set is evaluated. Here is
-# precision against recall, class by class. A good curve starts at 1 and reaches far to the right before it falls; the
-# number is its average precision, which chapter 11 explains.
+# precision, the share of the detections that are right, against recall, the share of the objects that are found, class by
+# class. A good curve starts at 1 and reaches far to the right before it falls; the number is its average precision, which
+# chapter 11 explains.
 
 # %% alt="Twenty small precision-recall curves, one a class, each with its average precision"
 figure = plots.precision_recall(done.table)
@@ -260,9 +279,9 @@ paper, mini = recipes["paper"], recipes["mini"]
 table(figures.differing(recipes), head=("field", *recipes))
 
 # %% [markdown]
-# **`mini`** is probably the one that you have just run. It trains a narrow network from random weights, whereas the other
-# three start from the weights of VGG16, the classification network that SSD is built on ([chapter 05](05_network.ipynb)).
-# That is why it uses batch norm, a layer that rescales each channel by its mean and variance over the batch
+# **`mini`** is probably the one that you have just run. It trains a network of an eighth of the width (`width`) from random
+# weights, whereas the other three start from the weights of VGG16, the classification network that SSD is built on
+# ([chapter 05](05_network.ipynb), which also explains `strided_stem`). That is why it uses batch norm, a layer that rescales each channel by its mean and variance over the batch
 # ([Ioffe and Szegedy](https://arxiv.org/abs/1502.03167); the field is `batch_norm`), and why its learning rate is so much
 # higher. Its anchors and its loss are those of the paper, to the last number.
 #
@@ -287,7 +306,8 @@ table(figures.differing(recipes), head=("field", *recipes))
 # on any card, and *When memory doesn't suffice* shows how. What else the recipe doesn't copy, and what that changes, is
 # listed in [What differs from the released Caffe program](../docs/differences_from_caffe.md).
 #
-# One of the differences in the table is easier to see than to read, the learning rate:
+# One of the differences in the table is easier to see than to read, the learning rate. Mind that each panel has its own axis
+# of steps:
 
 # %% alt="Four staircases: the learning rate of each recipe against the step, on a logarithmic axis; ssd_keras drops at 56,000 and 76,000, paper at 80,000 and 100,000, voc-short at 4,800 and 5,600"
 figure = figures.staircases(recipes)
@@ -316,21 +336,23 @@ figure = plots.batch(maker(0), count=3, columns=3)
 source(engine.train, start="model, optimizer, anchors", stop="first = begin.step")
 
 # %% [markdown]
-# Then it goes from batch to batch. Three more things are worth finding: `learning_rate`, which follows from the settings
-# and the step; `advance`, which makes one update; and the three blocks that begin with `if _due`, which validate, evaluate
-# and save.
+# Then it goes from batch to batch. Three things are worth finding: `learning_rate`, which follows from the settings and the
+# step; `advance`, which makes one update by calling `engine.update`; and the three blocks that begin with `if _due`, which
+# validate, evaluate and save.
 
 # %%
 source(engine.train, start="for done, batch in", stop="save_run(")
 
 # %% [markdown]
-# One update consists of targets, forward pass, loss, backward pass and a step of SGD:
+# One update consists of targets, forward pass, loss, backward pass and a step of SGD. Usually the loop in it is passed through
+# once; it is there for batches that are computed in parts (*When memory doesn't suffice*, below), and `exchanging` for
+# several processes:
 
 # %%
 source(engine.update, start="targets = batch.targets", stop="scaler.update()")
 
 # %% [markdown]
-# > **Note.** `scaler` does nothing unless the run computes in float16, a 16-bit format of smaller range than
+# > Note: `scaler` does nothing unless the run computes in float16, a 16-bit format of smaller range than
 # > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format). It is for GPUs without units for bfloat16, such
 # > as a T4. There `scaler` scales the loss before the backward pass, because small gradients would be 0 in float16, and
 # > skips a step whose gradients overflow.
@@ -367,7 +389,7 @@ print("all weights equal to the last bit:", all(a.equal(b) for a, b in pairs))
 # It works because nothing has to be remembered but weights, momentum and the step. Which images make up step *t* and how
 # they are augmented is computed from the random seed and from *t* alone (module `batches`).
 #
-# > **Note.** Sums that are taken in another order differ in their last bits, and the order depends on the number of threads.
+# > Note: sums that are taken in another order differ in their last bits, and the order depends on the number of threads.
 # > On a CPU a run measures with how many threads a step is fastest, looks again at a checkpoint when steps have become twice
 # > as slow, and writes each change into its log. So only runs with a fixed number of threads are bit-for-bit identical,
 # > which is why the cell has `threads.fixed(1)`; in a terminal it is `--threads 1` or `OMP_NUM_THREADS=1`. On a GPU the
@@ -415,7 +437,7 @@ print(f"{rows[-1].images:,} images seen; loss of the last thousand {full_width.l
 # published run's curve begins. It doesn't show a trained SSD300 yet. That takes a GPU, and nobody has done it with this
 # code.
 #
-# > **Note.** Recorded on an AMD EPYC, 2026-11-29, random seeds 0 and 1, bfloat16, two processes of one thread beside other
+# > Note: recorded on an AMD EPYC, 2026-11-29, random seeds 0 and 1, bfloat16, two processes of one thread beside other
 # > programs. It is one training in four parts, each from the weights of the one before, without its momentum. The first two,
 # > 1,150 steps, saw the 200 photographs as well. It is still going; `chapters/recordings/full_width` has the logs, and
 # > settings and commit of the last two parts.
@@ -431,7 +453,7 @@ pace = estimate.measure(config, train, test, start)
 print(estimate.report(config, pace, train, test))
 
 # %% [markdown]
-# > **Note.** In a terminal, `python -m ssdlib train --estimate ...` prints the same and stops. Without `--estimate` it is
+# > Note: in a terminal, `python -m ssdlib train --estimate ...` prints the same and stops. Without `--estimate` it is
 # > printed before every new run of 200 steps or more with one process.
 #
 # And the full network? For the recipe `paper` the same was measured once on a CPU, with the batch of 32 computed in
@@ -448,9 +470,9 @@ table(rows, head=("images at a time", "seconds a step", "GiB at most"), form=(""
 # 80 MB an image, because the feature maps of each image are kept for the backward pass. The part that doesn't grow is 1.1
 # GiB: weights, gradients and momentum are 0.3 of it, and the rest, which wasn't measured separately, is the batch of 32
 # itself and working space of the convolutions. The times differ by less than a fifth, and smaller parts aren't slower, so
-# here nothing speaks against saving memory.
+# saving memory costs no time on this CPU.
 #
-# > **Note.** The times are overestimates, by an unknown amount, because other programs ran beside the measurement; memory is
+# > Note: the times are overestimates, by an unknown amount, because other programs ran beside the measurement; memory is
 # > unaffected. What the program held before the step isn't counted.
 #
 # On this CPU, without a GPU, the whole recipe would take:
@@ -469,15 +491,26 @@ table([(name, estimate.in_words(getattr(taken, name))) for name in parts])
 #
 # ***For the long run.*** The estimate is for one plan, and with the planner you can compare several before you pay for
 # any. Drag a drop or the end of the run, or press the arrow keys, which move it by a thousand steps; <kbd>n</kbd> takes the
-# next one. The upper bar is the recipe's time and the lower one your plan's, where training is plain, validation hatched
-# and evaluation crossed. *Predict first*, then try:
+# next one. The green points on the learning rate are evaluations. The upper bar is the recipe's time and the lower one your
+# plan's, where training is plain, validation hatched and evaluation crossed. *Predict first*, then try:
 #
 # - How many steps a second does a machine need to be done in a day? (Choose *another* machine.)
 # - Set the recipe to `ssd_keras`. How much shorter is it than the paper's?
 # - Move the end to 60,000 and leave the drops alone. Which learning rate does the run end with?
 # - Choose batch 8, once with the schedule scaled and once without. Which of the two sees 58 epochs instead of 232, and
-#   why does the other one take longer than the recipe?
+#   why does the other one take as long as the recipe?
 # - Validate every 100 steps. What does it cost? And how much does a kill cost, if you save every 10,000?
+#
+# <details><summary>Answers</summary>
+#
+# - About 1.45. For the training alone 1.39 would do, which is 120,000 steps in 86,400 seconds; validation and evaluation
+#   take 5 % of the time.
+# - By 5 days: 27 instead of 32.
+# - With 0.001, because neither drop is reached.
+# - The one without scaling, in 9 days. The planner assumes that an image costs the same in any batch, so as many images
+#   take as long.
+# - 14 days instead of 33 hours. A kill then costs 5,000 steps on average, 31 hours of training.
+# </details>
 
 # %%
 planner = run_planner.Planner(paper, pace=slow, test_images=4952, train_images=16551)
@@ -511,7 +544,7 @@ print(f"loss {whole_loss:.3f} and {part_loss:.3f}")
 print("weights equal to a millionth:", torch.allclose(whole, parts, atol=1e-6))
 
 # %% [markdown]
-# > **Note.** This network has no batch norm, which would take its means over each part. With mining over the whole batch,
+# > Note: this network has no batch norm, which would take its means over each part. With mining over the whole batch,
 # > as in `ssd_keras`, all parts pass through the network once before, for their scores alone, which is a third more work.
 #
 # If a step doesn't fit on a GPU, the library tries halves until one fits and tells you the result. Without a GPU, Linux
@@ -524,7 +557,7 @@ print(memory.advice(images=32, fits=8, device=torch.device("cpu")))
 # %% [markdown]
 # ### A larger batch
 #
-# ***For the long run.*** The opposite case is a large GPU, which would rather compute 128 images at a time. That isn't
+# ***For the long run.*** The opposite case is a large GPU, which has room for 128 images at a time. That isn't
 # `microbatch` the other way round, because a larger *batch* is another training, with fewer updates for the same images.
 # The usual rule is *linear scaling* ([Goyal et al.](https://arxiv.org/abs/1706.02677)): k times the batch, k times the
 # learning rate, a k-th of the steps, and a warm-up, which means that the learning rate rises over the first steps.
@@ -544,10 +577,10 @@ table(rows, head=("batch", "learning rate", "steps", "loss in the middle", "at t
       form=("", "", "", "", "", ".3f"), note=note)
 
 # %% [markdown]
-# Twice the batch gives what the recipe gives, since about 0.02 lies between two random seeds (chapter 08). Four times the
-# batch costs six points of mAP. At eight times the training breaks: the loss had passed 20,000 when the run was stopped,
-# although the learning rate hadn't yet risen to its full value. Mind that the warm-up keeps its 200 steps, which are a
-# third of a run of 625. The rule presumes that the learning rate may become larger. Beyond some value it may not, and that
+# Twice the batch gives what the recipe gives: the two mAPs differ by 0.007, and we assume that two random seeds differ by
+# about 0.02 (chapter 08). Four times the batch costs 0.062, six points of mAP. At eight times the training breaks: the loss
+# had passed 20,000 when the run was stopped, although the learning rate hadn't yet risen to its full value. Mind that the
+# warm-up keeps its 200 steps, which are a third of a run of 625. The rule presumes that the learning rate may become larger. Beyond some value it may not, and that
 # limit doesn't move with the batch (chapter 07). So scale, but look at the loss of the first hundred steps, and don't trust
 # the rule further than it has been tried. For the paper's recipe on VOC it hasn't been tried with this code.
 #
@@ -577,7 +610,7 @@ table(rows, head=("batch", "learning rate", "steps", "loss in the middle", "at t
 # process computes them, and N and the mined negatives are counted over all processes. So the run is the same, to rounding,
 # and may be resumed with another number of GPUs. Validation is shared out in whole batches, so its mean is the same, too.
 #
-# > **Note.** With batch norm, GPUs share their means; processes on CPUs don't. Tested with two processes on a CPU, against
+# > Note: with batch norm, GPUs share their means; processes on CPUs don't. Tested with two processes on a CPU, against
 # > one; on GPUs it hasn't run yet.
 
 # %% [markdown]
@@ -621,8 +654,11 @@ check.may_change(goes_on)
 # </details>
 # <!-- solution -->
 #
-# There are two caveats. Sums in another order differ in the last bits. And batch norm, which the mini recipe has and the
-# paper's hasn't, takes its means over a part: there row 4 does change the run, and on CPUs row 7 does, too.
+# <details><summary>Once you have solved it: two caveats</summary>
+#
+# Sums in another order differ in the last bits. And batch norm, which the mini recipe has and the paper's hasn't, takes its
+# means over a part: there row 4 does change the run, and on CPUs row 7 does, too.
+# </details>
 #
 # ### 9.2 How many images fit · on paper · 5 minutes
 #
@@ -647,8 +683,11 @@ check.fit(most_images)
 # </details>
 # <!-- solution -->
 #
-# So a batch of 32 doesn't fit and has to be computed in two parts. `microbatch=27` makes one of 27 and one of 5, whereas
+# <details><summary>Once you have solved it: what it means for a batch of 32</summary>
+#
+# A batch of 32 doesn't fit and has to be computed in two parts. `microbatch=27` makes one of 27 and one of 5, whereas
 # `microbatch=16` makes two of 16: as many parts, and 4.4 GiB less at the peak.
+# </details>
 #
 # ### 9.3 One batch, many processes · medium · 12 minutes
 #

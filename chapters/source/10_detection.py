@@ -15,7 +15,8 @@
 #
 # - turn offsets back into boxes, and say what each of the six steps is for,
 # - do non-maximum suppression with a pencil,
-# - say what 0.01, 400, 0.45 and 200 do, and which of them matters for AP,
+# - say what 0.01, 400, 0.45 and 200 do, and which of them matters for average precision (AP), the number by which detectors
+#   are compared,
 # - find out why a trained network shows nothing.
 
 # %%
@@ -35,7 +36,9 @@ from ssdlib.records import Predictions
 #
 # A small trained network comes with this course. Below is the scene of [chapter 00](00_start_here.ipynb) with its car,
 # dog and person three times: on the left with every box that has a score above 0.01, in the middle with the boxes that
-# are left after suppression, and on the right with those that you would show.
+# are left after *non-maximum suppression* (NMS), which removes boxes that overlap a better one, and on the right with those
+# that you would show. On the left and in the middle only boxes around the car are drawn dark, so that you can follow one
+# object.
 
 # %% alt="The same scene three times: covered by 281 boxes, by 38 boxes, and with three boxes that fit a car, a dog and a person. Around the car the boxes are drawn in full, all others faintly"
 seen = stages.recorded()  # the network before the 200 test scenes of the mini VOC
@@ -72,8 +75,8 @@ figure = figures.stages_drawn(opening.scene().pixels, ranking)
 # | 5 | the best of the image, all classes together (*keep*) | 200 | a limit to the output |
 # | 6 | clip at the border, scale to the photograph | | from the 300 x 300 input to px of the photograph |
 #
-# These are the rules and the numbers of Caffe (`detection_output_layer.cpp` and `bbox_util.cpp`); section 3.7 of the paper
-# has all of them but the 400. Step 4 needs the most thought, so we do it with a pencil first.
+# These are the rules and the numbers of the paper's program, in Caffe (`detection_output_layer.cpp` and `bbox_util.cpp`);
+# section 3.7 of the paper has all of them but the 400. Step 4 needs the most thought, so we do it with a pencil first.
 #
 # ## By hand
 #
@@ -130,8 +133,8 @@ for order in ([0.9, 0.8, 0.7], [0.8, 0.9, 0.7]):
 # ## In the library
 #
 # `decode` belongs to step 1 and is the inverse of the encoding of chapter 04: the centre moves by a part of the anchor's
-# size, and the size is multiplied. Because encoding divided by the four variances,
-# decoding multiplies by them. Nothing is clamped, neither the growth nor the border; torchvision clamps the growth.
+# size, and the size is multiplied. Because encoding divided by the four variances, decoding multiplies by them. Nothing is
+# limited here: a box may grow by any factor and reach beyond the border. (torchvision limits the factor.)
 
 # %%
 source(coding.decode)
@@ -146,9 +149,10 @@ source(detect.best_per_class)
 # %% [markdown]
 # `nms` is step 4. The two loops of `by_pencil` would be slow here, so it judges all boxes of a class at once, again and
 # again, until a round changes nothing. The result is that of the loops, because whether a box stays depends on better
-# boxes alone: the best of a class stays from the first round on, and once the t best are decided for good, so is the
-# next one in the round after. Two or three rounds are usually enough, and below we check that the results agree. Each
-# class is a row of a table, and shorter rows are filled up with -1.
+# boxes alone. No box is better than the best of a class, so its verdict is right from the first round on. Once the verdicts
+# on the best t boxes are right, the next round gets box t + 1 right as well, and so on to the last. Two or three rounds are
+# usually enough, and below we check that the results agree. Each class is a row of a table, and shorter rows are filled up
+# with -1.
 
 # %%
 source(detect.nms, fold="The fast version: <code>detect.nms</code>")
@@ -228,7 +232,7 @@ print(f"anchors that are candidates for several classes: {several}")
 left = ranking.boxes[ranking.kept]
 outside = ((left < 0) | (left > 300)).any(dim=1)
 farthest = max(-left.min(), left.max() - 300)
-print(f"{outside.sum()} of {len(left)} boxes reach beyond the 300 x 300 input, by up to {farthest:.0f} px")
+print(f"boxes that reach beyond the 300 x 300 input: {outside.sum()} of {len(left)}, by up to {farthest:.0f} px")
 
 # %% [markdown]
 # This is what the steps do; why they are made like this comes next.
@@ -252,8 +256,8 @@ for across in (False, True):
 
 # %% [markdown]
 # Within each class the horse survives as the third guess; over all classes the dog suppresses it. In an image that you
-# show, three labels on one animal are ugly, and users [ask how to get rid of them](../docs/faq.md). For AP the third guess
-# is worth something, because each class is judged for itself.
+# show, three labels on one animal are ugly, and users [ask how to get rid of them](../docs/faq.md). But for AP, which is
+# explained further down, the third guess is worth something, because each class is judged for itself.
 #
 # > Note: the large horse has no box here, because none of its scores reaches 0.5.
 #
@@ -321,8 +325,9 @@ table(rows, head, form=("", ".1f", "", ".1f"), heat=["mAP"])
 # the anchors, which the end of this page breaks on purpose. The loss won't tell you, because its value isn't very
 # meaningful in itself, as the author of SSD says in a thread that the FAQ lists.
 #
-# The last column answers another question. Judged by its boxes above 0.5 alone, the same network seems to be far worse, and
-# the number itself doesn't say why. So compare the thresholds before you compare two mAPs, or yours with a published one.
+# The last column answers another question. Judged by its boxes above 0.5 alone, the same network has 55.7 in place of 69.3
+# and seems to be far worse, although the number itself doesn't say why. So compare the thresholds before you compare two
+# mAPs, or yours with a published one.
 #
 # ## What each number is worth
 #
@@ -347,11 +352,12 @@ figure = figures.swept({"score": by_score, **worth}, usual)
 # - **score**: the lower the better, because every right box that the threshold removes is missing from the recall. From 0.1
 #   to 0.01 mAP still gains about one point.
 # - **top-k** and **keep**: large enough is enough. If they are too small, they cut into crowded scenes.
-# - **NMS IoU**: a hill. If it is low, neighbours of the same class suppress each other. If it is high, one object is found
-#   many times, and only the first detection counts as right. At 1 nothing is suppressed.
+# - **NMS IoU**: a hill, flat on the left and steep on the right, so this is the one that can be set too high. If it is low,
+#   neighbours of the same class suppress each other, which costs half a point here. If it is high, one object is found many
+#   times, and only the first detection counts as right. At 1 nothing is suppressed.
 #
 # > Note: measured on painted scenes with this small network. On photographs the numbers differ; the shapes have the same
-# > reasons.
+# > reasons. The values below each curve aren't evenly spaced.
 #
 # ## The same network on photographs
 #
@@ -370,7 +376,8 @@ figure = free_photographs.add_credit(figure, list(free_photographs.PHOTOGRAPHS))
 # compared with the other classes it has learned. At best it is a probability of being right for images like those it
 # was trained on, so a threshold that was chosen on one kind of image says little about another.
 #
-# > Note: painted scenes in place of the photographs don't show this, because the network knows their kind.
+# > Note: the photographs come with scikit-image. Where it isn't installed, the cell shows painted scenes in their place,
+# > and these don't show the effect, because the network knows their kind.
 #
 # ## What other programs do
 #
@@ -381,7 +388,7 @@ figure = free_photographs.add_credit(figure, list(free_photographs.PHOTOGRAPHS))
 # | amdegroot's ssd.pytorch | top-k is 200, and the best 200 *of each class* are kept |
 # | ssd_keras | all candidates of a class go into NMS |
 # | torchvision | boxes are clipped *before* NMS |
-# | chainercv | >= in both comparisons; no limit before or after NMS |
+# | chainercv | >= for the score and for the IoU of NMS; no limit before or after NMS |
 #
 # The [docs](../docs/differences_from_caffe.md) have the whole table. What each number does is best seen by changing it yourself.
 #
@@ -397,6 +404,15 @@ figure = free_photographs.add_credit(figure, list(free_photographs.PHOTOGRAPHS))
 # - Choose scene 31 and **suppress** *over all classes*: who is gone?
 # - **by hand: the five of the page**: drag B away. What happens to C? And to E?
 # - **by hand: two of a kind, close together**: A and B are two real sheep. At which NMS IoU do both stay?
+#
+# <details><summary>Answers</summary>
+#
+# - In scene 21, for example, *sheep* has 69 candidates for one sheep, and six of them stay. With an NMS IoU of 1 none is
+#   suppressed, and only *keep* removes 22. With 0 three stay, because no two boxes that stay may touch.
+# - The cat and the horse on the small horse; the dog, which has the highest score, stays.
+# - Nothing, to either of them. B was suppressed before, so C stays as it did, and C suppresses E.
+# - From 0.5 on, which is their IoU. From 0.65 on C stays as well, a third box for two sheep.
+# </details>
 
 # %%
 explorer = nms_bench.NmsBench()
@@ -611,7 +627,7 @@ check.most(most)
 # ## What would go wrong if
 #
 # Four classic mistakes. None of them stops with an error, and the training loss is fine every time, because training never
-# detects. Only the mAP tells. *Predict first*: which cost a few points, and which nearly everything?
+# detects. Only the mAP and a look at images tell. *Predict first*: which cost a few points, and which nearly everything?
 #
 # **NMS over all classes together**, as once in
 # [google/automl, issue 450](https://github.com/google/automl/issues/450):
@@ -641,7 +657,8 @@ print(f"not scaled back {seen.mean_ap(unscaled):.1f}")
 
 # %% [markdown]
 # **Anchors in another order** than in training. This is a mild case: wide and tall anchors have changed places, as when
-# an aspect ratio is read as height to width. Square anchors are where they were.
+# an aspect ratio is read as height to width. Square anchors are where they were. The figure below the number shows this
+# mistake and the two before it in one scene.
 
 # %%
 turned = box_ops.to_xyxy(box_ops.to_cxcywh(seen.anchors)[:, [0, 1, 3, 2]])
@@ -654,9 +671,10 @@ found["wide and tall swapped"] = swapped
 figure = figures.mistakes_drawn(seen.examples[21], {name: of_all[21] for name, of_all in found.items()})
 
 # %% [markdown]
-# The last one is the dangerous one, because the mAP is one that you might believe, and most boxes are where they should
-# be. If your mAP is lower than the
-# published one and the boxes look *almost* right, compare your anchors with those of training, one by one.
+# So NMS over all classes costs 6 points and the swapped anchors 17, while the two mistakes in the middle leave nearly
+# nothing. The swapped anchors are the most dangerous, because 52.6 is an mAP that you might believe, and the boxes still
+# lie on the objects, even if some have the wrong shape. If your mAP is lower than the published one and the boxes look
+# *almost* right, compare your anchors with those of training, one by one.
 #
 # ## Self-test
 

@@ -46,8 +46,8 @@ from ssdlib.records import LABELS
 #
 # A detector is summed up in one number, its **mAP**: the mean over the classes of a number that says how well each
 # class is detected, given in points from 0 to 100. Below are nine mAPs of the same 52,404 detections in the 4,952 test
-# photographs of VOC2007. One follows the official rules, and for each of the others one thing is done differently, as
-# programs that people use do it.
+# photographs of VOC2007. One follows the official rules (the black line). For each of the others one thing is done
+# differently, as in programs that people use. The names of the lines are explained one by one on this page.
 #
 # > **Predict first:** how far apart can nine numbers lie, if no box is moved and nothing is trained?
 #
@@ -59,7 +59,7 @@ real = rule_variants.recorded_prices()
 figure = figures.prices_drawn(real["prices"])
 
 # %% [markdown]
-# The highest and the lowest line are eleven points apart, so an mAP says nothing until one knows by which rules it was
+# The highest and the lowest mAP are eleven points apart, so an mAP says nothing until you know by which rules it was
 # computed. The chapter goes through them in four parts:
 #
 # 1. **By hand:** ten detections become one number, with a pencil.
@@ -91,16 +91,17 @@ figure = figures.ranking_drawn(subject, "bus")
 #   definition what its file `VOCevaldet.m` computes.
 # - The **ranking** is the list of all detections of one class in all images, best score first.
 # - A **verdict** is what becomes of one detection: *true*, *false* or *ignored*.
-# - **Recall** is the share of the objects that count which has been found so far.
-# - **Precision** is the share of the detections so far which is true.
+# - **Recall**: of the objects that count, the share that has been found so far.
+# - **Precision**: of the detections so far that aren't ignored, the share that is true.
 # - **11 points** and **area** are two ways to reduce a curve of precision against recall to one number.
 #
 # These words are all that a calculation by hand needs, so we do one next.
 #
 # ## By hand
 #
-# Here are one class, three images, five objects and ten detections. The objects are thick, and the dotted one is
-# *difficult*. The detections are thin, and their numbers give their place in the ranking.
+# Here are one class, three images, five objects and ten detections. The objects have thick orange frames; the dotted one is
+# *difficult*, which means annotated as hard to recognise ([chapter 01](01_boxes_and_voc.ipynb)). The detections are thin
+# and blue, and their numbers give their place in the ranking.
 
 # %% alt="Three images: in a two objects and detections 1, 3, 4, 10; in b an easy and a difficult object and detections 2, 6, 7; in c one object and detections 5, 8, 9"
 figure = figures.ten_drawn()
@@ -303,13 +304,13 @@ rule_variants.price_list(here, real["prices"])
 # - **Area against 11 points** adds almost three points on VOC2007 and 1.6 on the painted scenes, although nothing is
 #   detected better.
 # - **Cutting off** at 0.5 costs more than eight, at 0.05 more than one, because a box that you threw away can't be true.
-# - **Leaving out the + 1** costs a tenth of a point on average. Small boxes suffer most: one pixel of 20 is 5 percent.
+# - **Leaving out the + 1** costs a tenth of a point on average. Small boxes suffer most: one pixel of 20 is 5 %.
 # - **Exactly 0.5** hardly ever occurs, not even with boxes in whole pixels, so the dispute over >= and > is worth nothing.
 # - **Digits** of the scores cost nothing down to three. With two, many scores are equal, and the order of the file
 #   decides.
 # - **Only images that hold the class** is a mistake of programs that go through the images class by class. It is
-#   worth fifteen points here, because this network detects nearly every class on objects of others; bus alone makes 1.8
-#   of the fifteen.
+#   worth 2.4 points on VOC2007 but fifteen here, because this network detects nearly every class on objects of others;
+#   bus alone makes 1.8 of the fifteen.
 #
 # The [FAQ](../docs/faq.md#evaluation-and-map) lists threads in which one of these rules, or three at once, explained a
 # surprising number.
@@ -339,8 +340,8 @@ print([int(n / 10 >= n * 0.1) for n in range(11)], "<- recall n / 10 reaches poi
 # %% [markdown]
 # ## Who judges how
 #
-# Which of these rules does your program follow? Of seven that we read, only two leave out the + 1, three want more than
-# 0.5, and all ignore difficult objects, though ssd_keras only if told. [A table in
+# Which of these rules does your program follow? Of the seven programs that we read, only two leave out the + 1 and three
+# want more than 0.5. All ignore difficult objects, though ssd_keras only if told. [A table in
 # `docs/`](../docs/differences_from_caffe.md#who-judges-how) compares them rule by rule.
 #
 # One of them has a rule of its own. The evaluator of ssd_keras offers *integrate*, which isn't the area: it takes the
@@ -368,7 +369,7 @@ table(rows, head=("hits", *metrics), form=("", *[".4f"] * 3))
 #
 # mAP says how much is missing but not what, so we give every false detection a name. Two overlaps decide which: *own* is
 # its largest overlap with an object of its class, and *other* its largest with an object of any other class. The function
-# asks four questions, in this order:
+# asks four questions, in this order, where `HIT` is 0.5 and `NEAR` is 0.1:
 
 # %%
 source(errors.kind)
@@ -378,8 +379,9 @@ anatomy = errors.error_anatomy(subject)
 figure = figures.errors_drawn(subject, anatomy)
 
 # %% [markdown]
-# A sixth kind concerns objects and not detections:
-# **missed** is an object that isn't found and that no confusion and no localisation is about.
+# A *confusion* has the wrong class, a *localisation* the right class but a box that doesn't fit, and *both* has both faults. A
+# sixth kind concerns objects and not detections: **missed** is an object that isn't found, and that no confusion and no
+# localisation error points at.
 #
 # The idea is that of [Hoiem](https://doi.org/10.1007/978-3-642-33712-3_25) (2012) and
 # [TIDE](https://arxiv.org/abs/2008.08115) (2020). Counting the errors isn't enough, because ten thousand false boxes at the
@@ -389,6 +391,9 @@ figure = figures.errors_drawn(subject, anatomy)
 # - a *confusion* gets the class of the object, and a *localisation* gets the object's box. Either is then true if no other
 #   detection has found that object; of several the best is taken, and the rest are taken off the list;
 # - *missed* objects no longer count.
+#
+# In the table a share is that of all false detections, for *missed* that of the objects. The points are what mAP gains if
+# this kind is put right:
 
 # %%
 gains = errors.gains(subject, anatomy)
@@ -433,9 +438,9 @@ there = ("the unnamed detector, VOC2007", real["sizes"])
 figure = ap_by_size.draw_sizes((subject.name, measured), there, claim="On photographs the small objects are the hard ones")
 
 # %% [markdown]
-# On photographs the small objects are the hard ones, as is often said. On the painted scenes the smallest and those
-# above 111 px are harder than those from 30 to 111 px, where two thirds of the objects lie. The last bar stands on 4
-# objects of 3 classes and means nothing, so look at the numbers above the bars before you believe one.
+# On photographs the small objects are the hard ones, as is often said. On the painted scenes the smallest and those from
+# 111 to 213 px are harder than those from 30 to 111 px, where two thirds of the objects lie. The last bar on the left
+# stands on 4 objects of 3 classes and means nothing, so look at the numbers above the bars before you believe one.
 #
 # You now know the rules and the errors, which is what it takes to put a number of yours beside a published one.
 #
@@ -447,15 +452,16 @@ figure = ap_by_size.draw_sizes((subject.name, measured), there, claim="On photog
 results_table.published_table()
 
 # %% [markdown]
-# A question mark means that we haven't read the number in the place that is named, or not as a whole. Those in the list
-# who train on 07+12 with zoom-out and for long enough arrive between **77.1 and 77.8**. The paper's first table says
+# A question mark means that we haven't read the number in the place that is named, or have read only a part of that place.
+# Those in the list who train on 07+12 with zoom-out and for long enough arrive between **77.1 and 77.8**. The paper's first table says
 # 74.3 and its table 6 says 77.2; between the two lie zoom-out and twice the steps, which the paper doesn't separate
 # ([chapter 06](06_augmentation.ipynb)). No README lists those who repeat the training and stay at 71 to 74; the
 # [FAQ](../docs/faq.md#i-repeated-the-training-and-stay-at-65-to-74-map-what-is-known) has their threads.
 #
-# The next table goes by class and has a column for a run of your own. It fills itself from the log of a run, so name
-# yours in place of the recorded one. The last column is the unnamed detector, which may be compared with the published
-# numbers: its differences from ssd_keras are written down, and marked from three points on.
+# The next table goes by class and has a column, *this run*, for a run of your own. It fills itself from the log of a run, so
+# name yours in place of the recorded one. The last two columns are the unnamed detector, which may be compared with the
+# published numbers, and its difference from ssd_keras, marked from three points on. In the figure below the table a grey
+# line joins the two where they are that far apart.
 #
 # > Note: the paper's column is its table 1, without zoom-out. amdegroot's is as a user printed it in
 # > [issue 233](https://github.com/amdegroot/ssd.pytorch/issues/233), and that of ssd_keras is its training summary.
@@ -467,7 +473,7 @@ other = results_table.run_from(ours, real["images"], "unnamed detector")
 results_table.class_table(run, other)
 
 # %% alt="For each class marks for the paper, amdegroot and ssd_keras close together, crosses of the unnamed detector with thick grey lines where they differ clearly, and green diamonds of this run far off, on other images"
-figure = results_table.draw_classes(run, other, claim="The published runs lie close together, class by class")
+figure = results_table.draw_classes(run, other, claim="amdegroot and ssd_keras differ by about 3 points at most")
 
 # %% [markdown]
 # > Note: 69.2 here and 69.3 above belong to the same weights. The run's log was computed in
@@ -478,14 +484,14 @@ figure = results_table.draw_classes(run, other, claim="The published runs lie cl
 # *my bird is two points below* is no finding, while a class that is eight points off is one: look at its errors, as
 # above.
 #
-# Single classes also rise and fall within one run. The next figure shows the published run by step, with a frame around
-# each value that is three points or more below the one before it.
+# Single classes also rise and fall within one run. The next figure shows the AP of each class in the published run by step,
+# with a frame around each value that is three points or more below the one before it.
 #
 # > Note: its author calls these the best values of every 20,000 steps. A run of yours writes the same lines into its log
 # > every 20,000 steps (`--map-every`), and `results_table.steps_drawn(run.steps, "mine")` draws them.
 
 # %% alt="A table of 20 classes and 6 steps of the published run: all are higher at 102,000 steps than at 20,000; a red frame marks cat at 40,000, which has fallen by five points"
-figure = results_table.steps_drawn(results_table.by_step(), "ssd_keras: all classes end higher, cat falls once on the way")
+figure = results_table.steps_drawn(results_table.by_step(), "ssd_keras: all classes end higher; cat once falls by 5.3")
 
 # %% [markdown]
 # ## My mAP isn't the paper's
@@ -499,7 +505,7 @@ figure = results_table.steps_drawn(results_table.by_step(), "ssd_keras: all clas
 # | off by 0.2 to 0.4 | corners counted from 0 or cut to whole pixels (+0.3 above); or one object at one of the eleven points: compare the area, or class by class |
 # | 1 to 3 higher | area in place of 11 points; false boxes in other images not counted |
 # | 1 to 2 lower | a score threshold of 0.05 or 0.1, ten boxes an image |
-# | 1 lower | can't be told: we assume, from what we observed and didn't record, that two random seeds of one recipe differ by that much ([chapter 08](08_learning_rate_drops.ipynb)) |
+# | 1 lower | nothing in particular: we assume that two random seeds of one recipe differ by that much, which we observed but didn't record ([chapter 08](08_learning_rate_drops.ipynb)) |
 # | 3 lower | no zoom-out, or half of the steps: the paper's 74.3 had neither zoom-out nor the 120,000 |
 # | 3 to 8 lower | too few steps: the published run had 73.8 at 60,000, 72.6 at 40,000, 69.6 at 20,000 |
 # | 7 lower | difficult objects counted |
@@ -572,8 +578,8 @@ check.verdicts(verdicts)
 # ### 11.2 Recall and precision · easy · 5 minutes
 #
 # Turn the verdicts into a curve. You are given `said`, a list of "true", "false" and "ignored" in the order of the
-# ranking, and `total`, the number of objects that count. Return two lists, recall and precision, with one number for
-# each detection. As long as no detection has counted, precision is 0.
+# ranking, and `total`, the number of objects that count, at least 1. Return two lists, recall and precision, with one
+# number for each detection. As long as no detection has counted, precision is 0.
 #
 # *Building block:* in chapter 13 it makes a curve of the verdicts of 11.1.
 

@@ -5,9 +5,10 @@
 # training step, by looking at the boxes.
 #
 # An aerial photograph shows 574 tree crowns, each with its box. Stretched to SSD's 300 x 300 input, not one of them is
-# large enough for an anchor to overlap it by half, so no amount of training can do much about that. In another folder
-# the boxes are read in the wrong format: some are still boxes, mostly in the wrong places, and a program that drops the
-# others trains on these without an error message. Both can be seen before you train, and this page shows where to look.
+# large enough for an anchor to overlap it by half, so no amount of training can do much about that. From another
+# folder, a program reads the boxes in the wrong format. Nine of ten come out with a width or height below zero, and the
+# program drops them. The others are still boxes, mostly in the wrong places, and it trains on these without an error
+# message. Both faults can be seen before you train, and this page shows where to look.
 #
 # | | |
 # |---|---|
@@ -51,8 +52,9 @@ place = places.runs_folder() / "zoo"
 # %% [markdown]
 # ## The picture
 #
-# Imagine that somebody brings you this folder, *the zoo*: images of six animals that Pascal VOC doesn't know, with
-# boxes. They are painted, as the mini VOC is. *For your folder*, near the end, has the commands for your own.
+# Suppose you are given this folder, *the zoo*: images of six animals that Pascal VOC doesn't know, with boxes. They are
+# painted, as those of the mini VOC are. The page takes it all the way to a detector that you can hand on; *For your
+# folder*, near the end, has the same way in five commands for images of your own.
 
 # %% alt="Four painted images with boxes around butterflies, penguins, turtles and other animals"
 folder = example_datasets.folder("xml")
@@ -67,7 +69,7 @@ title = figure.suptitle("Four images of the zoo: each animal has a box and a cla
 # ## The words
 #
 # - The **class list** gives each label its name: label 1 is the first name. Label 0 is the background and has no name.
-# - An **annotation** is what an annotation tool has written down about one image: its objects, with class and box.
+# - An **annotation** is what an annotation tool has stored about one image: its objects, each with class and box.
 # - The **split** says which images are for training and which for testing.
 # - An object is **covered** if at least one anchor overlaps it with an IoU of 0.5 or more.
 # - To **fine-tune** is to continue training from weights that were trained on something else.
@@ -84,23 +86,27 @@ title = figure.suptitle("Four images of the zoo: each animal has a box and a cla
 # | COCO JSON | 100, 50, 200, 150 | px from 0 | upper left corner, width, height |
 # | YOLO text | 0.5, 0.4167, 0.5, 0.5 | fractions of the image's sides | centre, width, height |
 #
-# The numbers don't say which format they are in, and read as another one they sometimes still give a box, a wrong one.
+# Four numbers don't say which format they are in. If they are read in another one, they sometimes still make a box,
+# but a wrong one.
 #
 # **Does XML count from 1?** In VOC it does: a box over the whole image reads 1, 1, 400, 300. Many tools write XML that
 # counts from 0, though, and a single box doesn't show which it is. The library therefore looks at the whole dataset: if
 # some box begins at 0, the dataset counts from 0; if none does, it is read as VOC's. At worst this is wrong by one
 # pixel.
 #
+# You don't have to convert by hand, though: the library does it, and says what it had to decide.
+#
 # ## In the library
 #
-# `own.read_folder` recognises which of these three formats a folder has, and LabelMe's JSON and darknet's lists as
-# well. You don't have to write lists of images or classes. What it ignored, repaired or guessed, it reports:
+# `own.read_folder` finds out which of these three formats a folder has; it also knows LabelMe's JSON and darknet's
+# lists. You don't have to write lists of images or classes. It reports what it ignored, repaired or guessed:
 
 # %%
 print(found)
 
 # %% [markdown]
-# Read the report before anything else, because nearly every folder has something wrong with it. Here it was put in on purpose:
+# Read the report before anything else, because nearly every folder has something wrong with it. In the zoo five faults
+# were put in on purpose:
 #
 # - **An image without XML.** Either nobody has annotated it yet or there is nothing in it, and the folder can't tell us
 #   which, so the library leaves it out. An XML file without objects says that the image is empty. In YOLO's format a
@@ -108,16 +114,22 @@ print(found)
 # - **An annotation without image**, and an image file that **breaks off**: both are left out and counted.
 # - **A box that reaches out of its image** is cut off at the border. If this happens often, the numbers probably don't
 #   mean what you think.
-# - **An image taken upright but stored lying on its side**, with a note in its EXIF data: see *Turned images* below.
+# - **An image whose pixels are stored turned by 90 degrees**, with a note about it in its EXIF data: see *Turned images*
+#   below.
 #
-# The report should not depend on the format. Here is the same folder in the other two:
+# The line *guessed* is the question of the section before: some box begins at 0, so the zoo's XML counts from 0. What
+# the line *split* means is explained in *A split that stays*.
+#
+# What the library reads should not depend on the format. Here is the same folder in the other two:
 
 # %%
 for kind in ("coco", "yolo"):
     print(own.read_folder(example_datasets.folder(kind)), end="\n\n")
 
 # %% [markdown]
-# YOLO's version has one image more, because the one without annotation now counts as empty. Are the boxes the same?
+# YOLO's version has one image more, because the one without annotation now counts as empty. COCO's class list has one
+# name more, `animals`, which no object has; some annotation tools add such a heading, and the library leaves it out.
+# Are the boxes the same?
 
 # %%
 rows = []
@@ -127,15 +139,15 @@ for kind in ("coco", "yolo"):
 table(rows, head=("beside XML", "images in both", "boxes differ at most by, px"), form=("", "", ".4f"))
 
 # %% [markdown]
-# Three readers, written separately, agree. (YOLO's six decimals are what is left of a difference.)
+# Three readers, written separately, agree. The 0.0002 px come from rounding, since YOLO's text files give six decimals.
 #
 # ### Turned images
 #
 # A phone often stores the pixels lying on their side and notes beside them, in the
 # [EXIF](https://en.wikipedia.org/wiki/Exif) data, how it was held. A browser turns the image before it shows it, and so
 # do most annotation tools, but not all. If the tool and the training program disagree, the boxes of some images lie
-# beside their objects. The library decides by the image size that the annotation states. If it states none, as in
-# YOLO's format, the library turns the image.
+# beside their objects, as on the left below. The library decides by the image size that the annotation states. If the
+# annotation states none, as in YOLO's format, the library turns the image.
 
 # %% alt="One image twice: lying on its side with boxes beside the animals, and upright with boxes that fit"
 turned = next(e for e in found.examples if e.upright)
@@ -144,9 +156,9 @@ figure = figures.turned(turned, found.classes)
 # %% [markdown]
 # ## A split that stays
 #
-# Now that the boxes can be trusted, which fifth of the images is for testing? If it were drawn at random each time,
-# images would change sides whenever you add others, and the next network would be tested on images that an earlier
-# network, from which it started, was trained on. So the *path below the folder* decides: a
+# Now that the boxes can be trusted, which fifth of the images is for testing? Suppose the library drew it at random
+# each time. Then images would change sides whenever you add others. A network that starts from an earlier one would be
+# tested on images which that one was trained on, and its AP would be too high. So the *path below the folder* decides: a
 # [hash](https://en.wikipedia.org/wiki/Hash_function) turns it into a number between 0 and 1 that looks random but is
 # always the same, and an image with a number below 0.2 is for testing.
 
@@ -160,8 +172,9 @@ sides = ["test" if share < own.TEST_SHARE else "train" for share in shares]
 table({"image": names, "number": shares, "side": sides})
 
 # %% [markdown]
-# If you rename an image or move it to another sub-folder, it may change sides. If one folder is called `train` and
-# another `val`, `valid` or `test`, these decide instead of the hash, but one of them alone doesn't count.
+# The number stays as long as the path does: if you rename an image or move it to another sub-folder, it may change
+# sides. If one folder is called `train` and another `val`, `valid` or `test`, these decide instead of the hash. One of
+# them alone doesn't count.
 #
 # A hash has one weakness: it doesn't know which images belong together. Two frames of one video are nearly the same
 # image, so if one is in the training set and the other in the test set, the test is too easy. Put each video as a whole
@@ -169,7 +182,8 @@ table({"image": names, "number": shares, "side": sides})
 #
 # ## What to change, and what not
 #
-# The data is ready. What has to change in the network for six animals instead of twenty classes?
+# The data is ready. What has to change in the network for six animals instead of twenty classes? Compare the shapes of
+# two networks, one with 20 classes and the background, one with 6 and the background:
 
 # %%
 theirs, ours = (model.SSD300(num_classes).state_dict() for num_classes in (21, 7))
@@ -179,6 +193,9 @@ numbers = [sum(tensor.numel() for tensor in state.values()) for state in (theirs
 table({"classes": ["VOC's 20", "the zoo's 6"], "parameters": numbers})
 
 # %% [markdown]
+# Only the six classification heads (`conf`) differ, each in its weights and its biases. With what is outside of the
+# network the list is this:
+#
 # | changes | stays |
 # |---|---|
 # | the class list | the input of 300 x 300, the mean that is subtracted |
@@ -189,7 +206,7 @@ table({"classes": ["VOC's 20", "the zoo's 6"], "parameters": numbers})
 # **Why not the anchors?** You could choose anchors whose sizes are closer to your objects. But the trained localisation
 # heads predict offsets *from these anchors*, so with others their predictions no longer fit. The paper did choose
 # smaller anchors for COCO, and trained its heads for them. This library trains with the paper's anchors for VOC only.
-# There is something better to change first: the size at which the network sees your objects.
+# There is something better to change first: the size at which the network sees your objects. So measure that size.
 #
 # ## Your boxes under the anchors
 #
@@ -200,14 +217,15 @@ table({"classes": ["VOC's 20", "the zoo's 6"], "parameters": numbers})
 print(survey.survey(*survey.on_canvas(found.examples)))
 
 # %% [markdown]
-# Of the 114 objects that aren't covered, 108 are butterflies. Such an object gets one anchor, by [step one of
-# matching](03_matching.ipynb), whatever the overlap, whereas a covered one usually gets several. One anchor is little
-# to learn from.
+# Of the 114 objects that aren't covered, 108 are butterflies. Such an object gets only one anchor, by [step one of
+# matching](03_matching.ipynb), whatever the overlap, whereas a covered one usually gets several. The network learns
+# little from a single anchor.
 #
 # The smallest anchors have a size of 30 px. A smaller object reaches an IoU of 0.5 only if it has at least half of an
 # anchor's area, which means a size of 30 · √½, or 21 px.
 #
-# Butterflies are a mild case. Here is a real one, four aerial photographs with 951 tree crowns:
+# The butterflies are a mild case. A hard one is real: four aerial photographs with 951 tree crowns. The first line
+# gives the size of each photograph in px:
 
 # %%
 crowns = example_datasets.crowns()
@@ -215,38 +233,42 @@ print([example.size for example in crowns])
 print(survey.survey(*survey.on_canvas(crowns)))
 
 # %% [markdown]
-# > **Note.** Only the boxes are part of this course. They come with the Python package `deepforest`, MIT licence; the
+# > Note: only the boxes are part of this course. They come with the Python package `deepforest`, MIT licence; the
 # > photographs are by the National Ecological Observatory Network. `data_scripts/get_crowns.py` gets the photographs.
 #
 # Nine of ten crowns are not covered. The largest photograph, with 574 of the 951 crowns, is 2,299 px wide and is shrunk
 # to 300, so that a crown of 40 px becomes one of 5 px. None of its crowns is covered, and no network and no number of
-# training steps can do much about that. Two remedies, smaller anchors and cutting the photographs into parts, can be
-# compared before any training:
+# training steps can do much about that. There are two remedies, smaller anchors and cutting the photographs into parts,
+# and they can be compared before any training. **Predict first:** which of the two helps the crowns more?
 
 # %%
 figures.remedies({"the zoo": found.examples, "tree crowns": crowns})
 
 # %% [markdown]
-# Smaller anchors help a little, and then soon fail for the large objects. **Cutting** helps far more. Each photograph
-# is divided into several **tiles**, and each tile is stretched to 300 x 300, so with 8 x 8 tiles the same crown is 40
-# px large in the input instead of 5, while every weight of a trained network can still be used. It has two costs: 64
-# forward passes instead of one, and objects that lie on a border between tiles are cut, at 8 x 8 more than a third of
-# the crowns. For that reason people let the tiles overlap, and apply non-maximum suppression once more to all tiles
-# together.
+# Smaller anchors help the crowns a little, up to 24 %, and then soon fail for the larger animals of the zoo: the
+# smallest anchors cover only half of its animals. **Cutting** helps far more, up to 92 % of the crowns. Each
+# photograph is divided into several **tiles**, and each tile is stretched to 300 x 300. With 8 x 8 tiles the crown of
+# the example is 40 px large in the input instead of 5, and every weight of a trained network can still be used.
+#
+# Cutting has two costs. It takes 64 forward passes instead of one, and it cuts objects that lie on a border between
+# tiles, at 8 x 8 more than a third of the crowns. For that reason people let the tiles overlap, and apply non-maximum
+# suppression once more to the detections of all tiles together.
 #
 # The library has no command that cuts. Write a script that cuts images and boxes, with exercise 12.6 as its core and
 # `data_scripts/get_crowns.py` as an example, and cut in the same way before you detect.
-# `python -m ssdlib look --data FOLDER` prints the report and this survey for your folder. The explorer shows one object.
+# `python -m ssdlib look --data FOLDER` prints the report and this survey for your folder. The survey counts objects;
+# the explorer below shows what happens to a single one.
 #
 # ## Move it
 #
-# The orange box is an object in a photograph. Drag it with the mouse or with the arrow keys; <kbd>Shift</kbd> and an
-# arrow resizes it. The dashed green box is the nearest anchor, as large as it is on the photograph. *Predict first*:
+# The orange box is an object in a photograph, and the blue box is the tile that it lies in, at first the whole
+# photograph. Drag the object with the mouse or with the arrow keys; <kbd>Shift</kbd> and an arrow resizes it. The
+# dashed green box is the nearest anchor, drawn as large as it is in the photograph. *Predict first*:
 #
 # - Grow the object in the first photograph until an anchor covers it. How large is it then in the input?
-# - **phone, 4000 x 3000**: into how many tiles a side do you have to cut until the object is covered?
-# - Drag it across a border of two tiles. What becomes of it?
-# - **panorama**: what does the stretching do to its shape? Which map's anchor is the nearest?
+# - Choose **phone, 4000 x 3000**: into how many tiles a side do you have to cut until the object is covered?
+# - Drag it across the border between two tiles. What becomes of it?
+# - Choose **panorama**: what does the stretching do to its shape? Which feature map's anchor is the nearest?
 
 # %%
 explorer = tile_bench.TileBench()
@@ -257,8 +279,9 @@ explorer
 #
 # ## Images without objects
 #
-# The survey counts objects, but some images of the zoo have none, and people ask whether SSD can learn from those. Let
-# us ask the loss. Of these two images the first has no objects, and the network raises the same false alarm everywhere:
+# The survey counts objects, but 30 images of the zoo have none, and people ask whether SSD can learn from those. The
+# loss answers it. Of the two images below the first has no objects and the second has one, to which four anchors are
+# matched. In both, the network raises the same false alarm at every anchor:
 
 # %%
 alarmed = torch.zeros(2, 8732, 7)
@@ -277,19 +300,17 @@ table(rows, head=("mining per", "negatives in the empty image", "in the other on
 
 # %% [markdown]
 # With the paper's rule, mining per **image**, the empty image adds *nothing* to the loss: three negatives are chosen
-# for each positive, and it has no positive. Its false alarms are not penalised here. If your network raises alarms in
-# empty images, add such images and train with `--mining batch`, which chooses the twelve negatives from both images
+# for each positive, and it has no positive. So its false alarms are not penalised. If your network raises false alarms
+# in empty images, add such images and train with `--mining batch`, which chooses the twelve negatives from both images
 # together. Whether that helps was not measured here.
 #
-# > **Note.** In this example all negatives are equally wrong, so the twelve come from the first image. A batch of empty
+# > Note: in this example all negatives are equally wrong, so the twelve come from the first image. A batch of empty
 # > images alone has N = 0: the loss then divides by 1 and is 0, so there is no gradient, although [momentum and weight
 # > decay](07_sgd_instability.ipynb) continue to act.
 #
 # ## Classes that are rare
 #
-# Classes, too, can be nearly missing. Four of ten animals in the zoo are penguins, and there are few crabs. The loss
-# does nothing about it: each matched anchor counts the same, so penguins move the weights more than ten times as often
-# as crabs.
+# Whole classes can be nearly missing, too. These are the objects in the zoo's training images:
 
 # %%
 every = torch.cat([example.labels for example in found.part("train")])
@@ -297,18 +318,23 @@ counts = every.bincount()[1:].tolist()  # label 0 is the background
 table({"class": found.classes, "objects": counts, "": ["█" * (count // 8) for count in counts]})
 
 # %% [markdown]
-# The [mean AP](11_evaluation.ipynb) counts each class the same, so a rare class with an AP of 0 costs as much as a
-# frequent one. What helps, in this order: collect more images of crabs, show the images with crabs more often (exercise
-# 12.7), and report each class by itself. You can also weight the loss, but that moves the scores of all classes. None
-# of these was measured here.
+# Four of ten animals are penguins, and there are few crabs. The loss does nothing about it: each matched anchor counts
+# the same, so penguins move the weights more than ten times as often as crabs. The [mean AP](11_evaluation.ipynb), on
+# the other hand, counts each class the same, so a rare class with an AP of 0 costs as much as a frequent one.
+#
+# What helps, in this order: collect more images of crabs, show the images with crabs more often (exercise 12.7), and
+# report each class by itself. You can also weight the loss, but that moves the scores of all classes. None of these was
+# measured here.
 #
 # ## Start from what is there
 #
-# Because the whole set is small, it matters what the network knows before the first step. The recorded network of the
+# Because the whole zoo is small, it matters what the network knows before the first step. The recorded network of the
 # mini VOC has never seen an elephant, but its body knows edges, outlines and textures, and its localisation heads know
-# how a box has to move to fit an object. `published` takes what fits. The channels of a classification head stand box
-# after box and, within a box, class after class, so that the code can view them as a table with a row for each class.
-# Rows of classes that the old network doesn't know come from `fresh`, the new network's own random numbers:
+# how a box has to move to fit an object. The module `published` takes over what fits.
+#
+# In a classification head it takes single rows. The channels of such a head stand anchor after anchor (`boxes` in the
+# code) and, for each anchor, class after class, so the code can view them as a table with a row for each class. Rows of
+# classes that the old network doesn't know come from `fresh`, the new network's own random numbers:
 
 # %%
 source(published.take)
@@ -320,9 +346,10 @@ state, said = example_datasets.started(config)
 print(said)
 
 # %% [markdown]
+# The mini VOC has none of the six animals, so of each classification head only the background's row could be taken.
 # Now two networks are trained on the zoo for the same number of steps, one from these weights and one from random ones.
 #
-# > **Note.** Each takes about half a minute on two cores. With 80 steps of eight images the network sees each image
+# > Note: each takes about half a minute on two cores. With 80 steps of eight images the network sees each image
 # > little more than twice, which is far too few for a good detector.
 
 # %%
@@ -343,12 +370,13 @@ table(rows, head=("AP", "from the mini VOC's weights", "from random weights"), f
 print("starting from other classes is better by 40 points or more:", 100 * (tuned.mean - scratch.mean) > 40)
 
 # %% [markdown]
-# > **Note.** The table differs a little from machine to machine, since sums are rounded differently. The random network
+# > Note: the table differs a little from machine to machine, since sums are rounded differently. The random network
 # > got three times the learning rate, the one of the recorded mini run, which also began at random.
 #
-# In the fine-tuned network, too, the classification heads began at random, but everything else had a good start. This
-# is why people fine-tune, and on a small dataset it is worth more than any trick. With VOC's full network the command
-# is the same, with other weights.
+# In the fine-tuned network, too, the rows of the six animals began at random, but everything else had a good start. This
+# is why people fine-tune, and on a small dataset it is worth more than any trick. The table doesn't say what the random
+# network would reach in the end: 80 steps are few for one that has to learn everything. With the full network the way is
+# the same, with other weights (*For your folder*, below).
 #
 # ## Leave the first layers as they are
 #
@@ -361,12 +389,12 @@ source(model.SSD300.freeze)
 
 # %% [markdown]
 # A step becomes cheaper, because no gradient is computed there. In the full network the layers up to conv3_3 do more
-# than half of a forward pass, since their maps are large, so freezing them saves a third of a step's arithmetic.
+# than half of the arithmetic of a forward pass, since their maps are large, so freezing them saves a third of a step's.
 # (torchvision's SSD300 freezes conv1_1 and conv1_2 by default.)
 #
 # **Predict first:** how much worse is the zoo's detector if everything up to conv3_3 stays as the mini VOC left it? And
 # if all of VGG16's convolutions stay, up to conv5_3? `data_scripts/freezing.py` repeated the training above with
-# several random seeds:
+# three random seeds for each:
 
 # %%
 figures.frozen()
@@ -377,14 +405,15 @@ figures.frozen()
 # for each of the three random seeds, and a step takes less than half the time. A possible reason, which was not tested:
 # in 80 steps those layers can't become better, but at this learning rate they can become worse.
 #
-# > **Note.** This is one case: few steps, and images painted like those which the weights come from. The less your
+# > Note: this is one case: few steps, and images painted like those which the weights come from. The less your
 # > images look like those (X-rays, say) and the longer you train, the more the frozen layers may miss. That was not
 # > measured. Frozen layers need weights to start from: `--freeze` without `--init` is refused, because random layers
 # > would stay random.
 #
 # ## Detect
 #
-# Here is what the fine-tuned network finds in four test images:
+# Back to the network that was fine-tuned on this page. Here is what it finds in four test images, at scores of 0.4 and
+# more:
 
 # %% alt="Four test images of the zoo with orange annotations and blue detections"
 network, settings = example_datasets.load(place / "tuned")
@@ -395,8 +424,13 @@ figure = plots.detections(shown, pixels, seen, score=0.4, columns=2, classes=fou
 title = figure.suptitle("After 80 steps most animals are found\n(blue: found, orange: annotated)")
 
 # %% [markdown]
-# `python -m ssdlib detect` does this for single images, for a folder and for videos. For SSD a video is only a sequence of
-# images, because it doesn't remember the frame before. Here is one of twelve frames, a window that wanders over an image:
+# Look for the mistakes, too. In the figure as it comes with this page, a house is called a penguin, one butterfly is
+# reported twice, once as a penguin, and two small butterflies are missed, as the survey made likely. [Chapter
+# 10](10_detection.ipynb) shows what another threshold than 0.4 costs.
+#
+# `python -m ssdlib detect` does this for single images, for a folder and for videos. For SSD a video is only a sequence
+# of images, because the network doesn't remember the frame before. Here is a video of twelve frames, made by a window
+# that wanders over one of the images:
 
 # %%
 work = Path(tempfile.mkdtemp())
@@ -418,7 +452,7 @@ explorer
 #
 # ## Hand it on
 #
-# All of this ran inside the library, but the people who are to use the detector may not have PyTorch.
+# All of this ran inside the library, but the people who are to use your detector may not have PyTorch.
 # [ONNX](https://onnx.ai) is a file format for networks that many programs can run. The exported file contains the
 # network, the softmax and the decoding. Thresholds and non-maximum suppression stay outside, so that the user can still
 # change them.
@@ -432,7 +466,8 @@ print("boxes within 0.01 px:", apart[0] < 0.01, "  scores within a ten-thousandt
 
 # %% [markdown]
 # The module `exported` reads that file. It has some hundred lines that use numpy, Pillow and onnxruntime but nothing
-# else of this library, and it repeats the six steps of [chapter 10](10_detection.ipynb). Does it find the same?
+# else of this library, and it repeats the six steps of [chapter 10](10_detection.ipynb). Does it find the same? Two
+# results for an image count as the same if they have as many boxes, each within a tenth of a pixel of the other's:
 
 # %%
 detector, test = Exported(work / "zoo.onnx"), found.part("test")[:40]
@@ -443,13 +478,13 @@ print("the same detections in at least 39 of 40 images:", sum(same) >= 39)
 print("more than 500 detections in all:", sum(map(len, by_run)) > 500)
 
 # %% [markdown]
-# > **Note.** If your own run and its file differ in the third digit: a run computes in
+# > Note: if your own run and its file differ in the third digit: a run computes in
 # > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format), a 16-bit format of low precision, where
 # > the CPU has units for it, and the file in float32. For this comparison the run was told `precision="float32"`.
 #
 # ## For your folder
 #
-# For your own images the whole way is five commands:
+# That was the whole way with the zoo. For your own images it is five commands:
 #
 # ```
 # python -m ssdlib look --data my_pictures
@@ -477,7 +512,7 @@ print("more than 500 detections in all:", sum(map(len, by_run)) > 500)
 #
 # ## Exercises
 #
-# Each exercise has a cell to fill in, a check right below, hints, and a solution in a fold. A check that says *not
+# Each exercise has a cell to fill in, a check right below, hints, and a folded solution. A check that says *not
 # right* shows where.
 #
 # ### 12.1 Three formats · medium · 10 minutes
@@ -677,9 +712,11 @@ print(f"{len(given)} boxes; still a box if read as corners: {possible.float().me
 print(f"of these, overlapping the true one by 0.5 or more: {(overlap >= 0.5).float().mean():.0%}")
 
 # %% [markdown]
-# Most boxes get a width or height below zero, so a program that checks stops at the first. The others pass without a
-# message, and a program that leaves out what it can't use goes on with them and learns from them. So look at twenty
-# images *with their boxes* before you train, which takes a minute with the lines of *For your folder*.
+# (There are two boxes more than in the report, since those of the missing and of the broken image count here, too.)
+#
+# Most boxes get a width or height below zero, so a program that checks stops at the first. A program that leaves out
+# what it can't use goes on without a message and learns from the others, most of which lie in the wrong place. So look
+# at twenty images *with their boxes* before you train, which takes a minute with the lines of *For your folder*.
 #
 # **... the class list were in another order?** If somebody reverses `classes.txt` between training and detection, every
 # box is right and every name is wrong:
@@ -695,7 +732,8 @@ print("some detections:", len(every) > 0, "   names that are still right:", stil
 # resumed with another order.
 #
 # **... a name were misspelled?** `Penguin` in some annotations and `penguin` in the others makes two classes, each with
-# a part of the examples. The library refuses names that differ only in case:
+# a part of the examples. The library refuses names that differ only in case. It can't know that `pengiun` is wrong, but
+# the report shows such a name as a class of few objects.
 
 # %%
 try:
@@ -714,7 +752,8 @@ SelfTest("own_images")
 #
 # - All formats are read into the same kind of dataset. The report says what was left out, so read it first.
 # - The path of an image below its folder decides its side of the split, until you rename or move the image.
-# - For other classes six layers change their shape. Everything else can be taken over, and should be.
+# - For other classes six layers change their shape. Everything else can be taken over from a trained network, and
+#   should be.
 # - What counts is the size in the 300 x 300 input. Below 21 px (30 · √½) nothing is covered: cut large photographs into
 #   tiles.
 # - With mining per image an empty image adds nothing to the loss.

@@ -7,11 +7,11 @@
 # The checks have said *right*, and still you don't know whether your functions make a detector. A check tries
 # one function on a few cases, but a training run calls all of them together, thousands of times, on objects
 # that touch and on images without any. Here your functions train together: by the end of this page a network
-# has learned by your IoU, your matching and your loss, and you see what it finds.
+# has learned with your IoU, your matching and your loss, and you see what it finds.
 #
 # | | |
 # |---|---|
-# | time | 80 minutes, of which the training takes five on a laptop that has nothing else to do |
+# | time | 80 minutes; the training runs by itself for five of them, on a slow CPU for up to 20 |
 # | hardware | any laptop; no GPU |
 # | you need | some of the exercises marked as building blocks; without any, the library lends them all |
 # | new modules | none of the library's, which doesn't know this chapter; `course/capstone` puts your functions in place of its own |
@@ -49,10 +49,10 @@ from ssdlib.training import engine
 # %% [markdown]
 # ## What is yours
 #
-# Whenever the check of a *building block* said **right**, your function was written into the file `my_ssd.py`,
-# beside your pages. It is an ordinary Python file: open it, read it from top to bottom, and you have most of
-# SSD in some two hundred lines. You may edit it. A later solution replaces an earlier one, which is then kept
-# in the folder `aside`.
+# Whenever the check of a *building block* said **right**, the course wrote your function into the file
+# `my_ssd.py`, beside your pages. It is an ordinary Python file: open it, read it from top to bottom, and you
+# have most of SSD in some two hundred lines. You may edit it. A later solution replaces an earlier one, which
+# is then kept in the folder `aside`. This is what it holds now:
 
 # %% tags=["nbval-ignore-output"]
 functions = mine.functions()
@@ -62,7 +62,7 @@ mine.inventory(functions)
 # %% [markdown]
 # The table lists sixteen blocks, in the order in which a run meets them. The library lends those that you
 # haven't solved, so this page works from the first solution on, and also without any. The function `sgd_step` is
-# exercise 13.3, which comes before the run.
+# exercise 13.3 of this page, which comes before the run.
 #
 # These functions were written to be read, not to fit the library. How can they work in it?
 #
@@ -84,8 +84,9 @@ source(blocks._matching)
 source(blocks.one_by_one)
 
 # %% [markdown]
-# The exchange itself happens here, in one place for all blocks. The library has no hook for it. Inside the
-# `with`, its names lead to your functions, and at the end they lead to its own again, even after an error.
+# The exchange itself happens in one function for all blocks. The library doesn't provide for it, so `swapped`
+# replaces the library's functions under their own names. Inside the `with` these names lead to your functions,
+# and at the end they lead to the library's again, even after an error.
 
 # %%
 source(swapping.swapped)
@@ -102,14 +103,15 @@ print("outside, it is its own again:", box_ops.iou is library_iou)
 # ## Three functions that no chapter has asked for
 #
 # The first two join functions that you have, so that the detector measures every overlap with your IoU and moves every
-# box in your order. The third is the last of the sixteen blocks. Solve them now, and they take part in the run.
+# box in your order. The third is the one block that no chapter before this one asked for. Solve them now, and they take
+# part in the run.
 #
 # ### 13.1 The overlap of the development kit · easy · 6 minutes
 #
 # Chapter 11 measures overlaps with the + 1: both corners of a box are pixels that belong to it. Given are `a`
-# and `b`, four numbers each: xmin, ymin, xmax, ymax. A detector should have one IoU, and you have it already,
-# so return the overlap, one number, by calling `box_ops.iou`, which takes tensors of corners without a + 1.
-# While your blocks are swapped in, that is your own `iou`.
+# and `b`, two boxes of four numbers each: xmin, ymin, xmax, ymax. Return their overlap by that rule, as one
+# number. A detector should have one IoU, so don't write a second one: call `box_ops.iou`, which takes tensors
+# of corners and knows no + 1. While your blocks are swapped in, `box_ops.iou` is your own `iou`.
 
 # %% tags=["exercise"]
 def overlap(a, b):
@@ -134,8 +136,8 @@ check.overlap(overlap)
 #
 # ### 13.2 A box on its way · medium · 8 minutes
 #
-# An image is cropped to a `window` and then, if `flip` is true, mirrored. Given are `objects`, boxes in the
-# photograph, one a row. Three functions of yours move its boxes, and all three are handed to you:
+# An image is cropped to a `window` and then, if `flip` is true, mirrored. Given are `objects`, the boxes of its
+# objects in the photograph, one a row. Three functions of yours move them, and all three are handed to you:
 # `keep(objects, window)` says which objects stay, `move(objects, window)` takes boxes from the photograph to
 # the input, 300 px wide, and `mirrored(boxes, width)` mirrors them in an image of that width. Return the boxes
 # of the objects that stay, in the input.
@@ -163,9 +165,10 @@ check.into_input(into_input)
 # ### 13.3 The update step · the heart of the chapter · 10 minutes
 #
 # The last block says what happens to a layer's weights once their gradient is known. Given are `weights`,
-# `gradient` and `velocity`, tensors of one shape. Weight decay adds `decay` · weights to the gradient. The new
-# velocity is `momentum` · velocity plus that sum. The weights move against the new velocity, by `rate`, the learning
-# rate, times its length. Return the new weights and the new velocity.
+# `gradient` and `velocity`, tensors of one shape, and three numbers: `rate`, the learning rate, `momentum` and
+# `decay`. Weight decay adds `decay` · weights to the gradient. The new velocity is `momentum` · velocity plus
+# that sum. The new weights are the old ones minus `rate` times the new velocity. Return the new weights and the
+# new velocity.
 
 # %% tags=["exercise"]
 def sgd_step(weights, gradient, velocity, rate, momentum, decay):
@@ -190,17 +193,17 @@ check.sgd_step(sgd_step)
 # These are PyTorch's two lines. With `momentum` 0.9 a gradient is carried on for some ten steps. When the
 # learning rate changes, Caffe's way and this one differ for a while (exercise 8.5).
 #
-# That completes the file. Before you train with it, find out whether each block is up to it.
+# That completes your file. Before you train with it, find out whether each block can stand a training run.
 #
 # ## Right, and fast enough?
 #
 # The checks of the exercises tried your functions on cases that one can draw, while a training run tries them
 # on all others. So each block is now compared with the library's on twenty random cases: objects that touch,
-# images without any, logits in the hundreds, rivals that are exactly equal.
+# images without any, logits in the hundreds, scores or overlaps that are exactly equal.
 #
 # It also has to be *fast enough*. What counts isn't how many times slower a function is, but how much of a
-# training step it takes. A learning-rate function may take a thousand times as long and you won't notice,
-# whereas a matcher may not.
+# training step it takes. If your learning-rate function takes a thousand times as long as the library's, you
+# won't notice it. If your matcher does, a run of minutes becomes one of hours.
 #
 # > **Predict first:** which of your blocks takes the most time beside the library's, and does it matter?
 
@@ -212,24 +215,25 @@ trial.shown(tried)
 
 # %% [markdown]
 # The column answers two separate questions: whether a block is *right*, and whether it is *fast enough*. A
-# block is too slow if it alone would make the run more than 1.3 times as long. Suppression has the largest
-# factor, because a loop over boxes is many times slower than the library's rounds, and one over *pairs* of
-# boxes far more so. But it runs in the evaluation alone, once in 2,500 steps, so its share of the run is small.
+# block is too slow if it alone would make the run more than 1.3 times as long. With the solutions of the
+# course, average precision and suppression have by far the largest factors. Both go through the boxes in a
+# Python loop, where the library treats many boxes at once, and a loop over *pairs* of boxes would be slower
+# still. But both run in the evaluation alone, once in 2,500 steps, so their share of the run is small.
 #
-# > Note: with all sixteen solutions of the course a step took 1.05 times the CPU time of the library's,
-# > and the whole run of 2,500 steps with its evaluation would take 1.06 times as long: AMD EPYC, one thread,
-# > 2026-11-29, the best of seven steps each.
+# > Note: measured separately, a step with all sixteen solutions of the course took 1.05 times the CPU time of the
+# > library's, and the whole run of 2,500 steps with its evaluation would take 1.06 times as long (AMD EPYC, one
+# > thread, 2026-11-29, the best of seven steps each).
 #
 # ## Is it the same detector?
 #
-# Twenty cases are still only twenty. The last proof is the run, so one batch now goes all the way twice,
-# through the library and through your blocks: from its boxes to the targets, the loss and the changed weights,
-# and from the answers of the recorded network to AP. Each stage gets as its input what the library computed
-# before it, so that the first difference names the place.
+# Twenty cases are still only twenty, and each block was tried by itself. So one batch now goes all the way
+# twice, through the library and through your blocks: from its boxes to the targets, the loss and the changed
+# weights, and from the outputs of the recorded network to AP. Each stage gets as its input what the library
+# computed before it, so that the first difference names the place.
 #
 # If there is a difference, a *bisection* finds the block: is it among the first eight, or the last? Then among
-# which four? If all is well, one comparison is enough. For one wrong block of sixteen it takes nine, because
-# both halves are tried each time, so that a second wrong block is found as well.
+# which four? If all is well, one comparison is enough. For one wrong block of sixteen it takes nine: the first,
+# and two in each of four halvings, because both halves are tried so that a second wrong block is found as well.
 
 # %% tags=["nbval-ignore-output"]
 found = bisection.search(functions, yours)
@@ -241,9 +245,10 @@ found = bisection.search(functions, yours)
 table(bisection.sentences(functions, yours, found), head=("block", "what is known of it") if yours else ())
 
 # %% [markdown]
-# If all of them are right, you haven't seen the search find anything, so break something. Here the solutions of
-# the course get a matcher that most ports have: if two objects want the same anchor, both are given it, so that
-# one of them is lost (chapter 03).
+# If all of them are right, you haven't seen the search find anything, so break something. Here one of the
+# course's solutions is replaced by a matcher that most ports have: if two objects want the same anchor, both are
+# given it, so that one of them is lost ([chapter 03](03_matching.ipynb)). In what is printed, *yours* means these
+# functions.
 
 # %%
 broken = {**mine.reference(), "greedy": wrong.argmax_greedy}
@@ -258,7 +263,7 @@ culprit = bisection.search(broken, ("IoU", "default boxes", "matching", "encodin
 #
 # ## Choose
 #
-# Click on a tile to swap a block, or go there with the arrow keys and press <kbd>n</kbd>. Full tiles are yours
+# Click on a tile to swap a block, or go there with the arrow keys and press <kbd>n</kbd>. Filled tiles are yours
 # in the run that follows, dashed ones are lent by the library. Blocks that were found wrong or too slow start
 # as lent, but you may take them in all the same to see what they do.
 #
@@ -272,10 +277,10 @@ explorer
 # %% [markdown]
 # ## Train it
 #
-# Now `engine.train` runs, the same function as in chapter 09, with yours in their places. The blue curve is
-# your run. The dashed one is the recorded run of the library's functions, with the same random seed and
-# therefore the same batches. You may stop the cell; when you run it again, it goes on from where it was. The
-# folder of the run is named after your functions, so if you change one, a new run begins.
+# Now `engine.train` runs, the same function as in chapter 09, with your functions in their places. The blue
+# curve is your run. The dashed orange one is the recorded run of the library's functions, with the same random
+# seed and therefore the same batches. You may stop the cell; when you run it again, it goes on from where it
+# was. The folder of the run is named after your functions, so if you change one, a new run begins.
 #
 # > **Predict first:** will the two curves coincide? At the beginning, and at the end?
 
@@ -295,18 +300,19 @@ done = attempt.or_recorded(test)
 figures.ap_beside(done.table, this.config.steps)
 
 # %% [markdown]
-# That is a detector, trained by your functions. As far as both curves go, they lie close together, although up
-# to sixteen functions have been replaced. They aren't bit-for-bit identical, because sums are taken in another
-# order, and SGD carries every rounding difference into the steps that follow. Two right detectors may differ in
-# the end by what chapter 08 calls the noise of a run, about 0.02 of mAP between two random seeds, and by no
-# more.
+# That is a detector, trained by your functions. As long as both runs have the same learning rate, the two curves
+# lie close together, although up to sixteen blocks have been replaced. They aren't bit-for-bit identical,
+# because sums are taken in another order, and SGD carries every rounding difference into the steps that follow.
+# Two right detectors may differ in the end by as much as two random seeds do, about 0.02 of mAP in
+# [chapter 08](08_learning_rate_drops.ipynb), and by no more.
 #
 # > Note: in your own copy of this page the run has 2,500 steps, like the recorded one. The outputs that you saw
 # > before you ran anything come from a run of 800 steps with the solutions of the course, whose learning rate
-# > drops after 620 and 740 of them. That is why its curve ends early and its AP is lower; the functions aren't
-# > the reason.
+# > drops after 620 and 740 of them. That is why its curve leaves the dashed one at 620 and ends early, and why
+# > its AP is lower; the functions aren't the reason.
 #
-# How far do all sixteen solutions come in the whole 2,500 steps? A recording of such a run, beside the library's:
+# How far do all sixteen solutions come in the whole 2,500 steps? If your copy of the course holds a recording of
+# such a run, the next cell shows it beside the library's:
 
 # %% alt="The training loss of a run of 2,500 steps with all solutions as a thick blue line, that of the library's run dashed"
 figures.whole_run()
@@ -327,7 +333,8 @@ print(f"mAP by your rule {by_yours:.4f}, by the library's {by_library:.4f}")
 print("both rules agree to a thousandth:", abs(by_yours - by_library) < 1e-3)
 
 # %% [markdown]
-# If the two agree, you have a curve and an mAP to show, so put them on one sheet with what the network finds.
+# If the two agree, you have a loss curve and an mAP to show, so put them on one sheet with what the network
+# finds.
 #
 # ## Your certificate
 #
@@ -353,9 +360,10 @@ print(figures.save_certificate(sheet).name)
 #
 # Four detectors were trained, each with one famous mistake in one block. All their functions pass for right on
 # most images, so the evidence is what you would have in practice: the curves of the loss, and the numbers of the log in
-# a table. The dashed curves are a run of the same settings without the mistake, whose mAP was 30.3 after 800 steps. A
-# run that had shown what it shows was stopped earlier: the table says after how many steps, and gives the AP by class
-# where a run went on to it. Answer each case with the name of a block, as it stands in the inventory above.
+# a table. The dashed curves are a run of the same settings without the mistake; in cases A, B and D it is one whose mAP
+# was 30.3 after 800 steps. Each run with a mistake was stopped once it had shown what there is to see, and the table
+# says after how many steps. Answer each case with the name of a block, in quotation marks, as it stands in the table
+# of *What is yours*.
 #
 # ### 13.4 Case A · medium · 4 minutes
 #
@@ -447,8 +455,9 @@ check.case_c(culprit_c)
 # ### 13.7 Case D · hard · 5 minutes
 #
 # "Nothing is wrong." Indeed every number of the log is that of the run without the mistake, to the last digit.
-# You also know that in none of the 800 scenes of the mini VOC do two objects want the same anchor, because the
-# painter keeps them apart. In genuine photographs this detector would lose objects.
+# You also know that in none of the 800 training scenes of the mini VOC do two objects want the same anchor,
+# because the program that paints them keeps them apart. In genuine photographs this detector would lose objects.
+# Which block is it?
 
 # %% alt="Case D: confidence and localisation loss of two runs that lie on each other"
 figure = figures.case("D")
@@ -474,15 +483,15 @@ check.case_d(culprit_d)
 # <!-- solution -->
 #
 # A good curve on easy data only proves the absence of the mistakes that easy data shows. That is why the search
-# has images of its own.
+# has images of its own. Two more mistakes are hard to see in a run:
 #
 # ## What would go wrong if
 #
-# ... a function changed what it is given? Your `greedy` may empty the table that it works on, and `both` would
-# then see zeros. The checks notice that. A swap in the middle of a run wouldn't, and the fault would show in
-# *another* block. That is why each stage above gets its own input.
+# **... a function changed what it is given?** Your `greedy` may empty the table that it works on, and `both` would
+# then see zeros. The checks notice that. A training run wouldn't notice it, and the fault would show in
+# *another* block. That is why each stage of the comparison above gets its own input.
 #
-# ... two wrong functions cancelled each other? If `encode` has a variance of 0.2 for the centres and `decode`
+# **... two wrong functions cancelled each other?** If `encode` has a variance of 0.2 for the centres and `decode`
 # has the same wrong number, the detector trains and detects as it should, and nothing in its results shows that
 # both are wrong. But it can't read anybody else's weights. The search finds both, because it compares each with
 # the library's:
@@ -509,12 +518,12 @@ SelfTest("capstone")
 # %% [markdown]
 # ## Recap
 #
-# - Sixteen blocks are a detector: some two hundred lines of yours, plus a network, a loop and a store of
-#   images.
+# - Sixteen blocks are a detector: some two hundred lines of yours, plus a network, a training loop and a store
+#   of images.
 # - Right and fast are two questions. What a slow function costs is its share of a step, not its factor.
 # - A run with other functions is the same run up to rounding, or something is wrong.
 # - A wrong part is found by halving, with the same input for both sides, and is proved by swapping it back.
-# - A falling loss proves little, and a right curve on easy data not much more. Keep a few images that are made
-#   to hurt.
+# - A falling loss proves little, and a right curve on easy data not much more. Keep a few images on which the
+#   known mistakes show.
 #
 # That was the last chapter. `my_ssd.py` is yours: take it with you.

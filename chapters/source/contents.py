@@ -1,8 +1,11 @@
 # %% [markdown]
 # # Contents
 #
-# Run the cell below (<kbd>Shift</kbd>+<kbd>Enter</kbd>): it shows a tick for every exercise whose check said *right*, and
-# how each self-test went. It goes on looking while you work on other pages.
+# Fourteen chapters take you from the first box to a detector made of your own functions, in some 18 hours with all
+# exercises. A short path of two evenings is 00, 02, 03, 04, 10 and 11. A title opens its chapter.
+#
+# Run the cell below (<kbd>Shift</kbd>+<kbd>Enter</kbd>): in your own copy it shows a tick for every exercise whose check
+# said *right*, and how each self-test went. The ticks stay up to date while you work on other pages.
 
 # %% tags=["nbval-ignore-output"]
 from course.kit.contents import Contents
@@ -12,12 +15,12 @@ Contents()
 # %% [markdown]
 # ## Your pages
 #
-# `make lab` opens your own copy of the chapters, the folder `my_course`, or the one that the environment variable
-# `COURSE_HOME` names. What you write there is yours: a newer version of the course is merged into it by the next
-# `make lab`, and your cells stay. What you have solved is kept in `progress.jsonl` beside the pages, and your
-# building blocks in `my_ssd.py`, which chapter 13 trains with.
+# `make lab` opens your own copy of the chapters in the folder `my_course`, or in the one that the environment variable
+# `COURSE_HOME` names. What you write there is yours: if there is a newer version of the course, the next `make lab`
+# merges it into your copy, and your cells stay. What you have solved is kept in `progress.jsonl` beside the pages. Some
+# exercises are *building blocks*: their solutions are also kept in `my_ssd.py`, which chapter 13 trains with.
 #
-# To have a page again as it came, close it and run this in a terminal in the course's folder (here for chapter 03):
+# If you want to begin a page again, close it and run this in a terminal in the course's folder (here for chapter 03):
 #
 # ```
 # make afresh PAGE=03
@@ -27,7 +30,8 @@ Contents()
 #
 # ## When memory is short
 #
-# Every page that you have run keeps a kernel, and a kernel that has loaded PyTorch holds 0.5 to 1.5 GB. Closing a tab
-# doesn't end it. At the end of each chapter, below the self-test, a button shuts the chapter's kernel down and opens the
-# next page. JupyterLab lists all kernels under the square in its left side bar, with a button to shut each of them down.
-# Nothing on the pages is lost by that: pictures and answers stay, and running the cells again brings the rest back.
+# Every page that you have run keeps a *kernel*, the Python process that computes for it, and a kernel that has loaded
+# PyTorch holds 0.6 to 1.4 GB. Closing a tab doesn't end its kernel. At the end of each chapter, below the self-test, a
+# button shuts the chapter's kernel down and opens the next page. JupyterLab lists all kernels under the square in its
+# left side bar, with a button to shut each of them down. Nothing on the pages is lost by that: figures and answers stay,
+# and running the cells again brings the rest back.

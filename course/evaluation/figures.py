@@ -185,7 +185,7 @@ def curve_drawn(judged: Judged, title: str) -> Figure:
     left.scatter(
         points, heights, marker="D", facecolor="white", edgecolor=BLACK, s=44, label="the 11 points", zorder=2
     )
-    left.legend(fontsize=9, loc="lower left", edgecolor="none", framealpha=0.9)
+    left.legend(fontsize=9, loc="upper right", edgecolor="none", framealpha=0.9)
     steps = np.concatenate([[0.0], recall])
     right.stairs(envelope, steps, fill=True, color=SKY, alpha=0.6)
     right.stairs(envelope, steps, color=BLACK, linewidth=1.5)

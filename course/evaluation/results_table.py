@@ -157,6 +157,7 @@ def draw_classes(*runs: Run, claim: str = "") -> Figure:
     order = sorted(voc.CLASSES[1:], key=lambda c: columns[SEED][c])
     figure, ax = plt.subplots(figsize=(8.2, 5.2), layout="constrained")
     places = range(len(order))
+    label_once = f"{CLEAR:g} points or more from ssd_keras"
     for (name, title), symbol, color in zip(TITLES.items(), "s^o", (ORANGE, BLACK, BLUE), strict=True):
         hollow = dict(facecolor="white", edgecolor=color)
         ax.scatter(
@@ -169,7 +170,9 @@ def draw_classes(*runs: Run, claim: str = "") -> Figure:
         )
         for place, c in zip(places, order, strict=True):
             if run.comparable and abs(run.last[c] - columns[SEED][c]) >= CLEAR:
-                ax.plot([columns[SEED][c], run.last[c]], [place, place], color="0.6", linewidth=2.5, zorder=1)
+                ends = columns[SEED][c], run.last[c]
+                ax.plot(ends, [place, place], color="0.6", linewidth=2.5, zorder=1, label=label_once)
+                label_once = None
     low = min([30.0, *(run.last[c] - 2 for run in runs for c in order)])
     ax.set(yticks=places, yticklabels=order, xlabel="AP, %", xlim=(low, 100))
     ax.set_axisbelow(True)

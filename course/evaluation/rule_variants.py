@@ -100,9 +100,9 @@ def where_the_class_is(results: dict[str, Results], subject: Subject) -> dict[st
 
 
 VARIANTS = (
-    Variant("number of a curve", "area under the curve (VOC2010 and later)", Rule(metric="area")),
-    Variant("number of a curve", "101 points of recall (COCO)", Rule(metric="101point")),
-    Variant("number of a curve", "'integrate' of ssd_keras's evaluator", Rule(metric="integrate")),
+    Variant("AP of the curve", "area under the curve (VOC2010 and later)", Rule(metric="area")),
+    Variant("AP of the curve", "101 points of recall (COCO)", Rule(metric="101point")),
+    Variant("AP of the curve", "'integrate' of ssd_keras's evaluator", Rule(metric="integrate")),
     Variant("overlap", "no + 1", Rule(extent=0.0)),
     Variant("overlap", "more than 0.5, not 0.5 itself", Rule(strict=True)),
     Variant("overlap", "no + 1 and more than 0.5 (amdegroot)", Rule(extent=0.0, strict=True)),

@@ -156,5 +156,5 @@ class Contents:
 
 
 def _prose(text: str) -> str:
-    """A chapter's sentence: *stress* and `code` as HTML, everything else escaped."""
-    return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", marked(text))
+    """A chapter's sentence, with a capital; *stress* and `code` as HTML, everything else escaped."""
+    return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", marked(text[:1].upper() + text[1:]))

@@ -74,7 +74,7 @@ def _one_inside(side: int, kernel: int, stride: int, padding: int, dilation: int
 # ---- 5.2 the price of a floor
 
 floored = Exercise(
-    "5.2 anchors after a floor",
+    "5.2 the price of a floor",
     8432,
     mistakes={
         "that is how many it should be; the first map has 37² cells now, not 38²": 8732,

@@ -269,7 +269,7 @@ def heats_on(network: SSD300, chosen: list[Scene]) -> tuple[Figure, list[tuple[i
         ax.set(xlim=(-8, 308), ylim=(308, -8), xticks=(), yticks=())
         ax.set_title(f"{name}: sees {sides[-1][0]} px, half in {sides[-1][1]}", fontsize=10)
     figure.suptitle(
-        "Half of the gradient (white, dashed) lies in the middle of what an answer sees (blue)", fontsize=11
+        "Half of the gradient lies in the white square: narrow on conv4_3, wide on the last maps", fontsize=11
     )
     return figure, sides
 

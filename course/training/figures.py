@@ -24,6 +24,7 @@ def staircases(recipes: Mapping[str, RunConfig]) -> Figure:
         ax.set_title(name, fontsize=10)
         ax.set_xlabel("step")
         ax.locator_params(axis="x", nbins=4)
+        ax.xaxis.set_major_formatter("{x:,.0f}")
     axes[0].set_ylabel("learning rate")
     figure.suptitle("Every recipe drops its learning rate twice, each time to a tenth", fontsize=11)
     return figure
