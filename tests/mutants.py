@@ -127,7 +127,7 @@ MUTANTS = [
         ("inference", "model.train(was_training)", "pass", "engine"),
         ("recipes", "drops=(56_000, 76_000)", "drops=(56_000, 80_000)", "engine"),
         ("recipes", "min(500, steps // 10)", "min(500, steps // 5)"),
-        ("recipes", 'MAY_CHANGE = ("steps", "drops",', 'MAY_CHANGE = ("steps", "drops", "seed",', "engine"),
+        ("recipes", 'MAY_CHANGE = (\n    "steps",', 'MAY_CHANGE = (\n    "seed",\n    "steps",', "engine"),
         ("runs", "if drop < step", "if drop <= step", "engine"),
         ("runlog", "if step % self.every == 0:", "if step % self.every == 1:", "engine"),
         ("runlog", "LEAST_SCALE = 1.0", "LEAST_SCALE = 0.0", "scaling"),
