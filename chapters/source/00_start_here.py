@@ -60,7 +60,7 @@ explorer
 
 # %% [markdown]
 # Every later chapter answers one part of *how did it do that?* The row under the title shows the parts, and
-# which of them a chapter is about. You will meet this scene again in chapters 02, 03 and 05.
+# which of them a chapter is about. You will meet this scene again in chapters 02 to 06 and in chapter 10.
 #
 # > Note: the network was trained for five minutes, on two threads of a CPU, on 800 painted scenes, of which
 # > this isn't one. It is far from perfect, which is why dragging is worth your while. The glyphs are
@@ -276,8 +276,8 @@ figure = plots.loss_curve(log, title="The loss falls steeply, then slowly")
 # %% [markdown]
 # The thick curve is the whole loss, called *multibox*. It is the sum of the two thin ones: *confidence* is the
 # error of the class numbers, and *localisation* that of the moves. N, by which all three are divided, is the
-# number of anchors that have an object to report. The dotted line marks where the learning rate drops to a
-# tenth.
+# number of anchors that have an object to report. The learning rate drops to a tenth after step 120; the dotted
+# line marks the first point recorded after that.
 #
 # The loss fell, steeply at first, because the network learned to give most anchors the class background. Next
 # comes what it finds in two of the test scenes: little, perhaps nothing at all, although the figure shows
@@ -342,7 +342,7 @@ source(loss.multibox_loss, start="positive = targets.labels > 0")
 # %% [markdown]
 # ## The course
 #
-# The chapters take these modules one after the other:
+# The chapters take these modules one by one:
 #
 # | | chapter | what you will be able to do |
 # |---|---|---|

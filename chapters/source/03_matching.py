@@ -119,15 +119,15 @@ print("step one:", own.tolist())
 source(matching.bipartite, fold="The fast version, in the library: <code>bipartite</code>")
 
 # %% [markdown]
-# Nearly all of the 8,732 anchors are far from any object, so the list holds only each object's best few. With three
-# objects in an image, for example, an object always gets one of its three best anchors, since the others can take only
-# two.
+# The list stays short. Nearly all of the 8,732 anchors are far from any object, and of the others each object needs
+# only its best few. With three objects in an image, for example, an object always gets one of its three best anchors,
+# since the others can take only two.
 #
 # Two of its rules come back in the exercises: **ties** go to the lower anchor, then to the lower object, and an object
 # that touches no anchor stays without one (-1).
 #
-# `match` does both steps. It writes down what step two assigns first, because step one overrules it. Both
-# steps take their pairs from `best_first`, which lists them with the largest IoU first.
+# `match` does both steps. It writes down the result of step two before that of step one, because step one overrules
+# it. Both steps take their pairs from `best_first`, which lists them with the largest IoU first.
 
 # %%
 source(matching.match)
@@ -166,7 +166,8 @@ sides = [f"{side} x {side}" for side in anchors.SSD300_ANCHORS.feature_maps]
 tables.table(rows, head=("object", *sides), heat=sides, caption="Anchors from each map")
 
 # %% [markdown]
-# Most of them lie on the 19² map, whose anchors are closest to these sizes. Can such numbers be predicted?
+# Most of them lie on the 19² map, whose squares of 60 and 82 px come closest to the car and the person in area. The dog
+# is larger and gets more from the 10² map, whose squares begin at 111 px. Can such numbers be predicted?
 #
 # ## How many anchors does an object get?
 #
@@ -193,11 +194,11 @@ figure = figures.draw_counts()
 
 # %% [markdown]
 # - Below 21 px (you will compute this number) there is exactly one anchor, from step one. Above it the curve jumps.
-# - From 30 px on a square gets 8 to 17 anchors, on average over its places. Its size matters little, because on the
-#   maps with the larger anchors the strides are larger too.
-# - A long object gets fewer, because it resembles fewer anchors. A square and a box of 2 : 1 with the same area and
-#   the same centre have an IoU of 0.55, which is enough; a square and a box of 3 : 1 have only 0.41. And only three of
-#   the six maps have anchors of 3 : 1.
+# - From 30 px on a square gets 8 to 17 anchors, on average over its places. That is a factor of two, while
+#   its area grows a hundredfold, because on the maps with the larger anchors the strides are larger too.
+# - A long object gets fewer at nearly every size, because it resembles fewer anchors. A square and a box of 2 : 1 with
+#   the same area and the same centre have an IoU of 0.55, which is enough; a square and a box of 3 : 1 have only 0.41.
+#   And only three of the six maps have anchors of 3 : 1.
 #
 # What does that mean for training? Here are the objects of VOC 07+12 with their genuine sizes, one in twenty of them,
 # each placed alone in an image as for the figure:
@@ -230,16 +231,17 @@ count, few = facts["objects"], facts["best_iou_below_threshold"]
 print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor with an IoU of 0.5")
 
 # %% [markdown]
-# That is one object in eight, and the table above says which: the 8 percent below 20 px are about two thirds of them.
-# Step one is all that they have.
+# That is one object in eight, and the table above says which most of them are: the 8 percent below 20 px make up about
+# two thirds. Step one is all that any of them has.
 #
 # **Step one alone** would give every object exactly one anchor. The anchor beside it sees nearly the same part of the
 # image and would have to say *background*, so the network would be taught opposite answers to what looks the same.
 # There would also be few positives to learn from: one for each object.
 #
 # **Why not match what the network predicts?** At the beginning its predictions are noise, so an object would belong to
-# another anchor at every step and no anchor could learn its task. Anchors don't move, which means that the same
-# image always gives the same matching and that the network isn't needed to compute it.
+# another anchor at every step, and the task of each anchor would keep changing while it is being learned. (Some newer
+# detectors do it all the same.) Anchors don't move, which means that the same image always gives the same matching and
+# that the network isn't needed to compute it.
 #
 # When do the rules really give different anchors? You will find out fastest by moving objects around.
 #
@@ -461,7 +463,8 @@ tables.table(rows, head=("rule", "anchors of the first object", "of the second")
 
 # %% [markdown]
 # The first object has vanished. No anchor is told to find it, those near it are told to say *background*, and there is
-# no error and no warning. On the genuine annotations, this is how often it happens:
+# no error and no warning. An object that step two serves as well doesn't vanish altogether, but it loses its best
+# anchor in the same way. On the genuine annotations, this is how often that happens:
 
 # %%
 print(f"{facts['lost_by_argmax']} of {count:,} objects lose their own anchor by the shortcut")
@@ -499,8 +502,8 @@ SelfTest("matching")
 # - Step two assigns every free anchor to its best object if the IoU is at least 0.5. An object may have many anchors.
 # - Boxes of the same size reach an IoU of 0.5 when they share two thirds. Below 21 px an object gets one anchor, above
 #   30 px around ten, and long ones get fewer.
-# - One object of VOC in eight has only the anchor of step one. With the argmax shortcut, 352 of 47,223 would lose
-#   theirs.
+# - One object of VOC in eight has only the anchor of step one. The argmax shortcut would take that anchor away from 352
+#   of all 47,223 objects.
 # - Matching depends on the objects and the anchors alone, not on the network. It says what each answer should have
 #   been; chapter 04 measures, with the loss, how far the network's answers are from that.
 #

@@ -65,10 +65,10 @@ figure = published_figures.losses(curve)
 figure = published_figures.steps_down(curve)
 
 # %% [markdown]
-# In training the step at 56,000 is 0.20, far more than the scatter. In validation it is 0.1 to 0.2: the line gives 0.20,
-# but the last point before the drop was low already, and a line through ten points that scatter by 0.07 is itself
-# uncertain by as much. That both losses read 0.20 is chance. At 76,000 the differences are hardly larger than 0.03,
-# which is as precisely as the plot can be read.
+# In training the step at 56,000 is 0.20, far more than the scatter. In validation it is 0.1 to 0.2: the line gives
+# 0.20, but the last point before the drop was low already, and a line through ten points that scatter by 0.07 is
+# itself uncertain by nearly as much. That both losses read 0.20 is chance. At 76,000 the differences are hardly larger
+# than 0.03, which is as precisely as the plot can be read.
 #
 # Two things ask for an explanation. If a lower learning rate means slower learning, why does the loss fall at once?
 # And the network has never been trained on the validation images, so why do they gain at all? The chapter answers in
@@ -115,7 +115,7 @@ figure = published_figures.steps_down(curve)
 # | the loss there, V / 2 | **0.0556** | **0.0051** |
 # | steps until w has gone half of its way | 3 (V: 1.6) | 34 (V: 17) |
 #
-# The high rate comes down fast and stops high. The low rate comes down ten times as slowly and stops eleven times as
+# The high rate comes down fast and stops high. The low rate comes down eleven times as slowly and stops eleven times as
 # low. In general the floor is rate / (2 · (2 - rate)), which for small rates is a quarter of the rate: the floor is
 # *proportional to the learning rate*. The next cell checks the table.
 
@@ -233,8 +233,8 @@ for one in found.values():
 # %% [markdown]
 # In the first five steps hardly anything happens, 0.02 at most: the branch begins with the trunk's weights and
 # momentum, and the loss takes time to sink to the new floor. From the fifth to the twentieth step the branch already
-# saves a third (0.18 of 0.54) or half (0.28 of 0.52) of what it saves after step 50. So *at once* means within some
-# twenty of 2,500 steps. The points of the published curve lie a thousand steps apart, which is why the same fall
+# saves a third (0.18 of 0.54) or half (0.28 of 0.52) of what it saves after step 50. So *at once* means within twenty
+# to fifty of 2,500 steps. The points of the published curve lie a thousand steps apart, which is why the same fall
 # looks like a jump there.
 #
 # Does validation follow as fast? This is the validation loss ten steps after the drop, on 96 test scenes that the
@@ -270,7 +270,8 @@ figure = published_figures.gap(curve, marked=(30_000, 40_000, 50_000, 55_000, 56
 # %% [markdown]
 # Until step 26,000 validation lay below training or level with it. From there on the distance grew, while both losses
 # still fell. It goes on growing after the drop, where the validation loss hardly falls any more. The step at 56,000
-# is something else, because it lowers both.
+# is something else, because it lowers both, and the 0.09 by which the distance grows there is no more than its usual
+# jitter.
 #
 # There is one more sign of noise: in the first figure the validation curve jitters before the drop and hardly after it.
 
@@ -345,9 +346,9 @@ plans = {
 figure = published_figures.epochs(plans)
 
 # %% [markdown]
-# At the high learning rate the published run saw 105 epochs, the paper's long run 155 and its short one 77. (The 102k
-# of the published run is the step of its best checkpoint, not the length of the run.) Did that matter? On VOC07 test
-# such runs reached, as published:
+# At the high learning rate the published run saw 105 epochs, the paper's long run 155 and its short one 77. (The
+# numbers in the bars are rounded. The 102k of the published run is the step of its best checkpoint, not the length of
+# the run.) Did that matter? On VOC07 test such runs reached, as published:
 #
 # | run | drops | epochs | mAP |
 # |---|---|---|---|
@@ -369,9 +370,10 @@ figure = published_figures.scores(curve)
 
 # %% [markdown]
 # The drop at 56k lies between 40k and 60k, but the mAP rose by 0.012 there and by 0.028 from 60k to 80k, when the
-# validation loss hardly moved (4.37 to 4.33). It is one run, and its author says that he shows the best values of
-# every 20,000 steps, but it is reason enough not to judge a drop by the step in the loss. What is missing is pairs
-# that differ in the drop alone.
+# validation loss hardly moved (4.37 to 4.33). The second drop, at 76k, falls into that time, but whether the mAP rose
+# before it or after it can't be told from points 20,000 steps apart. It is one run, and its author says that he shows
+# the best values of every 20,000 steps, but it is reason enough not to judge a drop by the step in the loss. What is
+# missing is pairs that differ in the drop alone.
 #
 # ### What do pairs say?
 #
@@ -520,7 +522,7 @@ print("and better than without the drop:", dropped < stayed - 0.2)
 # > - Take the paper's schedule, then change the batch to 8. How many epochs are left? Which *steps* give 232 epochs
 # >   again?
 # > - Choose the published schedule and take drop 2 (<kbd>n</kbd>). What does the line *published run there* say at
-# >   74.5 %, and five points to either side?
+# >   74.5 %, and five percentage points to either side?
 
 # %%
 explorer = drop_planner.DropPlanner()
@@ -554,8 +556,8 @@ figure = figures.coasting(ratios, marked=(1, 2, 5, 10, 20, 40))
 print(f"the detour, all steps together: {sum(r - 1 for r in ratios):.0f} of the new steps, 8.1 of the old")
 
 # %% [markdown]
-# After twenty steps the factor is two, and after forty nearly nothing is left of it. In all, Caffe's weights move on
-# by 8.1 steps of the old length. Of 120,000 steps that is negligible, and no mAP will show it. But two programs that
+# After twenty steps the factor is two, and after forty it is nearly one. In all, Caffe's weights go 8.1 steps of the
+# old length farther than PyTorch's. Of 120,000 steps that is negligible, and no mAP will show it. But two programs that
 # agree to the last digit for 80,000 steps will differ at step 80,001 ([differences from
 # Caffe](../docs/differences_from_caffe.md)). It also matters where the learning rate changes all the time, as in a
 # warm-up.
@@ -786,10 +788,10 @@ table(rows, head=("patience", "least", "drops"))
 
 # %% [markdown]
 # With little patience the rule drops at 38k, where the validation loss was still to fall by 0.4 at the high learning
-# rate. With much patience it never drops. The jitter of this curve, 0.07, is as large as what it gains in 5,000
-# steps, so three or five points look like a plateau where there is none. No setting is right for every curve: measure
-# the jitter first, then ask for a `least` or a `patience` that jitter alone can't meet. The author didn't wait for a
-# plateau. He dropped, he writes, because the loss had come down so quickly.
+# rate. With much patience it doesn't drop before 56k. The jitter of this curve, 0.07, is as large as what it gains in
+# 5,000 steps, so three or five points look like a plateau where there is none. No setting is right for every curve:
+# measure the jitter first, then ask for a `least` or a `patience` that jitter alone can't meet. The author didn't wait
+# for a plateau. He dropped, he writes, because the loss had come down so quickly.
 #
 # When to drop is a matter of judgement. That the drop takes place, and stays in place when a run is resumed, is the
 # program's job, and programs have failed at it.
