@@ -241,7 +241,8 @@ print(f"boxes that reach beyond the 300 x 300 input: {outside.sum()} of {len(lef
 #
 # **Why within each class?** Take a person on a horse: two objects whose boxes overlap by more than 0.45. With NMS over all
 # classes together one of them would be lost. The second reason has to do with wrong classes. Here is a small horse that
-# the network calls a dog first, then a cat, and a horse only in third place:
+# the network calls a dog first, then a cat, and a horse only in third place. The three scores come from three anchors, so
+# they needn't add up to 1:
 
 # %% alt="Two horses; around the smaller one three boxes of about the same size say dog, cat and horse, dog with the highest score"
 horses = seen.examples[31]
@@ -325,9 +326,12 @@ table(rows, head, form=("", ".1f", "", ".1f"), heat=["mAP"])
 # the anchors, which the end of this page breaks on purpose. The loss won't tell you, because its value isn't very
 # meaningful in itself, as the author of SSD says in a thread that the FAQ lists.
 #
-# The last column answers another question. Judged by its boxes above 0.5 alone, the same network has 55.7 in place of 69.3
-# and seems to be far worse, although the number itself doesn't say why. So compare the thresholds before you compare two
-# mAPs, or yours with a published one.
+# The last column answers another question. Judged by its boxes above 0.5 alone, the same network has 55.7 in place of 69.3:
+# it seems to be far worse, and the number itself doesn't say why. So compare the thresholds before you compare two mAPs, or
+# yours with a published one.
+#
+# > Note: chapter 09 gives 69.2 for the same weights, because the run computed in 16 bits
+# > ([chapter 11](11_evaluation.ipynb)).
 #
 # ## What each number is worth
 #
@@ -627,7 +631,7 @@ check.most(most)
 # ## What would go wrong if
 #
 # Four classic mistakes. None of them stops with an error, and the training loss is fine every time, because training never
-# detects. Only the mAP and a look at images tell. *Predict first*: which cost a few points, and which nearly everything?
+# detects. Only the mAP and a look at images tell. *Predict first*: which cost some points, and which nearly everything?
 #
 # **NMS over all classes together**, as once in
 # [google/automl, issue 450](https://github.com/google/automl/issues/450):

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 13 · Your SSD
 #
-# **In one sentence:** the functions that you wrote in twelve chapters replace the library's, one by one, and
+# **In one sentence:** the functions that you have written since chapter 01 replace the library's, one by one, and
 # train a detector; where one of them is wrong, you find out which.
 #
 # The checks have said *right*, and still you don't know whether your functions make a detector. A check tries
@@ -60,7 +60,7 @@ print(mine.whose())
 mine.inventory(functions)
 
 # %% [markdown]
-# The table lists sixteen blocks, in the order in which a run meets them. The library lends those that you
+# The table lists sixteen blocks, roughly in the order in which a run meets them. The library lends those that you
 # haven't solved, so this page works from the first solution on, and also without any. The function `sgd_step` is
 # exercise 13.3 of this page, which comes before the run.
 #
@@ -269,6 +269,12 @@ culprit = bisection.search(broken, ("IoU", "default boxes", "matching", "encodin
 #
 # - Which single block costs the most time?
 # - Swap out all blocks that are used in the evaluation alone. Which are they?
+#
+# <details><summary>Answers</summary>
+#
+# - Swap out one after the other, and compare the times below the tiles.
+# - Decoding, candidates, suppression and average precision.
+# </details>
 
 # %% tags=["nbval-ignore-output"]
 explorer = swap_board.SwapBoard(yours, tried, found)
@@ -303,8 +309,8 @@ figures.ap_beside(done.table, this.config.steps)
 # That is a detector, trained by your functions. As long as both runs have the same learning rate, the two curves
 # lie close together, although up to sixteen blocks have been replaced. They aren't bit-for-bit identical,
 # because sums are taken in another order, and SGD carries every rounding difference into the steps that follow.
-# Two right detectors may differ in the end by as much as two random seeds do, about 0.02 of mAP in
-# [chapter 08](08_learning_rate_drops.ipynb), and by no more.
+# Two right detectors may differ in the end by as much as two random seeds do, which we assume to be about 0.02 of mAP
+# ([chapter 08](08_learning_rate_drops.ipynb)), and by no more.
 #
 # > Note: in your own copy of this page the run has 2,500 steps, like the recorded one. The outputs that you saw
 # > before you ran anything come from a run of 800 steps with the solutions of the course, whose learning rate
@@ -395,7 +401,7 @@ check.case_a(culprit_a)
 #
 # ### 13.5 Case B · medium · 4 minutes
 #
-# "It learned for some hundred steps. Then the loss climbed again, and nobody had touched anything."
+# "It learned for about a hundred steps. Then the loss climbed again, and nobody had touched anything."
 
 # %% alt="Case B: confidence and localisation loss of a run with a mistake, thick, and of one without, dashed"
 figure = figures.case("B")
