@@ -39,7 +39,7 @@ from ssdlib.records import LABELS
 # ## When is a box right?
 #
 # A detector's boxes are never exactly those that an annotator drew, so when is one of them right? The question comes
-# back all through this course: in chapter 03, where objects are assigned to anchors, in chapter 10, where second boxes
+# back all through this course: in chapter 03, where anchors are assigned to objects, in chapter 10, where second boxes
 # on the same object are removed, and in chapter 11, where detections are judged. The answer is one number each time,
 # and by the end of this page you will have written the function that computes it.
 #
@@ -177,7 +177,7 @@ table([(name, *line) for name, line in zip(names, overlaps)], head=("IoU with", 
 
 # %% [markdown]
 # In the painted image it is the sofa and the large bird, the last row, with 0.28. That is little for a bird whose box
-# lies mostly inside the sofa's. But the union has all of both boxes, and the sofa's is large.
+# lies mostly inside the sofa's. But the union contains the whole of both boxes, and the sofa's is large.
 #
 # These boxes lie on the image as it was stored, but the network never sees it in that shape. Does an IoU survive the
 # resampling?
@@ -420,7 +420,7 @@ table(rows, head=("numbers", "+1", "IoU of A and B", "which is"), form=("", "", 
 
 # %% [markdown]
 # `extent` is that 1. Only the module `evaluate` sets it to 1. In unit coordinates a +1 would be worse, since it would
-# add a whole image to each side.
+# add a whole image to every width and height.
 #
 # A +1 in the wrong place changes an IoU, as the last line shows. You can now read a box of VOC's and compare it with
 # any other. How many such boxes are there, and how large are they?
@@ -452,8 +452,7 @@ row = ("07+12", images, objects, easy, 1 - easy / objects)
 table([row], head=("set", "images", "objects", "not difficult", "left out by some"), form=("", "", "", "", ".0%"))
 
 # %% [markdown]
-# They train on 15 % fewer objects. The difficult objects aren't spread evenly, and neither are all the others, because
-# the classes are far from equal:
+# They train on 15 % fewer objects. Neither the difficult objects nor the others are spread evenly over the classes:
 
 # %% alt="Bars of the number of objects of each class in VOC 07+12 trainval, person by far the most, difficult ones hatched"
 figure = voc_facts.classes_drawn()
@@ -497,7 +496,7 @@ table(rows, head=("set", "images with difficult objects only"))
 
 # %% [markdown]
 # That is why so much code has never met an image without objects, and stops at the first one in your own data ([why,
-# and what to do](../docs/faq.md)). Here R, the number of objects, may be 0 everywhere:
+# and what to do](../docs/faq.md)). In this library R, the number of objects, may be 0 in every function:
 
 # %%
 nothing = torch.zeros(1, 0, 4)

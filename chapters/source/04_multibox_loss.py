@@ -487,6 +487,17 @@ explorer
 # (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4 and
 # Notebook 7. VS Code and Colab have not been tried.)
 #
+# <details><summary>Answers, for the painted scenes</summary>
+#
+# - From 3.61 to 3.74. Seven more negatives for each positive add only 0.13, because this network is already right about
+#   nearly all of them.
+# - It grows by ln 21 = 3.04, from 15.03 to 18.07: one more negative for each positive, and each costs ln 21. All
+#   background anchors are equally hard, so the first in the list are taken, at the top left corner of the image.
+# - It is 22.75 against 15.03. Mining looks for the anchors with the smallest p(background). With random weights these
+#   cost 5.3 each on average, so their p is about 0.005, whereas it was 1/21 = 0.048.
+# - At ratio 2. At ratio 1 its hardest anchor isn't among the 69 hardest of the batch.
+# </details>
+#
 # ## Which loss to expect
 #
 # *My loss is stuck at 2 or 3. Is the network any good?* Two threads ask this, and in one of them the same user later
@@ -782,7 +793,7 @@ print("in both:", int((right_choice & bad_choice).sum()), "(the anchor with the 
 # learns from the wrong anchors. A user in that thread writes that the results were very poor and the cause took long
 # to find. In the library, `log_softmax` subtracts each row's own maximum.
 #
-# Four more, each with its sign; the [FAQ](../docs/faq.md) has threads about all but the third:
+# Four more mistakes, each with its symptom; the [FAQ](../docs/faq.md) has threads about all but the third:
 #
 # - **NaN at the first image without objects**: 0 / 0, see *N, and images without objects*.
 # - **NaN or inf in the localisation**: the logarithm of the width of a box without width, or with corners in the wrong
@@ -794,7 +805,7 @@ for name, wrong in (("no width", empty_box), ("swapped", swapped)):
     print(f"{name}: growth of the width {coding.encode(wrong, anchor)[2]}")
 
 # %% [markdown]
-# - **A loss a quarter of everybody's, and slow learning**: N counts the negatives.
+# - **A loss a quarter of what others report, and slow learning**: N counts the negatives.
 # - **An error about shapes in the lines that choose negatives**, in old code on new PyTorch: a mask of (B, K) is put on
 #   losses of (B · K, 1). Reshape the losses first.
 #
