@@ -184,8 +184,8 @@ rows = [(cells, stride, (cells - 0.5) * stride, (cells - 0.5) * 300 / cells) for
 tables.table(rows, head=("cells", "stride", "last centre: code", "paper"), form=("", "", ".1f", ".1f"))
 
 # %% [markdown]
-# In the third row, ten strides of 32 pixels make 320, more than the image has, so the last centre lies at 304. On the 5
-# x 5 map the two formulas differ by 18 pixels.
+# In the third row, ten strides of 32 pixels make 320, more than the image has, so the last centre lies at 304, 19
+# pixels from where the paper puts it. On the 5 x 5 map the two formulas differ by 18 pixels.
 #
 # Which is right? Neighbouring cells of conv6_2 do look at places 32 pixels apart, because the image was halved five
 # times. So on the first four maps the *spacing* of the code's anchors is that of the network. Their *position* isn't
@@ -329,7 +329,7 @@ tables.table(rows, head=("clipped", "by", *maps, "together"), caption="Boxes tha
 #
 # ## Why these? What anchors cover
 #
-# An object that overlaps no anchor by half is left with a single anchor, often a bad one, as [chapter
+# An object that reaches an IoU of 0.5 with no anchor is left with a single anchor, often a bad one, as [chapter
 # 03](03_matching.ipynb) shows. So here is a measure for a set of anchors: **coverage**, the share of objects that have
 # an anchor with an IoU of 0.5 or more.
 #
@@ -583,12 +583,12 @@ tables.table(rows, head=("read with", "anchors that differ", "found", "wrong", "
 # %% [markdown]
 # Read the table from the top:
 #
-# - **Sizes by equation 4**: the sizes of the last four maps differ by 1 to 2 %, and the counts and the mean IoU stay
-#   the same.
+# - **Sizes by equation 4**: the sizes of the last four maps differ by 1 to 2 %, and with them the large square of the
+#   19 x 19 map. The counts and the mean IoU stay the same.
 # - **Clipped**, sizes or centres: nothing changes on these images. The boxes that differ lie at the edge or are larger
 #   than the image, and none of these detections came from them. A silent difference can stay silent for years.
-# - **Centres by the paper's formula**: as many objects are found, but every box is a little off, so the mean IoU falls.
-#   A threshold of 0.5 hides that.
+# - **Centres by the paper's formula**: as many objects are found, but nearly every box is a little off, so the mean IoU
+#   falls. A threshold of 0.5 hides that.
 # - **The order with 3 before 1/2**, as in [sgrvinod's
 #   tutorial](https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Object-Detection): nearly all objects are still found,
 #   thanks to their squares, but there are far more wrong boxes, because the outputs for two shapes are each decoded
@@ -604,7 +604,7 @@ chosen = ("as trained", "order 1 1' 2 3 1/2 1/3", "ratio read as h / w")
 figure = figures.detections(answers, chosen, scene=25)
 
 # %% [markdown]
-# The red box *dog*, which stands in all three images, is the network's own mistake, but the long ones are not. They are
+# The red box *dog*, which stands in all three panels, is the network's own mistake, but the long ones are not. They are
 # *good* outputs for anchors with a ratio: offsets that fit, applied to an anchor of another shape.
 #
 # The tutorial isn't wrong: it trains with its own order, sizes and centres, and reaches 77.2 mAP. What is wrong is to

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 05 · The network
 #
-# **In one sentence:** VGG16 without its classifier, followed by four more stages, makes six feature maps, and on each
+# **In one sentence:** VGG16 without its last layer, followed by four more stages, makes six feature maps, and on each
 # of them two small convolutions answer once for every anchor: 8,732 times in all, in the anchors' order.
 #
 # Take a single call, `permute`, out of this network. Every shape stays as it was, PyTorch reports no error, and in
