@@ -6,7 +6,7 @@
 #
 # | | |
 # |---|---|
-# | time | 80 minutes, two thirds of them for the exercises |
+# | time | 80 minutes, 50 of them for the exercises |
 # | hardware | any laptop; no GPU |
 # | you need | chapter 01: IoU, difficult objects; chapter 10: detections |
 # | new module | `evaluate` |
@@ -208,8 +208,8 @@ source(devkit_rule.verdicts)
 # 2. *The first of equals*: if a detection overlaps two objects alike, the earlier object is taken.
 # 3. An object that has been found is still a candidate. A second hit on it is false, and doesn't move on to the
 #    neighbour.
-# 4. `most < 0.5` is false, so exactly 0.5 is a hit. The rules in the devkit's documentation say *must exceed 50%*, but
-#    the program says otherwise, and the program makes the numbers.
+# 4. Only an overlap below 0.5 is a miss, so exactly 0.5 is a hit. The rules in the devkit's documentation say *must
+#    exceed 50%*, but the program says otherwise, and the program makes the numbers.
 # 5. A difficult object can be hit any number of times, and all of these hits are ignored.
 #
 # The overlap itself is an IoU with one peculiarity:
@@ -300,7 +300,7 @@ rule_variants.price_list(here, real["prices"])
 #
 # - **Difficult objects** are the costliest rule on which programs silently differ: counted as any other they
 #   cost seven points. To delete them from the annotations isn't the rule either, because then a detection that finds
-#   one is false.
+#   one is false, which costs 1.1.
 # - **Area against 11 points** adds almost three points on VOC2007 and 1.6 on the painted scenes, although nothing is
 #   detected better.
 # - **Cutting off** at 0.5 costs more than eight, at 0.05 more than one, because a box that you threw away can't be true.
@@ -379,7 +379,8 @@ anatomy = errors.error_anatomy(subject)
 figure = figures.errors_drawn(subject, anatomy)
 
 # %% [markdown]
-# A *confusion* has the wrong class, a *localisation* the right class but a box that doesn't fit, and *both* has both faults. A
+# A *duplicate* is a second box on an object that has been found. A *confusion* has the wrong class, a *localisation* the
+# right class but a box that doesn't fit, and *both* has both faults. A *background* overlaps no object by 0.1 or more. A
 # sixth kind concerns objects and not detections: **missed** is an object that isn't found, and that no confusion and no
 # localisation error points at.
 #
@@ -430,7 +431,7 @@ table(rows, head=("here", "VOC2007"), caption="A score of 0.5 or more, and the w
 #
 # For the AP of small objects alone, objects of another size are treated like difficult ones, and false boxes of another
 # size are left out. Size is the square root of the area on the 300 x 300 input, because that is what the network sees,
-# and the limits are the sizes of the anchors ([chapter 02](02_anchors.ipynb)).
+# and the limits, 30 to 213 px, are sizes of the anchors ([chapter 02](02_anchors.ipynb)).
 
 # %% alt="Two bar charts of mAP against the size of objects. Painted scenes: highest between 30 and 60 px. VOC2007: 47 below 30 px, rising to about 80 for objects above 111 px"
 measured = ap_by_size.means(ap_by_size.by_size(subject))
@@ -455,7 +456,7 @@ results_table.published_table()
 # A question mark means that we haven't read the number in the place that is named, or have read only a part of that place.
 # Those in the list who train on 07+12 with zoom-out and for long enough arrive between **77.1 and 77.8**. The paper's first table says
 # 74.3 and its table 6 says 77.2; between the two lie zoom-out and twice the steps, which the paper doesn't separate
-# ([chapter 06](06_augmentation.ipynb)). No README lists those who repeat the training and stay at 71 to 74; the
+# ([chapter 06](06_augmentation.ipynb)). No README lists those who repeat the training and stay at 65 to 74; the
 # [FAQ](../docs/faq.md#i-repeated-the-training-and-stay-at-65-to-74-map-what-is-known) has their threads.
 #
 # The next table goes by class and has a column, *this run*, for a run of your own. It fills itself from the log of a run, so
@@ -505,7 +506,7 @@ figure = results_table.steps_drawn(results_table.by_step(), "ssd_keras: all clas
 # | off by 0.2 to 0.4 | corners counted from 0 or cut to whole pixels (+0.3 above); or one object at one of the eleven points: compare the area, or class by class |
 # | 1 to 3 higher | area in place of 11 points; false boxes in other images not counted |
 # | 1 to 2 lower | a score threshold of 0.05 or 0.1, ten boxes an image |
-# | 1 lower | nothing in particular: we assume that two random seeds of one recipe differ by that much, which we observed but didn't record ([chapter 08](08_learning_rate_drops.ipynb)) |
+# | 1 lower | perhaps nothing: how far two random seeds of one recipe differ at the end of a run on VOC isn't known. [Chapter 08](08_learning_rate_drops.ipynb) assumes 2 points for its short runs, which we observed but didn't record |
 # | 3 lower | no zoom-out, or half of the steps: the paper's 74.3 had neither zoom-out nor the 120,000 |
 # | 3 to 8 lower | too few steps: the published run had 73.8 at 60,000, 72.6 at 40,000, 69.6 at 20,000 |
 # | 7 lower | difficult objects counted |
@@ -522,7 +523,9 @@ figure = results_table.steps_drawn(results_table.by_step(), "ssd_keras: all clas
 # > and 14 on the painted scenes. Those of training are published numbers: the paper's table 1, amdegroot's README, the run
 # > of ssd_keras, and the threads in the FAQ. amdegroot's README has 58.1 without augmentation, and doesn't say what else
 # > differed. A port with 76.5 ([paz in the FAQ](../docs/faq.md#can-i-compare-schedules-by-their-epochs)) blames its early
-# > drops, at 57,000 and 79,000 steps, but the published run dropped at 56,000 and has 77.1.
+# > drops, at 57,000 and 79,000 steps, but the published run dropped at 56,000 and has 77.1. As for random seeds, NVIDIA
+# > gives a standard deviation of 0.14 points for its own SSD300, another network on COCO
+# > ([chapter 07](07_sgd_instability.ipynb)).
 #
 # The exercises now ask you to write the evaluation yourself, and chapter 13 will use it.
 #

@@ -248,7 +248,7 @@ figures.remedies({"the zoo": found.examples, "tree crowns": crowns})
 # Smaller anchors help the crowns a little, up to 24 %, and then soon fail for the larger animals of the zoo: the
 # smallest anchors cover only half of its animals. **Cutting** helps far more, up to 92 % of the crowns. Each
 # photograph is divided into several **tiles**, and each tile is stretched to 300 x 300. With 8 x 8 tiles the crown of
-# the example is 40 px large in the input instead of 5, and every weight of a trained network can still be used.
+# the example is about 40 px large in the input instead of 5, and every weight of a trained network can still be used.
 #
 # Cutting has two costs. It takes 64 forward passes instead of one, and it cuts objects that lie on a border between
 # tiles, at 8 x 8 more than a third of the crowns. For that reason people let the tiles overlap, and apply non-maximum
@@ -269,6 +269,18 @@ figures.remedies({"the zoo": found.examples, "tree crowns": crowns})
 # - Choose **phone, 4000 x 3000**: into how many tiles a side do you have to cut until the object is covered?
 # - Drag it across the border between two tiles. What becomes of it?
 # - Choose **panorama**: what does the stretching do to its shape? Which feature map's anchor is the nearest?
+#
+# <details><summary>Answers</summary>
+#
+# - Its size is then 21 to 23 px, depending on its shape and on how the anchors lie under it: 18 x 25 px are enough.
+# - 3. With 2 x 2 tiles it is 18 x 20 px large in the input, and the best IoU is 0.40; with 3 x 3 it is 27 x 33 px, and
+#   eight anchors cover it.
+# - It belongs to the tile that holds its centre. What lies beyond the border is cut off, and the line below *in the
+#   input* says how much of it is left.
+# - 200 x 400 px become 20 x 120: twice as tall as wide in the photograph, six times as tall as wide in the input. The
+#   nearest anchor is one of `fc7`, 35 x 104 px, with an IoU of 0.53.
+#
+# </details>
 
 # %%
 explorer = tile_bench.TileBench()
@@ -390,7 +402,7 @@ source(model.SSD300.freeze)
 # %% [markdown]
 # A step becomes cheaper, because no gradient is computed there. In the full network the layers up to conv3_3 do more
 # than half of the arithmetic of a forward pass, since their maps are large, so freezing them saves a third of a step's.
-# (torchvision's SSD300 freezes conv1_1 and conv1_2 by default.)
+# (torchvision's SSD300 freezes conv1_1 and conv1_2 by default if its body is pretrained.)
 #
 # **Predict first:** how much worse is the zoo's detector if everything up to conv3_3 stays as the mini VOC left it? And
 # if all of VGG16's convolutions stay, up to conv5_3? `data_scripts/freezing.py` repeated the training above with
@@ -478,9 +490,9 @@ print("the same detections in at least 39 of 40 images:", sum(same) >= 39)
 print("more than 500 detections in all:", sum(map(len, by_run)) > 500)
 
 # %% [markdown]
-# > Note: if your own run and its file differ in the third digit: a run computes in
-# > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format), a 16-bit format of low precision, where
-# > the CPU has units for it, and the file in float32. For this comparison the run was told `precision="float32"`.
+# > Note: your own run and its file may differ in the third digit. Where the CPU has units for it, a run computes in
+# > [bfloat16](https://en.wikipedia.org/wiki/Bfloat16_floating-point_format), a 16-bit format of low precision, but the
+# > file in float32. For this comparison the run was told `precision="float32"`.
 #
 # ## For your folder
 #
@@ -508,7 +520,7 @@ print("more than 500 detections in all:", sum(map(len, by_run)) > 500)
 #
 # On a GPU, use the recipe `paper`, with `--init` naming VGG16's weights or a trained SSD300, and set `--steps` and
 # `--drops` for the size of your dataset. The paper's run looks at each image 230 times, which for 2,000 images means
-# about 15,000 steps of 32.
+# 2,000 · 230 / 32, or about 14,400 steps.
 #
 # ## Exercises
 #
