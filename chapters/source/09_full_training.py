@@ -167,7 +167,7 @@ scenes = [voc.read_photograph(example.path) for example in unseen[0]]
 before = inference.detect_in(half, scenes, sprint)
 trained, *_ = runs.load_run(mine.or_recorded(unseen).folder)
 after = inference.detect_in(trained, scenes, sprint)
-says = "A hundred steps with a tenth of the learning rate"
+says = "A hundred steps with a tenth of the learning rate" if mine.table else "The recorded run, trained to its end"
 figure = before_and_after(unseen[0][:3], scenes[:3], before[:3], after[:3], title=says)
 
 # %% tags=["nbval-ignore-output"]
@@ -378,7 +378,6 @@ def learnt(folder):
 
 tiny = dataclasses.replace(mini, steps=6, batch_size=4, val_every=0, precision="float32")
 few = train[0][:12], store.Jpegs(train[0][:12])
-work = tempfile.TemporaryDirectory()
 through, stopped = Path(work.name) / "through", Path(work.name) / "stopped"
 with threads.fixed(1):
     engine.train(tiny, few, few, through)
