@@ -18,6 +18,7 @@ from ssdlib.records import Detections, Example
 
 SMALL = 9  # points, of the smallest letters
 TITLES = {"score": "score threshold", "top_k": "top-k", "nms_iou": "NMS IoU", "keep": "keep"}
+USUAL = dict(color=RED, marker="D", linestyle="", markersize=8)  # of the value that Caffe has
 AROUND, FADED = 12, 0.07  # boxes of one object that are drawn in full; how faint all others are
 
 
@@ -42,7 +43,7 @@ def stages_drawn(pixels: Tensor, ranking: Ranking, score: float = 0.5) -> Figure
     boxes_on(axes[2], ranking.boxes[shown], captions(ranking, shown), color=BLUE)
     if len(shown):
         best = captions(ranking, shown[:1])[0].split()[0]
-        _legend(
+        legend_below(
             figure,
             {
                 f"boxes around the {best}, at most {AROUND}": dict(color=BLUE, linewidth=1.5),
@@ -86,7 +87,7 @@ def swept(found: Mapping[str, Mapping[float, float]], usual: Mapping[str, float]
         ax.set_title(TITLES[name], fontsize=10)
     axes[0].set_ylabel("mAP, %")
     figure.suptitle("Caffe's values lie at the top of each curve, or where it has become flat", fontsize=11)
-    _legend(figure, {"Caffe's value": dict(color=RED, marker="D", linestyle="", markersize=8)})
+    legend_below(figure, {"Caffe's value": USUAL})
     return figure
 
 
@@ -112,7 +113,7 @@ def mistakes_drawn(example: Example, found: Mapping[str, Detections], score: flo
     figure.suptitle(
         f"The same outputs, detected in {len(found)} ways: boxes with a score above {score:g}", fontsize=11
     )
-    _legend(figure, {"annotated": dict(color=ORANGE), "detected": dict(color=BLUE)})
+    legend_below(figure, {"annotated": dict(color=ORANGE), "detected": dict(color=BLUE)})
     return figure
 
 
@@ -133,6 +134,7 @@ def photographs_drawn(
     return figure
 
 
-def _legend(figure: Figure, styles: Mapping[str, Mapping]) -> None:
+def legend_below(figure: Figure, styles: Mapping[str, Mapping]) -> None:
+    """A line of names below all panels."""
     lines = [Line2D([], [], label=name, **style) for name, style in styles.items()]
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False, fontsize=SMALL)

@@ -191,7 +191,7 @@ def confused(
     return sorted(((n, *pair) for pair, n in pairs.items()), key=lambda row: (-row[0], row[1:]))
 
 
-def error_table(*columns: Column, caption: str = "") -> Table:
+def error_table(*columns: Column, note: str = "") -> Table:
     """Kinds of errors, a pair of columns for each `column` or `recorded_column`: share of the false detections (for
     the missed ones of the objects), and the points of mAP they cost."""
     rows = []
@@ -202,7 +202,7 @@ def error_table(*columns: Column, caption: str = "") -> Table:
             row += [numbers[name] / max(of, 1), gained[name]]
         rows.append(row)
     head = [f"{title}, {what}" for title, *_ in columns for what in ("share", "points")]
-    return table(rows, ("error", *head), form=("", *[".0%", "+.1f"] * len(columns)), caption=caption)
+    return table(rows, ("error", *head), form=("", *[".0%", "+.1f"] * len(columns)), note=note)
 
 
 def draw_gains(gained: dict[str, dict[str, float]], title: str) -> Figure:

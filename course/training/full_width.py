@@ -5,6 +5,7 @@ of each with which settings and by which commit.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,6 +49,20 @@ def log() -> list[Seen]:
     return found
 
 
+def held_out() -> list[tuple[int, float | None, float | None]]:
+    """What the last part measured on the 200 photographs that no weights were learned from: images seen, validation
+    loss without its L2 penalty, mAP from 0 to 1. None where one of them wasn't measured."""
+    before = sum(until for _, until in PARTS if until is not None)
+    losses, scores = {}, {}
+    for row in runlog.read_log(places.recording("full_width", PARTS[-1][0])):
+        images = BATCH * (before + row["step"])
+        if "val" in row:
+            losses[images] = row["val"]["multibox"]
+        if "map" in row:
+            scores[images] = row["map"]
+    return [(images, losses.get(images), scores.get(images)) for images in sorted(losses | scores)]
+
+
 def last(rows: list[Seen], images: int) -> float:
     """Mean of the Keras total over the last `images` images."""
     return float(np.mean([row.keras for row in rows if row.images > rows[-1].images - images]))
@@ -61,6 +76,11 @@ def loss_curve() -> Figure:
     figure, ax = plt.subplots(figsize=(8, 3.8), layout="constrained")
     ax.plot(images, losses, color=SKY, linewidth=0.8, label="here, ten steps of 8 images each")
     ax.plot(images[WINDOW - 1 :], smooth, color=BLUE, linewidth=2, label="here, a hundred steps each")
+    drops = [b.images for a, b in pairwise(rows) if b.rate < 0.15 * a.rate]  # and no warm-up of a part
+    for images in drops:
+        ax.axvline(images, color="0.5", linestyle=":", linewidth=1)
+    where = dict(xytext=(-4, 0), textcoords="offset points", ha="right", va="top")
+    ax.annotate("learning rate to a tenth, twice", (drops[0], 27), fontsize=9, color="0.3", **where)
     middle = [(step + 500) * run.batch for step in run.steps]
     ax.plot(
         middle,

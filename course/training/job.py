@@ -5,9 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from course.kit import pictures, places
-from ssdlib.data import store, voc
-from ssdlib.training.inference import Data
+from course.kit import places
 from ssdlib.training.runs import RECIPES, RunConfig, RunError
 
 # as `make train` names them
@@ -52,10 +50,3 @@ def here(recipe: str | None = None) -> Job:
     if recipe == "ssd_keras" and (old := out.with_name("voc0712_seed")).exists():
         out = old  # what that folder was called in earlier versions
     return Job(recipe, devkit, out, config, expected)
-
-
-def painted(tested: int) -> tuple[Data, Data]:
-    """Training scenes of the mini VOC, and its first `tested` test scenes, also where genuine VOC is on disk."""
-    train = voc.read_sets(pictures.mini_voc(), RECIPES["mini"].train_sets)
-    test = pictures.mini_test_set()[:tested]
-    return (train, store.Jpegs(train)), (test, store.Jpegs(test))

@@ -22,3 +22,14 @@ def test_the_last_line_is_the_last_of_the_last_part():
 def test_the_mean_of_the_last_images_is_that_of_their_rows():
     rows = [full_width.Seen(images=80 * n, rate=0.1, multibox=0.0, keras=float(n)) for n in range(1, 6)]
     assert full_width.last(rows, 160) == 4.5
+
+
+def test_what_was_measured_on_the_held_out_photographs_stands_at_its_images():
+    lines = places.recording("full_width", "frozen", "log.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    losses = {8 * (1300 + row["step"]): row["val"]["multibox"] for row in rows if "val" in row}
+    scores = {8 * (1300 + row["step"]): row["map"] for row in rows if "map" in row}
+    found = full_width.held_out()
+    assert {images: loss for images, loss, _ in found if loss is not None} == losses
+    assert {images: score for images, _, score in found if score is not None} == scores
+    assert [images for images, _, _ in found] == sorted(losses | scores)
