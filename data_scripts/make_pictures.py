@@ -1,10 +1,10 @@
 """Pictures of the README, into docs/pictures: a dragged explorer, the way of a batch, detections, the chapters.
 
-    python data_scripts/make_pictures.py [--only moving batch found chapters] [--out docs/pictures]
+    python data_scripts/make_pictures.py [--only moving batch found photographs chapters] [--out docs/pictures]
 
-`found` and `chapters` are figures of the committed notebooks, made smaller. `moving` is the matching explorer of the
-reading edition, dragged in a Chromium, with a screenshot after each move; it needs playwright and the mini VOC
-(`make mini`). Nothing is trained and nothing is fetched.
+`found`, `photographs` and `chapters` are figures of the committed notebooks, made smaller. `moving` is the matching
+explorer of the reading edition, dragged in a Chromium, with a screenshot after each move; it needs playwright and the
+mini VOC (`make mini`). Nothing is trained and nothing is fetched.
 """
 
 import argparse
@@ -28,7 +28,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # shares of its width and height (left, top, right, bottom)
 WHOLE = (0, 0, 1, 1)
 FIGURES = {
-    "00_start_here": ("figure = plots.detections(few, photographs, found)", (0, 0, 0.5, 1)),
+    "00_start_here": ("figure = box_figures.detected(few[:4]", (0.03, 0.08, 0.5, 0.5)),
     "01_boxes_and_voc": ("explorer = overlap.Overlaps", (0, 0, 0.5, 1)),
     "02_anchors": ("explorer = anchor_browser.AnchorBrowser", (0, 0, 0.4, 1)),
     "03_matching": ("draw_matching(scene, found)", WHOLE),
@@ -36,14 +36,15 @@ FIGURES = {
     "05_network": ("figures.draw_network", WHOLE),
     "06_augmentation": ("figure = figures.strip(shown)", (0, 0, 0.6, 1)),
     "07_sgd_instability": ('figures.ten(["paper", "near", "beyond"]', (0, 0.08, 0.68, 0.9)),
-    "08_learning_rate_drops": ("figures.published_drawn(curve)", WHOLE),
+    "08_learning_rate_drops": ("published_figures.losses(curve)", WHOLE),
     "09_full_training": ("dashboard.Dashboard(", (0, 0, 1, 0.5)),
     "10_detection": ("explorer = nms_bench.NmsBench", (0, 0, 0.5, 1)),
     "11_evaluation": ("explorer = curve_explorer.CurveExplorer", (0.45, 0, 1, 0.75)),
     "12_your_own_images": ("figure = plots.detections(shown, pixels, seen, score=0.4", (0.5, 0.1, 1, 0.54)),
     "13_your_ssd": ("sheet = figures.certificate", (0, 0.04, 1, 0.67)),
 }
-FOUND = ("00_start_here", "figure = plots.detections(few, photographs, found)")
+FOUND = ("00_start_here", "figure = box_figures.detected(few[:4]")
+FREE = ("10_detection", "figure = photographs.free_drawn(")
 
 
 def figure_of(chapter: str, words: str) -> Image.Image:
@@ -77,6 +78,13 @@ def chapters(out: Path) -> None:
 def found(out: Path) -> None:
     image = figure_of(*FOUND)
     save(image, out / "found.png", 96)
+
+
+def free(out: Path) -> None:
+    """What the full-width network found in freely licensed photographs."""
+    image = figure_of(*FREE)
+    image.thumbnail((1000, 1000), Image.Resampling.LANCZOS)
+    save(image, out / "photographs.png", 128)
 
 
 def batch(out: Path) -> None:
@@ -193,7 +201,7 @@ def moving(out: Path) -> None:
     raise SystemExit(f"{target} has {target.stat().st_size:,} bytes, {MOST:,} are allowed")
 
 
-MADE = {"moving": moving, "batch": batch, "found": found, "chapters": chapters}
+MADE = {"moving": moving, "batch": batch, "found": found, "photographs": free, "chapters": chapters}
 
 
 def main() -> None:
