@@ -6,7 +6,7 @@
 #
 # | | |
 # |---|---|
-# | time | 100 minutes: 40 for reading, 60 for the exercises. The optional part, *the edge*, is 10 of the 40 and 19 of the 60 |
+# | time | 100 minutes: 40 for reading, 60 for the exercises. The optional parts, *the edge* and *31 or 32?*, are 16 of the 40 and 27 of the 60 |
 # | hardware | any laptop; no GPU; three cells train or measure for some seconds |
 # | you need | chapter 04: the loss and its negatives |
 # | new modules | `engine`: its update and its learning rate |
@@ -608,11 +608,15 @@ explorer
 # (Run the cells of this page to move things; where no kernel runs you see a still picture. Tried in JupyterLab 4.
 # VS Code and Colab have not been tried.)
 #
-# So far every start of the narrow network had batches of 8, while the published run had 31. The last question is
-# therefore what the size of the batch changes.
+# So far every start of the narrow network had batches of 8, while the published run had 31. What does the size of the
+# batch change? A second optional part answers that; without it, go on at <a href="#verdicts">The claims, one by one</a>.
+
+# %% [markdown] jp-MarkdownHeadingCollapsed=true
+# ## Optional, 6 minutes: 31 or 32?
 #
-# ## 31 or 32?
-#
+# Exercise 7.7 belongs to this part and takes 8 minutes more. Nothing after it needs its cells.
+
+# %% [markdown]
 # The published run was to have batches of 32. Because its author occasionally ran out of memory with that, he took 31
 # instead. The loss is divided by N, the number of positives in the batch. Here is N for batches of the test scenes,
 # without augmentation:
@@ -669,8 +673,10 @@ print("the same gradient, up to rounding")
 # normalised by itself. If you do change the batch size, users of other ports advise changing the learning rate in
 # proportion ([one of several threads](https://github.com/amdegroot/ssd.pytorch/issues/275)).
 #
-# Now all the evidence is on the page, and we can return to the claims from its beginning.
-#
+# **This is the end of the optional part.** Now all the evidence is on the page, and we can return to the claims from its
+# beginning.
+
+# %% [markdown]
 # <a id="verdicts"></a>
 #
 # ## The claims, one by one
@@ -903,7 +909,7 @@ check.plateau(off_plateau)
 # </details>
 # <!-- solution -->
 #
-# ### 7.7 A batch in parts · easy · 8 minutes
+# ### 7.7 A batch in parts · easy, for the second optional part · 8 minutes
 #
 # Put the loss of a batch together from its microbatches.
 #
