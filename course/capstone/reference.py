@@ -53,9 +53,9 @@ def shapes(small, following, ratios):
 # 2.3 centres
 def centres(cells, stride):
     found = []
-    for line in range(cells):
+    for row in range(cells):
         for column in range(cells):
-            found.append([(column + 0.5) * stride, (line + 0.5) * stride])
+            found.append([(column + 0.5) * stride, (row + 0.5) * stride])
     return torch.tensor(found)
 
 
@@ -202,10 +202,10 @@ def class_by_class(places, scores, labels, max_iou):
 # 11.1 verdicts
 def verdicts(detections, objects):
     said, found = [], set()
-    for picture, score, box in sorted(detections, key=lambda d: -d[1]):
+    for image, score, box in sorted(detections, key=lambda d: -d[1]):
         most, best = 0.0, None
         for number, (where, there, difficult) in enumerate(objects):
-            shared = devkit_rule.overlap(box, there) if where == picture else 0.0
+            shared = devkit_rule.overlap(box, there) if where == image else 0.0
             if shared > most:
                 most, best = shared, number
         if most < 0.5:

@@ -233,7 +233,7 @@ def test_a_section_that_breaks_or_comes_too_late_says_so(capsys):
     gpu.run(None, 10, [breaks])
     gpu.run(None, -1, [breaks])
     out = capsys.readouterr().out
-    assert "breaks: broke, RuntimeError: no such kernel" in out and "breaks: left out" in out
+    assert "breaks: failed, RuntimeError: no such kernel" in out and "breaks: left out" in out
 
 
 def test_images_to_measure_on_keep_their_boxes_inside():
