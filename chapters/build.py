@@ -32,15 +32,8 @@ WIDGETS = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT = ("tags", "alt", "jp-MarkdownHeadingCollapsed")  # of a cell's metadata; the last one folds a section
 MARK = "<!-- solution -->"
-MOST = (
-    110_000,
-    95_000,
-    80_000,
-    70_000,
-    60_000,
-    50_000,
-    40_000,
-)  # bytes of a figure: the first that keeps the notebook small
+# bytes of a figure: the first that keeps the notebook small
+MOST = (110_000, 95_000, 80_000, 70_000, 60_000, 50_000, 40_000)
 LARGEST = 1_000_000  # bytes of a notebook
 
 

@@ -70,10 +70,7 @@ def main() -> None:
         **now,
         precision="float32",
         seed=f"{settings.seed} of the run; nothing here is drawn by chance",
-        worth={
-            name: {str(v): round(seen.mean_ap(seen.detect(**{name: v})), 4) for v in TRIED[name]}
-            for name in TRIED
-        },
+        worth={name: {str(value): worth(seen, name, value) for value in TRIED[name]} for name in TRIED},
         boxes={str(score): counts(seen.detect(score=score)) for score in TRIED["score"]},
         **judged(subject),
     )

@@ -8,7 +8,6 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from torch import Tensor
 
 from course.anchors.anchor_browser import STYLES
@@ -16,6 +15,7 @@ from course.anchors.coverage import BANDS, BIN, BINS, by_size, covered
 from course.anchors.other_anchors import Answers, variants
 from course.anchors.places import anchors_of
 from course.boxes.voc_facts import shapes as voc_shapes
+from course.kit.legend import legend_below
 from course.kit.pictures import Scene
 from ssdlib import box_ops
 from ssdlib.anchors import SSD300_ANCHORS, AnchorSpec, default_boxes
@@ -51,8 +51,7 @@ def of_cells(scene: Scene, cells: tuple[tuple[int, int, int], ...]) -> Figure:
         ax.set(xlim=(left, right), ylim=(max(right for _, right in ends), -8))
         ax.set_title(f"{side} x {side} map, row {row}, column {column}", fontsize=10)
     names = ("small square", "large square", "wide", "tall", "wider", "taller")
-    lines = [Line2D([], [], label=name, **_line(*style)) for name, style in zip(names, STYLES, strict=True)]
-    figure.legend(handles=lines, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
+    legend_below(figure, {name: _line(*style) for name, style in zip(names, STYLES, strict=True)})
     figure.suptitle(
         "All cells of a map carry the same shapes, and coarser maps have larger ones", fontsize=12
     )
@@ -149,11 +148,10 @@ def detections(answers: Answers, names: Sequence[str], scene: int) -> Figure:
             captions = [voc.CLASSES[label] for label in found.labels[mine].tolist()]
             boxes_on(ax, found.boxes[mine], captions, color, dashed=color == RED)
         ax.set_title(name, fontsize=10)
-    lines = [
-        Line2D([], [], color=color, linestyle=style, linewidth=2, label=name)
-        for color, style, name in ((BLUE, "-", "right class and place"), (RED, "--", "wrong class or place"))
-    ]
-    figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    wrong = dict(color=RED, linestyle="--", linewidth=2)
+    legend_below(
+        figure, {"right class and place": dict(color=BLUE, linewidth=2), "wrong class or place": wrong}
+    )
     figure.suptitle("Right outputs, read with other anchors, become long wrong boxes", fontsize=12)
     part_captions(list(axes[0]))
     return figure

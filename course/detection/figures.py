@@ -7,10 +7,10 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from torch import Tensor
 
 from course.detection.stages import Ranking, captions
+from course.kit.legend import legend_below
 from ssdlib import box_ops, plots
 from ssdlib.data import voc
 from ssdlib.plots import BLACK, BLUE, ORANGE, RED, boxes_on, part_captions, photograph_on
@@ -132,9 +132,3 @@ def photographs_drawn(
         f"{title}\norange: drawn by hand; blue: detected with a score above {score:g}", fontsize=11
     )
     return figure
-
-
-def legend_below(figure: Figure, styles: Mapping[str, Mapping]) -> None:
-    """A line of names below all panels."""
-    lines = [Line2D([], [], label=name, **style) for name, style in styles.items()]
-    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False, fontsize=SMALL)

@@ -18,6 +18,7 @@ from torch import Tensor
 from course.detection import figures
 from course.kit import free_photographs, places
 from course.kit.free_photographs import PHOTOGRAPHS
+from course.kit.legend import legend_below
 from course.kit.tables import Table, table
 from ssdlib import box_ops, plots
 from ssdlib.data import voc
@@ -165,7 +166,7 @@ def worth_drawn(
         ax.set_title(figures.TITLES[name], fontsize=10)
     axes[0].set_ylabel("mAP, % of that with Caffe's values")
     figure.suptitle(claim, fontsize=11)
-    figures.legend_below(
+    legend_below(
         figure,
         {
             PAINTED: dict(color=BLUE, marker="o"),

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from course.evaluation import errors, rule_variants
 from course.evaluation.devkit_rule import FALSE, IGNORED, OBJECTS, TEN, TRUE, TWICE
 from course.evaluation.judging import Judged, Subject
+from course.kit.legend import legend_below
 from ssdlib.data import voc
 from ssdlib.evaluate import ONE_BASED, Results
 from ssdlib.plots import BLACK, BLUE, ORANGE, RED, SKY, photograph_on
@@ -70,7 +70,7 @@ def ten_drawn() -> Figure:
                     ax.text(x2 - 5, y2 - 6, f"{place}", ha="right", va="bottom", **style)
         ax.set(xlim=(0, 410), ylim=(410, 0), aspect="equal", xticks=(), yticks=())
         ax.set_title(f"image {image}", fontsize=10)
-    _legend(
+    legend_below(
         figure,
         {
             "object": dict(color=ORANGE, linewidth=4),
@@ -111,7 +111,7 @@ def ranking_drawn(subject: Subject, name: str, count: int = 12) -> Figure:
         for verdict, (color, style) in LINES.items()
         if verdict in said
     }
-    _legend(figure, styles | {f"annotated as {name}": dict(color=ORANGE, linewidth=1.5)})
+    legend_below(figure, styles | {f"annotated as {name}": dict(color=ORANGE, linewidth=1.5)})
     return figure
 
 
@@ -217,7 +217,7 @@ def errors_drawn(subject: Subject, found: dict[str, errors.ErrorAnatomy]) -> Fig
             _look_at(ax, around, example.size)
             ax.set_title(f"{kind}:\n{name} {one.judged.scores[place]:.2f}", fontsize=10)
     figure.suptitle("Of each kind of error the one with the highest score", fontsize=11)
-    _legend(
+    legend_below(
         figure,
         {
             "detection, with its class and score above": dict(color=RED, linestyle="--", linewidth=2),
@@ -225,11 +225,6 @@ def errors_drawn(subject: Subject, found: dict[str, errors.ErrorAnatomy]) -> Fig
         },
     )
     return figure
-
-
-def _legend(figure: Figure, styles: dict[str, dict]) -> None:
-    lines = [Line2D([], [], label=name, **style) for name, style in styles.items()]
-    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False, fontsize=9)
 
 
 def _photograph(example: Example) -> torch.Tensor:

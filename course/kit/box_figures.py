@@ -6,9 +6,9 @@
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from torch import Tensor
 
+from course.kit.legend import legend_below
 from ssdlib import plots
 from ssdlib.plots import BLUE, ORANGE
 from ssdlib.records import Detections, Example
@@ -48,11 +48,8 @@ def titled(figure: Figure, title: str, kinds: Sequence[Kind] = ()) -> Figure:
     """A figure of images with a title above it and a legend of its lines below it."""
     figure.suptitle(title, fontsize=12)
     if kinds:
-        lines = [
-            Line2D([], [], color=color, linestyle=style, linewidth=1.8, label=name)
-            for name, color, style in kinds
-        ]
-        figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False, fontsize=10)
+        styles = {name: dict(color=color, linestyle=style, linewidth=1.8) for name, color, style in kinds}
+        legend_below(figure, styles, size=10)
     plots.part_captions(figure.axes)  # the words have made the images smaller
     return figure
 

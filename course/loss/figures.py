@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from torch import Tensor
 
 from course.kit import pictures
+from course.kit.legend import legend_below
 from course.kit.pictures import Scene
 from course.loss.loss_anatomy import DRAWN, LossTerms
 from ssdlib import box_ops, coding
@@ -45,8 +45,9 @@ def draw_negatives(scene: Scene, positive: Tensor, chosen: dict[str, Tensor]) ->
     kinds = {"object": (ORANGE, "-"), f"positive, of {names[0]}" if names else "positive": (BLUE, "-")}
     kinds |= {"positive, of another object": (SKY, "-")} if len(names) > 1 else {}
     kinds |= {"hard negative": (RED, "--")}
-    lines = [Line2D([], [], color=color, linestyle=style) for color, style in kinds.values()]
-    figure.legend(lines, list(kinds), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    legend_below(
+        figure, {name: dict(color=c, linestyle=style) for name, (c, style) in kinds.items()}, columns=2
+    )
     return figure
 
 

@@ -7,11 +7,11 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
 from course.kit import pictures
+from course.kit.legend import legend_below
 from course.kit.pictures import Scene
 from course.network.receptive_field import Eye, anchors_of, middle, receptive_field
 from ssdlib import box_ops, detect, matching
@@ -176,7 +176,7 @@ def side_by_side(
         ax.set(xlim=(0, SSD300_ANCHORS.canvas), ylim=(SSD300_ANCHORS.canvas, 0))
         drawn = f", the surest {most} drawn" if len(found_here) > most else ""
         ax.set_title(f"{title}: {len(found_here)} detections{drawn}", fontsize=10)
-    _legend_below(figure, {"detection": (BLUE, "-"), "object": (RED, "--")})
+    legend_below(figure, {"detection": dict(color=BLUE), "object": dict(color=RED, linestyle="--")})
     return figure
 
 
@@ -242,7 +242,8 @@ def fields_on(scene: Scene) -> Figure:
         longest = max(max(shape) for shape in SSD300_ANCHORS.shapes(level))
         ax.set_title(f"{name}, {side}²: sees {field.size} px,\nanchors up to {longest:.0f} px", fontsize=10)
     figure.suptitle("Every answer sees far more of the image than its anchors cover", fontsize=11)
-    _legend_below(figure, {"what an answer sees": (BLUE, "-"), "widest and highest anchor": (GREEN, "--")})
+    anchor = dict(color=GREEN, linestyle="--")
+    legend_below(figure, {"what an answer sees": dict(color=BLUE), "widest and highest anchor": anchor})
     return figure
 
 
@@ -277,12 +278,6 @@ def heats_on(network: SSD300, chosen: list[Scene]) -> tuple[Figure, list[tuple[i
 def _outline(ax: Axes, corners: object, color: str, **style: object) -> None:
     x1, y1, x2, y2 = corners
     ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, **style))
-
-
-def _legend_below(figure: Figure, kinds: dict[str, tuple[str, str]]) -> None:
-    """A line below the figure that names its kinds of outlines, name -> colour and style."""
-    lines = [Line2D([], [], color=color, linestyle=style, linewidth=2) for color, style in kinds.values()]
-    figure.legend(lines, list(kinds), loc="outside lower center", ncols=len(kinds), frameon=False, fontsize=9)
 
 
 # ---- kernels on maps and images
