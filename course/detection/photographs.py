@@ -13,17 +13,15 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from course.detection import figures
-from course.kit import free_photographs, places
+from course.kit import free_photographs, pictures, places
 from course.kit.free_photographs import PHOTOGRAPHS
 from course.kit.legend import legend_below
 from course.kit.tables import Table, table
-from ssdlib import box_ops, plots
-from ssdlib.data import voc
+from ssdlib import box_ops
 from ssdlib.plots import BLUE, ORANGE
-from ssdlib.records import CLASSES, LABELS, Detections, Example
+from ssdlib.records import CLASSES, LABELS, Detections
 
 DEVKIT = "the devkit's rule"  # as `course.evaluation.rule_variants` calls it
 NEEDED = (
@@ -180,44 +178,22 @@ def worth_drawn(
 # ---- chapter 10: the free photographs
 
 
-def free_examples() -> list[Example]:
-    """The free photographs with their boxes drawn by hand, whether they are on disk or not."""
-    return [
-        Example(
-            image_id=name,
-            path=(free_photographs.folder() or Path()) / photograph.file,
-            size=photograph.size,
-            boxes=torch.tensor([box for _, box in photograph.objects], dtype=torch.float32).reshape(-1, 4),
-            labels=torch.tensor([LABELS[label] for label, _ in photograph.objects], dtype=torch.int64),
-            difficult=torch.zeros(len(photograph.objects), dtype=torch.bool),
-        )
-        for name, photograph in PHOTOGRAPHS.items()
-    ]
-
-
 def free_drawn(there: Judged, title: str, score: float) -> Figure:
     """The free photographs with what the full-width network found in them; grey where scikit-image isn't there."""
-    chosen = free_examples()
+    chosen = [free_photographs.annotation(name) for name in PHOTOGRAPHS]
     found = [there.detections(example.image_id) for example in chosen]
-    figure = figures.photographs_drawn(chosen, found, title, score, [_pixels(example) for example in chosen])
-    credits = [PHOTOGRAPHS[example.image_id].credit for example in chosen]
-    lines = ["; ".join(credits[i : i + 2]) for i in range(0, len(credits), 2)]
-    figure.supxlabel("\n".join([*lines, "Not images of VOC: no VOC result"]), fontsize=figures.SMALL)
-    plots.part_captions(figure.axes)
-    return figure
-
-
-def _pixels(example: Example) -> Tensor:
-    if free_photographs.installed():
-        return voc.read_photograph(example.path)
-    return torch.full((example.size[1], example.size[0], 3), 225, dtype=torch.uint8)
+    figure = figures.photographs_drawn(
+        chosen, found, title, score, [pictures.read_or_grey(example) for example in chosen]
+    )
+    credits = [photograph.credit for photograph in PHOTOGRAPHS.values()]
+    return free_photographs.written_below(figure, credits, "Not images of VOC: no VOC result")
 
 
 def free_table(there: Judged, count: int = 3) -> Table:
     """Of each free photograph the best detections: class, score, and whether it is right: an IoU of 0.5 or more with
     an object of its class, drawn by hand, that no better detection has found."""
     rows = []
-    for example in free_examples():
+    for example in map(free_photographs.annotation, PHOTOGRAPHS):
         found, taken = there.detections(example.image_id), set()
         for k in range(min(count, len(found))):
             name, box = CLASSES[int(found.labels[k])], found.boxes[k]

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from course.evaluation import errors, rule_variants
 from course.evaluation.devkit_rule import FALSE, IGNORED, OBJECTS, TEN, TRUE, TWICE
 from course.evaluation.judging import Judged, Subject
+from course.kit import pictures
 from course.kit.legend import legend_below
-from ssdlib.data import voc
 from ssdlib.evaluate import ONE_BASED, Results
 from ssdlib.plots import BLACK, BLUE, ORANGE, RED, SKY, photograph_on
 from ssdlib.records import LABELS, Example
@@ -95,7 +95,7 @@ def ranking_drawn(subject: Subject, name: str, count: int = 12) -> Figure:
     for place, ax in zip(range(min(count, len(judged.scores))), axes.flat, strict=False):
         i = judged.order[place]
         example, box = by_id[results.image_ids[i]], results.boxes[i] - np.array(ONE_BASED)
-        photograph_on(ax, _photograph(example))
+        photograph_on(ax, pictures.read_or_grey(example))
         _box_on(ax, box, *LINES[judged.said[place]], width=3.0)
         here = (example.labels == LABELS[name]).nonzero()[:, 0].tolist()
         for k in here:
@@ -207,7 +207,7 @@ def errors_drawn(subject: Subject, found: dict[str, errors.ErrorAnatomy]) -> Fig
             one, results = found[name], subject.results[name]
             i = one.judged.order[place]
             example = by_id[results.image_ids[i]]
-            photograph_on(ax, _photograph(example))
+            photograph_on(ax, pictures.read_or_grey(example))
             around = box = results.boxes[i] - np.array(ONE_BASED)
             if one.targets[place] >= 0:
                 target = subject.objects.boxes[one.targets[place]] - np.array(ONE_BASED)
@@ -225,13 +225,6 @@ def errors_drawn(subject: Subject, found: dict[str, errors.ErrorAnatomy]) -> Fig
         },
     )
     return figure
-
-
-def _photograph(example: Example) -> torch.Tensor:
-    """The photograph or scene, or a grey one of its size where only annotations are on disk."""
-    if example.path.is_file():
-        return voc.read_photograph(example.path)
-    return torch.full((example.size[1], example.size[0], 3), 225, dtype=torch.uint8)
 
 
 def _box_on(ax: Axes, box: np.ndarray, color: str, style: str, width: float) -> None:

@@ -99,9 +99,15 @@ def example(name: str) -> Example:
             f"{path}: {width}x{height} px; wanted {photograph.size[0]}x{photograph.size[1]}, to which the boxes "
             "belong. Another version of scikit-image (0.22 or newer) has it"
         )
+    return annotation(name)
+
+
+def annotation(name: str) -> Example:
+    """The photograph called `name` with its boxes and labels, whether it is on disk or not."""
+    photograph = PHOTOGRAPHS[name]
     return Example(
         image_id=name,
-        path=path,
+        path=(folder() or Path()) / photograph.file,
         size=photograph.size,
         boxes=torch.tensor([box for _, box in photograph.objects], dtype=torch.float32).reshape(-1, 4),
         labels=torch.tensor([LABELS[label] for label, _ in photograph.objects], dtype=torch.int64),
@@ -125,8 +131,13 @@ def draw_photographs(names: Sequence[str] = tuple(PHOTOGRAPHS), columns: int = 4
 
 def add_credit(figure: Figure, names: Sequence[str]) -> Figure:
     """The figure with a line below it that says whose photographs it shows."""
-    lines = list(dict.fromkeys(credit(name) for name in names))  # stand-ins share one
-    figure.supxlabel("\n".join("; ".join(lines[i : i + 2]) for i in range(0, len(lines), 2)), fontsize=9)
+    return written_below(figure, list(dict.fromkeys(credit(name) for name in names)))  # stand-ins share one
+
+
+def written_below(figure: Figure, credits: Sequence[str], more: str = "") -> Figure:
+    """The figure with the credits below it, two a line, and with one line `more`."""
+    lines = ["; ".join(credits[i : i + 2]) for i in range(0, len(credits), 2)]
+    figure.supxlabel("\n".join([*lines, *[more] * bool(more)]), fontsize=9)
     plots.part_captions(figure.axes)  # the line has made the pictures smaller
     return figure
 

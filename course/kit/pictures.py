@@ -96,6 +96,13 @@ def pick(objects: int, skip: int = 0) -> Example:
     return found[skip]
 
 
+def read_or_grey(example: Example) -> Tensor:
+    """The photograph or scene as (H, W, 3) uint8, or a grey one of its size where only annotations are on disk."""
+    if example.path.is_file():
+        return voc.read_photograph(example.path)
+    return torch.full((example.size[1], example.size[0], 3), 225, dtype=torch.uint8)
+
+
 def _crowding(example: Example) -> float:
     """The largest IoU of two objects; up to .02 counts as none."""
     overlap = box_ops.iou(example.boxes[:, None], example.boxes).fill_diagonal_(0)
