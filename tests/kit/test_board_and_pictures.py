@@ -132,6 +132,7 @@ def test_the_reading_edition_has_no_line_for_readers_in_jupyter_and_its_contents
     assert "href='03_matching.html'" in page and "href='03_matching.ipynb'" not in page
 
 
+@pytest.mark.slow
 def test_the_reading_edition_fetches_nothing_and_its_links_and_pictures_are_there(site):
     for page in site.glob("*.html"):
         text = page.read_text()

@@ -1,6 +1,8 @@
 """Tests of float16: scaled gradients are the gradients, what overflows is skipped and logged, and a run resumes."""
 
 import dataclasses
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,9 @@ from small_runs import TINY, painted, same, weights_of
 from ssdlib.training import engine, inference, runs, scaling
 from ssdlib.training.runlog import read_log
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "data_scripts"))
+from float16 import SummedInFloat32
+
 CPU = torch.device("cpu")
 HALF = dataclasses.replace(TINY, precision="float16", val_every=0, log_every=1)
 
@@ -16,6 +21,13 @@ HALF = dataclasses.replace(TINY, precision="float16", val_every=0, log_every=1)
 @pytest.fixture(scope="module")
 def data():
     return painted()
+
+
+@pytest.fixture
+def quick_float16():
+    """Most CPUs take twenty times as long for float16's convolutions as for float32's."""
+    with SummedInFloat32():
+        yield
 
 
 def test_auto_never_means_float16_and_its_name_does():
@@ -54,7 +66,7 @@ def test_an_update_in_float16_moves_the_weights_as_one_in_float32_does(data):
 
 
 def test_a_scale_that_overflows_skips_the_step_halves_itself_and_is_told_by_the_log(
-    data, tmp_path, monkeypatch
+    data, quick_float16, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(scaling, "FIRST", 2.0**40)  # no gradient fits
     engine.train(dataclasses.replace(HALF, steps=3), data, data, tmp_path)
@@ -66,7 +78,9 @@ def test_a_scale_that_overflows_skips_the_step_halves_itself_and_is_told_by_the_
     assert state["scaler"]["scale"] == 2.0**37
 
 
-def test_a_run_stopped_between_skipped_steps_goes_on_to_the_same_bits(data, tmp_path, monkeypatch):
+def test_a_run_stopped_between_skipped_steps_goes_on_to_the_same_bits(
+    data, quick_float16, tmp_path, monkeypatch
+):
     """The first scale is too large for some steps, and the stop comes between them."""
     monkeypatch.setattr(scaling, "FIRST", 2.0**18)
     config = dataclasses.replace(HALF, steps=8)
@@ -86,7 +100,7 @@ def test_a_run_stopped_between_skipped_steps_goes_on_to_the_same_bits(data, tmp_
 
 
 def test_a_loss_that_overflows_once_is_passed_over_and_one_that_always_does_ends_the_run(
-    data, tmp_path, monkeypatch
+    data, quick_float16, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(scaling, "FIRST", 2.0**10)
     real, broken = engine.multibox_loss, [2]
