@@ -145,6 +145,7 @@ def test_pictures_carry_the_given_names():
     assert captions == [["banana 0.90"], ["banana 0.90"], ["banana"]]
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_and_detects_a_choice_of_classes(mini, tmp_path, capsys):
     """The mini VOC holds twenty classes: with a list of two, its annotations are refused by name."""
     flags = f"--data {mini} --out {tmp_path / 'run'} {TINY_FLAGS}".split()

@@ -289,6 +289,7 @@ def test_a_checkpoint_of_a_run_is_known_as_such_under_any_name(run, mini, tmp_pa
         assert f"{checkpoint}: a run of this library, step 4" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_stopped_and_resumed_through_the_door_is_the_run(run, mini, tmp_path):
     command = f"train --data {mini} --out {tmp_path / 'r'} --steps 4 --drops 3 --checkpoint-every 2 {SMALL}"
     assert main([*command.split(), "--stop-after", "2"]) == 0
@@ -337,6 +338,7 @@ def test_what_is_wrong_is_said_in_one_sentence(command, sentence, run, mini, tmp
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_reads_no_weights_to_start_from(run, mini, tmp_path, capsys):
     """They are in its checkpoint; the same command begins a run and goes on with it, perhaps without that file."""
     shutil.copytree(run, tmp_path / "run")
@@ -360,6 +362,7 @@ def test_freezing_random_weights_is_refused_before_data_are_read(tmp_path, capsy
     )
 
 
+@pytest.mark.slow
 def test_the_module_runs_as_a_command_from_any_folder(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "ssdlib", "doctor"], capture_output=True, text=True, cwd=tmp_path, timeout=120

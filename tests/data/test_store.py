@@ -369,6 +369,7 @@ def build_slowly(folder: Path, devkit: Path) -> None:
     open_store(folder, voc.read_sets(devkit, ["2007-trainval", "2007-test"]), slowly)
 
 
+@pytest.mark.slow
 def test_a_build_killed_again_and_again_ends_with_the_bytes_of_an_undisturbed_one(mini, tmp_path):
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
     open_store(undisturbed, voc.read_sets(mini, ["2007-trainval", "2007-test"]))

@@ -449,6 +449,7 @@ def test_what_a_killed_unpacking_left_is_no_part_of_the_next(server, out, table,
     assert unpacked(out) == everything(files)
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_answered_with_a_sentence_and_no_traceback(server, out, table):
     part = out.parent / "trainval.tar.part"
     process = command(table, server.mirrors("slow"), out)

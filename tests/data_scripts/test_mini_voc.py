@@ -282,6 +282,7 @@ def test_no_glyph_stands_for_two_things():
 # --- Same numbers, same bytes
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_in_one_process_and_in_two(tmp_path):
     for jobs in (1, 2):
         mini.make_mini_voc(tmp_path / str(jobs), 3, 20, 10, 10, jobs=jobs)

@@ -344,6 +344,7 @@ def test_without_pyav_the_command_that_helps_is_named(film, monkeypatch):
 # ---- what people hand to detect
 
 
+@pytest.mark.slow
 def test_every_file_of_a_folder_is_told_read_or_with_its_reason(network, scenes, tmp_path, monkeypatch):
     """amdegroot 460, clip-interrogator-ext 50: a folder of everything."""
     monkeypatch.setattr(show, "BATCH", 3)  # several batches, the last one not full
@@ -514,6 +515,7 @@ def test_without_onnx_the_command_that_helps_is_named(network, tmp_path, monkeyp
 # ---- the command line
 
 
+@pytest.mark.slow
 def test_a_folder_of_ones_own_goes_through_every_door(mini, tmp_path, capsys):
     """Eight scenes of the mini VOC, renamed to be somebody's folder with XML of other tools' kind."""
     folder = tmp_path / "mine"

@@ -411,6 +411,7 @@ def test_code_and_stress_are_shown_as_such_and_all_else_as_it_is(text, shown, ba
     assert inline.marked(text) == shown and inline.plain(text) == bare
 
 
+@pytest.mark.slow
 def test_no_verdict_and_no_self_test_shows_a_raw_mark():
     verdict = checking.Verdict("x", checking.RIGHT, "the order of `anchors.default_boxes`, *not* another")
     assert "<code>anchors.default_boxes</code>" in verdict._repr_html_() and "`" not in verdict._repr_html_()

@@ -57,6 +57,7 @@ def train(out, data, config=TINY, recorded=None):
     return mine
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_its_step_what_was_saved_and_goes_on_to_the_same_weights(
     tmp_path, data, stop_at, capsys
 ):
@@ -82,6 +83,7 @@ def test_before_the_first_checkpoint_it_says_that_it_begins_anew(tmp_path, data,
     )
 
 
+@pytest.mark.slow
 def test_what_follows_shows_the_finished_run_or_the_recorded_one_and_says_which(
     tmp_path, data, stop_at, capsys
 ):
@@ -98,6 +100,7 @@ def test_what_follows_shows_the_finished_run_or_the_recorded_one_and_says_which(
     assert done.folder == tmp_path / "run" and done.table is mine.table and capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_the_recorded_run_is_judged_on_the_scenes_it_was_made_for(tmp_path, data):
     """Its own AP table, written when it was recorded, is the oracle."""
     from course.kit.pictures import mini_test_set

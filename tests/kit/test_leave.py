@@ -36,6 +36,7 @@ def test_short_memory_is_said_and_plenty_is_not(monkeypatch):
 
 
 @LINUX
+@pytest.mark.slow
 def test_memory_that_was_freed_is_given_back_whatever_the_allocator_was_told_to_keep():
     """256 MB in small blocks, freed: with the thresholds of a training they stay; `give_back` returns nearly all."""
     code = (

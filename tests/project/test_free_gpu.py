@@ -70,6 +70,7 @@ def test_weights_are_got_as_doctor_says():
 
 
 @pytest.mark.parametrize("line", SCRIPTS)
+@pytest.mark.slow
 def test_the_scripts_understand_their_words(line):
     """Each says what is wrong with the words before it does anything, so a word that it can't know is added."""
     done = subprocess.run(

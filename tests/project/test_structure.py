@@ -119,6 +119,7 @@ def test_there_is_one_iou():
     assert named == ["ssdlib.box_ops.iou"]
 
 
+@pytest.mark.slow
 def test_importing_every_module_prints_nothing_and_leaves_the_random_numbers_alone():
     code = "import torch; torch.manual_seed(1); a = torch.rand(1); torch.manual_seed(1)\n"
     code += "".join(f"import {name}\n" for name in LIBRARY if name != "ssdlib.__main__")

@@ -81,6 +81,7 @@ def test_measuring_gives_positive_times_and_changes_neither_chance_nor_folders(t
     assert said.startswith("about ") and "images a second" in said
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_a_step_that_trains_no_frozen_layer(monkeypatch):
     data, seen = painted(), []
     real = estimate.engine.update_or_advise

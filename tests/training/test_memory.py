@@ -180,11 +180,12 @@ def used():
 before = resident()
 plain = used() - before
 with memory.keeping():
+    inside = used() - before
     with memory.keeping():
-        inside = used() - before
+        deeper = used() - before
     between = resident() - before
 after = resident() - before
-print(plain, inside, between, after)
+print(plain, inside, deeper, between, after)
 """
 
 
@@ -199,9 +200,9 @@ def test_freed_blocks_are_kept_while_a_network_works_and_given_back_after_unless
     assert done.returncode == 0, done.stderr
     if not sys.platform.startswith("linux") or "libc.so.6" not in open("/proc/self/maps").read():
         pytest.skip("another C library than glibc")
-    plain, inside, between, after = map(int, done.stdout.split())
+    plain, inside, deeper, between, after = map(int, done.stdout.split())
     assert plain < 50e6, "glibc gives blocks of this size back by itself"
-    assert (min(inside, between) > 150e6) == (not own_setting)
+    assert (min(inside, deeper, between) > 150e6) == (not own_setting)
     assert after < 50e6
 
 
@@ -215,6 +216,7 @@ def test_a_system_without_glibc_trains_as_before(monkeypatch):
     assert memory._keeping == 0
 
 
+@pytest.mark.slow
 def test_training_evaluation_and_estimate_keep_blocks(tmp_path, monkeypatch):
     depth, data = [], painted()
     model, optimizer, anchors = engine.build(TINY, CPU)

@@ -47,6 +47,7 @@ def test_other_precisions_are_not_scaled():
         assert not scaler.is_enabled() and scaler.state_dict() == {}
 
 
+@pytest.mark.slow
 def test_an_update_in_float16_moves_the_weights_as_one_in_float32_does(data):
     """After one step from the same weights, by more than nine tenths of the way and in the same direction."""
     moved = {}

@@ -86,6 +86,13 @@ def test_one_slow_step_and_the_first_of_each_number_decide_nothing(machine):
     assert machine.used[-1] == 2
 
 
+def test_the_first_step_of_a_number_does_not_hide_that_it_is_obviously_faster(machine):
+    times = iter([3.5, 9, 3.5] + 5 * [1.0])  # two threads, one, two, and one from then on
+    machine.seconds = lambda count: next(times)
+    machine.steps(machine.chooser(), 8)
+    assert machine.used == [2, 1, 2, 1] + 4 * [1]
+
+
 @pytest.mark.parametrize(
     "took, best, tried",
     [
@@ -206,6 +213,7 @@ def test_a_training_takes_the_faster_number_says_so_in_its_log_and_sets_back_the
     assert torch.get_num_threads() == 2 and weights_of(tmp_path)["step"] == 10
 
 
+@pytest.mark.slow
 def test_a_fixed_number_trains_with_it_and_logs_no_choice(slow_with_two, tmp_path):
     seen, data, real = set(), painted(), engine.update
 
@@ -219,6 +227,7 @@ def test_a_fixed_number_trains_with_it_and_logs_no_choice(slow_with_two, tmp_pat
     assert seen == {2} and not any("threads" in row for row in read_log(tmp_path))
 
 
+@pytest.mark.slow
 def test_an_estimate_measures_with_the_faster_number_and_says_which(slow_with_two):
     data = painted()
     pace = estimate.measure(TINY, data, data)
@@ -227,6 +236,7 @@ def test_an_estimate_measures_with_the_faster_number_and_says_which(slow_with_tw
     assert "; 1 thread\n" in said and "faster: no other programs: with 2 threads" in said
 
 
+@pytest.mark.slow
 def test_an_evaluation_chooses_too(slow_with_two, monkeypatch):
     seen, data = [], tuple(list(part) * 20 for part in painted())
     model, _, anchors = engine.build(TINY, CPU)

@@ -85,6 +85,7 @@ def test_the_mean_is_that_of_the_twenty_classes(full):
     assert full.mean_ap == pytest.approx(100 * (18 * 0.1 + 0.4 + 0.0) / 20)
 
 
+@pytest.mark.slow
 def test_every_table_and_figure_says_that_it_is_no_voc_result(full):
     subject = judging.recorded()
     anatomy = errors.error_anatomy(subject)
