@@ -124,7 +124,7 @@ class Arm:
 FEW = (0, 1, 2)
 ARMS = {
     "recipe": Arm(tuple(range(10))),
-    "argmax": Arm(FEW, ((matching, "match", argmax_match),)),
+    "argmax": Arm((), ((matching, "match", argmax_match),)),  # on these scenes the recipe itself, to the bit
     "threshold": Arm(FEW, ((matching, "match", threshold_match),)),
     "negatives_1": Arm(FEW, negatives(1)),
     "negatives_10": Arm(FEW, negatives(10)),

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from course.drops.noisy_quadratic import valley
-from course.drops.schedules import SETTLING, Schedule, gain, jump
+from course.drops.schedules import SETTLING, Schedule, gain, jump, maps_by_seed
+from course.kit.experiment_figures import differences
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY
 
 # one look for a schedule, wherever it is drawn; a line's pattern says the same as its colour
@@ -144,35 +145,43 @@ def jitter(rows: Mapping[str, tuple[Sequence[float], int]], count: int = 10) -> 
     return figure
 
 
-def endings(runs: Sequence[Mapping[str, Schedule]], spread: float) -> Figure:
-    """The end of every schedule: the mean of the last five validation losses and, as a ring, the last one; mAP, a dot
-    for each random seed, and how far two random seeds may lie apart."""
+def endings(runs: Sequence[Mapping[str, Schedule]]) -> Figure:
+    """The end of every schedule, a dot for each random seed: the mean of the last five validation losses, and mAP.
+    Bars and numbers are means."""
     names = [name for name, one in runs[0].items() if one.map is not None]
     size = (9, 0.5 * len(names) + 1.4)
     figure, (left, right) = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
     for y, name in enumerate(names):
         found = [run[name] for run in runs if name in run and run[name].map is not None]
         lasts = [one.curve()[1][-5:] for one in found]
-        means, maps = [sum(last) / len(last) for last in lasts], [one.map for one in found]
-        left.plot(means, [y] * len(found), "o", color=ORANGE, markersize=8)
-        left.plot(
-            [last[-1] for last in lasts], [y] * len(found), "o", color=ORANGE, markersize=8, fillstyle="none"
-        )
-        _named(left, means, y, ".2f")
-        right.plot(maps, [y] * len(found), "o", color=BLUE, markersize=8)
-        middle = sum(maps) / len(maps)
-        right.plot([middle - spread, middle + spread], [y, y], color=BLUE, linewidth=1.5, alpha=0.7)
-        _named(right, maps, y, ".3f")
+        _ends(left, [sum(last) / len(last) for last in lasts], y, ORANGE, ".2f")
+        _ends(right, [one.map for one in found], y, BLUE, ".3f")
     left.set_yticks(range(len(names)), [runs[0][name].label for name in names])
-    left.set(ylim=(len(names) - 0.5, -0.8), xlabel="validation loss: mean of the last five (ring: the last)")
-    right.set(xlabel=f"mAP on 200 test scenes (line: ±{spread})")
+    left.set(ylim=(len(names) - 0.5, -0.8), xlabel="validation loss, mean of the last five")
+    right.set(xlabel="mAP on 200 test scenes")
     figure.suptitle("The order by validation loss isn't the order by mAP", fontsize=11)
     return figure
 
 
-def _named(ax: Axes, values: Sequence[float], y: int, form: str) -> None:
+PAIRED = ("never", "at_500", "at_1000", "seed", "paper")  # recorded with several random seeds
+
+
+def paired_endings(runs: Sequence[Mapping[str, Schedule]]) -> Figure:
+    """Differences of mAP between schedules of one random seed: neighbours in the order of the drops, and the latest
+    against the earliest."""
+    found = maps_by_seed(runs, PAIRED)
+    latest, earliest = list(found)[-1], list(found)[1]
+    pairs = [*zip(list(found)[1:], list(found), strict=False), (latest, earliest)]
+    return differences(found, pairs, "The later the drop, the higher the mAP")
+
+
+def _ends(ax: Axes, values: Sequence[float], y: int, color: str, form: str) -> None:
     middle = sum(values) / len(values)
-    ax.annotate(f"{middle:{form}}", (middle, y), (0, 8), textcoords="offset points", ha="center", fontsize=9)
+    ax.plot(values, [y] * len(values), "o", color=color, markersize=7, alpha=0.75)
+    ax.plot([middle, middle], [y - 0.25, y + 0.25], color=color, linewidth=2)
+    ax.annotate(
+        f"{middle:{form}}", (middle, y - 0.25), (0, 1), textcoords="offset points", ha="center", fontsize=9
+    )
 
 
 def _signed(value: float, form: str) -> str:

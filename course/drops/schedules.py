@@ -115,6 +115,14 @@ def random_seeds(folder: Path = FOLDER) -> list[Path]:
     )
 
 
+def maps_by_seed(runs: Sequence[Mapping[str, Schedule]], names: Sequence[str]) -> dict[str, dict[int, float]]:
+    """What each schedule is called on a page -> random seed -> mAP, for the random seeds that have it."""
+    return {
+        runs[0][name].label: {run[name].head["seed"]: run[name].map for run in runs if name in run}
+        for name in names
+    }
+
+
 def distance(one: Sequence[float], other: Sequence[float]) -> float:
     """For which share of a run the learning rates of two plans differ, a factor of 100 counted twice; both plans as
     the shares of their two drops."""

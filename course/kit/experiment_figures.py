@@ -6,25 +6,36 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from course.kit.experiments import Paired, Run, Values, paired
+from course.kit.experiments import Run, Values, paired
 from ssdlib.plots import BLUE, ORANGE
 
 GREY = "#707070"
 
 
+Pairs = Sequence[tuple[str, str]]  # an arm, and the one it is compared with
+
+
 def arms(
     found: Mapping[str, Values],
-    pairs: Sequence[tuple[str, str]],
+    pairs: Pairs,
     title: str,
     what: str = "mAP on 200 test scenes",
     form: str = ".3f",
 ) -> Figure:
-    """Left every run as a dot, one row for each arm, runs of one random seed joined by a line; right the differences
-    of `pairs` (arm, arm it is compared with), their mean and twice its standard error, with the verdict."""
+    """Left a dot for every run, one row for each arm, runs of one random seed joined; right `differences`."""
     high = max(len(found), len(pairs))
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.62 * high + 1.5), layout="constrained")
     _dots(left, found, what, form)
-    _differences(right, [(paired(found[one], found[other]), one, other) for one, other in pairs], what, form)
+    _differences(right, found, pairs, form)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def differences(found: Mapping[str, Values], pairs: Pairs, title: str, form: str = ".3f") -> Figure:
+    """The differences of `pairs`, a dot for each random seed, with their mean, twice its standard error and the
+    verdict."""
+    figure, ax = plt.subplots(figsize=(8, 0.62 * len(pairs) + 1.3), layout="constrained")
+    _differences(ax, found, pairs, form)
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -50,18 +61,18 @@ def _dots(ax: Axes, found: Mapping[str, Values], what: str, form: str) -> None:
     ax.set(ylim=(len(rows) - 0.5, -0.8), xlabel=f"{what} (bar: the mean)")
 
 
-def _differences(ax: Axes, pairs: Sequence[tuple[Paired, str, str]], what: str, form: str) -> None:
+def _differences(ax: Axes, found: Mapping[str, Values], pairs: Pairs, form: str) -> None:
     ax.axvline(0, color=GREY, linewidth=1)
-    for y, (pair, _, _) in enumerate(pairs):
+    for y, (one, other) in enumerate(pairs):
+        pair = paired(found[one], found[other])
         values = list(pair.by_seed.values())
         ax.plot(values, [y] * len(values), "o", color=ORANGE, markersize=6, alpha=0.75)
         reach = [pair.mean - 2 * pair.error, pair.mean + 2 * pair.error]
         ax.plot(reach, [y, y], color=ORANGE, linewidth=1.5)
         ax.plot([pair.mean, pair.mean], [y - 0.2, y + 0.2], color=ORANGE, linewidth=2)
-        said = f"{pair.mean:+{form}}".replace("-", "\N{MINUS SIGN}")
-        words = f"{said}: {pair.verdict}"
+        words = f"{pair.mean:+{form}}: {pair.verdict}".replace("-", "\N{MINUS SIGN}")
         ax.annotate(words, (pair.mean, y - 0.2), (0, 2), textcoords="offset points", ha="center", fontsize=9)
-    ax.set_yticks(range(len(pairs)), [f"{one}\nagainst {other}" for _, one, other in pairs])
+    ax.set_yticks(range(len(pairs)), [f"{one}\nagainst {other}" for one, other in pairs])
     ax.set(ylim=(len(pairs) - 0.5, -0.8), xlabel="paired differences (line: mean ± 2 standard errors)")
     ax.margins(x=0.2)
 

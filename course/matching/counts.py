@@ -1,4 +1,6 @@
-"""How many anchors an object gets, by its size and shape."""
+"""How many anchors an object gets, by its size and shape, and how many objects a rule leaves without one."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -44,4 +46,19 @@ def voc_by_size(every: int = 20) -> list[tuple[str, float, float, float]]:
             float(counts[mine].sum() / counts.sum()),
         )
         found.append((f"{low} to {top}", *shares))
+    return found
+
+
+def without_an_anchor(boxes: Sequence[Tensor], anchors: Tensor) -> dict[str, int]:
+    """Of the objects of several images, (R, 4) in px each: how many there are; how many lose their own anchor to a
+    later object if each takes its best one; how many have no anchor at all with the threshold alone."""
+    found = {"objects": 0, "overwritten": 0, "below the threshold": 0}
+    for own in filter(len, boxes):
+        table = matching.overlaps(own, anchors)
+        best = table.argmax(dim=1).tolist()
+        found["objects"] += len(own)
+        found["overwritten"] += sum(anchor in best[i + 1 :] for i, anchor in enumerate(best))
+        best, matched = table.max(dim=0)
+        served = matched[best >= matching.THRESHOLD].unique()
+        found["below the threshold"] += len(own) - len(served)
     return found

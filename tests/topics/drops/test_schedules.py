@@ -373,3 +373,10 @@ def test_rates_momentum_and_plateaus_with_common_mistakes_are_told_which():
 
     says(check.caffe, pytorch, "that is PyTorch's")
     says(check.when, last_two, "not with the check before")
+
+
+def test_maps_stand_by_label_and_random_seed():
+    runs = [schedules.recorded(folder) for folder in schedules.random_seeds()]
+    found = schedules.maps_by_seed(runs, ("never", "at_1000"))
+    assert list(found) == ["no drop", "drop at 1000"]
+    assert found["no drop"][0] == runs[0]["never"].map and set(found["no drop"]) == set(range(len(runs)))

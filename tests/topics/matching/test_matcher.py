@@ -152,6 +152,15 @@ def test_no_object_of_less_than_450_px_square_reaches_the_threshold():
     assert (counts.anchors_each(counts.laid(thin), ANCHORS) == 1).all()
 
 
+def test_objects_without_an_anchor_are_counted_by_both_rules():
+    """Three images: the pair of chapter 03 of which one is overwritten, an 18 px square that reaches no 0.5, a large
+    one; and none."""
+    pair = torch.tensor([[94.0, 95, 112, 113], [97, 95, 115, 113]])
+    large = torch.tensor([[30.0, 30, 130, 130]])
+    found = counts.without_an_anchor([pair, large, torch.zeros(0, 4)], default_boxes())
+    assert found == {"objects": 3, "overwritten": 1, "below the threshold": 2}
+
+
 def test_small_objects_have_a_smaller_share_of_the_positives_than_of_the_objects():
     rows = counts.voc_by_size()
     assert sum(row[1] for row in rows) == pytest.approx(1) and sum(row[3] for row in rows) == pytest.approx(1)
