@@ -119,17 +119,29 @@ def test_an_outline_in_yolos_format_gives_the_box_around_it(tmp_path):
     assert one(found, "a").boxes.tolist() == [pytest.approx([100, 30, 300, 270], abs=1e-3)]
 
 
-def test_a_turned_picture_has_its_boxes_on_the_upright_one_unless_the_size_says_otherwise(tmp_path):
-    """The pixels lie: a red corner, upper left when upright, is stored in the lower left."""
+# EXIF's table: an orientation, how an upright picture is stored with it, and where its upper left corner then lies
+TURNS = {
+    5: (Image.Transpose.TRANSPOSE, (0, 0, 60, 60)),
+    6: (Image.Transpose.ROTATE_90, (0, 240, 60, 300)),
+    7: (Image.Transpose.TRANSVERSE, (340, 240, 400, 300)),
+    8: (Image.Transpose.ROTATE_270, (340, 0, 400, 60)),
+}
+
+
+@pytest.mark.parametrize("orientation", TURNS)
+def test_a_turned_picture_has_its_boxes_on_the_upright_one_unless_the_size_says_otherwise(
+    tmp_path, orientation
+):
+    """A red corner, upper left when upright, is stored in another one."""
+    turn, corner = TURNS[orientation]
     upright = Image.new("RGB", (300, 400), (0, 0, 0))
     upright.paste((255, 0, 0), (0, 0, 60, 60))
     exif = Image.Exif()
-    exif[274] = 6
+    exif[274] = orientation
     for name, size in (("seen", (300, 400)), ("stored", (400, 300))):
         path = picture(tmp_path / f"{name}.png")
-        upright.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
-        box = (0, 0, 60, 60) if name == "seen" else (0, 240, 60, 300)
-        xml(tmp_path / f"{name}.xml", [("red", box)], size=size)
+        upright.transpose(turn).save(path, exif=exif)
+        xml(tmp_path / f"{name}.xml", [("red", (0, 0, 60, 60) if name == "seen" else corner)], size=size)
     found = own.read_folder(tmp_path)
     for name in ("seen", "stored"):
         example = one(found, name)

@@ -151,8 +151,9 @@ def test_one_based_inclusive_corners_become_exact_ones(read):
 def test_difficult_is_what_the_file_says_and_no_by_default(read):
     flags = ["<difficult>1</difficult>", "<difficult>0</difficult>", "", "<difficult> 1 </difficult>"]
     flags += ["<truncated>1</truncated><difficult>0</difficult>", "<truncated>1</truncated>"]
+    flags += ["<difficult>Unspecified</difficult>"]  # as some tools write it
     example = read(xml(*(thing((1, 2, 3, 4), extra=flag) for flag in flags)))
-    assert example.difficult.tolist() == [True, False, False, True, False, False]
+    assert example.difficult.tolist() == [True, False, False, True, False, False, False]
     assert example.difficult.dtype == torch.bool
 
 
