@@ -554,7 +554,7 @@ figure = results_table.steps_drawn(results_table.by_step(), "ssd_keras: all clas
 # | off by 0.2 to 0.4 | corners counted from 0 or cut to whole pixels (+0.3 above); or one object at one of the eleven points: compare the area, or class by class |
 # | 1 to 3 higher | area in place of 11 points; false boxes in other images not counted |
 # | 1 to 2 lower | a score threshold of 0.05 or 0.1, ten boxes an image |
-# | 1 lower | perhaps nothing: how far two random seeds of one recipe differ at the end of a run on VOC isn't known. [Chapter 08](08_learning_rate_drops.ipynb) assumes 2 points for its short runs, which we observed but didn't record |
+# | 1 lower | perhaps nothing: how far two random seeds of one recipe differ at the end of a run on VOC isn't known. For short runs on painted scenes [chapter 08](08_learning_rate_drops.ipynb) has a standard deviation of 2.5 points |
 # | 3 lower | no zoom-out, or half of the steps: the paper's 74.3 had neither zoom-out nor the 120,000 |
 # | 3 to 8 lower | too few steps: the published run had 73.8 at 60,000, 72.6 at 40,000, 69.6 at 20,000 |
 # | 7 lower | difficult objects counted |

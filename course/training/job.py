@@ -12,7 +12,9 @@ from ssdlib.training.runs import RECIPES, RunConfig, RunError
 FOLDERS = {"mini": "mini", "voc-short": "voc2007_short", "paper": "voc0712", "ssd_keras": "voc0712_ssd_keras"}
 # The course's own tests train a third as long, for a mAP that isn't chance any more
 SHORT = dict(steps=800, drops=(620, 740), val_every=400)
-EXPECTED, EXPECTED_SHORT = 0.6, 0.1  # what voc-short reaches is recorded, not expected
+# Below what random seeds alone explain: ten of the mini recipe had 0.61 and more. What voc-short reaches is recorded,
+# not expected.
+EXPECTED, EXPECTED_SHORT = 0.55, 0.1
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def genuine(root):
 
 def test_without_the_genuine_voc_it_is_the_mini_run_that_make_train_makes(bare):
     now = job.here()
-    assert (now.recipe, now.config, now.expected) == ("mini", RECIPES["mini"], 0.6)
+    assert (now.recipe, now.config, now.expected) == ("mini", RECIPES["mini"], 0.55)
     assert (now.out, now.devkit) == (bare / "runs/mini", bare / "data/mini/VOCdevkit")
     with pytest.raises(RunError, match="make voc"):
         job.here("ssd_keras")
