@@ -370,10 +370,9 @@ print(figures.save_certificate(sheet).name)
 #
 # Four detectors were trained, each with one famous mistake in one block. All their functions pass for right on
 # most images, so the evidence is what you would have in practice: the curves of the loss, and the numbers of the log in
-# a table. The dashed curves are a run of the same settings without the mistake; in cases A, B and D it is one whose mAP
-# was 30.3 after 800 steps. Each run with a mistake was stopped once it had shown what there is to see, and the table
-# says after how many steps. Answer each case with the name of a block, in quotation marks, as it stands in the table
-# of *What is yours*.
+# a table. The dashed curves are a run of the same settings without the mistake. In cases A, B and D both runs have 800
+# steps, and a second table has their AP by class. Answer each case with the name of a block, in quotation marks, as it
+# stands in the table of *What is yours*.
 #
 # ### 13.4 Case A · medium · 4 minutes
 #
@@ -405,7 +404,8 @@ check.case_a(culprit_a)
 #
 # ### 13.5 Case B · medium · 4 minutes
 #
-# "It learned for about a hundred steps. Then the loss climbed again, and nobody had touched anything."
+# "It learned for about a hundred steps. Then the loss climbed, and nobody had touched anything. Now it is low again, and
+# nothing is found."
 
 # %% alt="Case B: confidence and localisation loss of a run with a mistake, thick, and of one without, dashed"
 figure = figures.case("B")
@@ -464,7 +464,8 @@ check.case_c(culprit_c)
 #
 # ### 13.7 Case D · hard · 5 minutes
 #
-# "Nothing is wrong." Indeed every number of the log is that of the run without the mistake, to the last digit.
+# "Nothing is wrong." Indeed every number of the log and of the AP is that of the run without the mistake, to the last
+# digit.
 # You also know that in none of the 800 training scenes of the mini VOC do two objects want the same anchor,
 # because the program that paints them keeps them apart. In genuine photographs this detector would lose objects.
 # Which block is it?

@@ -33,7 +33,7 @@ CASES = {"A": "not_permuted", "B": "not_mirrored", "C": "one_maximum", "D": "arg
 RIGHT = {"C": "spike"}  # the run without a mistake that a case is compared with; else "right"
 CLAIMS = {
     "A": "both losses stay high",
-    "B": "both losses climb again",
+    "B": "the confidence loss climbs and comes back, the localisation loss doesn't fall",
     "C": "the run breaks off in its second step",
     "D": "the two runs coincide",
 }

@@ -95,6 +95,6 @@ def spread(found: Mapping[int, Run], published: Sequence[float] = ()) -> Figure:
     right.set_yticks(range(len(order)), order, fontsize=8)
     right.set(ylim=(len(order) - 0.5, -0.8), xlabel="AP of a class")
     low, high = min(rows[0][1]), max(rows[0][1])
-    title = f"{len(found)} random seeds: from {low:.3f} to {high:.3f} in mAP, farther apart in single classes"
+    title = f"Runs by random seed: from {low:.3f} to {high:.3f} in mAP, farther apart in single classes"
     figure.suptitle(title, fontsize=11)
     return figure
