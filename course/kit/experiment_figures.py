@@ -10,6 +10,7 @@ from course.kit.experiments import Run, Values, paired
 from ssdlib.plots import BLUE, ORANGE
 
 GREY = "#707070"
+WHITE = dict(facecolor="white", edgecolor="none", pad=0.5)  # behind letters that the line at 0 would cross
 
 
 Pairs = Sequence[tuple[str, str]]  # an arm, and the one it is compared with
@@ -71,7 +72,15 @@ def _differences(ax: Axes, found: Mapping[str, Values], pairs: Pairs, form: str)
         ax.plot(reach, [y, y], color=ORANGE, linewidth=1.5)
         ax.plot([pair.mean, pair.mean], [y - 0.2, y + 0.2], color=ORANGE, linewidth=2)
         words = f"{pair.mean:+{form}}: {pair.verdict}".replace("-", "\N{MINUS SIGN}")
-        ax.annotate(words, (pair.mean, y - 0.2), (0, 2), textcoords="offset points", ha="center", fontsize=9)
+        ax.annotate(
+            words,
+            (pair.mean, y - 0.2),
+            (0, 2),
+            textcoords="offset points",
+            ha="center",
+            fontsize=9,
+            bbox=WHITE,
+        )
     ax.set_yticks(range(len(pairs)), [f"{one}\nagainst {other}" for one, other in pairs])
     ax.set(ylim=(len(pairs) - 0.5, -0.8), xlabel="paired differences (line: mean ± 2 standard errors)")
     ax.margins(x=0.2)
