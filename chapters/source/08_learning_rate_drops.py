@@ -414,8 +414,8 @@ for name, values in (("mAP", [run.map for run in ten.values()]), ("validation lo
     between = "{:.3f} to {:.3f}".format(*experiments.deviation_between(values))
     rows.append((name, min(values), max(values), experiments.deviation(values), between))
 head = ("", "lowest", "highest", "standard deviation", "its 90 % interval")
-first = ten[0].head
-note = f"Recorded: {first['device']}, {first['date']}, commit {first['commit'][:10]}, random seeds 0 to 9, bfloat16."
+facts = ten[0].head
+note = f"Recorded: {facts['device']}, {facts['date']}, commit {facts['commit'][:10]}, random seeds 0 to 9, bfloat16."
 table(rows, head=head, form=("", *[".3f"] * 3), note=note)
 
 # %%
@@ -456,9 +456,9 @@ for run in by_seed:  # lower loss, lower mAP
     assert lately["at_1000"] < lately["never"] and run["at_1000"].map < run["never"].map
 
 # %% [markdown]
-# The rule for the verdicts was written down before the runs: the mean of the differences has to be farther from 0 than
-# twice its standard error, and all of them but one at most must have its sign. Everything else is called *can't be
-# told*. (It is question 2 of [experiments.md](../docs/experiments.md), which asks for five random seeds; two are still
+# The rule for the verdicts was written down before the runs of random seeds 1 and 2: the mean of the differences has to be
+# farther from 0 than twice its standard error, and all of them but one at most must have its sign. Everything else is
+# called *can't be told*. (It is question 2 of [experiments.md](../docs/experiments.md), which asks for five random seeds; two are still
 # to be run.)
 #
 # - **The later the drop, the better the detector.** From 500 to 1,000, to the published run's shares (1373 and 1863) and

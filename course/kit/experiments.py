@@ -58,11 +58,6 @@ def runs(arm: str) -> dict[int, Run]:
     return {run.seed: run for run in sorted(map(read_run, folders), key=lambda run: run.seed)}
 
 
-def maps(arm: str) -> dict[int, float]:
-    """Random seed -> mAP, 0 to 1."""
-    return {seed: run.map for seed, run in runs(arm).items()}
-
-
 # ---- how far runs differ
 
 
