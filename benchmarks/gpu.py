@@ -329,6 +329,8 @@ def main() -> None:
         3,
         device=dict(default="cuda"),
         batch=dict(type=int, default=32),
+        only=dict(nargs="+", default=[], help="names of sections, same_loss real_loop ...; all"),
+        steps=dict(type=int, default=200, help="of each measurement (200)"),
         minutes=dict(type=float, default=6.5, help="no section begins later (6.5)"),
         data=dict(type=Path, default=timing.MINI),
         sets=dict(nargs="+", default=["2007-trainval"]),
@@ -340,12 +342,13 @@ def main() -> None:
     examples = inputs.painted(given.data, given.sets, 8 if given.quick else 512)
     small = given.quick or device.type == "cpu"
     config = replace(RunConfig(), width=1 / 16, strided_stem=True) if small else RunConfig()
-    size, steps = (2, 2) if small else (given.batch, 200)
+    size, steps = (2, 2) if small else (given.batch, given.steps)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     timing.say(f"measured on: {name}\n")
     with tempfile.TemporaryDirectory() as folder:
         photographs = store.open_store(Path(folder) / "store", examples)
-        run(Bench(device, size, steps, given.rounds, config, examples, photographs), given.minutes)
+        bench = Bench(device, size, steps, given.rounds, config, examples, photographs)
+        run(bench, given.minutes, [one for one in SECTIONS if not given.only or one.__name__ in given.only])
 
 
 if __name__ == "__main__":

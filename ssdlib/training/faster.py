@@ -109,9 +109,12 @@ def _copied(tensors: Sequence[Tensor], kind: torch.dtype) -> list[Tensor]:
 
 
 def capture(work: Callable[[], object]) -> Callable[[], None]:
-    """Record the operations of `work` on the GPU without executing them. -> a function that executes them."""
+    """Record the operations of `work` on the GPU without executing them. -> a function that executes them.
+
+    What other threads ask of the GPU meanwhile, such as memory for the next batch, doesn't end the recording.
+    """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         work()
     return graph.replay
 
