@@ -40,6 +40,8 @@ PROMPT := --ServerApp.kernel_websocket_connection_class=course.kit.prompt_server
 # sets is kept in .lab of their folder.
 HOME_FOLDER := $(or $(COURSE_HOME),my_course)
 QUIET_LAB := --LabApp.workspaces_dir="$(HOME_FOLDER)/.lab" --ServerApp.root_dir="$(HOME_FOLDER)"
+# On a dark page its style sheet dims figures, which are white.
+STYLE := --custom-css --ServerApp.tornado_settings="{'static_custom_path': ['$(CURDIR)/course/kit/lab/custom']}"
 LAB_SETTINGS := JUPYTER_CONFIG_PATH="$(CURDIR)/course/kit/lab$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}"
 
 .PHONY: setup lab afresh train headless voc check test test-matrix test-nightly chapters mini browser book bench clean
@@ -59,7 +61,7 @@ mini: setup
 
 lab: mini
 	@$(BIN)/python -m course.kit.working_copy
-	$(LAB_SETTINGS) $(BIN)/jupyter lab $(PROMPT) $(QUIET_LAB) $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) "$(HOME_FOLDER)/00_start_here.ipynb"
+	$(LAB_SETTINGS) $(BIN)/jupyter lab $(PROMPT) $(QUIET_LAB) $(STYLE) $(shell [ "$$(id -u)" = 0 ] && echo --allow-root) "$(HOME_FOLDER)/00_start_here.ipynb"
 
 afresh: setup
 	@$(BIN)/python -m course.kit.working_copy --afresh "$(PAGE)"

@@ -60,7 +60,9 @@ def served(home: Path, program: str = "jupyterlab", as_made: bool = False):
     if as_made:
         working_copy.lay_out(home)
         env["JUPYTER_CONFIG_PATH"] = str(working_copy.LAB)
-        command.append(f"--LabApp.workspaces_dir={home / '.lab'}")
+        command += [f"--LabApp.workspaces_dir={home / '.lab'}", "--custom-css"]
+        style = {"static_custom_path": [str(working_copy.LAB / "custom")]}
+        command.append(f"--ServerApp.tornado_settings={style}")
     log = open(home / "log.txt", "a")
     server = subprocess.Popen(
         [*command, f"--ServerApp.root_dir={home}"], env=env, cwd=home, stdout=log, stderr=log

@@ -1,10 +1,12 @@
 """Every explorer on a laptop, in JupyterLab as `make lab` starts it: the board and what changes are seen together."""
 
+import io
 import itertools
 import os
 
 import nbformat
 import pytest
+from PIL import Image
 
 import browsing
 
@@ -67,6 +69,7 @@ explorer = curve_explorer.CurveExplorer()""",
 from course.own_images import tile_bench
 explorer = tile_bench.TileBench()""",
 }
+FIGURE = "import matplotlib.pyplot as plt\nplt.subplots()[0]"
 ROOTS = ".jp-OutputArea-output > .course-live"
 PARTS = ".course-board canvas, .course-board-status, .course-board-keys, .widget-html-content"
 ROOM = """
@@ -104,6 +107,7 @@ def reader(tmp_path_factory):
     home = tmp_path_factory.mktemp("fits")
     cells = [nbformat.v4.new_markdown_cell("# All explorers")]
     cells += [nbformat.v4.new_code_cell(f"{code.strip()}\nexplorer") for code in CELLS.values()]
+    cells.append(nbformat.v4.new_code_cell(FIGURE))
     python = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(metadata=python, cells=cells), home / "page.ipynb")
     with browsing.chromium_page() as page, browsing.served(home, as_made=True) as address:
@@ -135,6 +139,17 @@ def measured(reader, width: int, height: int) -> dict[str, dict]:
 def test_the_side_bar_is_closed_and_no_news_pops_up(reader):
     assert reader.page.locator("#jp-left-stack").is_hidden()
     assert reader.page.get_by_text("Would you like to get notified").count() == 0
+
+
+def test_a_white_figure_is_dimmed_on_a_dark_page_alone(reader):
+    figure = reader.page.locator(".jp-RenderedImage img").last
+    figure.scroll_into_view_if_needed()
+    light = figure.screenshot()
+    reader.theme("Dark")
+    dark = figure.screenshot()
+    reader.theme("Light")
+    brightest = [Image.open(io.BytesIO(png)).convert("L").getextrema()[1] for png in (light, dark)]
+    assert brightest[0] == 255 and 195 < brightest[1] < 220
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (1366, 768)])
