@@ -15,7 +15,6 @@ from ssdlib.training.runs import RECIPES, load_run
 sys.path.insert(0, str(Path(__file__).parents[2] / "data_scripts"))
 import timed_run
 
-
 pytestmark = pytest.mark.slow
 
 
