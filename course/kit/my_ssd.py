@@ -20,7 +20,7 @@ from typing import Any
 import filelock
 
 from course.kit import places
-from course.kit.working_copy import ASIDE
+from course.kit.places import ASIDE
 from ssdlib.files import write_whole
 
 FILE = "my_ssd.py"

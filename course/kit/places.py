@@ -5,6 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = ROOT / "chapters"
+ASIDE = "aside"  # there, too: pages and answers that gave way to others
 SHIPPED = ".shipped"  # in a learner's folder: the pages as they came, to tell an answer from a later version
 
 

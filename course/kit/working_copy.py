@@ -24,9 +24,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from course.kit import places
-from course.kit.places import SHIPPED
+from course.kit.places import ASIDE, SHIPPED
 
-ASIDE = "aside"
 LAB = Path(__file__).parent / "lab"  # JupyterLab's settings and its first layout, as `make lab` starts it
 LAYOUT = ".lab/default-37a8.jupyterlab-workspace"  # where JupyterLab keeps its layout in a learner's folder
 ALIKE = 0.6  # two cells in the same place are one cell in two versions if so much of their text is the same

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -204,3 +205,18 @@ def test_the_recordings_are_small_enough_for_a_repository():
     assert (
         sum(sizes) < 11_000_000
     )  # weights, result files of 1,000 photographs, logs of the experiments: about a third each
+
+
+HEAVY = {"nbformat", "torchvision", "scipy", "pandas", "IPython.core.completer", "torch._dynamo", "onnx", "av"}
+
+
+@pytest.mark.slow
+def test_the_imports_of_chapters_bring_nothing_heavy_that_they_can_do_without():
+    """nbformat's schema alone took 1.7 of the 5 seconds of a chapter's first cell."""
+    wanted = [node for path in CHAPTERS for node in ast.parse(code_of(nbformat.read(path, 4))[0].source).body]
+    code = [ast.unparse(node) for node in wanted if isinstance(node, ast.Import | ast.ImportFrom)]
+    code = "\n".join([*dict.fromkeys(code), "import sys", "print('loaded', *sys.modules)"])
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(said.stdout.rpartition("loaded ")[2].split())
+    assert {"ssdlib.anchors", "course.kit.pictures"} <= loaded
+    assert HEAVY & loaded == set()
