@@ -188,9 +188,8 @@ def unit_outputs(model: SSD300, layers: Sequence[str], images: Tensor) -> dict[s
         hook = conv.register_forward_hook(lambda _, __, out, found=deviations: found.append(float(out.std())))
         model.feature_maps(images)
         hook.remove()
-        factors[name] = (
-            1 / deviations[0] if deviations[0] > 0 else 1.0
-        )  # outputs without variance: nothing to scale
+        # outputs without variance: nothing to scale
+        factors[name] = 1 / deviations[0] if deviations[0] > 0 else 1.0
         conv.weight *= factors[name]
     return factors
 

@@ -26,6 +26,7 @@ import torch
 
 from course.instability import check, curvature, figures, replay, starts, watched_start
 from course.kit import pictures
+from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
 from course.kit.source import source
 from course.kit.tables import table
@@ -457,7 +458,8 @@ print(f"false alarms: {', '.join(false)}; the largest step of a kernel among the
 
 # %%
 doomed = watched_start.again(starts.arm("beyond")[0])
-seen = list(doomed.steps(100))
+with interruptible():
+    seen = list(doomed.steps(100))
 assert abs(seen[0].confidence - steps[0].confidence) < 0.01
 print("a number to the end" if seen[-1].finite else "the loss isn't a number any more")
 

@@ -340,7 +340,7 @@ tiny = dataclasses.replace(mini, steps=6, batch_size=4, val_every=0, precision="
 few = train[0][:12], store.Jpegs(train[0][:12])
 work = tempfile.TemporaryDirectory()
 through, stopped = Path(work.name) / "through", Path(work.name) / "stopped"
-with threads.fixed(1):
+with interruptible(), threads.fixed(1):
     engine.train(tiny, few, few, through)
     engine.train(tiny, few, few, stopped, stop_after=3)
     engine.train(tiny, few, few, stopped, resume=True)
@@ -870,10 +870,11 @@ table(rows, head=("after step", "seconds guessed", "it took"), form=("", ".0f", 
 
 # %% tags=["nbval-ignore-output"]
 wild = dataclasses.replace(tiny, batch_norm=False, learning_rate=3.0, steps=30, warmup=0, log_every=1)
-try:
-    engine.train(wild, few, few, Path(work.name) / "wild")
-except runs.Diverged as error:
-    print(error)
+with interruptible():
+    try:
+        engine.train(wild, few, few, Path(work.name) / "wild")
+    except runs.Diverged as error:
+        print(error)
 
 # %%
 print("stopped before the end:", len(runlog.read_log(Path(work.name) / "wild")) < wild.steps)

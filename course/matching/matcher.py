@@ -7,13 +7,13 @@ import ipywidgets
 import torch
 from torch import Tensor
 
-from course.anchors.places import describe
+from course.anchors.places import by_map, describe
 from course.kit import pictures
 from course.kit.board import KEYS, Board, as_url, layer
 from course.kit.explorer import Explorer, beside, html_text, row
 from course.kit.motion import Motion
 from ssdlib import matching
-from ssdlib.anchors import SSD300_ANCHORS, default_boxes
+from ssdlib.anchors import default_boxes
 from ssdlib.plots import BLACK, BLUE, GREEN, PURPLE, RED
 
 GREEDY, OVERWRITE = "greedy bipartite (Caffe)", "argmax, the later object wins"
@@ -51,7 +51,7 @@ class Matching:
 
     def per_map(self, i: int) -> list[int]:
         """How many anchors of each feature map answer for object i."""
-        return [int((part == i).sum()) for part in self.matched.split(SSD300_ANCHORS.per_map)]
+        return by_map(self.matched == i)
 
 
 def match_with(boxes: Tensor, anchors: Tensor, threshold: float = 0.5, rule: str = GREEDY) -> Matching:

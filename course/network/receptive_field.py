@@ -127,11 +127,9 @@ class FieldPointer(Explorer):
         self.eye = Eye(network.requires_grad_(False), scene.image)
         self.fields = [receptive_field(name, strided_stem=True, head=True) for name in SSD300_ANCHORS.sources]
         self.plain = as_url(scene.pixels)
-        before = sum(SSD300_ANCHORS.per_map[:level])
-        sure = (
-            self.eye.probabilities[before : before + SSD300_ANCHORS.per_map[level], 1:].max(dim=1)[0].argmax()
-        )
-        start = self.anchors[before + int(sure)]
+        first = anchors_of(level, 0, 0).start
+        here = self.eye.probabilities[first : first + SSD300_ANCHORS.per_map[level]]
+        start = self.anchors[first + int(here[:, 1:].max(dim=1)[0].argmax())]
         self.board = Board(
             label="What one cell of a feature map sees",
             hint=KEYS,

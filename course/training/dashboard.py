@@ -43,9 +43,8 @@ class Dashboard(Explorer):
     def __init__(self, folder: Path, every: float = 2.0, images: Sequence[Example] | None = None):
         self.folder, self.every, self.images = Path(folder), every, images
         self.found = Follower(folder)
-        self.reading: float | None = (
-            None  # the step that the reader looks at; None: the last one, as it comes
-        )
+        # the step that the reader looks at; None: the last one, as it comes
+        self.reading: float | None = None
         self.seen: run_pictures.Seen | None = None
         self.problem = ""
         self._looked_at: tuple | None = None  # the checkpoint that the images show

@@ -41,9 +41,7 @@ class Follower:
         self.config_problem = ""
         self.opened = time.monotonic()
         self.news: float | None = None  # when the log was last seen to change, on this machine's own clock
-        self.held: bool | None = (
-            None  # whether a process trains there; None: no lock was seen here, as in a copy
-        )
+        self.held: bool | None = None  # does a process train there? None: no lock was seen, as in a copy
         self._config_stamp: tuple | None = None
         self._looked = False
         self._forget()
@@ -52,9 +50,8 @@ class Follower:
         self.columns = {name: array("d") for name in COLUMNS}
         self.validations: list[Check] = []
         self.evaluations: list[Check] = []
-        self.diverged: tuple[int, float] | None = (
-            None  # step and learning rate, if that is the log's last word
-        )
+        # step and learning rate, if that is the log's last word
+        self.diverged: tuple[int, float] | None = None
         self.unreadable: list[int] = []  # numbers of the lines that are no rows
         self.backwards = 0  # how often the step fell
         self.longest = 0.0  # seconds between two lines, at most

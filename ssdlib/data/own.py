@@ -186,9 +186,8 @@ def read_folder(
 def _annotations(files: Files, kind: str | None, notes: Notes) -> tuple[str, list[Annotation], list[str]]:
     """Format, annotations and known classes of a folder."""
     xml, jsons = files.of(".xml"), formats.jsons_of(files)
-    coco = [p for p in jsons["coco"] if b'"categories"' in p.read_bytes()] or jsons[
-        "coco"
-    ]  # captions have none
+    with_categories = [p for p in jsons["coco"] if b'"categories"' in p.read_bytes()]  # captions have none
+    coco = with_categories or jsons["coco"]
     coco = formats.of_boxes(coco, files, notes)
     texts = any(map(formats.looks_like_yolo, files.of(".txt")))
     sure = {"xml": xml, "coco": coco, "labelme": jsons["labelme"], "yolo": texts}

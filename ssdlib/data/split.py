@@ -199,9 +199,8 @@ def _by_lists(files: Files, pictures: Sequence[str], notes: Notes) -> tuple[dict
     word = {p: next((w for w in _words(p.stem) if w in PARTS), "") for p in files.of(".txt")}
     sets = [path for path in word if "ImageSets" in path.relative_to(files.folder).parts[:-1]]
     main = [path for path in sets if path.parent.name == "Main"] or sets
-    main = [
-        path for path in main if path.stem.lower() in PARTS
-    ]  # cat_train.txt says in which images cats are
+    # cat_train.txt says in which images cats are
+    main = [path for path in main if path.stem.lower() in PARTS]
     for chosen in (main, [path for path in word if word[path] and path not in sets]):
         held = {path: found for path in chosen if (found := _listed(files, path, pictures, notes))}
         words = {word[path] for path in held}

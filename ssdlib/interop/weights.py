@@ -36,21 +36,8 @@ from ssdlib.model import BODY, MEAN, PRETRAINED, SSD300
 
 VGG = PRETRAINED[:-2]  # conv1_1 ... conv5_3
 EXTRAS = tuple(BODY)[len(PRETRAINED) :]
-VGG_PLACES = (
-    0,
-    2,
-    5,
-    7,
-    10,
-    12,
-    14,
-    17,
-    19,
-    21,
-    24,
-    26,
-    28,
-)  # in torchvision's VGG16 and its followers
+# in torchvision's VGG16 and its followers
+VGG_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
 # each kind of file is recognised by a name that no other kind has
 SOURCES = {

@@ -72,9 +72,8 @@ def keeping() -> Iterator[None]:
     finally:
         _keeping -= 1
         if not _keeping:
-            _thresholds(
-                LARGEST, 2 * LARGEST
-            )  # as glibc sets them itself once it has seen blocks of that size
+            # as glibc sets them itself once it has seen blocks of that size
+            _thresholds(LARGEST, 2 * LARGEST)
             free()
 
 

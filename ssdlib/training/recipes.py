@@ -48,9 +48,7 @@ class RunConfig:
     width: float = 1.0  # channels of the network, relative to VGG16's
     batch_norm: bool = False  # normalise after every convolution of the body
     strided_stem: bool = False  # one stride-2 convolution for conv1_1, conv1_2 and pool1
-    freeze: str = (
-        ""  # the body up to and including this layer isn't trained, for example conv3_3; "" = all of it is
-    )
+    freeze: str = ""  # the body up to this layer isn't trained, for example conv3_3; "" = all of it is
     steps: int = 120_000  # updates of the weights
     batch_size: int = 32  # images an update, over all processes together
     microbatch: int = 0  # images computed at a time; fewer than batch_size saves memory; 0 = all
@@ -68,9 +66,7 @@ class RunConfig:
     val_every: int = 1000  # steps between validation losses; 0 = never
     map_every: int = 20_000  # steps between evaluations besides the one at the end; 0 = none
     checkpoint_every: int = 1000  # steps between checkpoints besides the one at the end
-    faster: tuple[
-        str, ...
-    ] = ()  # on a GPU, where none of them has run yet: resident cast fused graph benchmark
+    faster: tuple[str, ...] = ()  # on a GPU, where none has run yet: resident cast fused graph benchmark
 
     def __post_init__(self) -> None:
         """Refuse what can't be trained, before anything is read or decoded."""

@@ -37,9 +37,8 @@ class RunLog:
     def __init__(self, out: Path, begin: Progress, every: int = 10):
         self.out, self.every = Path(out), every
         self.started = time.monotonic() - begin.seconds
-        self.unseen: list[
-            tuple[int, float, Losses, bool]
-        ] = []  # on the device; True: of a step that was skipped
+        # on the device; True: of a step that was skipped
+        self.unseen: list[tuple[int, float, Losses, bool]] = []
         self.seen: list[Row] = [tuple(row) for row in begin.seen]  # finite, since the last line
         self.last_finite = "no loss was finite"
         self.summary = ""

@@ -149,12 +149,13 @@ def test_axe_finds_nothing_serious_in_an_explorer_and_a_self_test_on_a_dark_page
     assert serious(visitor.page, axe, ".course-explorer, .course-self-test") == []
 
 
-def test_figures_are_dimmed_on_a_dark_page_alone(visitor):
+def test_figures_and_boards_are_dimmed_on_a_dark_page_alone(visitor):
     for scheme, wanted in (("light", "none"), ("dark", "brightness(0.82)")):
         visitor.page.emulate_media(color_scheme=scheme)
         visitor.open("Overlaps")
-        figure = visitor.page.locator("article .cell_output img:not(.course-still)").first
-        assert figure.evaluate("e => getComputedStyle(e).filter") == wanted
+        for what in ("article .cell_output img:not(.course-still)", ".course-board canvas"):
+            found = visitor.page.locator(what).first
+            assert found.evaluate("e => getComputedStyle(e).filter") == wanted, what
 
 
 @pytest.mark.parametrize("kind", ["Overlaps", "NmsBench", "CurveExplorer", "DropPlanner"])

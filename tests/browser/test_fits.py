@@ -152,6 +152,13 @@ def test_a_white_figure_is_dimmed_on_a_dark_page_alone(reader):
     assert brightest[0] == 255 and 195 < brightest[1] < 220
 
 
+def test_a_board_is_dimmed_on_a_dark_page_alone(reader):
+    board = reader.page.locator(".course-board canvas").first
+    for theme, wanted in (("Dark", "brightness(0.82)"), ("Light", "none")):
+        reader.theme(theme)
+        assert board.evaluate("e => getComputedStyle(e).filter") == wanted
+
+
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (1366, 768)])
 def test_a_board_and_all_that_changes_with_it_are_seen_at_once_on_a_laptop(reader, width, height):
     sizes, room = measured(reader, width, height), reader.page.evaluate(ROOM)

@@ -207,7 +207,7 @@ def test_the_recordings_are_small_enough_for_a_repository():
     )  # weights, result files of 1,000 photographs, logs of the experiments: about a third each
 
 
-HEAVY = {"nbformat", "torchvision", "scipy", "pandas", "IPython.core.completer", "torch._dynamo", "onnx", "av"}
+HEAVY = set("nbformat torchvision scipy pandas onnx av torch._dynamo".split())
 
 
 @pytest.mark.slow
