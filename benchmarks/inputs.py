@@ -94,7 +94,7 @@ def training_batch(size: int, seed: int = 0, most: int = 6) -> Batch:
 
 def as_torchvision(batch: Batch) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     """The same batch as torchvision's detectors want it: pixels in 0..1, a dictionary an image, no empty slots."""
-    images = list((batch.images + torch.tensor(MEAN)[:, None, None]) / 255)
+    images = list((batch.images + torch.tensor(MEAN, device=batch.images.device)[:, None, None]) / 255)
     there = [labels > 0 for labels in batch.labels]
     return images, [
         {"boxes": boxes[t], "labels": labels[t]}

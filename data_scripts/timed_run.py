@@ -16,7 +16,9 @@ import argparse
 import json
 import shutil
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -80,13 +82,18 @@ def main() -> None:
     )
     weights = starting_weights(options.init, config)[0] if options.init else None
     ways = [tuple(way.split("+")) for way in options.faster_of]
-    config = replace(config, faster=fastest(config, train_data, weights, options.out, ways, options.tried))
+    sources = (options.data, options.sets, options.init) if device.type == "cuda" else None
+    config = replace(
+        config, faster=fastest(config, train_data, weights, options.out, ways, options.tried, sources)
+    )
     say(f"device {device}, faster: {' '.join(config.faster) or 'plain'}, {clock.left():.0f} s left")
-    out = options.out
+    out, again = options.out, False
     try:
         whole_run(config, train_data, test_data, weights, out, clock, options.first, options.looks)
     except Diverged as error:
         say(f"diverged: {error}")
+        again = True
+    if again:  # here, because an exception keeps what its frames hold in the GPU's memory
         out = out.with_name(f"{out.name}-halved")
         config = replace(config, learning_rate=config.learning_rate / 2)
         whole_run(config, train_data, test_data, weights, out, clock, options.first, options.looks)
@@ -152,8 +159,12 @@ def fastest(
     out: Path,
     ways: list[tuple[str, ...]],
     steps: int,
+    sources: tuple | None = None,
 ) -> tuple[str, ...]:
-    """The choice of `faster` with which steps are fastest, among those that compute what the plain step does."""
+    """The choice of `faster` with which steps are fastest, among those that compute what the plain step does.
+
+    With `sources`, the devkit, its sets and the file of the weights, CUDA graphs are tried in a process of their own,
+    because a recording that fails leaves one that can't use its GPU any more."""
     if not ways:
         return ()
     tried: dict[tuple[str, ...], tuple[float, float]] = {}
@@ -162,7 +173,11 @@ def fastest(
         shutil.rmtree(folder, ignore_errors=True)
         trial = replace(config, steps=10**7, drops=(), log_every=max(1, steps // 12), faster=way)
         try:
-            engine.train(trial, train_data, train_data, folder, weights=weights, stop_after=steps)
+            if "graph" in way and sources is not None:
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                    pool.submit(trial_from, sources, trial, folder, steps).result()
+            else:
+                engine.train(trial, train_data, train_data, folder, weights=weights, stop_after=steps)
         except Exception as error:  # one choice may fail; the others still count
             say(f"{' '.join(way) or 'plain'}: {type(error).__name__}: {str(error)[:300]}")
             continue
@@ -178,6 +193,14 @@ def fastest(
     wanted = tried[()][1]
     right = {way: pace for way, (pace, loss) in tried.items() if abs(loss - wanted) <= TOLERANCE * wanted}
     return min(right, key=right.get)
+
+
+def trial_from(sources: tuple, config: RunConfig, folder: Path, steps: int) -> None:
+    """A trial that reads everything itself."""
+    devkit, sets, init = sources
+    examples = data(devkit, sets)
+    weights = starting_weights(init, config)[0] if init else None
+    engine.train(config, examples, examples, folder, weights=weights, stop_after=steps)
 
 
 def halves(out: Path, megabytes: float) -> None:

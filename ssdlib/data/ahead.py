@@ -21,7 +21,7 @@ from ssdlib.matching import make_targets
 from ssdlib.records import Batch, Targets
 
 PLANNERS = 3  # 256 images take one core 0.2 s, in which a large GPU trains on 400
-TOGETHER = 8  # steps that are drawn at once: 256 images take as many operations as 32
+TOGETHER = 256  # images that are drawn at once, which takes as many operations as 32
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,11 @@ def ahead(maker: BatchMaker, first: int, last: int) -> Iterator[Batch]:
     render = (
         _beside(maker) if torch.device(maker.device).type == "cuda" else lambda plan: rendered(maker, plan)
     )
-    starts = range(first, last, TOGETHER)
+    together = max(1, TOGETHER // (maker.batch_size // maker.share[1]))  # steps
+    starts = range(first, last, together)
     with ThreadPoolExecutor(max_workers=PLANNERS) as planners, ThreadPoolExecutor(max_workers=1) as renderer:
         plans = _some_ahead(
-            planners, lambda start: planned(maker, start, min(start + TOGETHER, last)), starts, PLANNERS
+            planners, lambda start: planned(maker, start, min(start + together, last)), starts, PLANNERS
         )
         yield from _some_ahead(renderer, render, (plan for block in plans for plan in block), 2)
 

@@ -77,7 +77,7 @@ def train(
         log.note(step=0, scaled=factors)
     best = min((row["val"]["multibox"] for row in read_log(out) if "val" in row), default=math.inf)
     network = distributed.wrap(faster.CastOnce(model) if "cast" in config.faster else model)
-    advance = faster.Graphed(update_or_advise) if "graph" in config.faster else update_or_advise
+    advance = faster.Graphed(update_or_advise, update) if "graph" in config.faster else update_or_advise
     maker = batch_maker(config, train_data, device)
     # beside a GPU the CPU makes the next batch; without one, both would compete for its cores
     batches = ahead(maker, first, last) if device.type == "cuda" else map(maker, range(first, last))
@@ -232,6 +232,11 @@ def build(
         momentum=config.momentum,
         fused=True if {"fused", "graph"} & set(config.faster) else None,
     )
+    if optimizer.defaults["fused"]:
+        # of a first step that float16's scaler skips, torch's fused kernel keeps what lay in memory as momentum
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return model, optimizer, default_boxes().to(device)
 
 

@@ -120,14 +120,14 @@ def capture(work: Callable[[], object]) -> Callable[[], None]:
 
 
 class Graphed:
-    """`update` for batches of one size: a few plain steps, then a recording of it is replayed.
+    """An update for batches of one size: a few `plain` steps, then a recording of `update` is replayed.
 
     A recording always reads and writes the same memory, so each batch and its learning rate are copied there, and the
     losses are copied from there.
     """
 
-    def __init__(self, update: Step, record: Callable = capture):
-        self.update, self.record, self.plain, self.replay = update, record, WARM, None
+    def __init__(self, plain: Step, update: Step, record: Callable = capture):
+        self.plain, self.update, self.record, self.warm, self.replay = plain, update, record, WARM, None
 
     def __call__(
         self,
@@ -139,11 +139,9 @@ class Graphed:
         config: RunConfig,
         *more: object,
     ) -> Losses:
-        if self.plain:
-            self.plain -= 1
-            return _in_a_queue_of_its_own(
-                self.update, network, optimizer, batch, anchors, rate, config, *more
-            )
+        if self.warm:
+            self.warm -= 1
+            return _in_a_queue_of_its_own(self.plain, network, optimizer, batch, anchors, rate, config, *more)
         if self.replay is None:
             self.batch = replace(batch, images=batch.images.clone(), targets=_cloned(batch.targets))
             self.rate = torch.tensor(rate, device=batch.images.device)

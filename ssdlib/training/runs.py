@@ -96,6 +96,8 @@ def open_run(
                 )
             model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
+            for group in optimizer.param_groups:  # the ways of this session, not of the one before
+                group["fused"] = optimizer.defaults["fused"]
             if scaler is not None and scaler.is_enabled():
                 scaler.load_state_dict(state["scaler"])
             replaced = old.drops if old.drops != config.drops else None

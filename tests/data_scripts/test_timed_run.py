@@ -64,6 +64,13 @@ def test_a_choice_that_cannot_work_is_left_out_and_the_plain_step_stays(tmp_path
     assert "CUDA graphs need a CUDA GPU" in capsys.readouterr().out
 
 
+def test_a_graph_is_tried_in_another_process_and_its_failure_is_told(tmp_path, tiny_data, capsys):
+    config = replace(RECIPES["mini"], batch_size=2, warmup=2, val_every=0, map_every=0)
+    sources = Path(__file__).parents[2] / "data/mini/VOCdevkit", ["2007-test"], None
+    assert timed_run.fastest(config, tiny_data, None, tmp_path / "run", [("graph",)], 3, sources) == ()
+    assert "CUDA graphs need a CUDA GPU" in capsys.readouterr().out
+
+
 def test_a_choice_that_computes_something_else_is_not_taken(tmp_path, tiny_data, monkeypatch):
     real = timed_run.engine.train
 

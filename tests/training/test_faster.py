@@ -69,7 +69,7 @@ def test_a_replayed_step_reads_its_own_batch_and_rate_and_gives_losses_of_its_ow
         return replay
 
     config = replace(CONFIG, faster=("graph",))
-    step = faster.Graphed(engine.update, record)
+    step = faster.Graphed(engine.update, engine.update, record)
     graphed = trained(config, update=step)
     assert len(recorded) == 1
     same(graphed, trained(replace(CONFIG, faster=("fused",))))
@@ -82,7 +82,7 @@ def test_a_replayed_step_reads_its_own_batch_and_rate_and_gives_losses_of_its_ow
 def test_a_step_as_a_cuda_graph_is_the_plain_step():
     config, device = replace(CONFIG, faster=("graph",)), torch.device("cuda")
     results = []
-    for update in (faster.Graphed(engine.update), engine.update):
+    for update in (faster.Graphed(engine.update, engine.update), engine.update):
         model, optimizer, anchors = engine.build(config, device)
         maker = engine.batch_maker(config, striped(), device)
         losses = [update(model, optimizer, maker(step), anchors, 1e-3, config) for step in range(8)]
@@ -131,3 +131,29 @@ def test_a_run_with_some_of_it_is_trained_and_resumed_without(tmp_path):
     data = striped()
     engine.train(config, data, data, tmp_path / "run", stop_after=2)
     engine.train(replace(config, faster=()), data, data, tmp_path / "run", resume=True)
+
+
+def test_the_way_of_the_last_session_does_not_outlive_it(tmp_path, monkeypatch):
+    """A checkpoint says of each group whether its SGD was fused."""
+    config, data, seen = replace(CONFIG, steps=4, batch_size=4), striped(), []
+    real = engine.update
+    monkeypatch.setattr(
+        engine, "update", lambda network, sgd, *rest: seen.append(sgd) or real(network, sgd, *rest)
+    )
+    for step, way in enumerate(((), ("fused",), ()), 1):
+        now = replace(config, faster=way)
+        engine.train(now, data, data, tmp_path / "run", resume=True, stop_after=step)
+        assert {group["fused"] for group in seen[-1].param_groups} == {True if way else None}
+
+
+def test_a_first_step_that_the_scaler_skips_leaves_no_momentum_to_fused_sgd():
+    config = replace(CONFIG, faster=("fused",), precision="float16")
+    model, optimizer, anchors = engine.build(config, CPU)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120)
+    engine.update(
+        model, optimizer, engine.batch_maker(config, striped(), CPU)(0), anchors, 1e-3, config, scaler
+    )
+    assert scaler.get_scale() < 2.0**120
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(not state["momentum_buffer"].any() for state in optimizer.state.values())

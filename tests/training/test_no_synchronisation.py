@@ -72,7 +72,7 @@ def test_a_batch_of_32_is_made_with_120_operations_at_most_and_without_a_wait(mi
     examples[3] = replace(crowd, boxes=crowd.boxes[:1].repeat(30, 1), labels=crowd.labels[:1].repeat(30))
     for rule, most in (("caffe", 120), ("ssd_keras", 200)):
         counted = operations.making(examples, 32, rule)
-        assert 0 < counted.started.total() / TOGETHER <= most
+        assert 0 < counted.started.total() * 32 / TOGETHER <= most
         assert not counted.waits.total()
 
 
