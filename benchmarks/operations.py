@@ -3,15 +3,16 @@
     python benchmarks/operations.py [--batch 32] [--data DEVKIT --sets 2007-trainval]
 
 A GPU that computes faster than its host starts operations is idle, so their number counts, not their size. No GPU is
-needed to count them. Views and detached tensors don't count, since they start nothing. Batches are made for a GPU of
-fake tensors, which have a device and a shape and no content: an operation that has to read the content raises an
-error there, and a copy between host and GPU that isn't asynchronous is counted as a wait. Each copy counts twice,
-because on a real GPU pinned memory is written first. Backward and update are counted on the CPU, because autograd
-needs a device that exists.
+needed to count them. Views and detached tensors don't count, since they start nothing. A call of numpy counts as one.
+Batches are made for a GPU of fake tensors, which have a device and a shape and no content: an operation that has to
+read the content raises an error there, and a copy between host and GPU that isn't asynchronous is counted as a wait.
+Each copy counts twice, because on a real GPU pinned memory is written first. Backward and update are counted on the
+CPU, because autograd needs a device that exists.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import inputs
@@ -23,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ssdlib.anchors import default_boxes
-from ssdlib.data import ahead, augment, store
+from ssdlib.data import ahead, augment, batches, store
 from ssdlib.data.batches import BatchMaker
 from ssdlib.loss import multibox_loss
 from ssdlib.model import SSD300
@@ -60,6 +61,21 @@ class Operations(TorchDispatchMode):
             self.waits[name] += 1
         return result
 
+    @contextlib.contextmanager
+    def of_numpy(self) -> Iterator[None]:
+        """Within it, each random seed that numpy computes counts as an operation, too."""
+        real = batches.generator
+
+        def counting(*key: int) -> torch.Generator:
+            self.started["numpy"] += 1
+            return real(*key)
+
+        batches.generator = counting
+        try:
+            yield
+        finally:
+            batches.generator = real
+
 
 def _tensors(nested: object) -> list[Tensor]:
     return [x for x in tree_leaves(nested) if isinstance(x, Tensor)]
@@ -70,7 +86,7 @@ def making(examples: Sequence[Example], size: int, rule: str = "caffe") -> Opera
     photographs = store.Jpegs(examples)
     maker = BatchMaker(examples, photographs, size, device=GPU, rule=rule, anchors=default_boxes())
     counted = Operations()
-    with counted:
+    with counted, counted.of_numpy():
         plans = ahead.planned(maker, 0, ahead.TOGETHER // size)
     maker.photographs = [photographs[i] for i in range(len(examples))]  # decoding has an operation of its own
     with FakeTensorMode(allow_non_fake_inputs=True):

@@ -74,6 +74,13 @@ def test_a_batch_of_32_is_made_with_120_operations_at_most_and_without_a_wait(mi
         counted = operations.making(examples, 32, rule)
         assert 0 < counted.started.total() * 32 / TOGETHER <= most
         assert not counted.waits.total()
+        assert (
+            counted.started["numpy"] >= 2 * TOGETHER // 32
+        )  # the order of the images, and their augmentation
+
+
+def test_an_update_takes_seven_operations_and_two_if_sgd_is_fused():
+    assert 0 < operations.updating() <= 7 and 0 < operations.updating(fused=True) <= 2
 
 
 def test_forward_loss_and_backward_take_350_operations_at_most():
