@@ -70,14 +70,15 @@ def successes(example: Example, seeds: Sequence[int]) -> Tensor:
 def _every(example: Example, seeds: Sequence[int], steps: Sequence[str]) -> Draw:
     """For each random seed what is drawn, then seven more that differ only in the last random number of the crop, the
     one that says which candidate is taken: every candidate that succeeded is among them. Labels number objects."""
-    chance = torch.cat([augment.uniforms(1, batches.generator(seed)) for seed in seeds])
-    chance = chance[:, None].repeat(1, 1 + len(SAMPLERS), 1)
+    numbers = torch.cat([augment.uniforms(1, batches.generator(seed)) for seed in seeds])  # (seeds, n)
+    numbers = numbers.repeat_interleave(1 + len(SAMPLERS), dim=0)
     last = sum(augment.NEEDS[name] for name in ("distort", "expand", "crop")) - 1
-    chance[:, 1:, last] = (torch.arange(len(SAMPLERS)) + 0.5) / len(SAMPLERS)
-    chance = chance.flatten(0, 1)
-    sizes, numbers = torch.tensor([example.size]), torch.arange(1, len(example.boxes) + 1)
-    given = (sizes, example.boxes[None], numbers[None])
-    return augment.draw(*(each.expand(len(chance), *each.shape[1:]) for each in given), chance, steps)
+    which = (torch.arange(len(SAMPLERS)) + 0.5) / len(SAMPLERS)
+    numbers.view(len(seeds), -1, numbers.shape[1])[:, 1:, last] = which
+    sizes = torch.tensor([example.size] * len(numbers))
+    boxes = example.boxes.expand(len(numbers), -1, -1)
+    labels = torch.arange(1, len(example.boxes) + 1).expand(len(numbers), -1)
+    return augment.draw(sizes, boxes, labels, numbers, steps)
 
 
 def judge(window: Tensor, objects: Tensor, plane: Tensor) -> Judgement:

@@ -338,6 +338,25 @@ def _example(
         notes.ignored(f"left out: {annotation.fault}", annotation.said)
         return None
     name = annotation.path.relative_to(folder).as_posix()
+    shown = _size_upright(annotation, name, notes)
+    if shown is None:
+        return None
+    size, upright = shown
+    rows = _rows(annotation, name, size, classes, 0 if parts_of_1 else first, parts_of_1, notes, measure)
+    return Example(
+        image_id=split.spelled(name),
+        path=annotation.path,
+        size=size,
+        boxes=torch.tensor([row[0] for row in rows], dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor([row[1] for row in rows], dtype=torch.int64),
+        difficult=torch.tensor([row[2] for row in rows], dtype=torch.bool),
+        upright=upright,
+    )
+
+
+def _size_upright(annotation: Annotation, name: str, notes: Notes) -> tuple[tuple[int, int], bool] | None:
+    """Width and height of an image as it is used, and whether it is read upright although it is stored turned. None
+    if it can't be used."""
     try:
         with Image.open(annotation.path, formats=voc.PICTURES) as picture:
             width, height = picture.size
@@ -363,7 +382,25 @@ def _example(
             "left out: its annotation states another size", f"{name} ({width}x{height}, stated {stated})"
         )
         return None
-    rows: list[tuple[tuple[float, ...], int, bool]] = []
+    return (width, height), upright
+
+
+Row = tuple[tuple[float, ...], int, bool]  # box in px, label, difficult
+
+
+def _rows(
+    annotation: Annotation,
+    name: str,
+    size: tuple[int, int],
+    classes: Sequence[str],
+    first: int,
+    parts_of_1: bool,
+    notes: Notes,
+    measure: Measure,
+) -> list[Row]:
+    """The objects of an image, their boxes in px and inside of it. `first` is the number of the first pixel."""
+    rows: list[Row] = []
+    scale = size * 2 if parts_of_1 else (1, 1, 1, 1)
     for kind, box, hard in annotation.objects:
         if kind not in classes:
             notes.ignored(f"objects of other classes, left out ({kind})", name)
@@ -373,11 +410,10 @@ def _example(
             notes.repaired("boxes with exchanged corners, corrected", name)
             box = min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)
         # counted from 1, corners are inclusive: the minima lose one, the maxima nothing
-        scale, shift = ((width, height) * 2, 0) if parts_of_1 else ((1, 1, 1, 1), first)
-        box = tuple(x * k - d for x, k, d in zip(box, scale, (shift, shift, 0, 0), strict=True))
-        inside = tuple(min(max(x, 0.0), side) for x, side in zip(box, (width, height) * 2, strict=True))
+        box = tuple(x * k - d for x, k, d in zip(box, scale, (first, first, 0, 0), strict=True))
+        inside = tuple(min(max(x, 0.0), side) for x, side in zip(box, size * 2, strict=True))
         out = max(abs(a - b) for a, b in zip(box, inside, strict=True)) > 1
-        measure.add(box, width, height, name, out)
+        measure.add(box, *size, name, out)
         if inside[0] >= inside[2] or inside[1] >= inside[3]:
             notes.ignored("boxes without area inside the image, left out", name)
             continue
@@ -388,15 +424,7 @@ def _example(
             notes.joined("objects annotated twice in one image, taken as one", name)
             continue
         rows.append(row)
-    return Example(
-        image_id=split.spelled(name),
-        path=annotation.path,
-        size=(width, height),
-        boxes=torch.tensor([row[0] for row in rows], dtype=torch.float32).reshape(-1, 4),
-        labels=torch.tensor([row[1] for row in rows], dtype=torch.int64),
-        difficult=torch.tensor([row[2] for row in rows], dtype=torch.bool),
-        upright=upright,
-    )
+    return rows
 
 
 OWN_SHARE = 0.1  # of your own images, unless --skip-bad says otherwise
@@ -420,17 +448,19 @@ def read_usable(
     With a `share`, all photographs are decoded, and the text says what was left out. Raises TooManyBad if that is
     more than `share` of all; without one, VOCError at the first bad annotation.
     """
+    if share is None:
+        return _parts(found, sets) if found else read_sets(folder, sets, progress, classes), ""
     if found:
-        listed, bad = [example for name in sets for example in found.part(name)], list(bad_of(found))
-    elif share is None:
-        listed, bad = read_sets(folder, sets, progress, classes), []
+        listed, bad = _parts(found, sets), list(bad_of(found))
     else:
         named = [(folder, name, image_id) for name in sets for image_id in image_ids(folder, name)]
         listed, bad = _sifted(progress(named, desc="annotations"), lambda one: read_listed(*one, classes))
-    if share is None:
-        return listed, ""
     good, broken = _sifted(progress(listed, desc="checking"), lambda e: (checked_photograph(e), e)[1])
     return good, f"{' + '.join(sets)}: {within(bad + broken, len(listed) + len(bad), share)}"
+
+
+def _parts(found: Found, names: Sequence[str]) -> list[Example]:
+    return [example for name in names for example in found.part(name)]
 
 
 def bad_of(found: Found) -> list[str]:
