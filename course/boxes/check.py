@@ -128,7 +128,7 @@ which = Drill(
     "1.2 which format is this?",
     ["xywh", "unit cxcywh", "voc", "cxcywh", "unit xyxy", "xyxy", "yxyx"],
     mistakes={
-        "C and F are swapped: the one whose minima are larger by 1 counts pixels from 1": [
+        "C and F are swapped ||: the one whose minima are larger by 1 counts pixels from 1": [
             "xywh",
             "unit cxcywh",
             "xyxy",
@@ -137,7 +137,7 @@ which = Drill(
             "voc",
             "yxyx",
         ],
-        "A and D are swapped: both say 100 wide and 225 high, but only D's first two numbers are the centre": [
+        "A and D are swapped ||: both say 100 wide and 225 high, but only D's first two numbers are the centre": [
             "cxcywh",
             "unit cxcywh",
             "voc",
@@ -146,7 +146,7 @@ which = Drill(
             "xyxy",
             "yxyx",
         ],
-        "B and E are swapped: E's first number is 100 / 500, the left edge; B's is the centre": [
+        "B and E are swapped ||: E's first number is 100 / 500, the left edge; B's is the centre": [
             "xywh",
             "unit xyxy",
             "voc",
@@ -155,7 +155,7 @@ which = Drill(
             "xyxy",
             "yxyx",
         ],
-        "F and G are swapped: E times (500, 375, 500, 375) is F, so it is F that begins with x": [
+        "F and G are swapped ||: E times (500, 375, 500, 375) is F, so it is F that begins with x": [
             "xywh",
             "unit cxcywh",
             "voc",
@@ -316,7 +316,7 @@ shift = Exercise(
     "1.5 how far for one half",
     40.0,
     mistakes={
-        "shifted by half its width, the IoU is 1/3: the union has grown too": 60.0,
+        "shifted by half its width, the IoU is 1/3 ||: the union has grown too": 60.0,
         "that is what they still share; by how much is the box shifted?": 80.0,
         "a quarter of the width gives an IoU of 0.6": 30.0,
         "that is the part of the width; the answer is wanted in px": 1 / 3,

@@ -230,7 +230,7 @@ clip = Exercise(
         "lengths don't add: the whole length is the root of the sum of all squares": lambda gradients, limit: [
             g * min(1.0, limit / max(1e-12, sum(float(p.norm()) for p in gradients))) for g in gradients
         ],
-        "the root is missing: that was the sum of squares": lambda gradients, limit: [
+        "that isn't the length yet ||: it was the sum of squares, and the root is missing": lambda gradients, limit: [
             g * min(1.0, limit / max(1e-12, _lengths(gradients) ** 2)) for g in gradients
         ],
         "0 / 0 for a gradient of zeros; leave it as it is": lambda gradients, limit: [

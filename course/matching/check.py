@@ -295,8 +295,8 @@ smallest = Exercise(
     "3.4 the smallest object",
     30 * 0.5**0.5,
     mistakes={
-        "half the side has a quarter of the area: its IoU is 0.25": 15.0,
-        "that is the area in px²; the side is its root": 450.0,
+        "half the side isn't half the area ||: it is a quarter, so the IoU is 0.25": 15.0,
+        "that is the area in px² ||; the side is its root": 450.0,
         "that is the largest square, 30 · √2; the smallest was asked for": 30 * 2**0.5,
         "nearly: keep one decimal place; with 21 px the IoU is 0.49": 21.0,
         "that square is the anchor itself: IoU 1, but 0.5 is enough": 30.0,

@@ -303,7 +303,7 @@ l2norm = BuildingBlock(
         "channels and cells are summed together (Caffe calls that across_spatial); sum over dim=1 alone": _over(
             1, 2, 3
         ),
-        "the length is the root of the sum of squares; the root is missing": lambda x, scale: (
+        "that isn't the length yet ||: it is the root of the sum of squares, and the root is missing": lambda x, scale: (
             x / (x.square().sum(dim=1, keepdim=True) + 1e-10) * scale[:, None, None]
         ),
         "scale after you divide; before it, the division takes the scale away again": lambda x, scale: (

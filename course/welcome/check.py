@@ -34,10 +34,11 @@ shown = Exercise(
     "0.2 which ones are shown",
     _shown,
     cases=[
-        Case("the scene at 0.5", (SCENE, 0.5)),
+        Case("the scene at 0.4", (SCENE, 0.4)),
         Case("the scene at 0.05", (SCENE, 0.05)),
         Case("a threshold that nothing reaches", (SCENE, 0.99)),
         Case("an image in which nothing was found", ([], 0.5)),
+        Case("a threshold that one score just reaches", (SCENE, 0.5)),
     ],
     mistakes={
         "the sheep's score is the threshold itself, and that is enough ||: >=, not >": lambda found, threshold: [
