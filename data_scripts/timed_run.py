@@ -222,7 +222,7 @@ def joined(out: Path) -> dict[str, torch.Tensor]:
 
     known = json.loads((out / "halves.json").read_text("utf-8"))
     paths = sorted(out.glob("half-*.pt"), key=lambda path: int(path.stem.partition("-")[2]))
-    flat, state = torch.cat([torch.load(path) for path in paths]), {}
+    flat, state = torch.cat([torch.load(path, weights_only=True) for path in paths]), {}
     for name, tensor in network_of(config_from(known["config"])).state_dict().items():
         state[name], flat = flat[: tensor.numel()].view(tensor.shape).float(), flat[tensor.numel() :]
     return state

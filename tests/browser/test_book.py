@@ -245,7 +245,7 @@ def test_two_boxes_are_dragged_with_a_finger_and_beside_them_it_scrolls_the_page
     assert caller.status().startswith("IoU 1.000")
     caller.finger((166, 186), (226, 186))  # the corner of both is held from beside it
     assert caller.status() == "IoU 0.667; intersection 14,400 px², union 21,600 px²"
-    assert caller.page.evaluate("scrollY") == before
+    assert abs(caller.page.evaluate("scrollY") - before) <= 1  # a page settles; a scroll would be 60 px
     caller.finger((350, 300), (350, 150))
     caller.page.wait_for_function(f"scrollY > {before + 20}")
 
