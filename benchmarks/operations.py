@@ -87,7 +87,7 @@ def making(examples: Sequence[Example], size: int, rule: str = "caffe") -> Opera
     maker = BatchMaker(examples, photographs, size, device=GPU, rule=rule, anchors=default_boxes())
     counted = Operations()
     with counted, counted.of_numpy():
-        plans = ahead.planned(maker, 0, ahead.TOGETHER // size)
+        plans = ahead.planned(maker, 0, max(1, ahead.TOGETHER // size))
     maker.photographs = [photographs[i] for i in range(len(examples))]  # decoding has an operation of its own
     with FakeTensorMode(allow_non_fake_inputs=True):
         augment._mean(GPU)  # made once, at the first batch of a run
@@ -151,7 +151,7 @@ def main() -> None:
     cells = []
     for rule in augment.RULES:
         counted = making(examples, given.batch, rule)
-        each = counted.started.total() * given.batch / ahead.TOGETHER
+        each = counted.started.total() / max(1, ahead.TOGETHER // given.batch)
         goal = goal_making if rule == "caffe" else ""
         cells.append([f"making a batch, {rule}'s rule", f"{each:.0f}", str(counted.waits.total()), goal])
     for name, wrap in (("", None), (", kernels cast together", faster.CastOnce)):

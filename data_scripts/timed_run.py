@@ -27,7 +27,7 @@ from ssdlib.data import store, voc
 from ssdlib.interop.published import starting_weights
 from ssdlib.training import distributed, engine
 from ssdlib.training.runlog import read_log
-from ssdlib.training.runs import RECIPES, Diverged, RunConfig, load_run
+from ssdlib.training.runs import RECIPES, Diverged, RunConfig, config_from, load_run, network_of
 
 SHARES = 2 / 3, 5 / 6  # of all steps, before the drops: 80,000 and 100,000 of 120,000
 FIRST = 1000  # steps before the pace is measured; the warm-up is over
@@ -218,8 +218,6 @@ def halves(out: Path, megabytes: float) -> None:
 
 def joined(out: Path) -> dict[str, torch.Tensor]:
     """The state of the network from the files that `halves` wrote."""
-    from ssdlib.training.runs import config_from, network_of
-
     known = json.loads((out / "halves.json").read_text("utf-8"))
     paths = sorted(out.glob("half-*.pt"), key=lambda path: int(path.stem.partition("-")[2]))
     flat, state = torch.cat([torch.load(path, weights_only=True) for path in paths]), {}
