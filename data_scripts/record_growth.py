@@ -1,4 +1,4 @@
-"""Record how detections develop: train the mini recipe and detect in four scenes every 50 steps.
+"""Record how detections develop: train the mini recipe and detect in five scenes every 50 steps.
 
     python data_scripts/record_growth.py RUN OUT
 
@@ -18,7 +18,7 @@ import torch
 from record_run import facts_now
 from torch import Tensor
 
-from course.kit import pictures
+from course.kit import opening, pictures
 from course.matching.matcher import match_with
 from course.training import run_pictures
 from ssdlib import coding, evaluate
@@ -34,15 +34,15 @@ from ssdlib.training.runs import CHECKPOINT, RECIPES, RunConfig
 EVERY = 50  # steps between two records
 SCORE, MOST = 0.1, 12  # detections that are kept: the best ones of a scene
 JUDGED = 50  # test scenes on which mAP is measured
-OBJECTS = (3, 1, 4)  # of the scenes that are watched, as in chapter 04; the fourth is chapter 07's
+OBJECTS = (3, 1, 4)  # of the scenes that are watched, as in chapter 04; the last is chapter 07's
 
 
 def watched() -> list[Example]:
-    """The four scenes, by their places in the mini VOC's test set."""
+    """The scene of chapter 00, and four of the mini VOC's test set by their places in it."""
     scenes = pictures.mini_test_set()
     plain = [e for e in scenes if not e.difficult.any()]
     chosen = [min((e for e in plain if len(e.labels) == count), key=pictures._crowding) for count in OBJECTS]
-    return [*chosen, scenes[30]]
+    return [opening.example(), *chosen, scenes[30]]
 
 
 def look(model: torch.nn.Module, config: RunConfig, scenes: list, own: list[Tensor]) -> list[dict]:

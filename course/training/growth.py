@@ -1,4 +1,4 @@
-"""Explorer of chapter 09: a recorded training, step by step, and how detections come into being in four scenes."""
+"""Explorer of chapter 09: a recorded training, step by step, and how detections come into being in some scenes."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from course.anchors.places import describe
-from course.kit import pictures, places
+from course.kit import opening, pictures, places
 from course.kit.board import Board, as_url, layer, steps_taken
 from course.kit.explorer import Explorer, beside, html_text, row
 from course.kit.motion import Motion
@@ -44,7 +44,7 @@ class Growth(Explorer):
         self.looks, self.own = known["looks"], known["own"]
         self.steps = [look["step"] for look in self.looks]
         self.losses = _means(known["losses"], self.steps)
-        examples = {example.image_id: example for example in pictures.mini_test_set()}
+        examples = {example.image_id: example for example in [opening.example(), *pictures.mini_test_set()]}
         self.scenes = [pictures.scene(examples[name]) for name in known["scenes"]]
         self.names = [pictures.numbered(scene.names) for scene in self.scenes]
         self.board = Board(
