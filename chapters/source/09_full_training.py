@@ -550,7 +550,8 @@ print(memory.advice(images=32, fits=8, device=torch.device("cpu")))
 # \textcolor{#009E73}{\text{steps}' = \frac{\text{steps}}{k}}
 # $$
 #
-# Here $B$ is the batch and $\eta$ the learning rate. The number of images seen, $B$ times the steps, stays the same.
+# Blue is the batch $B$, red the learning rate $\eta$ and green the number of steps. The number of images seen, $B$ times
+# the steps, stays the same.
 # The option `--scale-to 128` applies the rule to any recipe. *Predict first*: how far does it carry the mini recipe, whose
 # batch is 8? Recorded, with one random seed each:
 
