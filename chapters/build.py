@@ -16,6 +16,7 @@ import io
 import re
 import sys
 from base64 import b64decode, b64encode
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -32,8 +33,9 @@ WIDGETS = "application/vnd.jupyter.widget-view+json"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 KEPT = ("tags", "alt", "jp-MarkdownHeadingCollapsed")  # of a cell's metadata; the last one folds a section
 MARK = "<!-- solution -->"
+PNG, JPEG = PICTURES = ("image/png", "image/jpeg")
 # bytes of a figure: the first that keeps the notebook small
-MOST = (110_000, 95_000, 80_000, 70_000, 60_000, 50_000, 40_000)
+MOST = range(150_000, 35_000, -5_000)
 LARGEST = 1_000_000  # bytes of a notebook
 
 
@@ -171,45 +173,62 @@ def _joined(outputs: list) -> list:
 
 def _describe(output: dict, alt: str | None) -> None:
     """Words for whoever can't see the picture. An explorer brings its own."""
-    if alt and "image/png" in output.get("data", {}):
-        output.metadata.setdefault("image/png", {})["alt"] = alt
+    for kind in PICTURES:
+        if alt and kind in output.get("data", {}):
+            output.metadata.setdefault(kind, {})["alt"] = alt
 
 
 def make_small(book: nbformat.NotebookNode) -> None:
-    """Figures in few colours, and as sharp as a notebook of 1 MB allows."""
+    """Figures as sharp as a notebook of 1 MB allows: in few colours, or as JPEG if they are full of photographs."""
     pictures = [
-        out.data
+        (out, out.data.pop(PNG), out.metadata.pop(PNG, {}))
         for cell in book.cells
         for out in cell.get("outputs", ())
-        if "image/png" in out.get("data", {})
+        if PNG in out.get("data", {})
     ]
-    drawn = [data["image/png"] for data in pictures]
     for most in MOST:
-        for data, png in zip(pictures, drawn, strict=True):
-            data["image/png"] = _in_few_colours(png, most)
+        for out, png, said in pictures:
+            for kind in PICTURES:
+                out.data.pop(kind, None)
+                out.metadata.pop(kind, None)
+            kind, out.data[kind] = in_few_bytes(png, most)
+            if said:
+                out.metadata[kind] = said
         if len(nbformat.writes(book).encode()) <= LARGEST:
             break
 
 
-def _in_few_colours(png: str, most: int) -> str:
-    """A third of the bytes. The octree keeps small areas that have a colour of their own, such as the eyes of a cat;
-    the median cut would give them the colour of what is around them.
+def in_few_bytes(png: str, most: int) -> tuple[str, str]:
+    """A PNG -> the MIME type and the base64 text of the sharpest picture of at most `most` bytes.
 
-    Figures come with two pixels for each one of the page. One full of photographs gets fewer, down to the page's own,
-    and then fewer colours, until it has at most `most` bytes."""
-    picture = Image.open(io.BytesIO(b64decode(png)))
-    if picture.mode == "P":
-        return png  # in few colours already, and on a ground that lets the page through
-    picture = picture.convert("RGB")
-    for scale, colours in ((1, 256), (0.85, 256), (0.7, 256), (0.6, 256), (0.5, 256), (0.5, 128), (0.5, 64)):
-        size = [round(side * scale) for side in picture.size]
-        small = picture if scale == 1 else picture.resize(size, Image.Resampling.LANCZOS)
-        small = small.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-        out = io.BytesIO()
-        small.save(out, "PNG", optimize=True)
-        if out.tell() <= most:
-            break
-    return b64encode(out.getvalue()).decode()
+    Figures come with two pixels for each one of the page, and are kept so as a PNG in 256 colours where that is small
+    enough. One full of photographs isn't: JPEG needs a fifth of the bytes there and keeps nearly all pixels.
+    If nothing is small enough, the picture has the page's own pixels."""
+    if Image.open(io.BytesIO(b64decode(png))).mode == "P":
+        return PNG, png  # in few colours already, and on a ground that lets the page through
+    for scale in (1, 0.85, 0.7, 0.6, 0.5):
+        for kind in PICTURES:
+            data = _written(png, kind, scale)
+            if len(data) <= most:
+                return kind, b64encode(data).decode()
+    return kind, b64encode(data).decode()
+
+
+@cache
+def _written(png: str, kind: str, scale: float) -> bytes:
+    """A picture in another size and format.
+
+    The octree keeps small areas that have a colour of their own, such as the eyes of a cat; the median cut would give
+    them the colour of what is around them."""
+    picture, out = Image.open(io.BytesIO(b64decode(png))).convert("RGB"), io.BytesIO()
+    if scale < 1:
+        picture = picture.resize([round(side * scale) for side in picture.size], Image.Resampling.LANCZOS)
+    if kind == JPEG:
+        picture.save(out, "JPEG", quality=65, optimize=True, progressive=True)
+    else:
+        few = picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        few.save(out, "PNG", optimize=True)
+    return out.getvalue()
 
 
 def main(arguments: list[str]) -> None:

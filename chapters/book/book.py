@@ -22,6 +22,7 @@ from nbformat.v4 import new_markdown_cell, new_output
 
 HERE = Path(__file__).parent
 CHAPTERS = HERE.parent
+PICTURES = ("image/png", "image/jpeg")
 ROOT = CHAPTERS.parent
 INDEX = """# SSD300, from the first box to the last point of AP
 
@@ -113,9 +114,10 @@ def _image(cell: nbformat.NotebookNode) -> dict[str, str]:
     """The words for a cell's pictures and the width at which its first one is shown, as Sphinx takes them: for all
     pictures of the cell."""
     said = [
-        out.metadata.get("image/png", {})
+        out.metadata.get(kind, {})
         for out in cell.get("outputs", ())
-        if "image/png" in out.get("data", {})
+        for kind in PICTURES
+        if kind in out.get("data", {})
     ]
     words = next(filter(None, (picture.get("alt") for picture in said)), None)
     width = next(filter(None, (picture.get("width") for picture in said)), None)
@@ -186,7 +188,7 @@ def _bring_to_life(cell: nbformat.NotebookNode) -> bool:
         kind = said.partition("(")[0]
         if kind == "SelfTest":
             data["text/html"] = f'<div class="course-self-test">{data["text/html"]}</div>'
-        elif "image/png" in data and (explorer := as_page(kind, said)):
+        elif any(mime in data for mime in PICTURES) and (explorer := as_page(kind, said)):
             cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["classes"] = "course-still"
             cell.outputs.append(new_output("display_data", data={"text/html": explorer}))
             return True

@@ -14,7 +14,12 @@ html_copy_source = False
 html_show_sourcelink = False
 html_permalinks_icon = "#"
 nb_execution_mode = "off"
-nb_mime_priority_overrides = [("html", "text/html", 0), ("html", "image/png", 10), ("html", "text/plain", 90)]
+nb_mime_priority_overrides = [
+    ("html", "text/html", 0),
+    ("html", "image/png", 10),
+    ("html", "image/jpeg", 11),
+    ("html", "text/plain", 90),
+]
 myst_heading_anchors = 3
 # a cell may hold a shell line, which no lexer of Python knows
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.xref_missing", "misc.highlighting_failure"]

@@ -84,8 +84,8 @@ def test_links_to_files_lead_somewhere_and_pictures_have_words(path):
 def test_every_picture_among_its_outputs_is_described_in_words(path):
     for number, cell in enumerate(code_of(nbformat.read(path, as_version=4)), 1):
         for out in cell.outputs:
-            if "image/png" in out.get("data", {}):
-                words = out.metadata.get("image/png", {}).get("alt", "")
+            for kind in {"image/png", "image/jpeg"} & set(out.get("data", {})):
+                words = out.metadata.get(kind, {}).get("alt", "")
                 assert len(words) >= 20, f"cell {number} shows a picture without words"
 
 

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "chapters"))
 sys.path.append(str(ROOT / "chapters/book"))
 book = pytest.importorskip("book")
 
-from build import LARGEST, _in_few_colours, make_small  # noqa: E402
+from build import JPEG, LARGEST, PNG, in_few_bytes, make_small  # noqa: E402
 
 DRAW = "import matplotlib.pyplot as plt\nplt.figure(figsize=(4, 3))\nplt.plot([1, 2]);"
 
@@ -30,8 +30,15 @@ def noise(side: int) -> str:
     return b64encode(out.getvalue()).decode()
 
 
-def size(png: str) -> tuple[int, int]:
-    return Image.open(io.BytesIO(b64decode(png))).size
+def line(side: int) -> str:
+    """A picture that a PNG of few colours makes small."""
+    out = io.BytesIO()
+    Image.new("RGB", (side, side), "white").save(out, "PNG")
+    return b64encode(out.getvalue()).decode()
+
+
+def size(picture: str) -> tuple[int, int]:
+    return Image.open(io.BytesIO(b64decode(picture))).size
 
 
 @pytest.mark.parametrize(
@@ -48,9 +55,16 @@ def test_a_figure_has_twice_the_pixels_of_its_place_on_the_page(cells):
 
 
 def test_a_figure_that_is_too_large_gets_fewer_pixels_and_not_fewer_than_its_place_on_the_page():
-    assert size(_in_few_colours(noise(400), most=200_000)) == (400, 400)
-    assert size(_in_few_colours(noise(400), most=130_000)) == (340, 340)
-    assert size(_in_few_colours(noise(400), most=10)) == (200, 200)
+    kinds, sizes = zip(
+        *(
+            (kind, size(data))
+            for kind, data in (in_few_bytes(noise(400), most) for most in (200_000, 100_000, 60_000, 10))
+        ),
+        strict=True,
+    )
+    assert kinds == (PNG, JPEG, JPEG, JPEG)
+    assert sizes == ((400, 400), (400, 400), (340, 340), (200, 200))
+    assert in_few_bytes(line(400), most=2_000)[0] == PNG
 
 
 def test_a_notebook_of_many_figures_is_small_and_one_of_few_keeps_them_sharp():
@@ -64,11 +78,14 @@ def test_a_notebook_of_many_figures_is_small_and_one_of_few_keeps_them_sharp():
         ]
         return new_notebook(cells=[cell])
 
-    few, many = page(2), page(9)
+    def sizes(page: NotebookNode) -> list[tuple[int, int]]:
+        return [size(text) for out in page.cells[0].outputs for text in out.data.values()]
+
+    few, many = page(2), page(20)
     make_small(few)
     make_small(many)
-    assert size(few.cells[0].outputs[0].data["image/png"]) == (330, 330)
-    assert size(many.cells[0].outputs[0].data["image/png"]) < (330, 330)
+    assert sizes(few) == [(330, 330)] * 2
+    assert all((165, 165) <= found < (330, 330) for found in sizes(many))
     assert len(nbformat.writes(many)) <= LARGEST
 
 
