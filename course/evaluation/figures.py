@@ -81,6 +81,39 @@ def ten_drawn() -> Figure:
     return figure
 
 
+def one_scene_drawn(subject: Subject, least: float = 0.1) -> Figure:
+    """The detections of score `least` or more in a subject's only image, all classes together, best first: their
+    boxes, and their scores as bars, each with its verdict."""
+    [example] = subject.examples
+    found = [
+        (judged.scores[place], name, subject.results[name].boxes[judged.order[place]], judged.said[place])
+        for name, judged in subject.judged.items()
+        for place in np.flatnonzero(judged.scores >= least)
+    ]
+    found.sort(key=lambda one: -one[0])
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(9.4, 4), layout="constrained", gridspec_kw={"width_ratios": (1.35, 1)}
+    )
+    photograph_on(left, pictures.read_or_grey(example))
+    for _, _, box, verdict in reversed(found):
+        _box_on(left, box - np.array(ONE_BASED), *LINES[verdict], width=3.0 if verdict == TRUE else 1.5)
+    left.set_axis_off()
+    names = [name for _, name, _, _ in found]
+    bars = right.barh(range(len(found)), [score for score, *_ in found], height=0.7)
+    for bar, (score, _, _, verdict) in zip(bars, found, strict=True):
+        color, style = LINES[verdict]
+        bar.set(facecolor=color if verdict == TRUE else "white", edgecolor=color, linestyle=style)
+        right.text(score + 0.02, bar.get_y() + 0.35, f"{score:.2f} {verdict}", va="center", fontsize=9)
+    right.set(xlim=(0, 1.3), ylim=(len(found) - 0.4, -0.6), xticks=(0, 0.5, 1), xlabel="score")
+    right.set_yticks(range(len(found)), names)
+    right.spines[["top", "right"]].set_visible(False)
+    verdicts = [verdict for *_, verdict in found]
+    true = verdicts.count(TRUE)
+    first = f", and these {true} have the highest scores" if set(verdicts[:true]) == {TRUE} else ""
+    figure.suptitle(f"{true} of the {len(found)} best boxes are true{first}", fontsize=11)
+    return figure
+
+
 def ranking_drawn(subject: Subject, name: str, count: int = 12) -> Figure:
     """The first detections of a class cut out of their images, best first, each with its verdict."""
     judged, results = subject.judged[name], subject.results[name]

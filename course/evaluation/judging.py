@@ -54,6 +54,14 @@ def recorded() -> Subject:
     return Subject("200 painted scenes", results, seen.examples)
 
 
+@functools.cache
+def opened() -> Subject:
+    """What the same network finds in the scene of chapter 00."""
+    seen = stages.opened()
+    results = evaluate.collect([e.image_id for e in seen.examples], seen.detect())
+    return Subject("the scene of chapter 00", results, seen.examples)
+
+
 def from_files(folder: Path | str, devkit: Path | str, sets: Sequence[str] = ("2007-test",)) -> Subject:
     """A folder of the devkit's result files (`runs/.../results`) and the VOCdevkit with the annotations.
 

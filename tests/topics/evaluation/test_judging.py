@@ -363,3 +363,29 @@ def test_the_script_writes_what_the_page_reads(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", list(map(str, [*command[:2], tmp_path, *command[3:]])))
     with pytest.raises(SystemExit, match="price_rules: .*comp4_det_test_aeroplane.txt"):
         price_rules.main()
+
+
+def test_the_scene_of_chapter_00_is_judged_class_by_class():
+    """A false box costs only the class that it names, and a class without an object has no AP."""
+    subject = judging.opened()
+    examples = subject.examples
+    table = evaluate.evaluate(subject.results, examples)
+    for name, judged in subject.judged.items():
+        assert math.isnan(table.ap[name]) == (judged.total == 0)
+        assert not judged.total or judged.ap() == pytest.approx(table.ap[name])
+    assert subject.judged["car"].total == 1 and subject.judged["sheep"].total == 0
+    assert (subject.judged["sheep"].said == FALSE).any()
+
+
+def test_its_figure_shows_each_of_its_best_boxes_and_whether_it_is_true():
+    subject = judging.opened()
+    figure = figures.one_scene_drawn(subject, least=0.3)
+    left, right = figure.axes
+    found = [
+        (score, said)
+        for judged in subject.judged.values()
+        for score, said in zip(judged.scores, judged.said, strict=True)
+        if score >= 0.3
+    ]
+    assert len(left.patches) == len(right.patches) == len(found) >= 4
+    assert sorted(text.get_text() for text in right.texts) == sorted(f"{s:.2f} {v}" for s, v in found)
