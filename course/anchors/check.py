@@ -42,18 +42,22 @@ sizes = BuildingBlock(
         Case("four maps", (5, 10, 61, 4)),
     ],
     mistakes={
-        "the step has to be a whole number of percent: floor(17.5) = 17": _stepping(lambda r, m: r / (m - 2)),
-        "floor cuts off, round doesn't: 17.5 becomes 17, not 18": _stepping(lambda r, m: round(r / (m - 2))),
-        "the range is divided by maps - 2: the first map has its own percentage, so the others have one gap fewer": _stepping(
+        "your step isn't a whole number of percent, and it has to be one ||: floor(17.5) = 17": _stepping(
+            lambda r, m: r / (m - 2)
+        ),
+        "your step was rounded up: 17.5 became 18 ||, and floor makes it 17": _stepping(
+            lambda r, m: round(r / (m - 2))
+        ),
+        "your step is too small: the first map has its own percentage, so the others have fewer gaps between them ||: divide the range by maps - 2": _stepping(
             lambda r, m: floor(r / (m - 1))
         ),
-        "the size of the first map is missing: it comes from `first`, outside of the steps": lambda first, low, high, maps: (
+        "the size of the first map is missing ||: it comes from `first`, outside of the steps": lambda first, low, high, maps: (
             _sizes(first, low, high, maps)[1:]
         ),
         "the last one is missing: there is one size more than there are maps": lambda first, low, high, maps: (
             _sizes(first, low, high, maps)[:-1]
         ),
-        "these are percentages; a size is that share of 300 px": lambda first, low, high, maps: [
+        "these are percentages, and px were asked for ||: a size is that share of 300 px": lambda first, low, high, maps: [
             s / 3 for s in _sizes(first, low, high, maps)
         ],
     },
@@ -124,12 +128,12 @@ shapes = BuildingBlock(
         Case("squares only", (100.0, 144.0, ())),
     ],
     mistakes={
-        "width and height are swapped: a ratio is width / height, and the wide box of a pair comes first": lambda small, following, ratios: [
+        "width and height are swapped ||: a ratio is width / height, and the wide box of a pair comes first": lambda small, following, ratios: [
             (h, w) for w, h in _shapes(small, following, ratios)
         ],
-        "the root is missing ||: s · 2 by s / 2 is four times as wide as it is high. With √2 the ratio is 2": _without_root,
-        "stretching one side alone changes the area; a box of ratio 2 has the area of the small square, s²": _half_scaled,
-        "the large square has side √(small · next), between the two; yours is as large as the next map's": _with_large(
+        "your box of ratio 2 is four times as wide as it is high, s · 2 by s / 2 ||: the root is missing, and with √2 the ratio is 2": _without_root,
+        "you stretched one side alone, and that changes the area ||; a box of ratio 2 has the area of the small square, s²": _half_scaled,
+        "your large square is as large as the next map's, and it should lie between the two ||: its side is √(small · next)": _with_large(
             lambda small, following: following
         ),
         "the large square isn't the arithmetic mean of the two ||; it is the geometric one, √(small · next)": _with_large(
@@ -192,23 +196,23 @@ centres = BuildingBlock(
         Case("one cell", (1, 300)),
     ],
     mistakes={
-        "a centre lies half a cell in ||: (i + 0.5) · stride, not i · stride": lambda f, s: (
+        "your centres are the upper left corners of their cells ||: a centre is at (i + 0.5) · stride, not at i · stride": lambda f, s: (
             _centres(f, s) - s / 2
         ),
-        "the distance is the stride, 32 px here, not 300 / cells = 30; so the last centre is at 304, outside": lambda f, s: (
+        "your centres are 300 / cells apart, so that they just fill the image ||; the distance is the stride, 32 px and not 30 on conv6_2, and the last centre is at 304, outside": lambda f, s: (
             _centres(f, 300 / f)
         ),
-        "x and y are swapped: the second centre lies to the right of the first, not below it": lambda f, s: (
+        "x and y are swapped ||: the second centre lies to the right of the first, not below it": lambda f, s: (
             _centres(f, s).flip(dims=(1,))
         ),
-        "nothing is cut off: the last centre of conv6_2 may be at 304": lambda f, s: _centres(f, s).clamp(
-            max=300
+        "you moved the centres that lie outside of the image to its border ||; nothing is cut off, and the last centre of conv6_2 may be at 304": lambda f, s: (
+            _centres(f, s).clamp(max=300)
         ),
-        "these are cells, not pixels: multiply by the stride": lambda f, s: _centres(f, s) / s,
-        "you are half a cell too far: the first cell is number 0, its centre lies at stride / 2": lambda f, s: (
+        "these are cells, and px were asked for ||: multiply by the stride": lambda f, s: _centres(f, s) / s,
+        "you are half a cell too far ||: the first cell is number 0, its centre lies at stride / 2": lambda f, s: (
             _centres(f, s) + s / 2
         ),
-        "it is half a cell, not half a pixel ||: (i + 0.5) · stride, not i · stride + 0.5": lambda f, s: (
+        "your first centre is half a pixel in, whatever the size of a cell ||: (i + 0.5) · stride, not i · stride + 0.5": lambda f, s: (
             _centres(f, s) - s / 2 + 0.5
         ),
     },
@@ -226,18 +230,22 @@ count512 = Exercise(
     "2.4 how many",
     sum(f * f * (2 + 2 * n) for f, n in zip(SSD512, RATIOS512, strict=True)),
     mistakes={
-        "the map of 64² and the last two have 4 anchors a cell": sum(f * f * 6 for f in SSD512),
-        "a list [2, 3] means 6 anchors a cell, not 4": sum(f * f * 4 for f in SSD512),
-        "each ratio counts twice, wide and tall: [2, 3] is 2, 1/2, 3, 1/3": sum(
+        "too many: not every map has 6 anchors a cell ||; the map of 64² and the last two have 4": sum(
+            f * f * 6 for f in SSD512
+        ),
+        "too few: not every map has 4 anchors a cell ||; a list [2, 3] means 6": sum(
+            f * f * 4 for f in SSD512
+        ),
+        "too few: you count one shape for each ratio ||; each counts twice, wide and tall: [2, 3] is 2, 1/2, 3, 1/3": sum(
             f * f * (2 + n) for f, n in zip(SSD512, RATIOS512, strict=True)
         ),
-        "there are two squares in each cell, 1 and 1'": sum(
+        "too few: you count one square in each cell ||; there are two, 1 and 1'": sum(
             f * f * (1 + 2 * n) for f, n in zip(SSD512, RATIOS512, strict=True)
         ),
-        "a map has cells in two directions ||: f · f of them": sum(
+        "too few: a map has cells in two directions ||, f · f of them": sum(
             f * (2 + 2 * n) for f, n in zip(SSD512, RATIOS512, strict=True)
         ),
-        "Python reads 24,564 as two numbers, 24 and 564; write it without the comma": (24, 564),
+        "Python reads a number with a comma as two numbers; write it without the comma": (24, 564),
     },
     praise="24,564: the number in the paper's table 7. Nearly three times as many as SSD300's.",
     tolerance=1e-9,
@@ -284,18 +292,18 @@ place = Exercise(
     "2.5 where is it",
     _place,
     cases=[
-        Case("anchor 0", (0,)),
         Case("anchor 2,215", (2215,)),
-        Case("anchor 5,776, the first of fc7", (5776,)),
         Case("anchor 7,940", (7940,)),
+        Case("anchor 0", (0,)),
+        Case("anchor 5,776, the first of fc7", (5776,)),
         Case("anchor 8,691, the last of conv7_2", (8691,)),
     ],
     mistakes={
-        "row and column are swapped: along a row it is the column that counts up": _down,
+        "row and column are swapped ||: along a row it is the column that counts up": _down,
         "a map with 5,776 anchors has the numbers 0 to 5,775; number 5,776 is on the next one ||: >=, not >": _late,
         "all shapes of a cell stand together, then comes the next cell; you read shape after shape. The same "
         "happens to a network's output that isn't permuted": _by_shapes,
-        "not every map has 6 anchors a cell: conv4_3, conv8_2 and conv9_2 have 4": _always_six,
+        "not every map has 6 anchors a cell ||: conv4_3, conv8_2 and conv9_2 have 4": _always_six,
         "the numbers begin at 0, and so do maps, rows, columns and shapes": lambda index: tuple(
             v + 1 for v in _place(index)
         ),
@@ -350,21 +358,23 @@ crossing = Exercise(
         "a box that ends exactly at 0 or 300 is still inside ||: < and >, not <= and >=": lambda boxes: int(
             ((boxes <= 0) | (boxes >= 300)).any(dim=1).sum()
         ),
-        "the left and the upper border are missing: a corner below 0": lambda boxes: int(
-            (boxes > 300).any(dim=1).sum()
+        "you don't count boxes that leave the input on the left or at the top ||: a corner below 0 counts too": lambda boxes: (
+            int((boxes > 300).any(dim=1).sum())
         ),
-        "the right and the lower border are missing: a corner above 300": lambda boxes: int(
-            (boxes < 0).any(dim=1).sum()
+        "you don't count boxes that leave the input on the right or at the bottom ||: a corner above 300 counts too": lambda boxes: (
+            int((boxes < 0).any(dim=1).sum())
         ),
-        "you counted corners; a box that crosses twice is one box: use any(dim=1)": lambda boxes: int(
+        "you counted corners; a box that crosses twice is one box ||: use any(dim=1)": lambda boxes: int(
             ((boxes < 0) | (boxes > 300)).sum()
         ),
         "that is how many stay inside": lambda boxes: len(boxes) - _crossing(boxes),
-        "that is True or False for each box; count the True: .sum()": lambda boxes: _crossing_boxes(boxes),
+        "that is True or False for each box; a number was asked for ||: count the True with .sum()": lambda boxes: (
+            _crossing_boxes(boxes)
+        ),
         "x and y both count, and you compared only one of them": lambda boxes: int(
             ((boxes[:, 0] < 0) | (boxes[:, 2] > 300)).sum()
         ),
-        "you counted boxes whose centre is outside; one corner outside is enough": lambda boxes: int(
+        "you counted boxes whose centre is outside ||; one corner outside is enough": lambda boxes: int(
             (((boxes[:, :2] + boxes[:, 2:]) / 2 < 0) | ((boxes[:, :2] + boxes[:, 2:]) / 2 > 300))
             .any(dim=1)
             .sum()

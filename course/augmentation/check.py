@@ -87,25 +87,23 @@ move = BuildingBlock(
     _move,
     cases=WINDOWS,
     mistakes={
-        "the boxes are shifted but not scaled: the crop becomes 300 px wide and high": lambda objects, window: (
+        "the boxes are shifted but not scaled ||: the crop becomes 300 px wide and high": lambda objects, window: (
             (objects - window[:2].repeat(2)).clamp(0, SIDE)
         ),
-        "the boxes are only shifted: they have to be scaled, by 300 over the crop's size, and clipped": lambda objects, window: (
+        "the boxes are only shifted ||: they have to be scaled, by 300 over the crop's size, and clipped": lambda objects, window: (
             objects - window[:2].repeat(2)
         ),
-        "both corners of a box move by the crop's upper left corner; you subtracted the crop's lower right one from "
-        "the box's lower right one": _other_corner,
+        "you subtracted the crop's lower right corner from the box's lower right one ||; both corners of a box move by the crop's upper left corner": _other_corner,
         "x was scaled by the crop's height and y by its width; it is the other way round": _swapped,
-        "nothing is clipped: a box ends where the input ends, at 0 and at 300": lambda objects, window: _move(
-            objects, window, clip=False
+        "nothing is clipped, so boxes reach beyond the input ||: a box ends where the input ends, at 0 and at 300": lambda objects, window: (
+            _move(objects, window, clip=False)
         ),
-        "shift first, then scale: the crop's corner is in px of the photograph, so it has to be subtracted "
-        "before the boxes are in px of the input": _scaled_first,
-        "these are shares of the crop, 0 to 1; px of the input were asked for, times 300": _unit,
-        "these are shares of the crop; px of the input were asked for, times 300, and then clipped": lambda objects, window: (
+        "you subtracted the crop's corner, in px of the photograph, from boxes that are in px of the input already ||: shift first, then scale": _scaled_first,
+        "these are shares of the crop, 0 to 1; px of the input were asked for ||, times 300": _unit,
+        "these are shares of the crop; px of the input were asked for, and boxes that end at its border ||: times 300, and then clipped": lambda objects, window: (
             (objects - window[:2].repeat(2)) / (window[2:] - window[:2]).repeat(2)
         ),
-        "you scale x and y by the same factor; the crop needn't be a square, so y has a factor of its own": _one_stretch,
+        "you scale x and y by the same factor, and the crop needn't be a square ||: y has a factor of its own": _one_stretch,
         "objects whose centre is outside are dropped in the next exercise; here all R boxes are wanted": lambda objects, window: (
             _move(objects, window)[_keep(objects, window)]
         ),
@@ -170,30 +168,29 @@ keep = BuildingBlock(
     _keep,
     cases=[
         Case("four objects at the border", (CROWD, torch.tensor([70.0, 40, 240, 200]))),
-        Case("a centre on the border itself", (CROWD, torch.tensor([90.0, 40, 240, 200]))),
         Case("an object that is larger than the crop", (CROWD, torch.tensor([200.0, 70, 240, 110]))),
+        Case("a centre on the border itself", (CROWD, torch.tensor([90.0, 40, 240, 200]))),
         Case("no object at all", (torch.zeros(0, 4), torch.tensor([70.0, 40, 240, 200]))),
     ],
     mistakes={
-        "touching the crop isn't enough: the centre of the whole object has to lie in it": lambda objects, window: (
+        "an object that only touches the crop stays in yours ||; the centre of the whole object has to lie in it": lambda objects, window: (
             _share_in(objects, window) > 0
         ),
-        "an object needn't lie in the crop as a whole; its centre is enough": lambda objects, window: (
+        "only an object that lies in the crop as a whole stays in yours ||; its centre is enough": lambda objects, window: (
             _share_in(objects, window) == 1
         ),
         "a centre on the border itself counts ||: >= and <=, as in the original": _strictly,
-        "every object stays, also those far outside. If you clipped the boxes first: after that every centre "
-        "lies in the crop; look at the centres before": _clipped_first,
-        "the centre has to lie in the crop in x and in y": lambda objects, window: _inside(
-            _centres(objects), window
-        ).any(dim=1),
-        "how much of an object is in view doesn't count; only its centre does": lambda objects, window: (
+        "every object stays, also those far outside ||; if you clipped the boxes first, every centre lies in the crop after that, so look at the centres before": _clipped_first,
+        "one direction is enough in yours ||; the centre has to lie in the crop in x and in y": lambda objects, window: (
+            _inside(_centres(objects), window).any(dim=1)
+        ),
+        "you asked how much of an object is in view ||; only its centre counts": lambda objects, window: (
             _share_in(objects, window) >= 0.5
         ),
-        "that is the upper left corner; the centre is (xmin + xmax) / 2, (ymin + ymax) / 2": lambda objects, window: (
+        "you asked where the upper left corner lies ||; the centre is (xmin + xmax) / 2, (ymin + ymax) / 2": lambda objects, window: (
             _inside(objects[:, :2], window).all(dim=1)
         ),
-        "one answer for x and one for y: an object stays if both are True, so it needs .all(dim=1)": lambda objects, window: (
+        "there is one answer for x and one for y; one for each object was asked for ||: it stays if both are True, so it needs .all(dim=1)": lambda objects, window: (
             _inside(_centres(objects), window)
         ),
     },
@@ -229,9 +226,13 @@ zoom_out = Exercise(
         Case("not expanded", (500.0, 375.0, 1.0, 0.0, 0.0)),
     ],
     mistakes={
-        "the sign: if the photograph lies `left` px inside the larger area, that area begins `left` px before the "
-        "photograph, at -left": lambda w, h, r, left, top: [left, top, r * w + left, r * h + top],
-        "`ratio` is that of the sides, not of the area: 4 means 4 times as wide and 16 times the area": lambda w, h, r, left, top: [
+        "the sign is wrong: your larger area begins inside the photograph ||; it begins `left` px before it, at -left": lambda w, h, r, left, top: [
+            left,
+            top,
+            r * w + left,
+            r * h + top,
+        ],
+        "you took `ratio` for that of the areas ||; it is that of the sides, so 4 means 4 times as wide and 16 times the area": lambda w, h, r, left, top: [
             -left,
             -top,
             r**0.5 * w - left,
@@ -243,7 +244,7 @@ zoom_out = Exercise(
             r * w,
             r * h,
         ],
-        "the far edges are `ratio` times the size away from the near ones: subtract `left` and `top` from them as well": lambda w, h, r, left, top: [
+        "your area is too large: its near edges moved by `left` and `top`, its far ones didn't ||; subtract `left` and `top` from them as well": lambda w, h, r, left, top: [
             -left,
             -top,
             r * w,
@@ -297,16 +298,16 @@ accepts = Exercise(
     _accepts,
     cases=[
         Case("one object fits well, the other hardly", (PATCH, PAIR, 0.7)),
-        Case("an IoU of exactly the bound", (PATCH, torch.tensor([[0.0, 0, 100, 50]]), 0.5)),
         Case("a small object that lies wholly in the crop", (PATCH, torch.tensor([[10.0, 10, 30, 30]]), 0.5)),
         Case("no object reaches the bound", (PATCH, PAIR, 0.9)),
         Case("an object much larger than the crop", (PATCH, torch.tensor([[-100.0, -100, 200, 200]]), 0.5)),
         Case("two objects that both stay below the bound", (PATCH, HALVES, 0.5)),
         Case("one object fits very well, the other a little", (PATCH, UNLIKE, 0.5)),
+        Case("an IoU of exactly the bound", (PATCH, torch.tensor([[0.0, 0, 100, 50]]), 0.5)),
         Case("an image without objects", (PATCH, torch.zeros(0, 4), 0.1)),
     ],
     mistakes={
-        "one object is enough, not all of them have to reach the bound": Either(
+        "you ask that all objects reach the bound ||; one is enough": Either(
             (
                 lambda patch, objects, bound: bool((box_ops.iou(objects, patch) >= bound).all()),
                 lambda patch, objects, bound: (
@@ -314,18 +315,18 @@ accepts = Exercise(
                 ),
             )
         ),
-        "the IoUs aren't added up; one object has to reach the bound alone": lambda patch, objects, bound: (
+        "you added the IoUs up ||; one object has to reach the bound alone": lambda patch, objects, bound: (
             bool(box_ops.iou(objects, patch).sum() >= bound)
         ),
         "you asked how much of the crop the object fills; the bound is on the IoU, intersection over union": _filled,
-        "without an object no bound is met, so the crop is refused": lambda patch, objects, bound: (
+        "you accept a crop of an image without objects, though no object reaches the bound there ||: it is refused": lambda patch, objects, bound: (
             len(objects) == 0 or _accepts(patch, objects, bound)
         ),
         "an IoU of exactly the bound counts ||: >=, not >": lambda patch, objects, bound: bool(
             (box_ops.iou(objects, patch) > bound).any()
         ),
         "you asked how much of the object lies in the crop; the bound is on the IoU, intersection over union": _covered,
-        "the IoUs aren't averaged; one object that reaches the bound is enough": lambda patch, objects, bound: (
+        "you averaged the IoUs ||; one object that reaches the bound is enough": lambda patch, objects, bound: (
             bool(box_ops.iou(objects, patch).sum() / max(len(objects), 1) >= bound)
         ),
         "your sampler accepts every crop, so the bound has no effect": lambda patch, objects, bound: True,
@@ -341,15 +342,19 @@ untouched = Exercise(
     "6.5 left as it was",
     1 / 28,
     mistakes={
-        "that is how often no crop is chosen; the image must not be expanded nor flipped either": 1 / 7,
-        "you have two of the three; expansion and flip have a coin each": 1 / 14,
-        "there are seven candidates: six samplers and no crop": 1 / 24,
-        "all three have to happen, so the probabilities are multiplied, not added": 1 / 2 + 1 / 7 + 1 / 2,
+        "too often: that is how often no crop is chosen; the image must not be expanded nor flipped either": 1
+        / 7,
+        "too often: you have two of the three events ||; expansion and flip have a coin each": 1 / 14,
+        "too often: you count the six samplers, and they aren't all the candidates ||; there are seven, with no "
+        "crop": 1 / 24,
+        "your probability is above 1, because you added ||; all three have to happen, so they are "
+        "multiplied": 1 / 2 + 1 / 7 + 1 / 2,
         "that is the probability of the opposite": 27 / 28,
-        "no crop is one of seven candidates, so it has no coin but a probability of 1/7": 1 / 8,
-        "those are the two coins; the image has to stay uncropped as well": 1 / 4,
-        "one in so many; a probability lies between 0 and 1": 28,
-        "colours don't count here; leave their coins out": 1 / 28 / 16,
+        "too often: you gave no crop a coin, like the other two ||; it is one of seven candidates, so its "
+        "probability is 1/7": 1 / 8,
+        "too often: those are the two coins; the image has to stay uncropped as well": 1 / 4,
+        "that says one in how many; a probability lies between 0 and 1": 28,
+        "too rare: colours don't count here; leave their coins out": 1 / 28 / 16,
     },
     praise="1/2 · 1/7 · 1/2 = 1/28. With fewer samplers that succeed it is more, at most 1/2 · 1/2 · 1/2 = 1/8.",
     tolerance=2e-3,

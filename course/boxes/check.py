@@ -74,10 +74,10 @@ to_corners = BuildingBlock(
     ],
     mistakes={
         "the first two numbers are the centre; you took them for the upper left corner": _from_corner,
-        "from the centre to an edge it is half the width, and half the height": _without_half,
-        "the order is xmin, ymin, xmax, ymax; yours is xmin, xmax, ymin, ymax": _x_first,
-        "x comes before y: xmin, ymin, xmax, ymax": _y_first,
-        "the four numbers of a box stand in the last dimension: torch.stack([...], dim=-1)": lambda boxes_cxcywh: (
+        "your boxes are twice as wide and twice as high as they should be ||: from the centre to an edge it is half the width, and half the height": _without_half,
+        "yours is xmin, xmax, ymin, ymax ||; the order is xmin, ymin, xmax, ymax": _x_first,
+        "x and y have changed places in your corners ||; x comes first: xmin, ymin, xmax, ymax": _y_first,
+        "the four numbers of a box stand in the last dimension, and yours stand in the first ||: torch.stack([...], dim=-1)": lambda boxes_cxcywh: (
             _to_corners(boxes_cxcywh).movedim(-1, 0)
         ),
     },
@@ -128,7 +128,8 @@ which = Drill(
     "1.2 which format is this?",
     ["xywh", "unit cxcywh", "voc", "cxcywh", "unit xyxy", "xyxy", "yxyx"],
     mistakes={
-        "C and F are swapped ||: the one whose minima are larger by 1 counts pixels from 1": [
+        "two boxes have the same maxima, and you took the one that counts pixels from 0 for the one that counts "
+        "from 1 ||: C and F are swapped, and C has the minima that are larger by 1": [
             "xywh",
             "unit cxcywh",
             "xyxy",
@@ -137,7 +138,8 @@ which = Drill(
             "voc",
             "yxyx",
         ],
-        "A and D are swapped ||: both say 100 wide and 225 high, but only D's first two numbers are the centre": [
+        "two boxes both say 100 wide and 225 high, and you took an upper left corner for a centre ||: A and D "
+        "are swapped, and only D's first two numbers are the centre": [
             "cxcywh",
             "unit cxcywh",
             "voc",
@@ -146,7 +148,8 @@ which = Drill(
             "xyxy",
             "yxyx",
         ],
-        "B and E are swapped ||: E's first number is 100 / 500, the left edge; B's is the centre": [
+        "of the two boxes in numbers up to 1 you took the one that begins with its left edge for the one that "
+        "begins with its centre ||: B and E are swapped, and E's first number is 100 / 500, the left edge": [
             "xywh",
             "unit xyxy",
             "voc",
@@ -155,7 +158,8 @@ which = Drill(
             "xyxy",
             "yxyx",
         ],
-        "F and G are swapped ||: E times (500, 375, 500, 375) is F, so it is F that begins with x": [
+        "two boxes hold the same four numbers, and you exchanged the one that begins with x and the one that "
+        "begins with y ||: F and G are swapped, because E times (500, 375, 500, 375) is F": [
             "xywh",
             "unit cxcywh",
             "voc",
@@ -182,8 +186,8 @@ from_voc = Exercise(
     cases=[
         Case("the shaded box of the drawing", (torch.tensor([2.0, 2, 5, 3]),)),
         Case("a box over the whole 500 x 375 photograph", (torch.tensor([1.0, 1, 500, 375]),)),
-        Case("the first pixel alone", (torch.tensor([[1.0, 1, 1, 1]]),)),
         Case("two objects", (torch.tensor([[16.0, 136, 162, 256], [99, 321, 145, 357]]),)),
+        Case("the first pixel alone", (torch.tensor([[1.0, 1, 1, 1]]),)),
         Case("no object", (NONE,)),
     ],
     mistakes={
@@ -191,9 +195,15 @@ from_voc = Exercise(
             -1.0, -1.0
         ),
         "these are VOC's own numbers; its first pixel is 1, our left edge is 0": _moved(0.0, 0.0),
-        "1 comes off the minima, not off the maxima": _moved(0.0, -1.0),
-        "nothing is added to the maxima: the right edge of pixel 500 is at 500": _moved(-1.0, 1.0),
-        "the other way round: VOC's numbers are larger than ours, so 1 comes off": _moved(1.0, 0.0),
+        "you changed the maxima, and the minima still count from 1 ||: 1 comes off the minima, not off the maxima": _moved(
+            0.0, -1.0
+        ),
+        "your box of the whole photograph ends 1 px beyond it ||: nothing is added to the maxima, because the right edge of pixel 500 is at 500": _moved(
+            -1.0, 1.0
+        ),
+        "the minima moved the other way, though VOC's numbers are larger than ours ||, so 1 comes off": _moved(
+            1.0, 0.0
+        ),
     },
     praise="One off the minima, nothing off the maxima: the first pixel becomes a box of 1 x 1.",
     draw=_boxes_on,
@@ -272,22 +282,22 @@ iou = BuildingBlock(
             "far apart in x and in y", (torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([[50.0, 50, 70, 80]]))
         ),
         Case("apart in x only", (torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([[50.0, 5, 70, 18]]))),
+        Case("a table: two boxes against three", (_FIRST[:2, None], _SECOND)),
         Case("touching edges", (torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([[20.0, 0, 40, 20]]))),
         Case(
             "a box without area, with itself",
             (torch.tensor([[5.0, 5, 5, 9]]), torch.tensor([[5.0, 5, 5, 9]])),
         ),
-        Case("a table: two boxes against three", (_FIRST[:2, None], _SECOND)),
         Case("no box", (NONE, NONE)),
     ],
     mistakes={
-        "boxes apart in x and in y have a negative width times a negative height: that is positive. Clamp both at 0": (
+        "boxes apart in x and in y have a negative width times a negative height, and that is positive ||: clamp both at 0": (
             _guarded_or_not(clamp=False)
         ),
-        "no +1 here: our edges are lines, not pixels. Touching boxes share nothing": _guarded_or_not(
+        "your boxes are a pixel wider and higher than they are, so that even touching boxes share something ||: no + 1 here, because our edges are lines, not pixels": _guarded_or_not(
             plus=1.0
         ),
-        "the union holds the intersection once; the sum of both areas holds it twice": _guarded_or_not(
+        "your union is the sum of both areas, and that holds the intersection twice ||: subtract it once": _guarded_or_not(
             subtract=False
         ),
         "you read the corners as centre and size": _guarded_or_not(order="cxcywh"),
@@ -297,12 +307,12 @@ iou = BuildingBlock(
         "you took the numbers for xmin, xmax, ymin, ymax; the order is xmin, ymin, xmax, ymax": (
             _guarded_or_not(order="xxyy")
         ),
-        "two boxes without area give 0 / 0, which is NaN; say 0 where nothing is shared": _iou_with(
+        "two boxes without area give 0 / 0, which is NaN ||; say 0 where nothing is shared": _iou_with(
             guard=False
         ),
         "you compared every box with every other; here pairs go element by element": _all_pairs,
-        "that is the intersection, in px²; divide it by the union": _intersection,
-        "divide by the union of both boxes; you divided by the area of the first alone": _over_one,
+        "that is the intersection, in px² ||; divide it by the union": _intersection,
+        "you divided by the area of the first box alone, as if the second covered nothing ||: divide by the union of both boxes": _over_one,
     },
     praise="With `first[:, None]` the same function gives the table of all pairs.",
     draw=_pair_on,
@@ -316,9 +326,9 @@ shift = Exercise(
     "1.5 how far for one half",
     40.0,
     mistakes={
-        "shifted by half its width, the IoU is 1/3 ||: the union has grown too": 60.0,
+        "too far: shifted by half its width, the IoU is 1/3 ||, because the union has grown too": 60.0,
         "that is what they still share; by how much is the box shifted?": 80.0,
-        "a quarter of the width gives an IoU of 0.6": 30.0,
+        "not far enough: a quarter of the width gives an IoU of 0.6": 30.0,
         "that is the part of the width; the answer is wanted in px": 1 / 3,
     },
     praise="(120 - d) / (120 + d) = 1/2, so d = 40 px. An IoU of 0.5 is a third of the width away, not a half.",
@@ -355,14 +365,16 @@ mirrored = BuildingBlock(
         Case("no box", (NONE, 300.0)),
     ],
     mistakes={
-        "your xmin is larger than your xmax: in the mirror the right edge becomes the left one": _edges_kept,
-        "that is upside down; left and right change, y stays": _upside_down,
-        "your xmax comes from the xmin that you had already overwritten; keep the old one": _overwritten,
-        "only x is mirrored; y stays as it is": lambda boxes, width: width - boxes[..., [2, 3, 0, 1]],
-        "width - 1 - x is for numbers of pixels; the edge x = 0 goes to x = width": lambda boxes, width: (
+        "your xmin is larger than your xmax ||: in the mirror the right edge becomes the left one": _edges_kept,
+        "that is upside down ||; left and right change, y stays": _upside_down,
+        "your xmax comes from the xmin that you had already overwritten ||; keep the old one": _overwritten,
+        "you mirrored y as well as x ||; y stays as it is": lambda boxes, width: (
+            width - boxes[..., [2, 3, 0, 1]]
+        ),
+        "width - 1 - x is for numbers of pixels, and these are edges ||: the edge x = 0 goes to x = width": lambda boxes, width: (
             _mirrored(boxes, width - 1)
         ),
-        "the box has left the image: x becomes width - x": lambda boxes, width: _mirrored(boxes, 0.0),
+        "the box has left the image ||: x becomes width - x": lambda boxes, width: _mirrored(boxes, 0.0),
     },
     praise="Mirrored twice, a box is where it was.",
     draw=_boxes_on,
@@ -406,14 +418,18 @@ judged = Exercise(
         Case("an image without objects", (_example([], []), "train")),
     ],
     mistakes={
-        "detections aren't judged on difficult objects: leave them out": _count(judge_difficult=True),
-        "labels begin with aeroplane = 1; 0 is background. `voc.LABELS` knows them": _count(first=0),
+        "you counted the difficult objects too ||; detections aren't judged on them, so leave them out": _count(
+            judge_difficult=True
+        ),
+        "your labels are one too small, as if the first class had label 0 ||: they begin with aeroplane = 1, because 0 is background, and `voc.LABELS` knows them": _count(
+            first=0
+        ),
         "you counted the objects of all classes": lambda example, name: int((~example.difficult).sum()),
         "you counted the difficult ones; those are the ones to leave out": lambda example, name: int(
             ((example.labels == LABELS[name]) & example.difficult).sum()
         ),
         "you counted all objects": lambda example, name: len(example.labels),
-        "that says yes or no for each object; count the yes: .sum()": lambda example, name: (
+        "that says yes or no for each object; a number was asked for ||: count the yes with .sum()": lambda example, name: (
             (example.labels == LABELS[name]) & ~example.difficult
         ),
     },

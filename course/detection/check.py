@@ -99,23 +99,23 @@ decode = BuildingBlock(
         Case("no anchor at all", (torch.zeros(0, 4), torch.zeros(0, 4))),
     ],
     mistakes={
-        "the variances are missing: multiply the offsets by 0.1, 0.1, 0.2, 0.2 first": lambda offsets, anchors: (
+        "your boxes move and grow too much: the variances are missing ||; multiply the offsets by 0.1, 0.1, 0.2, 0.2 first": lambda offsets, anchors: (
             _moved(offsets, box_ops.to_cxcywh(anchors))
         ),
-        "you divided by the variances; encoding divides, decoding multiplies": lambda offsets, anchors: (
+        "you divided by the variances, as encoding does ||; decoding multiplies": lambda offsets, anchors: (
             _moved(offsets / torch.tensor(VARIANCES), box_ops.to_cxcywh(anchors))
         ),
-        "the size is the anchor's times exp(offset): an offset of 0 keeps the size, yours makes it 0": lambda offsets, anchors: (
+        "an offset of 0 keeps the anchor's size, and yours makes it 0 ||: the size is the anchor's times exp(offset)": lambda offsets, anchors: (
             _sized(offsets, anchors, lambda size, t: size * t)
         ),
-        "the size was added to; it is multiplied: growth is a factor": lambda offsets, anchors: _sized(
+        "you added the growth to the size, and it is a factor ||: multiply": lambda offsets, anchors: _sized(
             offsets, anchors, lambda size, t: size + t.exp()
         ),
-        "the centre moves by a part of the anchor's width and height, not by pixels": _in_pixels,
-        "the anchors come as corners; take their centres and sizes first (`box_ops.to_cxcywh`)": lambda offsets, anchors: (
+        "your centre moves by pixels ||; it moves by a part of the anchor's width and height": _in_pixels,
+        "you took the anchors for centres and sizes; they come as corners ||, so convert them first with `box_ops.to_cxcywh`": lambda offsets, anchors: (
             _moved(offsets * torch.tensor(VARIANCES), anchors)
         ),
-        "these are centres and sizes; corners were asked for (`box_ops.to_xyxy`)": lambda offsets, anchors: (
+        "these are centres and sizes; corners were asked for ||: `box_ops.to_xyxy`": lambda offsets, anchors: (
             box_ops.to_cxcywh(_decode(offsets, anchors))
         ),
     },
@@ -150,21 +150,21 @@ candidates = BuildingBlock(
     _candidates,
     cases=[
         Case("four anchors, threshold 0.2", (MIXED, 0.2)),
-        Case("a score of exactly the threshold", (MIXED, 0.125)),
         Case("threshold 0.3", (MIXED, 0.3)),
+        Case("a score of exactly the threshold", (MIXED, 0.125)),
         Case("nothing is found", (MIXED[2:3], 0.5)),
     ],
     mistakes={
-        "background is in your list; class 0 is no object, so it is never a candidate": lambda p, score: (
+        "background is in your list ||; class 0 is no object, so it is never a candidate": lambda p, score: (
             p.T > score
         ).nonzero(),
-        "your labels are one too low: without the column of background, column 0 is class 1": lambda p, score: (
+        "your labels are one too low ||: without the column of background, column 0 is class 1": lambda p, score: (
             (p.T[1:] > score).nonzero()
         ),
-        "you took each anchor's best class only, background included; every class is asked for itself": lambda p, score: (
+        "you took each anchor's best class only, background included ||; every class is asked for itself": lambda p, score: (
             _best_only(p, score, 0)
         ),
-        "you took each anchor's best class only; one anchor may be a candidate for several classes": lambda p, score: (
+        "you took each anchor's best class only ||; one anchor may be a candidate for several classes": lambda p, score: (
             _best_only(p, score, 1)
         ),
         "a score of exactly the threshold isn't enough ||: the rule is >, yours is >=": lambda p, score: (
@@ -212,10 +212,10 @@ top_k = BuildingBlock(
         "those are the best of all classes together; each class has a list of its own": lambda scores, labels, k: (
             scores.argsort(descending=True)[:k].sort().values
         ),
-        "those are the worst of each class: sort descending": lambda scores, labels, k: _best(
+        "those are the worst of each class ||: sort descending": lambda scores, labels, k: _best(
             -scores, labels, k
         ),
-        "those are the first of each class, not the best: sort by score before you cut": lambda scores, labels, k: (
+        "those are the first of each class, not the best ||: sort by score before you cut": lambda scores, labels, k: (
             _best(-torch.arange(len(scores)), labels, k)
         ),
         "those are indices within the class; the indices in `scores` were asked for": _in_class_places,
@@ -280,12 +280,11 @@ suppress = BuildingBlock(
         "an IoU of exactly the threshold suppresses nothing ||: it has to exceed it (>, not >=)": lambda b, s, m: (
             _suppress(b, s, m - 1e-6)
         ),
-        "a suppressed box has suppressed another one: compare with the boxes that you have kept, not with all "
-        "better ones": _ghosts,
-        "go from the best score down; you took the boxes as they came": lambda b, s, m: _suppress(
+        "a suppressed box has suppressed another one ||: compare with the boxes that you have kept, not with all better ones": _ghosts,
+        "you took the boxes as they came ||; go from the best score down": lambda b, s, m: _suppress(
             b, -torch.arange(len(b)).float(), m
         ),
-        "you compared with the last kept box only; every kept box counts": _last_only,
+        "you compared with the last kept box only ||; every kept box counts": _last_only,
         "those are the boxes that go; the ones that stay were asked for": lambda b, s, m: (
             order := s.argsort(descending=True)
         )[~torch.isin(order, _suppress(b, s, m))],
@@ -344,7 +343,7 @@ class_by_class = BuildingBlock(
         "all there, but class after class; the best score of all comes first": lambda *given: (
             kept := _by_class(*given)
         )[given[2][kept].argsort(stable=True)],
-        "those are indices within a class; carry them back: `mine[...]` with the places of that class": _places_lost,
+        "those are indices within a class; indices among all boxes were asked for ||: carry them back, `mine[...]` with the places of that class": _places_lost,
     },
     praise="Rider and horse both stay: this is the whole of `detect.nms`, only slower.",
     draw=_kept_on,
@@ -375,7 +374,7 @@ to_photograph = Exercise(
         "x goes with the width and y with the height; yours are swapped": lambda b, size: _to_photograph(
             b, (size[1], size[0])
         ),
-        "divide by 300: the boxes are px of the 300 x 300 input, not fractions of it": lambda b, size: (
+        "your boxes are far too large: these are px of the 300 x 300 input, not fractions of it ||: divide by 300": lambda b, size: (
             b.clamp(0, SIDE) * torch.tensor([*size, *size])
         ),
         "nothing was clipped: decoded boxes may reach beyond the border": lambda b, size: (
@@ -400,11 +399,11 @@ most = Exercise(
     "10.7 the most that can be left",
     8000,
     mistakes={
-        "background is never a candidate: 20 classes, not 21": 8400,
-        "that is what `keep` lets through; the question is before it": 200,
-        "that is one class; each of them has its own list": 400,
-        "that is before top-k: every class at every anchor": 174640,
-        "that is the number of anchors; an anchor can be a candidate for several classes": 8732,
+        "too many: you count background, which is never a candidate ||: 20 classes, not 21": 8400,
+        "too few: that is what `keep` lets through; the question is before it": 200,
+        "too few: that is one class; each of them has its own list": 400,
+        "too many: that is before top-k, every class at every anchor": 174640,
+        "too many: that is the number of anchors; the limit of each class is far below it": 8732,
     },
     praise="20 classes of 400 that all stay: 8,000, and `keep` takes the 200 best of them.",
 )

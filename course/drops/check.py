@@ -34,10 +34,10 @@ rate = BuildingBlock(
     "8.1 the rate",
     _rate,
     cases=[
-        Case("before the first drop", (79_999, 1e-3, [80_000, 100_000])),
-        Case("80,000 updates are done", (80_000, 1e-3, [80_000, 100_000])),
         Case("between the drops", (90_000, 1e-3, [80_000, 100_000])),
         Case("after both", (119_999, 1e-3, [80_000, 100_000])),
+        Case("before the first drop", (79_999, 1e-3, [80_000, 100_000])),
+        Case("80,000 updates are done", (80_000, 1e-3, [80_000, 100_000])),
         Case("no drops at all", (500, 0.03, [])),
     ],
     mistakes={
@@ -47,22 +47,22 @@ rate = BuildingBlock(
         "the drop comes one step early: `step` counts the updates that are done": lambda step, base, drops: (
             _rate(step + 1, base, drops)
         ),
-        "after both drops the learning rate is a hundredth: each of them takes it to a tenth": lambda step, base, drops: (
+        "after both drops your learning rate is a tenth ||; it is a hundredth, because each of them takes it to a tenth": lambda step, base, drops: (
             base * (0.1 if any(step >= drop for drop in drops) else 1)
         ),
-        "the rate is low for one single step: it has to stay low after the drop": lambda step, base, drops: (
+        "your learning rate is low for one single step ||: it has to stay low after the drop": lambda step, base, drops: (
             base * 0.1 ** sum(step == drop for drop in drops)
         ),
-        "that is the factor; the rate is `base` times the factor": lambda step, base, drops: _rate(
-            step, 1.0, drops
+        "that is the factor alone ||; the learning rate is `base` times the factor": lambda step, base, drops: (
+            _rate(step, 1.0, drops)
         ),
-        "the rate rises at a drop: multiply by 0.1, don't divide": lambda step, base, drops: (
+        "your learning rate rises at a drop ||: multiply by 0.1, don't divide": lambda step, base, drops: (
             base * 10.0 ** sum(step >= drop for drop in drops)
         ),
-        "the rate falls before the drops and is whole after them: the comparison is the wrong way round": lambda step, base, drops: (
+        "your learning rate is low before the drops and whole after them ||: the comparison is the wrong way round": lambda step, base, drops: (
             base * 0.1 ** sum(step < drop for drop in drops)
         ),
-        "the rate is halved; a drop takes it to a tenth": lambda step, base, drops: (
+        "your learning rate is halved at a drop ||; a drop takes it to a tenth": lambda step, base, drops: (
             base * 0.5 ** sum(step >= drop for drop in drops)
         ),
     },
@@ -78,18 +78,16 @@ images = Exercise(
     "8.2 the same images",
     [320_000, 400_000, 480_000],
     mistakes={
-        "these are the paper's steps; with a batch of 8 the network would see a quarter of its images": [
-            80_000,
-            100_000,
-            120_000,
+        "too few: these are the paper's steps; with a batch of 8 the network would see a quarter of its "
+        "images": [80000, 100000, 120000],
+        "too few: you went the wrong way round, and smaller batches need more steps for as many images": [
+            20000,
+            25000,
+            30000,
         ],
-        "the wrong way round: smaller batches need more steps for as many images": [20_000, 25_000, 30_000],
-        "those are images; a step takes 8 of them": [2_560_000, 3_200_000, 3_840_000],
-        "those are images divided by 32; now a step takes 8 images, four steps for one of the paper's": [
-            80_000.0 * 32 / 16,
-            100_000.0 * 32 / 16,
-            120_000.0 * 32 / 16,
-        ],
+        "too many: those are images; a step takes 8 of them": [2_560_000, 3_200_000, 3_840_000],
+        "too few: with a batch of 8 the network would see half of the paper's images ||; it takes four steps for "
+        "one of the paper's": [80000.0 * 32 / 16, 100000.0 * 32 / 16, 120000.0 * 32 / 16],
         "those are epochs; steps were asked for": [155, 193, 232],
         "in thousands, yes; write the steps out": [320, 400, 480],
     },
@@ -102,11 +100,11 @@ ground = Exercise(
     "8.3 the floor",
     floor(0.4),
     mistakes={
-        "that is the mean of w²; the loss is half of it": 2 * floor(0.4),
-        "rate / 4 is the limit for small rates; at 0.4 the 2 - rate below counts": 0.1,
-        "the pull back on w² is (1 - rate)² = 0.36, not 1 - rate = 0.6": 0.2,
-        "that is rate²: one step's kick alone, but the kicks before it aren't forgotten": 0.16,
-        "that is half of rate²: one step's kick alone; the kicks before it aren't forgotten": 0.08,
+        "twice as much: that is the mean of w² ||; the loss is half of it": 2 * floor(0.4),
+        "a little too low: rate / 4 is the limit for small learning rates ||; at 0.4 the 2 - rate below counts": 0.1,
+        "too high: w² is pulled back more strongly than w ||: by (1 - rate)² = 0.36, not by 1 - rate = 0.6": 0.2,
+        "that is rate², one step's kick alone, and the kicks before it aren't forgotten": 0.16,
+        "too low: that is half of rate², one step's kick alone; the kicks before it aren't forgotten": 0.08,
     },
     praise="0.36 V + 0.16 = V, so V = 1/4, and half of it is the loss.",
     tolerance=1e-3,
@@ -203,27 +201,28 @@ go_on = Exercise(
         Case("nothing left to do", (_SAVED, [], 0.2, [3, 6])),
     ],
     mistakes={
-        "the momentum is lost: go on with the saved v, not with 0": _instead(keep=False),
-        "the schedule begins anew: after resuming the learning rate was high again. Count from saved['step']": _anew,
-        "your rate falls when the loop passes a drop, so a run that was saved behind one goes on with the high "
-        "learning rate: compute it from the step": _by_counter,
+        "the momentum is lost ||: go on with the saved v, not with 0": _instead(keep=False),
+        "the schedule begins anew: after resuming the learning rate was high again ||; count from saved['step']": _anew,
+        "your learning rate falls when the loop passes a drop, so a run that was saved behind one goes on with the high one ||: compute it from the step": _by_counter,
         "the learning rate is read once before the loop; it may fall inside": _fixed,
         "the state that you return is still at the old step: the next session would start there": _instead(
             counted=False
         ),
-        "the drop comes one step early: first the update with the rate of `step`, then step + 1": _instead(
+        "the drop comes one step early ||: first the update with the learning rate of `step`, then step + 1": _instead(
             ahead=1
         ),
-        "that is Caffe's momentum, with the rate inside v; here it is PyTorch's, v <- 0.9 v + gradient": _instead(
+        "that is Caffe's momentum, with the learning rate inside v ||; here it is PyTorch's, v <- 0.9 v + gradient": _instead(
             caffe=True
         ),
-        "the gradient is w + error; w is missing": _instead(pull=0.0),
-        "the update goes uphill: w minus rate times v": _instead(sign=1.0),
-        "that is a running mean, 0.9 v + 0.1 gradient; here the gradient comes in whole": _instead(
+        "your gradient is the error alone ||; it is w + error": _instead(pull=0.0),
+        "the update goes uphill ||: w minus the learning rate times v": _instead(sign=1.0),
+        "that is a running mean, 0.9 v + 0.1 gradient ||; here the gradient comes in whole": _instead(
             damped=0.1
         ),
-        "v is the last gradient alone: 0.9 of the old v belongs to it": _instead(momentum=0.0),
-        "w goes first in your loop: change v first, then w with the new v": _w_first,
+        "v is the last gradient alone, as if nothing had come before ||: 0.9 of the old v belongs to it": _instead(
+            momentum=0.0
+        ),
+        "w moves with the old v in your loop ||: change v first, then w with the new v": _w_first,
         "step counts all updates of the run, not those of this session alone": lambda saved, noise, base, drops: (
             _go_on(saved, noise, base, drops) | {"step": len(noise)}
         ),
@@ -278,11 +277,11 @@ caffe = Exercise(
         Case("no steps", (2.0, [], [])),
     ],
     mistakes={
-        "that is PyTorch's: with a learning rate that stays it is the same, after a drop it isn't. Put it inside V": lambda *given: (
+        "that is PyTorch's: with a learning rate that stays it is the same, after a drop it isn't ||; put the learning rate inside V": lambda *given: (
             _caffe(*given, inside=False)
         ),
         "the learning rate is in twice: V holds it already": _rescaled,
-        "the update goes uphill: w minus V": lambda *given: _caffe(*given, sign=1.0),
+        "the update goes uphill ||: w minus V": lambda *given: _caffe(*given, sign=1.0),
         "that is how far w moved in each step; return w itself": _velocities,
         "the start is in your list; it begins with w after the first step": lambda w, gradients, rates: [
             w,
@@ -292,7 +291,7 @@ caffe = Exercise(
             w,
             *_caffe(w, gradients, rates),
         ][-1],
-        "without momentum: V keeps 0.9 of what it was": lambda w, gradients, rates: [
+        "each step forgets those before it, so there is no momentum ||: V keeps 0.9 of what it was": lambda w, gradients, rates: [
             w - sum(lr * g for g, lr in zip(gradients[:n], rates[:n], strict=True))
             for n in range(1, len(rates) + 1)
         ],
@@ -307,12 +306,12 @@ coasting = Exercise(
     "8.6 the first step after a drop",
     9.1,
     mistakes={
-        "10 is an old step: of the old V only 0.9 is left, and the new gradient comes with a tenth of the learning rate": 10.0,
-        "9 is what is left of the old V; the new gradient comes on top, with a tenth of the learning rate": 9.0,
-        "8.1 is how much *more* than one it is: 9.1 times as far": 8.1,
-        "that is Caffe's step against an old one; against PyTorch's new one it is ten times that": 0.91,
-        "that is PyTorch's step against Caffe's; the other way round was asked for": 1 / 9.1,
-        "equal only while the learning rate stays: V still holds the old one, ten times as high": 1.0,
+        "too far: 10 is an old step, and V doesn't stay what it was ||; only 0.9 of it is left, and the new gradient comes with a tenth of the learning rate": 10.0,
+        "not quite far enough: 9 is what is left of the old V ||; the new gradient comes on top, with a tenth of the learning rate": 9.0,
+        "not far enough: 8.1 is how much *more* than one it is ||: 9.1 times as far": 8.1,
+        "not far enough: that is Caffe's step against an old one ||; against PyTorch's new one it is ten times that": 0.91,
+        "upside down: that is PyTorch's step against Caffe's; the other way round was asked for": 1 / 9.1,
+        "not far enough: they are equal only while the learning rate stays ||, and V still holds the old one, ten times as high": 1.0,
     },
     praise="9 + 0.1. Step n after the drop is 1 + 9 · 0.9ⁿ times as long: 4.1 at the tenth, 2.1 at the twentieth.",
     tolerance=1e-3,
@@ -389,22 +388,27 @@ when = Exercise(
         Case("a gain of exactly `least`", ([5.0, 4.75, 4.75], 2, 0.25)),
     ],
     mistakes={
-        "compare with the best so far, not with the check before: after one bad check the next looks good": _against_the_last,
-        "the bad checks have to come in a row: a good one sets the count back to 0": lambda *given: _when(
-            *given, total=True
+        "you compare with the check before, so that after one bad check the next looks good ||: compare with the best so far": _against_the_last,
+        "your count of bad checks goes on after a good one ||; they have to come in a row, so a good one sets it back to 0": lambda *given: (
+            _when(*given, total=True)
         ),
-        "one check too late: at the `patience`-th bad one it is time": lambda *given: _when(*given, late=1),
+        "one check too late ||: at the `patience`-th bad one it is time": lambda *given: _when(
+            *given, late=1
+        ),
         "`least` isn't used: a gain of a thousandth is no reason to wait": lambda losses, patience, least: (
             _when(losses, patience, 0.0)
         ),
-        "the best is moved by gains that are too small, so a slow fall never counts as good: it moves at a good "
-        "check only": lambda *given: _when(*given, creeping=True),
-        "that is the best check; the drop comes `patience` checks after it": _place_of_best,
-        "a good check also becomes the new best": _never_better,
-        "one too small: losses[1] is check 1, and `enumerate(losses[1:])` begins with 0": lambda *given: (
+        "the best is moved by gains that are too small, so a slow fall never counts as good ||: it moves at a good check only": lambda *given: (
+            _when(*given, creeping=True)
+        ),
+        "that is the best check ||; the drop comes `patience` checks after it": _place_of_best,
+        "your best stays the first loss for ever ||: a good check also becomes the new best": _never_better,
+        "one too small ||: losses[1] is check 1, and `enumerate(losses[1:])` begins with 0": lambda *given: (
             _when(*given) - 1 if _when(*given) >= 0 else -1
         ),
-        "checks are counted from 0": lambda *given: _when(*given) + 1 if _when(*given) >= 0 else -1,
+        "one too large: checks are counted from 0": lambda *given: (
+            _when(*given) + 1 if _when(*given) >= 0 else -1
+        ),
         "where the plateau never comes the answer is -1": lambda *given: (
             _when(*given) if _when(*given) >= 0 else None
         ),

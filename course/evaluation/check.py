@@ -151,7 +151,6 @@ verdicts = BuildingBlock(
         Case("two objects side by side", NEIGHBOURS),
         Case("an easy and a difficult object side by side", LATER),
         Case("two hits on a difficult object", HARD),
-        Case("two objects overlapped alike", ALIKE),
         Case(
             "the lower score fits better",
             ([("a", 0.9, (31, 11, 130, 110)), ("a", 0.8, DOG)], [("a", DOG, False)]),
@@ -160,54 +159,55 @@ verdicts = BuildingBlock(
             "a small object: the + 1 decides",
             ([("a", 0.9, (13, 12, 21, 20))], [("a", (11, 11, 19, 19), False)]),  # 0.528, without it 0.488
         ),
+        Case("two objects overlapped alike", ALIKE),
         Case("an overlap of exactly 0.5", ([("a", 0.9, (11, 11, 110, 60))], [("a", DOG, False)])),
         Case("no objects at all", ([("a", 0.9, DOG), ("b", 0.2, DOG)], [])),
         Case("no detections", ([], [("a", DOG, False)])),
     ],
     mistakes={
-        "you went through the detections as they came; the best score comes first": lambda d, o: _judged(
+        "you went through the detections as they came ||; the best score comes first": lambda d, o: _judged(
             d, o, order=lambda rows: rows
         ),
-        "the worst score came first; sort descending": lambda d, o: _judged(
+        "the worst score came first ||; sort descending": lambda d, o: _judged(
             d, o, order=lambda rows: sorted(rows, key=lambda r: r[1])
         ),
         "right, but in the order of the input; the best score comes first": _as_given,
-        "the overlap in yours lacks the + 1; `devkit_rule.overlap` has it": lambda d, o: _judged(
+        "the overlap in yours lacks the + 1 ||; `devkit_rule.overlap` has it": lambda d, o: _judged(
             d, o, extent=0
         ),
         "an overlap of exactly 0.5 is enough ||: the rule is >= 0.5": lambda d, o: _judged(d, o, strict=True),
-        "a second hit on an object is false: only the best detection of an object is true": lambda d, o: (
+        "a second hit on an object is true in yours ||; it is false, because only the best detection of an object is true": lambda d, o: (
             _judged(d, o, again=T)
         ),
-        "a second hit on an object is false, not ignored; ignored is what hits a difficult object": lambda d, o: (
+        "a second hit on an object is ignored in yours ||; it is false, and ignored is what hits a difficult object": lambda d, o: (
             _judged(d, o, again=I)
         ),
-        "the detection that overlaps best is true in yours; the one with the best score is, the later one is a "
-        "second hit": _true_to_the_best_overlap,
-        "a found object is no longer seen in yours, so the detection takes a neighbour; the devkit looks for the "
-        "best object, found or not": lambda d, o: _judged(d, o, free_only=True),
-        "a hit on a difficult object is neither true nor false: ignored": lambda d, o: _judged(
-            d, o, difficult=T
+        "the detection that overlaps best is true in yours ||; the one with the best score is, and the later one is a second hit": _true_to_the_best_overlap,
+        "a found object is no longer seen in yours, so the detection takes a neighbour ||; the devkit looks for the best object, found or not": lambda d, o: (
+            _judged(d, o, free_only=True)
         ),
-        "a hit on a difficult object isn't false: ignored, the detector was right after all": lambda d, o: (
+        "a hit on a difficult object is true in yours ||; it is neither true nor false: ignored": lambda d, o: (
+            _judged(d, o, difficult=T)
+        ),
+        "a hit on a difficult object is false in yours, and the detector was right after all ||: it is ignored": lambda d, o: (
             _judged(d, o, difficult=F)
         ),
-        "difficult objects are unseen in yours; they take part in the search, and a hit on one is ignored": lambda d, o: (
+        "difficult objects are unseen in yours ||; they take part in the search, and a hit on one is ignored": lambda d, o: (
             _judged(d, o, difficult="unseen")
         ),
-        "yours prefers an easy object; the devkit takes the one overlapped most, and here that is difficult": lambda d, o: (
+        "yours prefers an easy object ||; the devkit takes the one overlapped most, and here that is difficult": lambda d, o: (
             _judged(d, o, easy_first=True)
         ),
-        "every hit on a difficult object is ignored, also the second one": lambda d, o: _judged(
-            d, o, once=True
+        "the second hit on a difficult object isn't treated like the first in yours ||; every one is ignored": lambda d, o: (
+            _judged(d, o, once=True)
         ),
-        "objects of other images were hit: compare only within one image": lambda d, o: _judged(
+        "objects of other images were hit ||: compare only within one image": lambda d, o: _judged(
             d, o, same_image=False
         ),
-        "you took the first object with 0.5 or more; take the one that is overlapped most": lambda d, o: (
+        "you took the first object with 0.5 or more ||; take the one that is overlapped most": lambda d, o: (
             _judged(d, o, first=True)
         ),
-        "of two objects that are overlapped alike you took the later one; the earlier one counts": lambda d, o: (
+        "of two objects that are overlapped alike you took the later one ||; the earlier one counts": lambda d, o: (
             _judged(d, o, last=True)
         ),
         'right, but say just "false" for a second hit': lambda d, o: devkit_rule.verdicts(d, o),
@@ -254,23 +254,23 @@ curve = BuildingBlock(
         Case("no detections", ([], 3)),
     ],
     mistakes={
-        "ignored ones don't count for precision either: they are neither true nor false": lambda s, n: (
+        "ignored ones lower the precision in yours ||; they are neither true nor false, so they don't count for it": lambda s, n: (
             _counted(s, n, lambda t, f, i: (t / n, t / (t + f + i)))
         ),
         "an ignored one counts as true in yours; it counts for nothing": lambda s, n: _counted(
             s, n, lambda t, f, i: ((t + i) / n, (t + i) / (t + f + i))
         ),
-        "recall is the share of the objects, `total`, that are found; yours divides by the number of detections": lambda s, n: (
+        "your recall divides by the number of detections ||; it is the share of the objects, `total`, that are found": lambda s, n: (
             _counted(s, n, lambda t, f, i: (t / len(s), t / (t + f) if t + f else 0.0))
         ),
-        "recall ends at 1 in yours: divide by all objects, `total`, not by those that are found in the end": lambda s, n: (
+        "recall ends at 1 in yours, also where objects are missed ||: divide by all objects, `total`, not by those that are found in the end": lambda s, n: (
             _counted(s, n, lambda t, f, i: (t / max(s.count(T), 1), t / (t + f) if t + f else 0.0))
         ),
         "recall and precision have changed places": lambda s, n: _curve(s, n)[::-1],
         "one point after each detection was asked for; an ignored one repeats the point before it": lambda s, n: (
             _curve([v for v in s if v != I], n)
         ),
-        "before anything counts precision is 0 / 0; give 0 there, yours has 1": lambda s, n: _counted(
+        "before anything counts precision is 0 / 0, and yours has 1 there ||; give 0": lambda s, n: _counted(
             s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else 1.0)
         ),
         "before anything counts precision is 0 / 0; the devkit has NaN there, here 0 was asked for": lambda s, n: (
@@ -329,13 +329,13 @@ CURVES = [
     Case("no detections", ([], [])),
 ]
 LEVELS = [t * 0.1 for t in range(11)]
-TEN_POINTS = "ten points in yours: a recall of 0 is one of them, and so is 1"
+TEN_POINTS = "one of the eleven points is missing in yours ||: a recall of 0 is one of them, and so is 1"
 eleven_points = BuildingBlock(
     "11.3 eleven points",
     _eleven,
     cases=CURVES,
     mistakes={
-        "that is the precision where the recall is reached first; the best precision from there on was asked for": lambda r, p: _points(r, p, LEVELS, lambda s: s[0] if s else 0.0, 11),
+        "that is the precision where the recall is reached first ||; the best precision from there on was asked for": lambda r, p: _points(r, p, LEVELS, lambda s: s[0] if s else 0.0, 11),
         "a recall of exactly 0.2 reaches the point at 0.2 ||: >=, not >": lambda r, p: sum(
                 max([q for x, q in zip(r, p, strict=True) if x > t], default=0.0) for t in LEVELS
             ) / 11,
@@ -343,12 +343,12 @@ eleven_points = BuildingBlock(
 
 
 
-        "points that are never reached count as 0; yours divides by those that are reached": lambda r, p: _points(
+        "you divide by the number of points that are reached ||; those that are never reached count as 0": lambda r, p: _points(
                 r, p, [t for t in LEVELS if r and t <= max(r)] or [2.0], lambda s: max(s, default=0.0),
                 max(1, len([t for t in LEVELS if r and t <= max(r)])),
             ),
-        "eleven points, so divide by 11": lambda r, p: _points(r, p, LEVELS, lambda s: max(s, default=0.0), 10),
-        "the mean of the precisions from there on is taken in yours; take the best of them": lambda r, p: _points(r, p, LEVELS, lambda s: sum(s) / len(s) if s else 0.0, 11),
+        "you add up eleven points and divide by ten ||: divide by 11": lambda r, p: _points(r, p, LEVELS, lambda s: max(s, default=0.0), 10),
+        "you take the mean of the precisions from there on ||; take the best of them": lambda r, p: _points(r, p, LEVELS, lambda s: sum(s) / len(s) if s else 0.0, 11),
         "that is the area; here only eleven values of recall are looked at": _area,
         "in percent; a number between 0 and 1 was asked for": lambda r, p: 100 * _eleven(r, p),
     },
@@ -362,16 +362,15 @@ area = Exercise(
     _area,
     cases=CURVES,
     mistakes={
-        "the curve hasn't been made monotonically decreasing first: each height is the best precision from there on": _steps,
-        "the first step begins at a recall of 0, whatever the first recall is": lambda r, p: _steps(r, [max(p[i:]) for i in range(len(p))], begin=r[0] if r else 0.0),
-        "each step has the height of its left end in yours, and nothing lies before the first recall; take the "
-            "right end, from 0 on": lambda r, p: _left(sorted(set(r)), r, p),
-        "the step's own precision belongs to it: the best from i on, not from i + 1 on": lambda r, p: _steps(r, [max(p[i + 1 :], default=0.0) for i in range(len(p))]),
-        "the best precision so far is taken in yours; take the best from there on, up to the end": lambda r, p: _steps(r, [max(p[: i + 1]) for i in range(len(p))]),
-        "those are trapezoids under the curve as it is; make it monotonically decreasing first, then it consists of steps": lambda r, p: float(
+        "your heights go up and down: the curve hasn't been made monotonically decreasing first ||; each height is the best precision from there on": _steps,
+        "what lies before the first recall is missing ||: the first step begins at a recall of 0, whatever the first recall is": lambda r, p: _steps(r, [max(p[i:]) for i in range(len(p))], begin=r[0] if r else 0.0),
+        "each step has the height of its left end in yours, and nothing lies before the first recall ||; take the right end, from 0 on": lambda r, p: _left(sorted(set(r)), r, p),
+        "your heights leave out the step's own precision ||: the best from i on, not from i + 1 on": lambda r, p: _steps(r, [max(p[i + 1 :], default=0.0) for i in range(len(p))]),
+        "you take the best precision so far ||; take the best from there on, up to the end": lambda r, p: _steps(r, [max(p[: i + 1]) for i in range(len(p))]),
+        "those are trapezoids under the curve as it is ||; make it monotonically decreasing first, then it consists of steps": lambda r, p: float(
                 sum((b - a) * (u + v) / 2 for a, b, u, v in zip([0.0, *r], r, [*p[:1], *p], p, strict=False))
             ),
-        "those are trapezoids, and what lies before the first recall is missing; the curve is made of steps": lambda r, p: float(
+        "those are trapezoids, and what lies before the first recall is missing ||; the curve is made of steps, from 0 on": lambda r, p: float(
                 sum((b - a) * (u + v) / 2 for (a, b), (u, v) in zip(pairwise(r), pairwise(p), strict=True))
             ),
         "those are the eleven points of VOC2007; the area under the whole curve was asked for": _eleven,
@@ -413,20 +412,22 @@ kind = Exercise(
         Case("own 0, other 0.1", (0.0, 0.1)),
     ],
     mistakes={
-        "confusion is asked before localisation: the box fits an object of another class": lambda a, b: (
+        "you ask for localisation before confusion ||; confusion comes first, because the box fits an object of another class": lambda a, b: (
             _named(a, b, "dpcb")
         ),
-        "duplicate is asked first: where an object of the own class is hit, it was found before": lambda a, b: (
+        "you ask for confusion before duplicate ||; duplicate comes first, because where an object of the own class is hit, it was found before": lambda a, b: (
             _named(a, b, "cdpb")
         ),
-        "localisation is asked before both: the class is right": lambda a, b: _named(a, b, "dcbp"),
+        "you ask for both before localisation ||; localisation comes first, because the class is right": lambda a, b: (
+            _named(a, b, "dcbp")
+        ),
         "0.5 itself is a hit, 0.1 itself is near ||: >=, not >": lambda a, b: _named(
             a, b, hit=0.5 + 1e-9, near=0.1 + 1e-9
         ),
-        "a box that overlaps nothing by 0.1 or more lies on background": lambda a, b: (
+        "a box that is near no object is called both in yours ||; if it overlaps nothing by 0.1 or more, it lies on background": lambda a, b: (
             errors.BOTH if _named(a, b) == errors.BACKGROUND else _named(a, b)
         ),
-        "a box on background has nothing to do with an object: less than 0.1, not less than 0.5": lambda a, b: (
+        "a box that is near an object lies on background in yours ||: background is less than 0.1, not less than 0.5": lambda a, b: (
             _named(a, b, near=0.5)
         ),
     },
@@ -440,12 +441,13 @@ best_ap = Exercise(
     "11.6 half of the objects",
     6 / 11,
     mistakes={
-        "that is the area under the curve; of the eleven points, how many have a recall up to 0.5?": 0.5,
-        "a recall of 0 is a point, too: 0, 0.1, 0.2, 0.3, 0.4, 0.5": 5 / 11,
+        "a little too low: that is the area under the curve; of the eleven points, how many have a recall up to 0.5?": 0.5,
+        "too low: you miss one of the points that are reached ||; a recall of 0 is a point, too: 0, 0.1, 0.2, "
+        "0.3, 0.4, 0.5": 5 / 11,
         "a number between 0 and 1 was asked for, not percent": 600 / 11,
-        "divide by eleven points, not ten": 0.6,
+        "too high: you divided by ten points ||; there are eleven": 0.6,
         "that is the area, and in percent; a number between 0 and 1 from eleven points was asked for": 50,
-        "a number between 0 and 1 was asked for: points divided by 11": 6,
+        "that is how many points are reached; a number between 0 and 1 was asked for ||: points divided by 11": 6,
     },
     tolerance=1e-3,
     praise="54.5 percent for one half of the objects: a recall of 0 is a point, too.",

@@ -25,15 +25,15 @@ level = Exercise(
     "7.1 the second level",
     starts.BACKGROUND_ONLY,
     mistakes={
-        "that is the first level, where all 21 classes are equally likely": starts.NO_OPINION,
-        "that is one positive and one negative; each positive comes with three": _level(0.75, 1),
-        "the quarter is shared by the 20 classes of objects; background has its own 0.75": _level(
+        "too high: that is the first level, where all 21 classes are equally likely": starts.NO_OPINION,
+        "too low: that is one positive and one negative ||; each positive comes with three": _level(0.75, 1),
+        "a little too high: you share the quarter among all classes, and background has its own 0.75 ||: 20 classes of objects": _level(
             0.75, rest=21
         ),
-        "divided by 4: N counts the positives alone": starts.BACKGROUND_ONLY / 4,
-        "those are the three negatives; the positive pays too": -3 * math.log(0.75),
-        "that is the positive; its three negatives pay too": -math.log(0.25 / OBJECTS),
-        "the positive pays for *its* class, one of twenty ||: -ln(0.25 / 20), not -ln 0.25": -3
+        "too low: you divided by 4, and N counts the positives alone": starts.BACKGROUND_ONLY / 4,
+        "too low: those are the three negatives; the positive pays too": -3 * math.log(0.75),
+        "too low: that is the positive; its three negatives pay too": -math.log(0.25 / OBJECTS),
+        "too low: the positive pays for *its* class, one of twenty ||: -ln(0.25 / 20), not -ln 0.25": -3
         * math.log(0.75)
         - math.log(0.25),
     },
@@ -87,18 +87,18 @@ power = Exercise(
         "the length of H·v has no sign, and a ridge is not a bowl ||: take v · (H·v)": lambda turn, start, rounds: (
             _power(turn, start, rounds, signed=False)
         ),
-        "v grows or shrinks from round to round; divide it by its length each time": lambda turn, start, rounds: (
+        "v grows or shrinks from round to round ||; divide it by its length each time": lambda turn, start, rounds: (
             _power(turn, start, rounds, normed=False)
         ),
-        "nothing was divided by its length: v grows from round to round, and the number with it": _never_divided,
+        "v grows from round to round, and the number with it ||: divide v by its length, at the start and each time": _never_divided,
         "one round too few": lambda turn, start, rounds: _power(turn, start, max(1, rounds - 1)),
         "you stopped after one round; the direction needs `rounds` of them": lambda turn, start, rounds: (
             _power(turn, start, 1)
         ),
-        "one round too many: v · (H·v) belongs to the v before it is replaced": lambda turn, start, rounds: (
+        "one round too many ||: v · (H·v) belongs to the v before it is replaced": lambda turn, start, rounds: (
             _power(turn, start, rounds + 1)
         ),
-        "the start isn't of length 1; divide it by its length before the first round": lambda turn, start, rounds: (
+        "the start isn't of length 1, and your first round takes it as it is ||; divide it by its length before": lambda turn, start, rounds: (
             _power(turn, start, rounds) * (float(start.norm()) ** 2 if rounds == 1 else 1)
         ),
     },
@@ -150,25 +150,25 @@ warmup = BuildingBlock(
     "7.4 warm-up",
     _warm,
     cases=[
-        Case("the first step", (0, 0.02, 200)),
         Case("half-way", (99, 0.02, 200)),
+        Case("long after it", (1000, 0.02, 200)),
+        Case("the first step", (0, 0.02, 200)),
         Case("the last step of the warm-up", (199, 0.02, 200)),
         Case("the step after it", (200, 0.02, 200)),
-        Case("long after it", (1000, 0.02, 200)),
         Case("no warm-up at all", (0, 0.02, 0)),
     ],
     mistakes={
         "the first step has learning rate 0 and learns nothing ||: step + 1, since `step` counts the updates before it": lambda step, peak, steps: (
             _warm(step, peak, steps, shift=0)
         ),
-        "it goes on rising; after the warm-up the learning rate is `peak`": lambda step, peak, steps: _warm(
-            step, peak, steps, cap=False
+        "it goes on rising after the warm-up ||; the learning rate is `peak` there": lambda step, peak, steps: (
+            _warm(step, peak, steps, cap=False)
         ),
         "that is no warm-up: the learning rate is `peak` from the first step": lambda step, peak, steps: peak,
-        "after the warm-up the learning rate is `peak`, not 0": lambda step, peak, steps: (
+        "after the warm-up your learning rate is 0 ||; it is `peak`": lambda step, peak, steps: (
             _warm(step, peak, steps) if step < steps or not steps else 0.0
         ),
-        "it is a straight line up to `peak`, not a square": lambda step, peak, steps: (
+        "your learning rate rises with the square of the step ||; it is a straight line up to `peak`": lambda step, peak, steps: (
             _warm(step, peak, steps) ** 2 / peak
         ),
     },
@@ -218,22 +218,22 @@ clip = Exercise(
         Case("nothing but zeros", ([_one(0, 0)], 1.0)),
     ],
     mistakes={
-        "each tensor was clipped by itself, so the direction has changed; one factor for all": lambda gradients, limit: [
+        "each tensor was clipped by itself, so the direction has changed ||; one factor for all": lambda gradients, limit: [
             p for g in gradients for p in clipped([g], limit)
         ],
-        "each number was clipped by itself, so the direction has changed; one factor for all": lambda gradients, limit: [
+        "each number was clipped by itself, so the direction has changed ||; one factor for all": lambda gradients, limit: [
             g.clamp(-limit, limit) for g in gradients
         ],
-        "a short gradient was made longer; shorten only what is longer than `limit`": lambda gradients, limit: [
+        "a short gradient was made longer ||; shorten only what is longer than `limit`": lambda gradients, limit: [
             g * (limit / _lengths(gradients)) if _lengths(gradients) else g for g in gradients
         ],
-        "lengths don't add: the whole length is the root of the sum of all squares": lambda gradients, limit: [
+        "you added the lengths of the tensors, and that is more than the whole length ||: the root of the sum of all squares": lambda gradients, limit: [
             g * min(1.0, limit / max(1e-12, sum(float(p.norm()) for p in gradients))) for g in gradients
         ],
         "that isn't the length yet ||: it was the sum of squares, and the root is missing": lambda gradients, limit: [
             g * min(1.0, limit / max(1e-12, _lengths(gradients) ** 2)) for g in gradients
         ],
-        "0 / 0 for a gradient of zeros; leave it as it is": lambda gradients, limit: [
+        "0 / 0 for a gradient of zeros ||; leave it as it is": lambda gradients, limit: [
             g * min(1.0, limit / _lengths(gradients)) if _lengths(gradients) else g * math.nan
             for g in gradients
         ],
@@ -283,21 +283,21 @@ plateau = Exercise(
     cases=[
         Case("one fall", (FALLING, 9.75, 3)),
         Case("two dips before the fall", (DIPPING, 9.75, 2)),
-        Case("never", ([12.0, 12.1, 11.8, 12.3], 9.75, 2)),
-        Case("below from the start", ([8.0, 7.0, 6.0, 5.0], 9.75, 2)),
-        Case("shorter than the window", ([8.0, 7.0], 9.75, 5)),
         Case("single steps", (FALLING, 9.75, 1)),
         Case("back at the last step", ([12.0, 8.0, 8.0, 8.0, 14.0], 9.75, 2)),
+        Case("below from the start", ([8.0, 7.0, 6.0, 5.0], 9.75, 2)),
+        Case("never", ([12.0, 12.1, 11.8, 12.3], 9.75, 2)),
+        Case("shorter than the window", ([8.0, 7.0], 9.75, 5)),
         Case("just on the level", ([12.0, 9.75, 9.75, 8.0], 9.75, 1)),
     ],
     mistakes={
-        "one lucky batch isn't an escape: compare the mean of `window` steps, not single losses": lambda losses, level, window: (
+        "you compared single losses, and one lucky batch isn't an escape ||: compare the mean of `window` steps": lambda losses, level, window: (
             _first(losses, level) if window > 1 else left_for_good(losses, level, 1)
         ),
-        "the loss came back later; the answer is the step from which *all* later means are below the level": lambda losses, level, window: (
+        "the loss came back later than that ||; the answer is the step from which *all* later means are below the level": lambda losses, level, window: (
             _first(_means(losses, window), level)
         ),
-        "that is the last step of the window; the window begins `window` - 1 steps before it": lambda losses, level, window: (
+        "that is the last step of the window, and its first was asked for ||: `window` - 1 steps before it": lambda losses, level, window: (
             None
             if left_for_good(losses, level, window) is None
             else left_for_good(losses, level, window) + window - 1
@@ -308,13 +308,13 @@ plateau = Exercise(
         "where it never leaves, the answer is None, not -1": lambda losses, level, window: _or(
             left_for_good(losses, level, window), -1
         ),
-        "one mean is missing: there are len(losses) - window + 1 of them, and the last one counts": lambda losses, level, window: (
+        "one mean is missing, the last one ||: there are len(losses) - window + 1 of them": lambda losses, level, window: (
             left_for_good(losses[:-1], level, window)
         ),
         "a mean just on the level is not below it": lambda losses, level, window: left_for_good(
             losses, level + 1e-9, window
         ),
-        "that is the last step above the level; the next one is the first below": lambda losses, level, window: (
+        "that is the last step above the level ||; the next one is the first below": lambda losses, level, window: (
             None if left_for_good(losses, level, window) is None else left_for_good(losses, level, window) - 1
         ),
     },
@@ -352,14 +352,14 @@ accumulate = Exercise(
         "the sum of the parts' losses: that is the loss times the number of parts, and so is the step": lambda parts: (
             sum(t / max(1, n) for t, n in parts)
         ),
-        "divided by the number of parts; N is the number of positives": lambda parts: (
+        "you divided by the number of parts ||; N is the number of positives": lambda parts: (
             sum(t for t, _ in parts) / len(parts)
         ),
         "not divided by N at all": lambda parts: sum(t for t, _ in parts),
-        "0 / 0 without objects: N is at least 1": lambda parts: (
+        "0 / 0 without objects ||: N is at least 1": lambda parts: (
             whole_loss(parts) if sum(n for _, n in parts) else math.nan
         ),
-        "N is at least 1 for the whole batch, not for each part": lambda parts: (
+        "a part without objects adds 1 to your N ||; N is at least 1 for the whole batch, not for each part": lambda parts: (
             sum(t for t, _ in parts) / sum(max(1, n) for _, n in parts)
         ),
     },

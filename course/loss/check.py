@@ -85,16 +85,15 @@ mining = BuildingBlock(
     by_loops,
     cases=[
         Case("the twelve anchors of the page", (TOY, TOY_POSITIVE, 3)),
+        Case("ratio 1", (TOY, TOY_POSITIVE, 1)),
         Case("two images, the second without objects", (PAIR, PAIR_POSITIVE, 3)),
         Case("fewer negatives than wanted", (FULL, FULL_POSITIVE, 3)),
-        Case("ratio 1", (TOY, TOY_POSITIVE, 1)),
     ],
     mistakes={
-        "the order isn't the rank: `order[0]` is the anchor that comes first. Sort the order once more, or "
-        "write True at the first places of the order": lambda loss, positive, ratio: mined(
-            loss, positive, count(positive, ratio), ranked=False
+        "the order isn't the rank: `order[0]` is the anchor that comes first ||; sort the order once more, or write True at the first places of the order": lambda loss, positive, ratio: (
+            mined(loss, positive, count(positive, ratio), ranked=False)
         ),
-        "positives were ranked too and took places; take them out before the ranking": lambda loss, positive, ratio: (
+        "positives were ranked too and took places ||; take them out before the ranking": lambda loss, positive, ratio: (
             mined(loss, positive, count(positive, ratio), filled=None)
         ),
         "positives have been chosen as negatives; they are assigned to an object and can't be background": lambda loss, positive, ratio: (
@@ -103,15 +102,15 @@ mining = BuildingBlock(
         "where negatives run out, positives were chosen: the count says 9, but there are only 2": lambda loss, positive, ratio: (
             mined(loss, positive, count(positive, ratio), keep=True)
         ),
-        "those are the easiest negatives; the largest losses are the hard ones": lambda loss, positive, ratio: (
+        "those are the easiest negatives ||; the largest losses are the hard ones": lambda loss, positive, ratio: (
             mined(loss, positive, count(positive, ratio), filled=torch.inf, largest=False)
         ),
         "the images were ranked together; each image has its own ranking": _whole_batch,
         "every image got `ratio` negatives; it is `ratio` for each of its positives": lambda loss, positive, ratio: (
             mined(loss, positive, ratio)
         ),
-        "an image without positives gets no negatives: 3 times 0 is 0": lambda loss, positive, ratio: mined(
-            loss, positive, count(positive, ratio).clamp(min=1)
+        "an image without positives got negatives ||, and 3 times 0 is 0": lambda loss, positive, ratio: (
+            mined(loss, positive, count(positive, ratio).clamp(min=1))
         ),
         "one too many ||: ranks begin with 0, so it is rank < count, not <=": lambda loss, positive, ratio: (
             mined(loss, positive, count(positive, ratio) + 1)
@@ -189,46 +188,51 @@ encode = BuildingBlock(
     coding.encode,
     cases=[
         Case("the pair of the page", (torch.tensor([126.0, 105.0, 198.0, 213.0]), ANCHOR)),
-        Case("object and anchor are the same", (ANCHOR, ANCHOR)),
         Case("a small object", (torch.tensor([150.0, 120.0, 180.0, 150.0]), ANCHOR)),
         Case("a wide object", (torch.tensor([40.0, 100.0, 240.0, 180.0]), ANCHOR)),
+        Case("object and anchor are the same", (ANCHOR, ANCHOR)),
     ],
     mistakes={
-        "the divisors 0.1 and 0.2 are missing": _other(1, 1),
-        "you multiplied by 0.1 and 0.2; encoding divides by them, decoding multiplies": _other(10, 5),
-        "you divided by the squares, 0.01 and 0.04: divide by 0.1 and 0.2 once": _other(0.01, 0.04),
-        "all four are divided by 0.1; width and height have 0.2": _other(0.1, 0.1),
-        "width and height want a logarithm: a box of the same size has growth 0": _other(
+        "your offsets are too small: the divisors are missing ||, 0.1 for the shifts and 0.2 for the growths": _other(
+            1, 1
+        ),
+        "you multiplied by 0.1 and 0.2, as decoding does ||; encoding divides by them": _other(10, 5),
+        "you divided by the squares, 0.01 and 0.04 ||: divide by 0.1 and 0.2 once": _other(0.01, 0.04),
+        "all four have the divisor of the shifts ||; width and height have 0.2": _other(0.1, 0.1),
+        "a box of the same size has growth 0, and in yours 5 ||: width and height want a logarithm": _other(
             0.1, 0.2, log_=False
         ),
-        "the shift is measured in widths and heights of the anchor, not of the object: when decoding, only the "
-        "anchor is known": _other(0.1, 0.2, by_object=True),
+        "you measured the shift in widths and heights of the object, and when decoding only the anchor is known ||: divide by the anchor's": _other(
+            0.1, 0.2, by_object=True
+        ),
         "the sign is wrong: it says how the anchor has to move to the object": lambda box, anchor: (
             -coding.encode(box, anchor)
         ),
         "these are corners; the formula wants centre, width and height first": _as_centres,
-        "the other way round: shifts are divided by 0.1, growths by 0.2": _other(0.2, 0.1),
-        "the shift is still in px: divide it by the anchor's width and height": lambda box, anchor: (
+        "the two divisors have changed places ||: shifts are divided by 0.1, growths by 0.2": _other(
+            0.2, 0.1
+        ),
+        "the shift is still in px ||: divide it by the anchor's width and height": lambda box, anchor: (
             coding.encode(box, anchor) * _size(anchor)
         ),
-        "y is measured in heights of the anchor, not in widths": lambda box, anchor: (
+        "you measured y in widths of the anchor ||; it is measured in heights": lambda box, anchor: (
             coding.encode(box, anchor) * (_size(anchor) / _size(anchor)[0]).where(_Y, ONES)
         ),
-        "growth is the logarithm of the ratio, ln(72 / 60), not the difference in widths of the anchor": lambda box, anchor: (
+        "that is the difference in widths of the anchor ||; growth is the logarithm of the ratio, ln(72 / 60)": lambda box, anchor: (
             coding.encode(box, anchor).where(_SHIFT, ((0.2 * coding.encode(box, anchor)).exp() - 1) / 0.2)
         ),
-        "the ratio is upside down: object by anchor, so that a larger object has a growth above 0": lambda box, anchor: (
+        "the ratio is upside down: a larger object has a growth above 0 ||, so it is object by anchor": lambda box, anchor: (
             coding.encode(box, anchor) * torch.tensor([1.0, 1, -1, -1])
         ),
-        "the natural logarithm is meant, `log`, not `log10`": lambda box, anchor: (
+        "your logarithm has the base 10 ||; the natural one is meant, `log`, not `log10`": lambda box, anchor: (
             coding.encode(box, anchor) / torch.tensor([1, 1, log(10), log(10)])
         ),
-        "the natural logarithm is meant, `log`, not `log2`": lambda box, anchor: (
+        "your logarithm has the base 2 ||; the natural one is meant, `log`, not `log2`": lambda box, anchor: (
             coding.encode(box, anchor) / torch.tensor([1, 1, log(2), log(2)])
         ),
-        "the order is x, y, width, height: the two shifts come first": lambda box, anchor: coding.encode(
-            box, anchor
-        ).roll(2),
+        "width and height come first in yours ||; the order is x, y, width, height": lambda box, anchor: (
+            coding.encode(box, anchor).roll(2)
+        ),
     },
     praise="Four numbers without a unit, the same for a small and a large anchor: `coding.encode`.",
     draw=_offsets_on,
@@ -255,26 +259,28 @@ smooth_l1 = BuildingBlock(
         Case("four offsets of two anchors", (torch.tensor([[0.5, -0.5, 3.0, 0.0], [1.0, -1.0, -2.5, 0.1]]),)),
     ],
     mistakes={
-        "there is a jump at 1: the straight part is |d| - 0.5, so that both parts meet": lambda d: (
+        "there is a jump at 1, because the straight part is too high ||: it is |d| - 0.5, so that both parts meet": lambda d: (
             torch.where(d.abs() < 1, 0.5 * d * d, d.abs())
         ),
-        "the square has a half before it: 0.5 d²": lambda d: torch.where(d.abs() < 1, d * d, d.abs() - 0.5),
-        "the two parts are the wrong way round: the parabola belongs to |d| < 1": lambda d: torch.where(
+        "your parabola is twice as high as it should be ||: 0.5 d²": lambda d: torch.where(
+            d.abs() < 1, d * d, d.abs() - 0.5
+        ),
+        "the two parts are the wrong way round ||: the parabola belongs to |d| < 1": lambda d: torch.where(
             d.abs() < 1, d.abs() - 0.5, 0.5 * d * d
         ),
-        "subtract 0.5, don't add it: at 1 both parts are 0.5": lambda d: torch.where(
-            d.abs() < 1, 0.5 * d * d, d.abs() + 0.5
+        "there is a jump at 1, and the straight part is a whole 1 too high ||: subtract 0.5, don't add it": lambda d: (
+            torch.where(d.abs() < 1, 0.5 * d * d, d.abs() + 0.5)
         ),
-        "that is plain L1; near 0 it should be the parabola 0.5 d²": lambda d: d.abs(),
-        "that is the parabola everywhere; beyond 1 it goes on straight": lambda d: 0.5 * d * d,
-        "an error of -3 is as bad as one of 3: compare |d| with 1, not d": lambda d: torch.where(
-            d < 1, 0.5 * d * d, d - 0.5
+        "that is plain L1, with a corner at 0 ||; near 0 it should be the parabola 0.5 d²": lambda d: d.abs(),
+        "that is the parabola everywhere ||; beyond 1 it goes on straight": lambda d: 0.5 * d * d,
+        "an error of -3 is as bad as one of 3, and in yours it costs more ||: compare |d| with 1, not d": lambda d: (
+            torch.where(d < 1, 0.5 * d * d, d - 0.5)
         ),
-        "the straight part wants |d|; errors below -1 have become negative losses": lambda d: torch.where(
+        "errors below -1 have become negative losses ||: the straight part wants |d|": lambda d: torch.where(
             d.abs() < 1, 0.5 * d * d, d - 0.5
         ),
-        "the two parts meet at 0.5 in yours; they should meet at 1": lambda d: torch.where(
-            d.abs() < 0.5, 0.5 * d * d, d.abs() - 0.5
+        "your parabola ends too early, at 0.5, and there is a jump ||: the two parts meet at 1": lambda d: (
+            torch.where(d.abs() < 0.5, 0.5 * d * d, d.abs() - 0.5)
         ),
         "one number came back; the losses of all errors were asked for, sums come later": lambda d: (
             F.smooth_l1_loss(d, torch.zeros_like(d), reduction="sum")
@@ -331,21 +337,23 @@ background_loss = BuildingBlock(
             -z.log_softmax(dim=0)[..., 0]
         ),
         "exp(100) is more than float32 can hold ||: subtract each row's maximum first, or use `logsumexp`": _softmax_by_hand,
-        "p(background) became 0 in float32, and -log 0 is infinite: take the logarithm before p gets so small, "
-        "with `log_softmax` or `logsumexp`": lambda z: -z.softmax(dim=-1)[..., 0].log(),
-        "the maximum that you subtracted is missing after the logarithm: subtract it from z₀ too, or add it again": lambda z: (
+        "p(background) became 0 in float32, and -log 0 is infinite ||: take the logarithm before p gets so small, with `log_softmax` or `logsumexp`": lambda z: (
+            -z.softmax(dim=-1)[..., 0].log()
+        ),
+        "the maximum that you subtracted is missing after the logarithm ||: subtract it from z₀ too, or add it again": lambda z: (
             _background_loss(z) - z.max(dim=-1)[0]
         ),
         "one number came back; a loss for each row was asked for": lambda z: _background_loss(z).mean(),
         "that is -log p of every class; only that of class 0, background, was asked for": lambda z: (
             -z.log_softmax(dim=-1)
         ),
-        "the natural logarithm is meant, not the one to base 10": lambda z: _background_loss(z) / log(10),
+        "your logarithm has the base 10 ||; the natural one is meant": lambda z: (
+            _background_loss(z) / log(10)
+        ),
         "exp(100) is more than float32 can hold ||: `log_softmax` or `logsumexp` do the sum without it": lambda z: (
             z.exp().sum(dim=-1).log() - z[..., 0]
         ),
-        "you subtracted one maximum for all rows: the exp of the small rows became 0, and log 0 is -inf. Each row "
-        "wants its own": _one_maximum,
+        "you subtracted one maximum for all rows: the exp of the small rows became 0, and log 0 is -inf ||; each row wants its own": _one_maximum,
     },
     praise="This is the number that ranks the negatives, and the cost of each one chosen.",
     name="background_loss",
@@ -405,34 +413,38 @@ multibox = BuildingBlock(
         Case("no object in the image", _image(2, [0, 0, 0, 0])),
     ],
     mistakes={
-        "N counts the positives alone; yours counts the negatives too": _instead(by="used"),
-        "0 / 0 is NaN: an image without objects has to cost 0, so N is at least 1": _instead(by="bare"),
+        "your N counts the negatives too ||; it counts the positives alone": _instead(by="used"),
+        "an image without objects has to cost 0, and 0 / 0 is NaN ||: N is at least 1": _instead(by="bare"),
         "the division by N is missing": _instead(by="1"),
-        "cross-entropy and smooth L1 give a mean unless you ask for a sum: `reduction='sum'`, then divide": _instead(
+        "you added two means, which cross-entropy and smooth L1 give unless you ask for a sum ||: `reduction='sum'`, then divide": _instead(
             reduction="mean", by="1"
         ),
-        "mean, and then divided by N once more: take sums and divide once": _instead(reduction="mean"),
-        "background has no box: the offsets count for the positives alone": _instead(located="every"),
-        "the chosen negatives have offsets in your sum; only positives do": _instead(located="used"),
+        "you took means, and then divided by N once more ||: take sums and divide once": _instead(
+            reduction="mean"
+        ),
+        "the offsets of all anchors are in your sum, and background has no box ||: they count for the positives alone": _instead(
+            located="every"
+        ),
+        "the chosen negatives have offsets in your sum ||; only positives do": _instead(located="used"),
         "the negatives are missing: false alarms cost nothing": _instead(classed="positive"),
-        "the positives' classes are missing: cross-entropy goes over `positive | negative`": _instead(
+        "the positives' classes are missing in your sum ||: cross-entropy goes over `positive | negative`": _instead(
             classed="negative"
         ),
         "that is plain L1; offsets cost smooth L1": _instead(beta=0.0),
         "the localisation is missing": _instead(weight=0.0),
         "the confidence is missing": _instead(conf=0.0),
-        "only one of the two sums is divided: N divides both, so put them in brackets": lambda *given: (
+        "only one of the two sums is divided by N ||: N divides both, so put them in brackets": lambda *given: (
             _multibox(*given, conf=0.0) + _multibox(*given, weight=0.0, by="1")
         ),
-        "N is at least 1, which isn't one more than the positives ||: `max(1, count)`": _instead(by="more"),
-        "cross-entropy and smooth L1 give a mean without `reduction='sum'`; take the sums, then divide by N": lambda *given: (
+        "your N is one more than the positives ||; it is at least 1: `max(1, count)`": _instead(by="more"),
+        "you added two means, which cross-entropy and smooth L1 give by default ||; take the sums with `reduction='sum'`, then divide by N": lambda *given: (
             _multibox(*given, reduction="mean", by="1") if (given[3] > 0).any() else torch.tensor(0.0)
         ),
         "two numbers came back; the loss is their sum": lambda *given: torch.stack(
             [_multibox(*given, conf=0.0), _multibox(*given, weight=0.0)]
         ),
         "all background anchors are in the sum; only the chosen negatives count": _instead(classed="every"),
-        "that is the mean over the four offsets; it is their sum, or boxes count a quarter": _instead(
+        "you took the mean over the four offsets, so that boxes count a quarter ||; it is their sum": _instead(
             weight=0.25
         ),
     },
@@ -447,14 +459,16 @@ start = Exercise(
     "4.6 the first loss",
     4 * log(21),
     mistakes={
-        "that is one anchor; three negatives come with each positive, and N counts the positives alone": log(
+        "too small: that is one anchor; negatives come with each positive, and N counts the positives alone ||: three for each, so four anchors": log(
             21
         ),
-        "those are the negatives; the positive itself counts too": 3 * log(21),
-        "4 · ln 20 is 11.98, but background is a class too: 21": 4 * log(20),
-        "that is the sum of five anchors; one positive and three negatives are four": 5 * log(21),
-        "-log p is the natural logarithm here, not the one to base 10": 4 * log(21, 10),
-        "-log p is the natural logarithm here, not the one to base 2": 4 * log(21, 2),
+        "too small: those are the negatives; the positive itself counts too": 3 * log(21),
+        "a little too small: you left out a class ||; background is one too: 21, and 4 · ln 20 is 11.98": 4
+        * log(20),
+        "too large: that is the sum of five anchors ||; one positive and three negatives are four": 5
+        * log(21),
+        "too small: -log p is the natural logarithm here, not the one to base 10": 4 * log(21, 10),
+        "too large: -log p is the natural logarithm here, not the one to base 2": 4 * log(21, 2),
     },
     praise="4 · ln 21 = 12.18. A first loss far above it means that the network is sure of wrong things.",
     tolerance=2e-3,

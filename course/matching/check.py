@@ -95,22 +95,22 @@ step_two = BuildingBlock(
     "3.1 step two",
     _step_two,
     cases=[
-        Case("threshold 0.5", (CALM, 0.5)),
         Case("an anchor between two objects", (CHAIN, 0.5)),
+        Case("threshold 0.5", (CALM, 0.5)),
         Case("a lower threshold", (CALM, 0.3)),
         Case("nothing reaches it", (RIVALS, 0.5)),
         Case("a tie, and two objects that both reach it", (LATE, 0.5)),
     ],
     mistakes={
         "an IoU of exactly 0.5 counts ||: the rule is >=, yours is >": _strictly,
-        "every anchor got an object; those below the threshold are background, -1": lambda table, threshold: (
+        "every anchor got an object, also where the best one is below the threshold ||; those are background, -1": lambda table, threshold: (
             table.argmax(dim=0)
         ),
         "you took each object's best anchor; step two asks each anchor for its best object": lambda table, threshold: (
             torch.where(table.max(dim=1)[0] >= threshold, table.argmax(dim=1), -1)
         ),
-        "background is -1 here, not 0: 0 is the first object": lambda table, threshold: torch.where(
-            table.max(dim=0)[0] >= threshold, table.argmax(dim=0), 0
+        "your background can't be told from the first object, which is 0 ||: it is -1 here": lambda table, threshold: (
+            torch.where(table.max(dim=0)[0] >= threshold, table.argmax(dim=0), 0)
         ),
         "that is the IoU; the index of the object was asked for": lambda table, threshold: table.max(dim=0)[
             0
@@ -121,7 +121,7 @@ step_two = BuildingBlock(
         "where several objects reach the threshold you took the first one; the best one is asked for": lambda table, threshold: (
             _reaching(table, threshold, last=False)
         ),
-        "two objects overlap the anchor equally: the lower one gets it": _last_of_equals,
+        "two objects overlap the anchor equally, and you took the higher one ||; the lower one gets it": _last_of_equals,
         "that is a table of True and False, which pairs reach the threshold; one object for each anchor is asked for": lambda table, threshold: (
             table >= threshold
         ),
@@ -206,21 +206,21 @@ greedy = BuildingBlock(
     _greedy,
     cases=TABLES,
     mistakes={
-        "two objects got the same anchor, and one of them will be overwritten: an assigned anchor has to leave "
-        "the table as well as its object": _argmax,
+        "two objects got the same anchor, and one of them will be overwritten ||: an assigned anchor has to leave the table as well as its object": _argmax,
         "that is each object's argmax: two may get the same anchor, and an object of zeros gets anchor 0": lambda table: (
             table.argmax(dim=1)
         ),
-        "an object was assigned twice, and the later anchor replaced the better one: clear its row, not only "
-        "the anchor's column": lambda table: _until(table, 0, rows=False),
+        "an object was assigned twice, and the later anchor replaced the better one ||: clear its row, not only the anchor's column": lambda table: (
+            _until(table, 0, rows=False)
+        ),
         "you took the anchors in their order; the best pair of the whole table comes first": _by_anchors,
         "step one has no threshold: any overlap above 0 is enough": lambda table: _until(table, 0.5),
         "a list of anchors was asked for, one for each object; yours has one entry for each anchor": lambda table: (
             _matched(table, _greedy(table))
         ),
         "you took the objects in their order; the best pair of the whole table comes first": _in_turn,
-        "an object that touches no anchor stays without one: stop when nothing above 0 is left": _never_stops,
-        "stop when nothing above 0 is left: the maximum of zeros is 0, and an object that touches nothing gets anchor 0": lambda table: (
+        "an object that touches no anchor got one ||: stop when nothing above 0 is left": _never_stops,
+        "an object that touches nothing got anchor 0, because the maximum of zeros is 0 ||: stop when nothing above 0 is left": lambda table: (
             _until(table, 0, always=True)
         ),
     },
@@ -275,8 +275,8 @@ both = BuildingBlock(
         Case("two objects too small for step two", _pairs[3]),
     ],
     mistakes={
-        "step two took an anchor away that step one had given: write step one's pairs last": _two_overrules,
-        "an object without an anchor has own = -1, and index -1 is the last anchor: leave such objects out": _wraps,
+        "step two took an anchor away that step one had given ||: write step one's pairs last": _two_overrules,
+        "an object without an anchor got the last one: own = -1 became an index ||; leave such objects out": _wraps,
         "step one's pairs are missing": lambda table, own, threshold: _step_two(table, threshold),
         "step two is missing: an object that has its anchor may get more": lambda table, own, threshold: (
             _matched(table, own)
@@ -295,13 +295,13 @@ smallest = Exercise(
     "3.4 the smallest object",
     30 * 0.5**0.5,
     mistakes={
-        "half the side isn't half the area ||: it is a quarter, so the IoU is 0.25": 15.0,
+        "too small: half the side isn't half the area ||; it is a quarter, so the IoU is 0.25": 15.0,
         "that is the area in px² ||; the side is its root": 450.0,
-        "that is the largest square, 30 · √2; the smallest was asked for": 30 * 2**0.5,
-        "nearly: keep one decimal place; with 21 px the IoU is 0.49": 21.0,
-        "that square is the anchor itself: IoU 1, but 0.5 is enough": 30.0,
-        "two thirds of the area: that is for two boxes of the same size. Here the object lies inside, and the "
-        "area covered together is the anchor": 30 * (2 / 3) ** 0.5,
+        "too large: that is the largest square that reaches 0.5; the smallest was asked for": 30 * 2**0.5,
+        "nearly, a little too small: with 21 px the IoU is 0.49; keep one decimal place": 21.0,
+        "too large: that square is the anchor itself, with IoU 1, but 0.5 is enough": 30.0,
+        "too large: two thirds of the area is for two boxes of the same size ||; here the object lies inside, and "
+        "the area covered together is the anchor": 30 * (2 / 3) ** 0.5,
     },
     praise="s² / 900 = 0.5, so s = 30 · √0.5 = 21.2 px, an area of 450. No anchor has less than 900 px², so an object "
     "of less than 450 px² reaches 0.5 with none, whatever its shape.",
@@ -315,16 +315,21 @@ same_size = Exercise(
     "3.5 a plus or a single one",
     [5, 5, 5, 1, 1, 1],
     mistakes={
-        "diagonal neighbours are too far: shifted along both axes they share (60 - 16)² / 60² = 0.54, "
-        "not two thirds": [9, 9, 9, 1, 1, 1],
-        "sharing half of the area isn't an IoU of 0.5: the area covered together is more than one box. Two thirds have "
-        "to be shared": [9, 9, 9, 5, 5, 1],
-        "a shift may be a third of the side: 64 px of 162, and 100 px of 213, are more": [5, 5, 5, 5, 5, 1],
-        "the neighbours left, right, above and below, and the one in the middle too": [4, 4, 4, 0, 0, 0],
-        "neighbours above and below count as well as those left and right": [3, 3, 3, 1, 1, 1],
-        "a neighbour that is one stride away still overlaps: compare the stride with the side": [1] * 6,
-        "strides grow faster than sides: 64 px is more than a third of 162": [5] * 6,
-        "the third map has stride 32 and side 111: 32 is less than a third, 37": [5, 5, 1, 1, 1, 1],
+        "too many on the first three maps: diagonal neighbours are too far ||; shifted along both axes they share "
+        "(60 - 16)² / 60² = 0.54, not two thirds": [9, 9, 9, 1, 1, 1],
+        "too many: sharing half of the area isn't an IoU of 0.5 ||; the area covered together is more than one box, so "
+        "two thirds have to be shared": [9, 9, 9, 5, 5, 1],
+        "too many on the fourth and the fifth map: compare the stride with the side there ||; a shift may be a third of "
+        "the side, and 64 px of 162, and 100 px of 213, are more": [5, 5, 5, 5, 5, 1],
+        "one too few on every map: the square in the middle is missing": [4, 4, 4, 0, 0, 0],
+        "too few on the first three maps: you have neighbours in one direction only ||; those above and below count as "
+        "well as those left and right": [3, 3, 3, 1, 1, 1],
+        "too few: you have the square in the middle alone, and a neighbour one stride away still overlaps ||: compare "
+        "the stride with the side": [1] * 6,
+        "too many on the last three maps: strides grow faster than sides ||; 64 px is more than a third of "
+        "162": [5] * 6,
+        "too few on the third map: compare its stride with its side ||; 32 is less than a third of 111, which is "
+        "37": [5, 5, 1, 1, 1, 1],
     },
     praise="8 of 30, 16 of 60, 32 of 111 are less than a third; 64 of 162, 100 of 213 are more, and the last map has "
     "one cell. Anchors of other shapes are added to these.",
@@ -349,19 +354,19 @@ lost = Exercise(
     "3.6 the object that disappears",
     _lost,
     cases=[
-        Case("two objects, five anchors: no object is lost", (CALM,)),
         Case("anchor 0 is the best of both", (RIVALS,)),
         Case("anchor 0 is the best of all three", (CHAIN,)),
         Case("anchor 1 is the best of the first and the third", (APART,)),
+        Case("two objects, five anchors: no object is lost", (CALM,)),
     ],
     mistakes={
-        "the last of the objects with the same best anchor keeps it; only those before it are lost": lambda table: [
+        "you listed all objects with the same best anchor, and one of them keeps it ||: the last one, so only those before it are lost": lambda table: [
             i for i, a in enumerate(table.argmax(dim=1).tolist()) if table.argmax(dim=1).tolist().count(a) > 1
         ],
-        "the earlier object loses: later objects overwrite, earlier ones don't": lambda table: [
+        "you listed the objects that overwrite, not those that are overwritten ||: the earlier object loses": lambda table: [
             i for i, a in enumerate(table.argmax(dim=1).tolist()) if a in table.argmax(dim=1).tolist()[:i]
         ],
-        "look at all later objects, not only at the next one": lambda table: [
+        "you compared each object with the next one only ||; look at all later objects": lambda table: [
             i for i, (a, b) in enumerate(pairwise(table.argmax(dim=1).tolist())) if a == b
         ],
         "those are the objects that keep their anchor; the others were asked for": lambda table: [

@@ -40,25 +40,27 @@ next_side = Exercise(
         Case("the strided stem", (300, 5, 2, 2, 1, False)),
     ],
     mistakes={
-        "with `up` the division is rounded up: 75 becomes 38": _side_with(up=False),
-        "without `up` the division is rounded down: 75 becomes 37": _side_with(up=True),
+        "you round down also where `up` is true ||: 75 becomes 38 there": _side_with(up=False),
+        "you round up also where `up` is false ||: 75 becomes 37 there": _side_with(up=True),
         "a dilated kernel is wider than its number of taps ||: it covers dilation · (kernel - 1) + 1 cells": _side_with(
             dilation=1
         ),
-        "padding is added on both sides, so it counts twice": lambda side, kernel, stride, padding, dilation, up: (
+        "you added the padding of one side only ||; it is added on both, so it counts twice": lambda side, kernel, stride, padding, dilation, up: (
             _side(side + padding, kernel, stride, 0, dilation, up)
         ),
-        "one place is always there: divide the distance that the kernel can move, then add 1": lambda *given: (
+        "one place too few: the kernel stands somewhere before it moves ||; divide the distance that it can move, then add 1": lambda *given: (
             _side(*given) - 1
         ),
-        "divide before you add 1, not after": lambda *given: _one_inside(*given),
-        "`up` adds 1 only where something is left over: pool1 divides evenly and gives 150, not 151": lambda side, kernel, stride, padding, dilation, up: (
+        "you added 1 before you divided, so that it was divided too ||: divide first, then add 1": lambda *given: (
+            _one_inside(*given)
+        ),
+        "`up` adds 1 in yours even where nothing is left over ||: pool1 divides evenly and gives 150, not 151": lambda side, kernel, stride, padding, dilation, up: (
             _side(side, kernel, stride, padding, dilation, False) + up
         ),
-        "the division is right, but a map has a whole number of cells: round it, up or down as `up` says": lambda side, kernel, stride, padding, dilation, up: (
+        "the division is right, but a map has a whole number of cells ||: round it, up or down as `up` says": lambda side, kernel, stride, padding, dilation, up: (
             (side + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1
         ),
-        "you round up and down the wrong way round: `up` is True for the pools, 75 becomes 38": lambda side, kernel, stride, padding, dilation, up: (
+        "you round up and down the wrong way round ||: `up` is True for the pools, 75 becomes 38": lambda side, kernel, stride, padding, dilation, up: (
             _side(side, kernel, stride, padding, dilation, not up)
         ),
     },
@@ -77,11 +79,12 @@ floored = Exercise(
     "5.2 the price of a floor",
     8432,
     mistakes={
-        "that is how many it should be; the first map has 37² cells now, not 38²": 8732,
-        "that is the first map alone; the other five are still there": 5476,
-        "38² - 37² = 75 cells are missing, and each had 4 anchors": 8657,
-        "that is what comes out if no pool rounds up; here only pool3 rounds down, so the second map is 19²": 8096,
-        "the first map has 4 anchors in each cell, not 6": 8732 - 450,
+        "too many: that is how many it should be; the first map has fewer cells now ||: 37², not 38²": 8732,
+        "too few: that is the first map alone; the other five are still there": 5476,
+        "too many: you took off the cells that are missing, and each of them had several anchors ||: 38² - 37² = 75 cells with 4 anchors each": 8657,
+        "too few: that is what comes out if no pool rounds up ||; here only pool3 rounds down, so the second map is 19²": 8096,
+        "too few: you took off too many anchors for each missing cell ||; the first map has 4 in each, "
+        "not 6": 8732 - 450,
         "that is how many are missing": 300,
     },
     praise="4 · (38² - 37²) = 300 are missing: 8,432. Half a cell of rounding, and every later row is off by 300.",
@@ -109,17 +112,21 @@ parameters = Exercise(
     mistakes={
         "each output channel has a bias too": lambda i, o, k: k * k * i * o,
         "the kernel is a square ||: kernel · kernel taps": lambda i, o, k: k * i * o + o,
-        "a kernel has one grid of taps for each input channel: times `inputs`": lambda i, o, k: k * k * o + o,
-        "there is one bias for each output channel, not for each input channel": lambda i, o, k: (
+        "too few: a kernel has one grid of taps for each input channel ||: times `inputs`": lambda i, o, k: (
+            k * k * o + o
+        ),
+        "you have one bias for each input channel ||; there is one for each output channel": lambda i, o, k: (
             k * k * i * o + i
         ),
-        "one bias for each output channel, added to the sum; not one for each pair of channels": lambda i, o, k: (
+        "you have one bias for each pair of channels ||; there is one for each output channel, added to the sum": lambda i, o, k: (
             (k * k + 1) * i * o
         ),
-        "the bias is added once to the sum of all taps, not as one more input at each tap": lambda i, o, k: (
+        "your bias is one more input at each tap ||; it is added once, to the sum of all taps": lambda i, o, k: (
             k * k * (i + 1) * o
         ),
-        "one bias for each output channel, not one for the layer": lambda i, o, k: k * k * i * o + 1,
+        "you have one bias for the layer ||; there is one for each output channel": lambda i, o, k: (
+            k * k * i * o + 1
+        ),
     },
     praise="The side of the map is not in it: a convolution costs the same parameters on 38² as on 3².",
 )
@@ -160,25 +167,27 @@ seen = Exercise(
     _seen,
     cases=STACKS,
     mistakes={
-        "two 3x3 see 5 pixels, not 9: each layer adds to the field, it doesn't multiply it": lambda layers: (
+        "two 3x3 see 5 pixels, and in yours 9 ||: each layer adds to the field, it doesn't multiply it": lambda layers: (
             prod(kernel for kernel, _, _ in layers)
         ),
-        "behind a stride of 2 one cell is 2 pixels wide: keep the product of the strides": lambda layers: (
+        "behind a stride of 2 one cell is 2 pixels wide ||: keep the product of the strides": lambda layers: (
             1 + sum((kernel - 1) * dilation for kernel, _, dilation in layers)
         ),
         "a kernel with dilation d has d - 1 gaps between its taps ||: (kernel - 1) · dilation": lambda layers: (
             _seen([(kernel, step, 1) for kernel, step, _ in layers])
         ),
-        "a layer's own stride counts from the next layer on, not for itself": _seen_early,
-        "the strides multiply: behind two pools one cell is 4 pixels wide": lambda layers: _seen_last(layers),
-        "begin with the one pixel that a cell is": lambda layers: _seen(layers) - 1,
-        "a kernel with dilation d reaches (kernel - 1) · d further; kernel · d - 1 is too far": lambda layers: (
+        "you multiplied by a layer's own stride before you added its kernel ||; it counts from the next layer on": _seen_early,
+        "only the last stride counts in yours, but behind two pools one cell is 4 pixels wide ||: the strides multiply": lambda layers: (
+            _seen_last(layers)
+        ),
+        "one pixel too few ||: begin with the one pixel that a cell is": lambda layers: _seen(layers) - 1,
+        "a dilated kernel reaches too far in yours ||: with dilation d it is (kernel - 1) · d further, not kernel · d - 1": lambda layers: (
             _seen_by(layers, lambda kernel, dilation: kernel * dilation - 1)
         ),
-        "a kernel of 3 adds 2, not 3: one of its taps lies on a cell that you see already": lambda layers: (
+        "each layer adds too much: one of a kernel's taps lies on a cell that you see already ||, so a kernel of 3 adds 2": lambda layers: (
             _seen_by(layers, lambda kernel, dilation: kernel * dilation)
         ),
-        "a layer's own stride says nothing about how far apart its inputs are; the strides before it do": lambda layers: (
+        "you multiplied each kernel by its own layer's stride ||; the strides before it say how far apart its inputs are": lambda layers: (
             1 + sum((kernel - 1) * dilation * step for kernel, step, dilation in layers)
         ),
     },
@@ -249,18 +258,18 @@ per_anchor = BuildingBlock(
         Case("1 cell", (_head(1, 4, 4, 1, 1), 4)),
     ],
     mistakes={
-        "without `permute` a row holds one channel of neighbouring cells, not all numbers of one anchor": lambda x, numbers: (
+        "a row holds one channel of neighbouring cells, not all numbers of one anchor ||: `permute` comes before `reshape`": lambda x, numbers: (
             x.reshape(len(x), -1, numbers)
         ),
-        "you go down the columns; the anchors go row by row, so the columns run fastest: permute(0, 2, 3, 1)": lambda x, numbers: (
+        "you go down the columns; the anchors go row by row ||, so the columns run fastest: permute(0, 2, 3, 1)": lambda x, numbers: (
             x.permute(0, 3, 2, 1).reshape(len(x), -1, numbers)
         ),
         "the channels are box by box, all numbers of box 0 first; yours has number 0 of all boxes first": _numbers_first,
         "you have box 0 of all cells first; the anchors go cell by cell, with all boxes of a cell together": _boxes_first,
-        "the channels aren't the last axis yet, so a row mixes cells: permute(0, 2, 3, 1), then reshape": lambda x, numbers: (
+        "a row mixes cells, because the channels aren't the last axis yet ||: permute(0, 2, 3, 1), then reshape": lambda x, numbers: (
             x.permute(0, 2, 1, 3).reshape(len(x), -1, numbers)
         ),
-        "the permute is right; then reshape to (B, -1, numbers) at once: a transpose mixes the cells up again": lambda x, numbers: (
+        "the permute is right, but a transpose after it mixes the cells up again ||: reshape to (B, -1, numbers) at once": lambda x, numbers: (
             x.permute(0, 2, 3, 1).reshape(len(x), numbers, -1).transpose(1, 2)
         ),
     },
@@ -298,28 +307,28 @@ l2norm = BuildingBlock(
         Case("a cell of zeros", (_dead, torch.full((3,), 20.0))),
     ],
     mistakes={
-        "that is the sum over the map; each cell has a length of its own: dim=1": _over(2, 3),
-        "that is the sum over the batch; images must not see each other: dim=1": _over(0),
-        "channels and cells are summed together (Caffe calls that across_spatial); sum over dim=1 alone": _over(
+        "that is the sum over the map; each cell has a length of its own ||: dim=1": _over(2, 3),
+        "that is the sum over the batch; images must not see each other ||: dim=1": _over(0),
+        "channels and cells are summed together (Caffe calls that across_spatial) ||; sum over dim=1 alone": _over(
             1, 2, 3
         ),
         "that isn't the length yet ||: it is the root of the sum of squares, and the root is missing": lambda x, scale: (
             x / (x.square().sum(dim=1, keepdim=True) + 1e-10) * scale[:, None, None]
         ),
-        "scale after you divide; before it, the division takes the scale away again": lambda x, scale: (
+        "you scaled before you divided, and the division takes the scale away again ||: scale after it": lambda x, scale: (
             _l2norm(x * scale[:, None, None], torch.ones(len(scale)))
         ),
-        "the length is √Σx²; you divide by the sum of the absolute values": lambda x, scale: (
+        "you divide by the sum of the absolute values, which isn't the length ||: that is √Σx²": lambda x, scale: (
             x / (x.abs().sum(dim=1, keepdim=True) + 1e-10) * scale[:, None, None]
         ),
-        "the length is the root of the sum of squares, not of their mean": lambda x, scale: (
+        "you divide by the root of the mean of the squares ||; the length is the root of their sum": lambda x, scale: (
             x / (x.square().mean(dim=1, keepdim=True) + 1e-10).sqrt() * scale[:, None, None]
         ),
-        "multiply by the scale, don't divide by it": lambda x, scale: _l2norm(x, 1 / scale),
+        "you divided by the scale ||; multiply by it": lambda x, scale: _l2norm(x, 1 / scale),
         "the scale is missing: the vectors have length 1": lambda x, scale: _l2norm(
             x, torch.ones(len(scale))
         ),
-        "a cell of zeros becomes 0/0: put 1e-10 under the root": lambda x, scale: (
+        "a cell of zeros becomes 0/0 ||: put 1e-10 under the root": lambda x, scale: (
             x / x.square().sum(dim=1, keepdim=True).sqrt() * scale[:, None, None]
         ),
     },

@@ -57,25 +57,25 @@ corners = Exercise(
         Case("XML, the whole image", ("xml", (1, 1, 400, 300), (400, 300))),
     ],
     mistakes={
-        "XML here counts from 1: the two minima lose one, or every box begins a pixel too late": _but(
+        "your boxes of XML begin a pixel too late, because XML counts from 1 here ||: the two minima lose one": _but(
             "xml", lambda a, b, c, d, w, h: [a, b, c, d]
         ),
-        "the maxima keep their number: pixel 300 ends where 300 pixels end": _but(
+        "your boxes of XML end a pixel too early ||: the maxima keep their number, because pixel 300 ends where 300 pixels end": _but(
             "xml", lambda a, b, c, d, w, h: [a - 1, b - 1, c - 1, d - 1]
         ),
-        "COCO's last two numbers are width and height, not a corner": _but(
+        "COCO's last two numbers are no corner ||; they are width and height": _but(
             "coco", lambda a, b, c, d, w, h: [a, b, c, d]
         ),
-        "COCO's first two numbers are the upper left corner, not the centre": _but(
+        "COCO's first two numbers aren't the centre ||; they are the upper left corner": _but(
             "coco", lambda a, b, c, d, w, h: [a - c / 2, b - d / 2, a + c / 2, b + d / 2]
         ),
-        "YOLO's first two numbers are the centre, not the corner": _but(
+        "YOLO's first two numbers aren't the corner ||; they are the centre": _but(
             "yolo", lambda a, b, c, d, w, h: [a * w, b * h, (a + c) * w, (b + d) * h]
         ),
-        "YOLO's numbers are fractions of the image's sides: multiply by its width and height": _but(
+        "YOLO's numbers are fractions of the image's sides, and yours are no px yet ||: multiply by its width and height": _but(
             "yolo", lambda a, b, c, d, w, h: [a - c / 2, b - d / 2, a + c / 2, b + d / 2]
         ),
-        "YOLO: from the centre to an edge it is half of the size": _but(
+        "your boxes of YOLO are twice as wide and twice as high ||: from the centre to an edge it is half of the size": _but(
             "yolo", lambda a, b, c, d, w, h: [(a - c) * w, (b - d) * h, (a + c) * w, (b + d) * h]
         ),
         "YOLO: x belongs to the width and y to the height; yours are exchanged": _but(
@@ -119,7 +119,7 @@ to_test = Exercise(
         "network is tested on images that it has nearly seen": lambda names: [
             name for name in names if share_of(name) < TEST_SHARE
         ],
-        "the video's name ends before the last _, not before the first: gate_night isn't gate": lambda names: [
+        "gate_night isn't gate: you cut the name at its first _ ||; the video's name ends before the last one": lambda names: [
             name for name in names if share_of(name.partition("_")[0]) < TEST_SHARE
         ],
         "the first fifth of the list: with every new image, others change sides": lambda names: names[
@@ -143,12 +143,12 @@ outputs = Exercise(
     "12.3 outputs of a head",
     42,
     mistakes={
-        "background is a class, too: six names, seven scores": 36,
-        "that is VOC's: 6 boxes and 21 scores; the zoo has 7": 126,
-        "the four offsets are the other head's": 66,
-        "that is for one box; a cell of fc7 has six": 7,
-        "a cell of fc7 has six boxes, those of conv4_3 and of the last two maps have four": 28,
-        "that is the localisation head: it doesn't change": 24,
+        "too few: a class that isn't among the six names has a score, too ||: background, so seven scores a box": 36,
+        "too many: that is VOC's head, with the scores of its classes ||; the zoo has 7 scores a box, not 21": 126,
+        "too many: the four offsets are the other head's": 66,
+        "too few: that is for one box; a cell of fc7 has several ||: six": 7,
+        "too few: a cell of fc7 has more boxes than one of conv4_3 ||: six; those of conv4_3 and of the last two maps have four": 28,
+        "too few: that is the localisation head, and it doesn't change": 24,
     },
     praise="6 boxes, 7 scores each. Nothing else in the network knows how many classes there are.",
 )
@@ -170,20 +170,20 @@ rows = Exercise(
         Case("nothing in common", (["bird", "cat"], ["fox", "owl", "elk"])),
     ],
     mistakes={
-        "row 0, the background, is missing: both heads have it, and it is worth taking": lambda old, new: (
+        "row 0, the background, is missing ||: both heads have it, and it is worth taking": lambda old, new: (
             _rows(old, new)[1:]
         ),
-        "the background's row is one that both have: row 0 comes from row 0": lambda old, new: [
+        "the background's row is one that both have, and you didn't take it ||: row 0 comes from row 0": lambda old, new: [
             -1,
             *_rows(old, new)[1:],
         ],
-        "the first class of the old head stands in row 1, behind the background": lambda old, new: (
+        "your rows are one too small: another class stands before the first of the list ||, the background": lambda old, new: (
             [0] + [old.index(name) if name in old else -1 for name in new]
         ),
         "you took rows by their place; a row belongs to a name": lambda old, new: (
             [0] + [i + 1 if i < len(old) else -1 for i in range(len(new))]
         ),
-        "a class that the old network doesn't know has no row there: -1, or it would begin as background": lambda old, new: (
+        "a class that the old network doesn't know would begin as background in yours ||: it has no row there, so -1": lambda old, new: (
             [0] + [old.index(name) + 1 if name in old else 0 for name in new]
         ),
         "one entry for each row of the NEW head was asked for": lambda old, new: _rows(new, old),
@@ -207,8 +207,8 @@ covered = Exercise(
     _share,
     cases=[
         Case("four objects, four anchors", (OBJECTS, GRID)),
-        Case("an overlap of exactly one half", (OBJECTS[:1], GRID[:1])),
         Case("one object, two good anchors", (OBJECTS[1:2], GRID[1:3])),
+        Case("an overlap of exactly one half", (OBJECTS[:1], GRID[:1])),
     ],
     mistakes={
         "an overlap of exactly 0.5 is enough ||: matching asks for >=": lambda b, a: float(
@@ -217,7 +217,7 @@ covered = Exercise(
         "that is the mean of the best overlaps; asked for is the share of objects that reach 0.5": lambda b, a: (
             float(box_ops.iou(b[:, None], a).amax(dim=1).mean())
         ),
-        "you counted anchors: how many of them have an object. Count objects that have an anchor": lambda b, a: (
+        "you counted anchors: how many of them have an object ||; count objects that have an anchor": lambda b, a: (
             float((box_ops.iou(b[:, None], a).amax(dim=0) >= 0.5).float().mean())
         ),
         "you counted pairs; an object with two good anchors is still one object": lambda b, a: float(
@@ -270,26 +270,26 @@ in_tile = Exercise(
         Case("4 x 4", (torch.tensor([310.0, 60, 330, 70]), (400, 200), 4)),
     ],
     mistakes={
-        "you forgot to subtract the tile's corner: the box is still counted from the photograph's": lambda b, s, c: (
+        "the box is still counted from the photograph's corner ||: subtract the tile's": lambda b, s, c: (
             b.minimum(torch.tensor(s).repeat(2)) * _stretch(torch.tensor(s) / c)
         ),
-        "the input shows a tile, not the photograph: the factor is 300 / the tile's size": lambda b, s, c: (
+        "you scaled by the photograph's size, and the input shows a tile ||: the factor is 300 / the tile's size": lambda b, s, c: (
             (b - _tile_of(b, s, c).repeat(2)).clamp(min=0).minimum((torch.tensor(s) / c).repeat(2))
             * _stretch(torch.tensor(s))
         ),
-        "cut the box off at the border of its tile; the network won't see the rest": lambda b, s, c: (
+        "your box reaches beyond its tile, and the network won't see the rest ||: cut it off at the border of the tile": lambda b, s, c: (
             (b - _tile_of(b, s, c).repeat(2)) * _stretch(torch.tensor(s) / c)
         ),
-        "cut off at the right and lower border, too: a box ends where its tile ends": lambda b, s, c: (
+        "your box is cut off on the left and at the top, and still reaches beyond its tile ||: cut it off at the right and lower border, too": lambda b, s, c: (
             (b - _tile_of(b, s, c).repeat(2)).clamp(min=0) * _stretch(torch.tensor(s) / c)
         ),
-        "an object goes to the tile with its centre; you took the one with its upper left corner": lambda b, s, c: (
+        "you took the tile that holds the upper left corner ||; an object goes to the tile with its centre": lambda b, s, c: (
             (b - ((b[:2] / (torch.tensor(s) / c)).floor() * (torch.tensor(s) / c)).repeat(2))
             .clamp(min=0)
             .minimum((torch.tensor(s) / c).repeat(2))
             * _stretch(torch.tensor(s) / c)
         ),
-        "a tile is stretched in x and y by factors of its own; you took the width's for both": lambda b, s, c: (
+        "you stretched y by the factor of the width ||; a tile is stretched in x and y by factors of its own": lambda b, s, c: (
             (b - _tile_of(b, s, c).repeat(2)).clamp(min=0).minimum((torch.tensor(s) / c).repeat(2))
             * (300 * c / s[0])
         ),
@@ -350,15 +350,15 @@ repeats = Exercise(
     cases=[
         Case("ten images, enough is 0.4", (PARK, 0.4)),
         Case("the same, enough is 0.1", (PARK, 0.1)),
-        Case("every image has it", ([["a"], ["a", "a"]], 0.5)),
         Case("two rare ones in one image", (TWO_RARE, 0.5)),
+        Case("every image has it", ([["a"], ["a", "a"]], 0.5)),
     ],
     mistakes={
-        "the share of images counts, not of objects: an image with three penguins is one image": _by_objects,
-        "the root is missing: four times too rare is shown twice as often, not four times": lambda p, e: (
+        "you counted objects, and an image with three penguins is one image ||: the share of images counts": _by_objects,
+        "a class that is four times too rare is shown four times as often in yours ||; the root is missing, and it is shown twice as often": lambda p, e: (
             _with(p, _shares(p), e, lambda x: x)
         ),
-        "no image is shown less than once: at least 1, and 1 without animals": _not_below_one,
+        "an image is shown less than once in yours ||: at least 1, and 1 without animals": _not_below_one,
         "an image counts for the rarest class in it; you took the most frequent one": _least_rare,
         "an image counts for the rarest class in it; you multiplied": _product,
         "an image counts for the rarest class in it; you took the last one": _last,

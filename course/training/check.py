@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from matplotlib.axes import Axes
 
-from course.kit.checking import RIGHT, Case, Exercise, Verdict
+from course.kit.checking import Case, Exercise, Verdict
 from course.kit.comparing import agree, difference
 from ssdlib.plots import BLACK, BLUE, ORANGE, RED
 
@@ -82,13 +82,13 @@ my_images = Exercise(
     cases=[
         Case("one process, step 0", (0, 0, 1, 4, ROW)),
         Case("step 1, rank 1 of 2", (1, 1, 2, 4, ROW)),
+        Case("step 1, rank 2 of 4", (1, 2, 4, 4, ROW)),
         Case("step 2, rank 1 of 2, in the second epoch already", (2, 1, 2, 4, ROW)),
         Case("one process, step 2, across the end of the epoch", (2, 0, 1, 4, ROW)),
         Case("step 1, rank 1 of 2, a batch of 6, across the end", (1, 1, 2, 6, ROW)),
-        Case("step 1, rank 2 of 4", (1, 2, 4, 4, ROW)),
     ],
     mistakes={
-        "those are the images of the whole batch; this process computes its part, batch // processes of them": lambda step, rank, processes, batch, orders: (
+        "those are the images of the whole batch; this process computes its part ||, batch // processes of them": lambda step, rank, processes, batch, orders: (
             _mine(step, 0, 1, batch, orders)
         ),
         "each process takes a whole batch of its own, so the update sees `processes` times as many images": _growing,
@@ -103,17 +103,17 @@ my_images = Exercise(
         ),
         "what is left at the end of an epoch is thrown away; here a batch may reach into the next epoch": _whole_batches_only,
         "each process has a piece of the dataset of its own; then another number of processes is another run": _own_piece,
-        "the second epoch has an order of its own: orders[1]; you began the first one again": lambda s, r, p, b, orders: (
+        "you began the first epoch's order again ||; the second epoch has an order of its own: orders[1]": lambda s, r, p, b, orders: (
             _at(_part(s, r, p, b), [orders[0]] * len(orders))
         ),
-        "images are missing where the batch reaches into the next epoch: ask for each position by itself": _cut_at_the_epoch,
+        "images are missing where the batch reaches into the next epoch ||: ask for each position by itself": _cut_at_the_epoch,
         "those are positions in the row; look up which images lie there": lambda s, r, p, b, orders: list(
             _part(s, r, p, b)
         ),
         "those are positions in an epoch; look up which images lie there": lambda s, r, p, b, orders: [
             i % len(orders[0]) for i in _part(s, r, p, b)
         ],
-        "steps count from 0: step 0 begins at position 0, yours one batch later": lambda s, r, p, b, orders: (
+        "your images begin one batch too late ||: steps count from 0, so step 0 begins at position 0": lambda s, r, p, b, orders: (
             _mine(s + 1, r, p, b, orders)
         ),
         "ranks count from 0: rank 0 has the first part of the batch": lambda s, r, p, b, orders: _mine(
@@ -172,26 +172,26 @@ whole_gradient = Exercise(
         Case("no object in the whole batch", ([(0, [0.0, 0.0]), (0, [0.0, 0.0])],)),
     ],
     mistakes={
-        "that is the mean of the parts: 10 matches count as much as 40. Each match has to count alike": lambda parts: (
+        "that is the mean of the parts: 10 matches count as much as 40 ||; each match has to count alike": lambda parts: (
             _weighted(parts, lambda n: 1, lambda total: len(parts))
         ),
         "you added the parts up as they are: each was divided by its own N, not by the N of the whole batch": lambda parts: (
             _weighted(parts, lambda n: 1, lambda total: 1)
         ),
-        "n · g undoes the division by the part's own N; now divide by the N of the whole batch": lambda parts: (
+        "n · g undoes the division by the part's own N, and then nothing is divided ||; divide by the N of the whole batch": lambda parts: (
             _weighted(parts, lambda n: n, lambda total: 1)
         ),
-        "you divided by the number of parts; the N of the whole batch is the sum of all matches": lambda parts: (
+        "you divided by the number of parts, which isn't N ||: the N of the whole batch is the sum of all matches": lambda parts: (
             _weighted(parts, lambda n: n, lambda total: len(parts))
         ),
-        "you divided by the whole N, but each part is still divided by its own N, too: multiply that back first": lambda parts: (
+        "you divided by the whole N, but each part is still divided by its own N, too ||: multiply that back first": lambda parts: (
             _weighted(parts, lambda n: 1, lambda total: max(1, total))
         ),
         "only the last part is left; in a program that is `zero_grad` inside the loop over the parts": lambda parts: (
             list(parts[-1][1])
         ),
         "only the first part is used": lambda parts: list(parts[0][1]),
-        "a part without objects adds 0 to N, not 1: max(1, N) is for the whole batch": lambda parts: (
+        "a part without objects adds 1 to your N ||; it adds 0, and max(1, N) is for the whole batch": lambda parts: (
             _weighted(parts, lambda n: max(1, n), lambda _: sum(max(1, n) for n, _ in parts))
         ),
         "that is the mean of the parts that hold objects; each match has to count alike, not each part": lambda parts: (
@@ -204,7 +204,7 @@ whole_gradient = Exercise(
         "the part with the most matches isn't the whole batch": lambda parts: list(
             max(parts, key=lambda part: part[0])[1]
         ),
-        "N isn't the largest of the parts' matches, but their sum": lambda parts: _weighted(
+        "your N is the largest of the parts' matches ||; it is their sum": lambda parts: _weighted(
             parts, lambda n: n, lambda _: max(1, *(n for n, _ in parts), 1)
         ),
         "that is the N of the whole batch; the gradient was asked for": lambda parts: sum(
@@ -275,12 +275,12 @@ time_left = Exercise(
     _time_left,
     cases=[
         Case("half of 3,000 steps", (HALF, 3000, 1000)),
-        Case("no validation yet", (EARLY, 2100, 1000)),
         Case("step 1,900 of 3,000", ([*HALF, *_log((1900, 238.0))], 3000, 1000)),
         Case("just validated, 900 steps to go", (UNEVEN, 2900, 1000)),
         Case("two validations of unequal length", ([*UNEVEN, *_log((2500, 290.5))], 4000, 1000)),
         Case("three validations of unequal length", (THREE, 5000, 1000)),
         Case("validating takes longer than training", (SLOW, 100, 20)),
+        Case("no validation yet", (EARLY, 2100, 1000)),
         Case("the run is done", (UNEVEN, 2000, 1000)),
     ],
     mistakes={
@@ -294,17 +294,16 @@ time_left = Exercise(
         "validations to come are as dense as those seen": lambda *given: _time_left(
             *given, pace_with=True, each=lambda took: 0
         ),
-        "from 1,900 to 3,000 there are two validations, at 2,000 and at 3,000, though only 1,100 steps are left: "
-        "steps // val_every less those due by now": lambda *given: _time_left(
-            *given, to_come=lambda step, steps, every: (steps - step) // every
+        "from 1,900 to 3,000 there are two validations, at 2,000 and at 3,000, though only 1,100 steps are left ||: steps // val_every less those due by now": lambda *given: (
+            _time_left(*given, to_come=lambda step, steps, every: (steps - step) // every)
         ),
-        "from 2,000 to 2,900 no validation is due: don't round up": lambda *given: _time_left(
-            *given, to_come=lambda step, steps, every: -(-(steps - step) // every)
+        "from 2,000 to 2,900 no validation is due, and you count one ||: don't round up": lambda *given: (
+            _time_left(*given, to_come=lambda step, steps, every: -(-(steps - step) // every))
         ),
         "you count the validations of the whole run; those that are done take no time any more": lambda *given: (
             _time_left(*given, to_come=lambda step, steps, every: steps // every)
         ),
-        "`seconds` in a line is the clock of the run; a validation took the difference from the line before": lambda rows, steps, every: (
+        "`seconds` in a line is the clock of the run, not the time of a validation ||: that is the difference from the line before": lambda rows, steps, every: (
             _time_left(
                 rows,
                 steps,
@@ -312,7 +311,7 @@ time_left = Exercise(
                 each=lambda _: (v := [r["seconds"] for r in rows if "val" in r]) and sum(v) / len(v) or 0,
             )
         ),
-        "that is the time of the whole run; take off what is done": lambda rows, *rest: (
+        "that is the time of the whole run ||; take off what is done": lambda rows, *rest: (
             _time_left(rows, *rest) + rows[-1]["seconds"]
         ),
         "a validation takes as long as those so far *on average*; you took their sum": lambda *given: (
@@ -350,7 +349,7 @@ class Reasoned(Exercise):
 
     def _judge_value(self, answer: Any) -> Verdict:
         if agree(answer, self.right):
-            return Verdict(self.title, RIGHT, self.praise)
+            return self._passed()
         if callable(answer):
             return self._verdict(f"yours is a {type(answer).__name__}; a value was asked for")
         try:
@@ -406,9 +405,9 @@ fit = Exercise(
     "9.2 how many images fit",
     27,
     mistakes={
-        "half an image can't be computed: round down": 27.5,
-        "28 images take 12.2 GiB: round down": 28,
-        "you left out the 1.0 GiB that is there with no image at all": 30,
+        "half an image can't be computed ||: round down": 27.5,
+        "too many: 28 images take 12.2 GiB ||; round down": 28,
+        "too many: you left out what is there with no image at all ||, 1.0 GiB": 30,
         "you scaled up 4.2 GiB for 8 images; but part of the 4.2 doesn't grow with the images": 22,
         "you scaled up 4.2 GiB for 8 images, and part of the 4.2 doesn't grow": 23,
         "you scaled up 4.2 GiB for 8 images; part of the 4.2 stays": 12 / 4.2 * 8,
@@ -421,9 +420,9 @@ fit = Exercise(
         "that is how many more than 16 would fit, if half an image could be computed": 11.5,
         "24 images take 10.6 GiB: they fit, but more do; it needn't be a multiple of 8": 24,
         "16 images take 7.4 GiB: they fit, but more do; it needn't be a power of two": 16,
-        "29 images take 12.6 GiB": 29,
-        "32 images take 13.8 GiB": 32,
-        "31 images take 13.4 GiB": 31,
+        "too many: 29 images take 12.6 GiB": 29,
+        "too many: 32 images take 13.8 GiB": 32,
+        "too many: 31 images take 13.4 GiB": 31,
     },
     praise="8 more images took 3.2 GiB, so 0.4 each, and 1.0 with none. 27 take 11.8 GiB, 28 would take 12.2.",
 )
@@ -454,15 +453,18 @@ def _fault(answer: Any) -> str:
             else "C after A deletes the new checkpoint: it is the one that has the name now"
         )
     for letter, why in (
-        ("E", "no file is opened to write into: B and D need E"),
-        ("B", "nothing is ever written: B is missing"),
-        ("A", "the new checkpoint never gets its name: a reader finds the old one for ever"),
-        ("D", "nothing waits for the disk: the name may get there before the bytes, so D is missing"),
+        ("E", "no file is opened to write into ||: B and D need E"),
+        ("B", "nothing is ever written ||: B is missing"),
+        (
+            "A",
+            "the new checkpoint never gets its name, so a reader finds the old one for ever ||: A is missing",
+        ),
+        ("D", "nothing waits for the disk, so the name may get there before the bytes ||: D is missing"),
     ):
         if letter not in at:
             return why
     if at["E"] > min(at["B"], at["D"]):
-        return "B and D need an open file: E comes first"
+        return "B and D need an open file ||: E comes first"
     if at["A"] < at["B"]:
         return "A before B: a file without bytes gets the checkpoint's name, and the old one is gone"
     if at["D"] < at["B"]:

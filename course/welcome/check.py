@@ -14,7 +14,7 @@ size = Exercise(
         "that is the upper left corner, xmin and ymin ||; a size is a difference": [120, 60],
         "width comes first ||: xmax - xmin, then ymax - ymin": [240, 120],
         "those are the differences of neighbours in the list ||; subtract x from x and y from y": [60, 60],
-        "that is the photograph; the box is smaller": [500, 375],
+        "that is the photograph's size; the box is smaller": [500, 375],
     },
     praise="A box twice as high as wide. Where it lies and what its score is don't matter for that.",
 )
@@ -65,7 +65,7 @@ modules = Exercise(
     "0.3 which module?",
     ["voc", "matching", "loss", "detect", "evaluate"],
     mistakes={
-        "A: `box_ops` knows geometry and nothing of files; VOC's habits are another module's task": [
+        "A: `box_ops` knows geometry and nothing of files ||; VOC's habits are another module's task": [
             "box_ops",
             "matching",
             "loss",
@@ -79,13 +79,8 @@ modules = Exercise(
             "detect",
             "evaluate",
         ],
-        "B: `coding` turns a box into offsets and back, once it is known which object an anchor answers for": [
-            "voc",
-            "coding",
-            "loss",
-            "detect",
-            "evaluate",
-        ],
+        "B: `coding` turns a box into offsets and back, once it is known which object an anchor answers "
+        "for": ["voc", "coding", "loss", "detect", "evaluate"],
         "B: `anchors` says where they lie, in every image alike, whatever objects it shows": [
             "voc",
             "anchors",
@@ -93,13 +88,8 @@ modules = Exercise(
             "detect",
             "evaluate",
         ],
-        "D and E are swapped: second boxes are removed in `detect`; `evaluate` judges those that are left": [
-            "voc",
-            "matching",
-            "loss",
-            "evaluate",
-            "detect",
-        ],
+        "D and E: the module that judges boxes isn't the one that removes any ||; the two are swapped, because "
+        "second boxes are removed in `detect`": ["voc", "matching", "loss", "evaluate", "detect"],
     },
     praise="Five modules, and you know where to look. Open one: none is longer than a few screens.",
 )

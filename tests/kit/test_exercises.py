@@ -1,10 +1,13 @@
 """Tests of the exercises: each solution passes, each stub is met kindly, each known mistake gets its own sentence."""
 
+import ast
 import base64
 import importlib
+import inspect
 import io
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import jupytext
@@ -34,6 +37,16 @@ each = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 
 def cells_of(source: Path):
     return [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+
+
+def topic_of(source: Path) -> str:
+    """The topic whose checks a chapter calls."""
+    [topic] = re.findall(
+        r"^from course\.(\w+) import [^)\n]*?\bcheck\b|^from course\.(\w+) import \([^)]*?\bcheck\b",
+        source.read_text(),
+        re.M,
+    )
+    return "".join(topic)
 
 
 def is_exercise(cell):
@@ -95,13 +108,7 @@ def test_a_chapter_has_four_to_eight_exercises_the_first_three_each_with_level_m
 @with_exercises
 def test_the_chapter_and_its_checks_have_the_same_exercises(source):
     calls = set(re.findall(r"^check\.(\w+)\(", source.read_text(), re.M))
-    [topic] = re.findall(
-        r"^from course\.(\w+) import [^)\n]*?\bcheck\b|^from course\.(\w+) import \([^)]*?\bcheck\b",
-        source.read_text(),
-        re.M,
-    )
-    topic = "".join(topic)
-    assert calls >= {name.split(".")[1] for name in EXERCISES if name.startswith(topic + ".")}
+    assert calls >= {name.split(".")[1] for name in EXERCISES if name.startswith(topic_of(source) + ".")}
 
 
 @each
@@ -120,6 +127,67 @@ def test_every_known_mistake_gets_its_own_sentence(exercise):
             assert verdict.state == checking.WRONG
             assert verdict.message.startswith(first) and (not mark or more not in verdict.message)
             assert more in exercise(answer).message
+
+
+def first_degrees(exercise) -> list[str]:
+    """What is said of each known mistake at the first wrong try."""
+    return [says.partition(checking.MORE)[0].strip() for says in exercise.mistakes]
+
+
+def right_code(name: str) -> str:
+    """The exercise's solution in its chapter, and the function that its check calls right."""
+    from build import solution_of
+
+    topic, _, exercise = name.partition(".")
+    [source] = [s for s in SOURCES if f"check.{exercise}(" in s.read_text() and topic_of(s) == topic]
+    cells = cells_of(source)
+    code = [
+        solution_of(cell.source)
+        for cell, check in zip(cells, cells[1:], strict=False)
+        if is_exercise(cell) and re.search(rf"^check\.{exercise}\(", check.source, re.M)
+    ]
+    right = EXERCISES[name].right
+    if inspect.isfunction(right) and right.__name__ != "<lambda>":
+        code.append(textwrap.dedent(inspect.getsource(right)))
+    return "\n".join(code)
+
+
+def bare(code: str) -> str:
+    """Code, or a sentence with code in it, without spaces, without back ticks and with one sign for "times"."""
+    return re.sub(r"[\s`]", "", code).replace("·", "*")
+
+
+def expressions(code: str) -> set[str]:
+    """Calculations, comparisons, calls and items in some code, calls also without what they are called on."""
+    kinds = ast.Attribute | ast.BinOp | ast.BoolOp | ast.Call | ast.Compare | ast.Subscript
+    found = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, kinds):
+            found.add(ast.unparse(node))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            found.add(ast.unparse(node).removeprefix(ast.unparse(node.func.value) + "."))
+    return {bare(text) for text in found if len(bare(text)) >= 6}
+
+
+@pytest.mark.parametrize("name", [name for name, exercise in EXERCISES.items() if callable(exercise.right)])
+def test_the_first_wrong_try_is_told_no_line_of_the_answer(name):
+    answer = expressions(right_code(name))
+    assert answer
+    told = {
+        first: [text for text in answer if text in bare(first)] for first in first_degrees(EXERCISES[name])
+    }
+    assert not {first: found for first, found in told.items() if found}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, exercise in EXERCISES.items() if isinstance(exercise.right, int | float)]
+)
+def test_the_first_wrong_try_is_not_told_the_number(name):
+    right = EXERCISES[name].right
+    for first in first_degrees(EXERCISES[name]):
+        numbers = [float(n.replace(",", "")) for n in re.findall(r"\d[\d,]*(?:\.\d+)?", first)]
+        numbers += [float(a) / float(b) for a, b in re.findall(r"(\d+) ?/ ?(\d+)", first) if float(b)]
+        assert not [n for n in numbers if abs(n - right) <= 2e-3 * abs(right)], first
 
 
 @each

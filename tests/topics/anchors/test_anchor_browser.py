@@ -273,10 +273,10 @@ def test_centres_by_meshgrid_with_the_wrong_indexing_are_named_and_a_list_of_pai
 
     assert "x and y are swapped" in said(check.centres, meshed)
     assert check.centres(listed).state == RIGHT
-    assert "half a cell" in said(
+    assert "not at i · stride" in said(
         check.centres, lambda f, s: [(j * s, i * s) for i in range(f) for j in range(f)]
     )
-    assert "not half a pixel" in said(
+    assert "half a pixel in" in said(
         check.centres, lambda f, s: [(j * s + 0.5, i * s + 0.5) for i in range(f) for j in range(f)]
     )
     assert "number 0" in said(

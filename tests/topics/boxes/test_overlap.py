@@ -320,12 +320,12 @@ def answers_of_a_learner():
     yield (
         check.iou,
         lambda a, b: inner(a, b, 1) / (sides(a, 1) + sides(b, 1) - inner(a, b, 1)),
-        "no +1 here",
+        "your boxes are a pixel wider",
     )
     yield (
         check.iou,
         lambda a, b: inner(a, b) / (sides(a) + sides(b)).clamp(min=1e-9),
-        "the union holds the intersection once",
+        "your union is the sum of both areas",
     )
     yield (
         check.iou,
@@ -351,7 +351,7 @@ def answers_of_a_learner():
     yield (
         check.judged,
         lambda e, name: sum(voc.CLASSES[label] == name for label in e.labels.tolist()),
-        "detections aren't judged on difficult objects",
+        "you counted the difficult objects too",
     )
     yield (
         check.judged,
@@ -359,12 +359,12 @@ def answers_of_a_learner():
             voc.CLASSES[1:].index(name) == label and not d
             for label, d in zip(e.labels, e.difficult, strict=True)
         ),
-        "labels begin with aeroplane = 1",
+        "your labels are one too small",
     )
-    yield check.shift, 60, "shifted by half its width"
-    yield check.shift, 120 / 4, "a quarter of the width"
+    yield check.shift, 60, "too far: shifted by half its width"
+    yield check.shift, 120 / 4, "not far enough: a quarter of the width"
     swapped = ["xywh", "unit cxcywh", "xyxy", "cxcywh", "unit xyxy", "voc", "yxyx"]
-    yield check.which, swapped, "C and F are swapped"
+    yield check.which, swapped, "two boxes have the same maxima"
     yield check.which, ["voc"] * 7, "6 of 7 aren't right: A, B, D, E, F, G"
     yield check.which, check.which.right[:6], "7 names are wanted, A to G; yours are 6"
     yield check.which, [*check.which.right[:6], "yx"], "there is no 'yx'; choose from xywh"
@@ -375,11 +375,11 @@ def answers_of_a_learner():
         return torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2])
 
     yield check.to_corners, without_dim, "the four numbers of a box stand in the last dimension"
-    yield check.from_voc, lambda c: c + torch.tensor([1.0, 1, 0, 0]), "the other way round"
+    yield check.from_voc, lambda c: c + torch.tensor([1.0, 1, 0, 0]), "the minima moved the other way"
     yield (
         check.iou,
         lambda a, b: inner(a, b) / sides(a).clamp(min=1e-9),
-        "divide by the union of both boxes",
+        "you divided by the area of the first box alone",
     )
     yield check.shift, 1 / 3, "that is the part of the width"
 

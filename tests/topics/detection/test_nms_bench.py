@@ -362,7 +362,7 @@ def test_each_wrong_answer_gets_its_own_sentence():
         (check.class_by_class, classes_ignored, "different classes suppressed each other"),
         (check.to_photograph, swapped, "swapped"),
         (check.to_photograph, late_clamp, "border of the input"),
-        (check.most, 21 * 400, "20 classes, not 21"),
+        (check.most, 21 * 400, "you count background"),
         (check.most, 200, "before it"),
     ):
         verdict = exercise(answer)

@@ -277,9 +277,9 @@ def test_the_formula_without_dilation_and_with_one_padding_are_recognised():
         return 1 + (math.ceil(free / stride) if up else free // stride)
 
     assert says(check.next_side, no_dilation).startswith("a dilated kernel is wider")
-    assert says(check.next_side, one_padding).startswith("padding is added on both sides")
+    assert says(check.next_side, one_padding).startswith("you added the padding of one side only")
     assert says(check.next_side, lambda s, k, t, p, d, up: (s + 2 * p - d * (k - 1) - 1) // t + 1).startswith(
-        "with `up` the division is rounded up"
+        "you round down also where `up` is true"
     )
 
 
@@ -290,13 +290,15 @@ def test_one_more_for_up_where_nothing_is_left_over_and_a_number_not_rounded_are
     def unrounded(side, kernel, stride, padding, dilation, up):
         return (side + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1
 
-    assert says(check.next_side, always_one_more).startswith("`up` adds 1 only where something is left over")
+    assert says(check.next_side, always_one_more).startswith(
+        "`up` adds 1 in yours even where nothing is left over"
+    )
     assert says(check.next_side, unrounded).startswith("the division is right")
 
 
 def test_the_anchors_after_a_floor_know_their_wrong_ways():
-    assert says(check.floored, 4 * 37 * 37).startswith("that is the first map alone")
-    assert says(check.floored, 8732 - 75).startswith("38² - 37²")
+    assert says(check.floored, 4 * 37 * 37).startswith("too few: that is the first map alone")
+    assert says(check.floored, 8732 - 75).startswith("too many: you took off the cells")
     assert check.floored(8432).state == RIGHT
 
 
@@ -328,15 +330,15 @@ def test_a_field_that_forgets_strides_or_multiplies_is_recognised():
 
         return answer
 
-    assert says(check.seen, with_reach(lambda k, d: k * d - 1)).startswith("a kernel with dilation d reaches")
-    assert says(check.seen, with_reach(lambda k, d: k * d)).startswith("a kernel of 3 adds 2, not 3")
+    assert says(check.seen, with_reach(lambda k, d: k * d - 1)).startswith("a dilated kernel reaches too far")
+    assert says(check.seen, with_reach(lambda k, d: k * d)).startswith("each layer adds too much")
     assert says(check.seen, forgets).startswith("behind a stride of 2")
     assert says(check.seen, multiplies).startswith("two 3x3 see 5 pixels")
 
 
 def test_rows_without_permute_and_down_the_columns_are_recognised_and_drawn():
     verdict = check.per_anchor(lambda x, numbers: x.view(x.size(0), -1, numbers))
-    assert verdict.message.startswith("without `permute`") and verdict.figure is not None
+    assert verdict.message.startswith("a row holds one channel") and verdict.figure is not None
     answer = lambda x, numbers: x.transpose(1, 3).reshape(x.shape[0], -1, numbers)  # noqa: E731
     assert says(check.per_anchor, answer).startswith("you go down the columns")
     turned = lambda x, numbers: x.permute(0, 2, 3, 1).reshape(len(x), numbers, -1).mT  # noqa: E731
@@ -350,8 +352,6 @@ def test_normalising_by_torch_is_right_and_over_the_map_is_told():
     over_map = lambda x, s: F.normalize(x.flatten(2), dim=2).view_as(x) * s.view(1, -1, 1, 1)  # noqa: E731
     assert says(check.l2norm, over_map).startswith("that is the sum over the map")
     mean = lambda x, s: x / x.square().mean(dim=1, keepdim=True).add(1e-10).sqrt() * s[:, None, None]  # noqa: E731
-    assert says(check.l2norm, mean).startswith(
-        "the length is the root of the sum of squares, not of their mean"
-    )
+    assert says(check.l2norm, mean).startswith("you divide by the root of the mean")
     no_epsilon = lambda x, s: x / x.norm(dim=1, keepdim=True) * s[:, None, None]  # noqa: E731
     assert says(check.l2norm, no_epsilon).startswith("a cell of zeros becomes 0/0")
