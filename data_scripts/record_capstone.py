@@ -21,20 +21,30 @@ recorded already is skipped; remove its folder to record it again.
 doesn't stop these three cases, so that their recordings hold an AP by class, which the chapter then shows in a table
 beside that of `right`; by estimate about five minutes each. `one_maximum` has no AP, because its run diverges.
 
+    python data_scripts/record_capstone.py runs/capstone chapters/recordings/capstone --opening
+
+detects with the network of the run `whole` in the scene of chapter 00, with the solutions in the library's places,
+and writes `whole/opening.json`, from which chapter 13 draws its first figure. It takes some seconds, needs the
+checkpoint of that run, and refuses a run whose log isn't the recorded one.
+
 `--steps 4` tries the way out in a few steps; with COURSE_SHORT=1 in the environment it is judged in a few scenes.
 """
 
 import argparse
 import dataclasses
+import json
 from pathlib import Path
 
-from record_run import git, record
+from record_run import facts_now, git, record
 
 from course.capstone import mine, run
 from course.capstone.swapping import swapped
 from course.capstone.wrong import CULPRITS
+from course.kit import opening
 from course.training.job import SHORT
-from ssdlib.training import engine, recipes, runs
+from ssdlib.data import voc
+from ssdlib.training import engine, inference, recipes, runs
+from ssdlib.training.runlog import LOG
 
 MINI = recipes.RECIPES["mini"]
 SHORTER = dataclasses.replace(MINI, **SHORT)
@@ -50,6 +60,7 @@ SPIKE = dataclasses.replace(
     precision="float32",
     seed=5,
 )
+SCORE = 0.1  # of the detections that are kept of the scene of chapter 00
 RUNS = {  # settings, and the step at which the run is stopped
     "spike": (SPIKE, 40),
     "one_maximum": (SPIKE, 40),
@@ -89,6 +100,23 @@ def main(work: Path, out: Path, only: list[str], steps: int, to_the_end: bool) -
         print(f"{out / name}: {facts['seconds']:.0f} s on {facts['device']}", flush=True)
 
 
+def record_opening(work: Path, out: Path) -> None:
+    """What the network of a recorded run detects in the scene of chapter 00 with the solutions: `opening.json`."""
+    facts = facts_now("course/capstone")
+    if (work / LOG).read_bytes() != (out / LOG).read_bytes():
+        raise SystemExit(f"{work}: its log isn't the one in {out}; wanted the run that was recorded")
+    with swapped(mine.reference()):
+        network, config, step = runs.load_run(work)
+        photograph = voc.read_photograph(opening.example().path)
+        [found] = inference.detect_in(network, [photograph], config)
+    best = found.above(SCORE)
+    boxes = [[round(side, 2) for side in box] for box in best.boxes.tolist()]
+    scores = [round(score, 4) for score in best.scores.tolist()]
+    facts |= {"step": step, "labels": best.labels.tolist(), "scores": scores, "boxes": boxes}
+    (out / "opening.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    print(f"{out / 'opening.json'}: {len(scores)} detections above {SCORE}")
+
+
 def few(config: runs.RunConfig, steps: int) -> runs.RunConfig:
     """The same settings for a trial of a few steps."""
     drops = tuple(sorted({steps * 3 // 4, steps * 9 // 10} - {0, steps}))
@@ -104,5 +132,11 @@ if __name__ == "__main__":
     parser.add_argument("--only", nargs="*", default=[], choices=RUNS)
     parser.add_argument("--to-the-end", action="store_true", help="stop no case before it has an AP")
     parser.add_argument("--steps", type=int, default=0, help="try it out with so many steps")
+    parser.add_argument(
+        "--opening", action="store_true", help="detect in the scene of chapter 00, no training"
+    )
     options = parser.parse_args()
-    main(options.work, options.out, options.only, options.steps, options.to_the_end)
+    if options.opening:
+        record_opening(options.work / "whole", options.out / "whole")
+    else:
+        main(options.work, options.out, options.only, options.steps, options.to_the_end)

@@ -38,6 +38,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from course.kit import opening, pictures
+from course.kit.interruptible import interruptible
 from course.kit.self_test import SelfTest
 from course.kit.source import source
 from course.kit.tables import table
@@ -926,12 +927,13 @@ figure = figures.side_by_side(chosen, {"with permute": right, "without": mixed},
 # would even fall. To see that, we let new heads learn on the frozen maps of four scenes for 30 steps, in both ways:
 
 # %% alt="Two loss curves over 30 steps: both fall, the one with permute much faster and deeper"
-learned = {
-    "with permute": figures.heads_learn(recorded, chosen[:4], model._per_anchor),
-    "without": figures.heads_learn(recorded, chosen[:4], unpermuted),
-}
-figure = figures.curves(learned)
-print("both fall:", all(losses[-1] < losses[0] for losses in learned.values()))
+with interruptible(instead="the two curves are left out, and no cell below needs them"):
+    learned = {
+        "with permute": figures.heads_learn(recorded, chosen[:4], model._per_anchor),
+        "without": figures.heads_learn(recorded, chosen[:4], unpermuted),
+    }
+    figure = figures.curves(learned)
+    print("both fall:", all(losses[-1] < losses[0] for losses in learned.values()))
 
 # %% [markdown]
 # So a falling loss proves nothing about the order. If yours falls and then stays high, with boxes everywhere, suspect

@@ -286,11 +286,13 @@ source(curvature.largest_curvature)
 # negatives is held fixed.
 
 # %%
-mine = watched_start.again(starts.arm("paper")[0])
-first = next(mine.steps(1))
-value, _ = curvature.of_network(mine.model, *mine.batch(1), mine.factors, rounds=5)
 recorded = figures.bends("paper", 0)[1].curvature
-assert abs(first.confidence - float(start["confidence"][0])) < 0.01  # the same start
+value = recorded  # until yours is there
+with interruptible(instead="the table shows the recorded curvature"):
+    mine = watched_start.again(starts.arm("paper")[0])
+    first = next(mine.steps(1))
+    assert abs(first.confidence - float(start["confidence"][0])) < 0.01  # the same start
+    value, _ = curvature.of_network(mine.model, *mine.batch(1), mine.factors, rounds=5)
 assert 0.5 < value / recorded < 1.5
 allowed = curvature.edge(value, 0.9)
 rows = [(rate, "inside" if rate < allowed else "beyond") for rate in (0.001, 0.012)]

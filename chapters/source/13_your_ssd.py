@@ -47,6 +47,19 @@ from ssdlib import box_ops, evaluate
 from ssdlib.training import engine
 
 # %% [markdown]
+# ## Where your functions lead
+#
+# On the left are the sixteen blocks that the exercises of this course have asked for. One network was trained with the
+# solutions of all of them in the library's places, and on the right is what it finds in the scene of chapter 00, which
+# it has never seen. The blocks of your own detector will be your functions, and you decide block by block which of
+# them takes part.
+
+# %% alt="Left, sixteen tiles, the blocks of a detector from the box format to average precision. Right, what the network trained with the solutions of all of them finds in a scene: a car, a dog and a person, each in its box"
+figure = figures.blocks_to_detector()
+
+# %% [markdown]
+# You don't need all sixteen to begin, so first see how many of them you have.
+#
 # ## What is yours
 #
 # Whenever the check of a *building block* said **right**, the course wrote your function into the file
@@ -210,8 +223,11 @@ check.sgd_step(sgd_step)
 # %% tags=["nbval-ignore-output"]
 functions = mine.functions()  # once more, with what you have solved since
 yours = blocks.solved(functions)
-tried = trial.try_all(functions, yours)
-trial.shown(tried)
+tried = []
+with interruptible(instead="the table says which blocks have not been tried"):
+    for one in trial.try_all(functions, yours):
+        tried.append(one)
+trial.shown(tried, yours)
 
 # %% [markdown]
 # The column answers two separate questions: whether a block is *right*, and whether it is *fast enough*. A
@@ -236,7 +252,9 @@ trial.shown(tried)
 # and two in each of four halvings, because both halves are tried so that a second wrong block is found as well.
 
 # %% tags=["nbval-ignore-output"]
-found = bisection.search(functions, yours)
+found = None  # until the search is through
+with interruptible(instead="the page goes on without this search, so the next table can't say which blocks differ"):
+    found = bisection.search(functions, yours)
 
 # %% [markdown]
 # The table gives one sentence for each block of yours:
@@ -252,7 +270,8 @@ table(bisection.sentences(functions, yours, found), head=("block", "what is know
 
 # %%
 broken = {**mine.reference(), "greedy": wrong.argmax_greedy}
-culprit = bisection.search(broken, ("IoU", "default boxes", "matching", "encoding"))
+with interruptible(instead="the search was stopped before it named a block"):
+    culprit = bisection.search(broken, ("IoU", "default boxes", "matching", "encoding"))
 
 # %% [markdown]
 # Only matching is named. The stage in which the difference *appears* says where to look, but it is no proof by
@@ -302,7 +321,8 @@ with interruptible(this.out, recorded=places.recording("mini")) as attempt:
 curve.draw()
 
 # %% tags=["nbval-ignore-output"]
-done = attempt.or_recorded(test)
+with interruptible():
+    done = attempt.or_recorded(test)
 figures.ap_beside(done.table, this.config.steps)
 
 # %% [markdown]
@@ -316,8 +336,8 @@ figures.ap_beside(done.table, this.config.steps)
 # > drops after 620 and 740 of them. That is why its curve leaves the dashed one at 620 and ends early, and why
 # > its AP is lower; the functions aren't the reason.
 #
-# How far do all sixteen solutions come in the whole 2,500 steps? The next cell shows the recording of such a run beside
-# the library's:
+# The first figure of this page came from a run of all 2,500 steps with the sixteen solutions. The next cell shows the
+# recording of that run beside the library's:
 
 # %% alt="The training loss of a run of 2,500 steps with all solutions as a thick blue line, that of the library's run dashed"
 figures.whole_run()
@@ -333,10 +353,11 @@ figures.whole_run()
 
 # %% tags=["nbval-ignore-output"]
 judging = [name for name in this.names if name == "average precision"]
-results = figures.results_of(done)
-with swapping.swapped(functions, judging):
-    by_yours = evaluate.evaluate(results, done.test[0]).mean
-by_library = evaluate.evaluate(results, done.test[0]).mean
+with interruptible():
+    results = figures.results_of(done)
+    with swapping.swapped(functions, judging):
+        by_yours = evaluate.evaluate(results, done.test[0]).mean
+    by_library = evaluate.evaluate(results, done.test[0]).mean
 print(f"mAP by your rule {by_yours:.4f}, by the library's {by_library:.4f}")
 
 # %%
@@ -517,8 +538,9 @@ def wide_decode(offsets, anchors):
 
 
 both_wrong = {**mine.reference(), "encode": wide_encode, "decode": wide_decode}
-pair = bisection.search(both_wrong, ("encoding", "decoding"), say=lambda sentence: None)
-print("found:", ", ".join(pair))
+with interruptible(instead="the search was stopped before it named the two blocks"):
+    pair = bisection.search(both_wrong, ("encoding", "decoding"), say=lambda sentence: None)
+    print("found:", ", ".join(pair))
 
 # %% [markdown]
 # ## Self-test

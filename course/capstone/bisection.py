@@ -225,12 +225,17 @@ def search(
     return found
 
 
-def sentences(functions: Functions, names: Sequence[str], wrong: dict[str, Fault]) -> list[tuple[str, str]]:
-    """A row for each block: its name, and what is known of it."""
+def sentences(
+    functions: Functions, names: Sequence[str], wrong: dict[str, Fault] | None
+) -> list[tuple[str, str]]:
+    """A row for each block: its name, and what is known of it. `wrong` is what `search` found, None if it was stopped
+    before it had an answer."""
     rows = []
     for name in names:
         block = BY_NAME[name]
-        if name in wrong:
+        if wrong is None:
+            says = f"{block.does}; not compared, because the search was stopped"
+        elif name in wrong:
             says = f"look here: swapped in alone, it changes {STAGES[wrong[name].stage]} (chapter {block.chapter})"
         else:
             says = f"{block.does}; the same as the library's"

@@ -53,22 +53,25 @@ def _shared(a: tuple, b: tuple) -> float:
 
 
 HALF = ((11, 11, 20, 20), (11, 11, 20, 15))
-ONE_SIDE = "one negative side is enough to share nothing; test width and height, each for itself"
+ONE_SIDE = (
+    "boxes that are apart in one direction only get a negative overlap in yours ||: one negative side is enough to "
+    "share nothing; test width and height, each for itself"
+)
 overlap = BuildingBlock(
     "13.1 the overlap of the development kit",
     devkit_rule.overlap,
     cases=[
         Case("ten columns against ten columns, one row each", ((1, 1, 10, 1), (6, 1, 15, 1))),
         Case("the upper half of a box", HALF),
+        Case("the same box", ((5, 5, 9, 9), (5, 5, 9, 9))),
+        Case("corners that are no whole numbers", ((10.5, 20.25, 30.5, 60.0), (15.0, 20.25, 35.0, 50.75))),
         Case("boxes that only touch: one shared column", ((1, 1, 10, 10), (10, 1, 19, 10))),
         Case("boxes far from each other, both ways", ((1, 1, 10, 10), (31, 41, 40, 50))),
         Case("one above the other", ((1, 1, 10, 10), (1, 31, 10, 40))),
         Case("side by side", ((1, 1, 10, 10), (31, 1, 40, 10))),
-        Case("the same box", ((5, 5, 9, 9), (5, 5, 9, 9))),
-        Case("corners that are no whole numbers", ((10.5, 20.25, 30.5, 60.0), (15.0, 20.25, 35.0, 50.75))),
     ],
     mistakes={
-        "the + 1 is missing: columns 1 to 10 are ten columns, and 10 - 1 is nine": lambda a, b: (
+        "your boxes are a pixel too small each way: columns 1 to 10 are ten columns, and 10 - 1 is nine ||, so the + 1 is missing": lambda a, b: (
             _iou(a, b, 0, 0) if _inside(a, 0) + _inside(b, 0) else 0.0
         ),
         "the intersection has its + 1, the areas of the two boxes lack it": lambda a, b: _iou(a, b, 1, 0),
@@ -83,10 +86,10 @@ overlap = BuildingBlock(
                 lambda a, b: _iou(a, b, 1, 1, tested="both"),
             )
         ),
-        "that is the intersection over both areas; what is shared has to be subtracted once": lambda a, b: (
+        "that is the intersection over the sum of both areas ||; what is shared has to be subtracted once": lambda a, b: (
             _shared(a, b) / (_inside(a, 1) + _inside(b, 1))
         ),
-        "that is the share of the first box that is covered; divide by what both cover together": lambda a, b: (
+        "that is the share of the first box that is covered ||; divide by what both cover together": lambda a, b: (
             _shared(a, b) / _inside(a, 1)
         ),
     },
@@ -133,11 +136,11 @@ into_input = BuildingBlock(
         Case("no object", (NONE, SQUARE, True, *THREE)),
     ],
     mistakes={
-        "the photograph was mirrored before it was cropped; the window is of the photograph as it was": _mirrored_first,
-        "`keep` looked at boxes that had been moved already; it compares them with the window, in the photograph": (
+        "the photograph was mirrored before it was cropped ||; the window is of the photograph as it was": _mirrored_first,
+        "`keep` looked at boxes that had been moved already ||; it compares them with the window, in the photograph": (
             _moved_first
         ),
-        "the mirror has the width of the window; after `move` the boxes lie in the input, which is 300 wide": (
+        "the mirror has the width of the window, but after `move` the boxes lie in the input ||, which is 300 wide": (
             _window_wide
         ),
         "nothing is mirrored": lambda o, w, flip, *parts: reference.into_input(o, w, False, *parts),
@@ -193,9 +196,9 @@ sgd_step = BuildingBlock(
         ),
         "the learning rate is inside the velocity: that is Caffe's way, and it differs where the learning rate changes (chapter 08)": _rate_inside,
         "the weights moved with the velocity of the step before": _old_velocity,
-        "the decay bypasses the momentum: that is AdamW's way; in SSD it belongs to the gradient": _decay_apart,
+        "the decay bypasses the momentum: that is AdamW's way ||; in SSD it belongs to the gradient": _decay_apart,
         "the gradient is multiplied by 1 - momentum; neither Caffe nor PyTorch does that": _damped,
-        "uphill: the step is subtracted from the weights": lambda w, g, v, rate, momentum, decay: (
+        "your weights go uphill ||: the step is subtracted from them": lambda w, g, v, rate, momentum, decay: (
             w + rate * reference.sgd_step(w, g, v, rate, momentum, decay)[1],
             reference.sgd_step(w, g, v, rate, momentum, decay)[1],
         ),

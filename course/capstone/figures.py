@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import torch
 from IPython.display import Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from course.capstone.blocks import BLOCKS
-from course.kit import free_photographs, pictures, places
+from course.kit import free_photographs, opening, pictures, places
 from course.kit.interruptible import Run
 from course.kit.tables import Table, table
 from ssdlib import evaluate, plots
@@ -25,6 +26,7 @@ from ssdlib.data import voc
 from ssdlib.data.results import read_results, result_name
 from ssdlib.evaluate import Results, percent
 from ssdlib.plots import BLUE, ORANGE
+from ssdlib.records import Detections
 from ssdlib.training import inference, runlog, runs
 
 EVERY = 5.0  # seconds between two drawings of a growing curve
@@ -40,6 +42,38 @@ CLAIMS = {
 TICKS = (3, 10, 30, 100, 300)  # of a loss on a logarithmic axis
 THEIRS, YOURS = "the library's functions, recorded", "with your blocks"
 WHOLE = "whole"  # the recording of 2,500 steps with all solutions, in the copies of the course that have one
+
+PARTS = ("boxes", "targets and\nnetwork", "loss and\nstep", "detection\nand AP")  # four blocks each
+SURE = 0.4  # scores above it are drawn
+
+
+# ---- at the top of the page
+
+
+def blocks_to_detector() -> Figure:
+    """The blocks in the order of a run, and what the recorded network that was trained with all solutions finds."""
+    folder = places.recording("capstone", WHOLE)
+    kept = json.loads((folder / "opening.json").read_text(encoding="utf-8"))
+    found = Detections(*(torch.tensor(kept[key]) for key in ("boxes", "scores", "labels"))).above(SURE)
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(10, 4.1), layout="constrained", gridspec_kw=dict(width_ratios=(1.3, 1), wspace=0.09)
+    )
+    _tiles_on(left, [block.name for block in BLOCKS], "")
+    for row, part in enumerate(PARTS):
+        left.text(-0.08, row + 0.5, part, ha="right", va="center", fontsize=9)
+    left.set_xlim(-0.95, 4)
+    left.set_title("sixteen blocks, written in chapters 01 to 13", fontsize=10, x=0.6)
+    arrow = dict(arrowstyle="-|>", linewidth=2, mutation_scale=16, color="black")
+    right.annotate("", (-0.01, 0.5), (-0.12, 0.5), xycoords="axes fraction", arrowprops=arrow)
+    plots.photograph_on(right, voc.read_photograph(opening.example().path))
+    plots.detections_on(right, found)
+    right.set_anchor("N")
+    right.set_title(f"what their network finds after {kept['step']:,} steps", fontsize=10)
+    mean = percent(logged_ap(folder)["mean"])
+    claim = "The functions of the exercises, trained together, make a detector"
+    figure.suptitle(f"{claim}: mAP {mean}", fontsize=12)
+    figure.supxlabel(f"The solutions of the course, recorded: {_said(folder)}", fontsize=9)
+    return figure
 
 
 class LiveCurve:
@@ -265,7 +299,7 @@ def certificate(folder: Path, names: Sequence[str], mean: float) -> Figure:
     return figure
 
 
-def _tiles_on(ax: Axes, names: Sequence[str]) -> None:
+def _tiles_on(ax: Axes, names: Sequence[str], tick: str = "✓ ") -> None:
     """The blocks in the order of a run: full and ticked where yours, empty and dashed where lent."""
     columns = 4
     for i, block in enumerate(BLOCKS):
@@ -277,7 +311,7 @@ def _tiles_on(ax: Axes, names: Sequence[str]) -> None:
         )
         tile.set_linestyle("-" if yours else "--")
         ax.add_patch(tile)
-        words = ("✓ " if yours else "") + block.name.replace(" ", "\n", 1)
+        words = (tick if yours else "") + block.name.replace(" ", "\n", 1)
         ax.text(
             x + 0.5, y + 0.5, words, ha="center", va="center", fontsize=9, color="white" if yours else "black"
         )

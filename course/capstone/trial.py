@@ -1,7 +1,7 @@
 """A block tried harder than its exercises did: on many random cases, at the size of a training, and for its speed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -82,17 +82,22 @@ def try_block(functions: Functions, name: str, step_seconds: float | None = None
     return Tried(name, "", yours, library, max(0.0, yours - library) * trial.per_step / step)
 
 
-def try_all(functions: Functions, names: tuple[str, ...]) -> list[Tried]:
-    """All the named blocks, one after the other."""
+def try_all(functions: Functions, names: Sequence[str]) -> Iterator[Tried]:
+    """All the named blocks, one after the other, so that those already tried are kept if the learner stops."""
     step = plain_step() if names else 1.0
-    return [try_block(functions, name, step) for name in names]
+    for name in names:
+        yield try_block(functions, name, step)
 
 
-def shown(found: list[Tried]) -> Table:
-    """A row for each block that was tried."""
+def shown(found: Sequence[Tried], names: Sequence[str] = ()) -> Table:
+    """A row for each block that was tried, and for each other one of `names`, where the learner stopped."""
     rows = [(one.block, one.says()) for one in found]
+    rest = [name for name in names if name not in {one.block for one in found}]
+    rows += [(name, "○ stopped while it was being tried") for name in rest[:1]]
+    rows += [(name, "○ not tried") for name in rest[1:]]
     together = 1 + sum(one.share for one in found)
-    note = f"All together make a run about {together:.2f} times as long." if found else "Nothing to try yet."
+    which = "Those that were tried" if rest else "All together"
+    note = f"{which} make a run about {together:.2f} times as long." if rows else "Nothing to try yet."
     return table(rows, head=("block", "tried on harder cases") if rows else (), note=note)
 
 

@@ -4,6 +4,9 @@ with interruptible(out, recorded=recording("mini")) as mine:
     mine.table = engine.train(config, train, test, out, resume=True, bar=mine.bar)
 
 done = mine.or_recorded(test)  # the run in `out` if it is finished, else the recorded one, and it says so
+
+with interruptible(instead="the table shows the recorded curvature"):  # a computation that the page can do without
+    value = measure()
 """
 
 import sys
@@ -91,23 +94,29 @@ class Attempt:
 
 
 @contextmanager
-def interruptible(out: Path | None = None, recorded: Path | None = None) -> Iterator[Attempt]:
+def interruptible(
+    out: Path | None = None, recorded: Path | None = None, instead: str = ""
+) -> Iterator[Attempt]:
     """Let a training in the folder `out` be stopped by the button, or by a loss that is no number, with a sentence.
 
-    With a `recorded` run the page goes on: see `Attempt.or_recorded`. Without one it ends here, in the sentence."""
+    With a `recorded` run the page goes on: see `Attempt.or_recorded`. So it does where `instead` says, as half a
+    sentence, what the page does without the result. With neither it ends here, in the sentence."""
     attempt = Attempt(Path(out) if out is not None else None, recorded)
     try:
         yield attempt
     except KeyboardInterrupt:
-        attempt.said = (
-            attempt.stands() if out is not None else "Interrupted; this cell keeps nothing: run it again."
-        )
+        if instead:
+            attempt.said = f"Interrupted: {instead}. Run the cell again for its own result."
+        elif out is not None:
+            attempt.said = attempt.stands()
+        else:
+            attempt.said = "Interrupted; this cell keeps nothing: run it again."
     except runs.Diverged as error:
         attempt.said = f"Stopped: {error}"
     finally:
         attempt.close()
     if attempt.said:
-        if recorded is None:
+        if recorded is None and not instead:
             raise Interrupted(f"{attempt.said} The cells below need its result.") from None
         print(attempt.said, file=sys.stdout, flush=True)
 

@@ -28,7 +28,7 @@ from course.capstone import (
     trial,
     wrong,
 )
-from course.kit import my_ssd, places
+from course.kit import my_ssd, opening, places
 from course.kit.building_block import BuildingBlock
 from course.kit.checking import RIGHT, WRONG
 from ssdlib import anchors, box_ops, coding, detect, evaluate, loss, matching, model
@@ -290,7 +290,7 @@ def test_the_answers_of_the_cases_are_the_blocks_that_were_really_replaced_in_th
 def test_an_overlap_without_the_one_more_and_one_with_it_in_the_areas_alone_are_named():
     from course.capstone.check import _iou
 
-    assert "the + 1 is missing" in check.overlap(lambda a, b: _iou(a, b, 0, 0)).message
+    assert "a pixel too small each way" in check.overlap(lambda a, b: _iou(a, b, 0, 0)).message
     assert "the intersection lacks it" in check.overlap(lambda a, b: _iou(a, b, 0, 1)).message
 
 
@@ -321,6 +321,33 @@ def test_a_whole_run_is_shown_beside_the_librarys_where_it_is_recorded_and_else_
     assert shown[-2].startswith("mean") and ours == f"{100 * log[-1]['map']:.1f}" and theirs == "69.2"
     lines = [line.get_xydata().tolist() for line in drawn[0].axes[0].lines]
     assert lines[1] == [[row["step"], row["multibox"]] for row in log if "multibox" in row]
+
+
+def test_the_first_figure_shows_what_was_recorded_of_the_run_with_all_solutions():
+    figure = figures.blocks_to_detector()
+    tiles, scene = figure.axes
+    log = (places.recording("capstone", "whole") / "log.jsonl").read_text().splitlines()
+    assert figure.get_suptitle().endswith(f"mAP {100 * json.loads(log[-1])['map']:.1f}")
+    names = {text.get_text().replace("\n", " ") for text in tiles.texts}
+    assert names >= {block.name for block in blocks.BLOCKS} and len(tiles.patches) == 16
+    captions = [text.get_text().split() for text in scene.texts if text.get_text()]
+    drawn = torch.tensor([patch.get_bbox().extents.tolist() for patch in scene.patches])
+    assert sorted(name for name, _ in captions) == sorted(opening.NAMES)
+    for (name, score), box in zip(captions, drawn, strict=True):  # each on the object of its class
+        assert box_ops.iou(box, torch.tensor(opening.PLACES[name], dtype=torch.float32)) > 0.6
+        assert float(score) >= 0.5
+
+
+def test_detections_are_recorded_of_the_run_whose_log_is_the_recorded_one_alone(tmp_path, monkeypatch):
+    sys.path.insert(0, str(ROOT / "data_scripts"))
+    import record_capstone
+
+    monkeypatch.setattr(record_capstone, "facts_now", lambda *folders: {})
+    shutil.copytree(places.recording("capstone", "whole"), tmp_path / "out")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/log.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(SystemExit, match="wanted the run that was recorded"):
+        record_capstone.record_opening(tmp_path / "run", tmp_path / "out")
 
 
 def test_the_shortcut_changes_nothing_where_no_two_objects_want_the_same_anchor():
