@@ -39,7 +39,7 @@ from course.kit.tables import table
 from course.own_images import check, example_datasets, figures, film_player, tile_bench
 from ssdlib import box_ops, loss, model, plots
 from ssdlib.cli.show import Writer, show
-from ssdlib.data import own, survey
+from ssdlib.data import own
 from ssdlib.data.store import Jpegs
 from ssdlib.interop import onnx, published
 from ssdlib.interop.exported import Exported
@@ -56,12 +56,12 @@ place = places.runs_folder() / "zoo"
 # painted, as those of the mini VOC are. The page takes it all the way to a detector that you can hand on; *For your
 # folder*, near the end, has the same way in five commands for images of your own.
 
-# %% alt="Four painted images with boxes around butterflies, penguins, turtles and other animals"
+# %% alt="Two painted images with boxes around penguins, turtles, a butterfly, an octopus and an elephant"
 folder = example_datasets.folder("xml")
 found = own.read_folder(folder)
-few = figures.full(found.examples, least=4)
+few = figures.full(found.examples, least=4, count=2)
 figure = plots.examples(few, Jpegs(few), columns=2, classes=found.classes)
-title = figure.suptitle("Four images of the zoo: each animal has a box and a class")
+title = figure.suptitle("Two images of the zoo: each animal has a box and a class")
 
 # %% [markdown]
 # (Glyphs by [OpenMoji](https://openmoji.org), CC BY-SA 4.0.)
@@ -99,13 +99,19 @@ title = figure.suptitle("Four images of the zoo: each animal has a box and a cla
 # ## In the library
 #
 # `own.read_folder` finds out which of these three formats a folder has; it also knows LabelMe's JSON and darknet's
-# lists. You don't have to write lists of images or classes. It reports what it ignored, repaired or guessed:
+# lists. You don't have to write lists of images or classes. It counts what it has found:
 
 # %%
-print(found)
+figures.contents(found)
 
 # %% [markdown]
-# Read the report before anything else, because nearly every folder has something wrong with it. In the zoo five faults
+# And it reports what it ignored, repaired or guessed:
+
+# %%
+figures.notes(found)
+
+# %% [markdown]
+# Read this report before anything else, because nearly every folder has something wrong with it. In the zoo five faults
 # were put in on purpose:
 #
 # - **An image without XML.** Either nobody has annotated it yet or there is nothing in it, and the folder can't tell us
@@ -117,14 +123,15 @@ print(found)
 # - **An image whose pixels are stored turned by 90 degrees**, with a note about it in its EXIF data: see *Turned images*
 #   below.
 #
-# The line *guessed* is the question of the section before: some box begins at 0, so the zoo's XML counts from 0. What
+# The row *guessed* is the question of the section before: some box begins at 0, so the zoo's XML counts from 0. What
 # the line *split* means is explained in *A split that stays*.
 #
-# What the library reads should not depend on the format. Here is the same folder in the other two:
+# What the library reads should not depend on the format. Here is the same folder read in all three. A number in the
+# upper rows is a count of images or objects, and one in the lower rows says how often something was noted:
 
 # %%
-for kind in ("coco", "yolo"):
-    print(own.read_folder(example_datasets.folder(kind)), end="\n\n")
+others = {name: own.read_folder(example_datasets.folder(name.lower())) for name in ("COCO", "YOLO")}
+figures.readings({"XML": found} | others)
 
 # %% [markdown]
 # YOLO's version has one image more, because the one without annotation now counts as empty. COCO's class list has one
@@ -132,10 +139,7 @@ for kind in ("coco", "yolo"):
 # Are the boxes the same?
 
 # %%
-rows = []
-for kind in ("coco", "yolo"):
-    other = own.read_folder(example_datasets.folder(kind))
-    rows.append((kind, *example_datasets.compared(found, other)))
+rows = [(name, *example_datasets.compared(found, other)) for name, other in others.items()]
 table(rows, head=("beside XML", "images in both", "boxes differ at most by, px"), form=("", "", ".4f"))
 
 # %% [markdown]
@@ -211,10 +215,11 @@ table({"classes": ["VOC's 20", "the zoo's 6"], "parameters": numbers})
 # ## Your boxes under the anchors
 #
 # An image of any size is stretched to the 300 x 300 input, which the library's code calls the *canvas*. What counts
-# is how large an object is *there*. As in chapter 11, *size* means the square root of the area.
+# is how large an object is *there*. As in chapter 11, *size* means the square root of the area. The module `survey` sorts
+# the objects by it and asks which of them are covered:
 
 # %%
-print(survey.survey(*survey.on_canvas(found.examples)))
+figures.under_anchors(found.examples)
 
 # %% [markdown]
 # Of the 114 objects that aren't covered, 108 are butterflies. Such an object gets only one anchor, by [step one of
@@ -224,13 +229,16 @@ print(survey.survey(*survey.on_canvas(found.examples)))
 # The smallest anchors have a size of 30 px. A smaller object reaches an IoU of 0.5 only if it has at least half of an
 # anchor's area, which means a size of 30 · √½, or 21 px.
 #
-# The butterflies are a mild case. A hard one is real: four aerial photographs with 951 tree crowns. The first line
-# gives the size of each photograph in px:
+# The butterflies are a mild case. A hard one is real: four aerial photographs with 951 tree crowns. Here are their sizes,
+# and then the same survey of their crowns:
 
 # %%
 crowns = example_datasets.crowns()
-print([example.size for example in crowns])
-print(survey.survey(*survey.on_canvas(crowns)))
+rows = [(*example.size, len(example.labels)) for example in crowns]
+table(rows, head=("width of the photograph, px", "height, px", "crowns"))
+
+# %%
+figures.under_anchors(crowns)
 
 # %% [markdown]
 # > Note: only the boxes are part of this course. They come with the Python package `deepforest`, MIT licence; the
@@ -362,18 +370,20 @@ print(said)
 # Now two networks are trained on the zoo for the same number of steps, one from these weights and one from random ones.
 #
 # > Note: each takes about half a minute on two cores. With 80 steps of eight images the network sees each image
-# > little more than twice, which is far too few for a good detector.
-
-# %%
-with interruptible(place / "tuned"):
-    tuned = example_datasets.train(config, found, folder, place / "tuned", state)
-
-# %%
-from_nothing = example_datasets.recipe(found, STEPS, learning_rate=0.03)
-with interruptible(place / "scratch"):
-    scratch = example_datasets.train(from_nothing, found, folder, place / "scratch")
+# > little more than twice, which is far too few for a good detector. If you interrupt one of them, the page goes on with
+# > what was recorded, and says so.
 
 # %% tags=["nbval-ignore-output"]
+with interruptible(place / "tuned", recorded=places.recording("tuned", "from_mini")) as mine:
+    mine.table = example_datasets.train(config, found, folder, mine.out, state, mine.bar)
+
+# %% tags=["nbval-ignore-output"]
+from_nothing = example_datasets.recipe(found, STEPS, learning_rate=0.03)
+with interruptible(place / "scratch", recorded=places.recording("tuned", "from_random")) as other:
+    other.table = example_datasets.train(from_nothing, found, folder, other.out, bar=other.bar)
+
+# %% tags=["nbval-ignore-output"]
+tuned, scratch = map(example_datasets.table_of, (mine, other))
 rows = [(name, 100 * tuned.ap[name], 100 * scratch.ap[name]) for name in found.classes]
 rows.append(("mean", 100 * tuned.mean, 100 * scratch.mean))
 table(rows, head=("AP", "from the mini VOC's weights", "from random weights"), form=("", ".1f", ".1f"), heat=True)
@@ -428,12 +438,12 @@ figures.frozen()
 # more:
 
 # %% alt="Four test images of the zoo with orange annotations and blue detections"
-network, settings = example_datasets.load(place / "tuned")
+network, settings = example_datasets.load(mine.out)
 shown = figures.full(found.part("test"), least=3)
 pixels = list(Jpegs(shown))
 seen = inference.detect_in(network, pixels, settings)
-figure = plots.detections(shown, pixels, seen, score=0.4, columns=2, classes=found.classes)
-title = figure.suptitle("After 80 steps most animals are found\n(blue: found, orange: annotated)")
+figure = plots.detections(shown, pixels, seen, score=0.4, columns=2, classes=settings.classes)
+title = figure.suptitle(f"{figures.says(found, settings)}\n(blue: found, orange: annotated)")
 
 # %% [markdown]
 # Look for the mistakes, too. In the figure as it comes with this page, a house is called a penguin, one butterfly is
@@ -506,7 +516,7 @@ print("more than 500 detections in all:", sum(map(len, by_run)) > 500)
 # python -m ssdlib export --checkpoint runs/mine --out mine.onnx
 # ```
 #
-# Before you train, look at twenty images with their boxes, as this page did with four. In Python:
+# Before you train, look at twenty images with their boxes, as this page did with two. In Python:
 #
 # ```python
 # from ssdlib import plots
@@ -621,9 +631,9 @@ check.rows(rows)
 #
 # ### 12.5 Coverage · easy · 5 minutes
 #
-# Compute the last line of the survey. You are given the objects, `places` (n, 4) with n at least 1, and the anchors,
-# `anchors` (K, 4), both in px of the 300 x 300 input. Return which share of the objects, from 0 to 1, at least one
-# anchor overlaps with an IoU of 0.5 or more.
+# Compute the share in the last row of the survey. You are given the objects, `places` (n, 4) with n at least 1, and the
+# anchors, `anchors` (K, 4), both in px of the 300 x 300 input. Return which share of the objects, from 0 to 1, at least
+# one anchor overlaps with an IoU of 0.5 or more.
 
 # %% tags=["exercise"]
 def covered(places, anchors):

@@ -2,14 +2,19 @@
 
 import csv
 import dataclasses
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from course.kit import places
+from course.kit.interruptible import Attempt
 from course.kit.pictures import ROOT
 from ssdlib import evaluate
 from ssdlib.data import own
@@ -92,11 +97,33 @@ def data(found: own.Found, where: Path, part: str) -> inference.Data:
 
 
 def train(
-    config: RunConfig, found: own.Found, where: Path, out: Path, start: dict[str, Tensor] | None = None
+    config: RunConfig,
+    found: own.Found,
+    where: Path,
+    out: Path,
+    start: dict[str, Tensor] | None = None,
+    bar: Callable[..., Any] | None = None,
 ) -> evaluate.Table:
     """Train from nothing or from a state, and judge. A run that is there already is only judged again."""
     parts = [data(found, where, part) for part in ("train", "test")]
-    return engine.train(config, *parts, out, resume=True, weights=start)
+    return engine.train(config, *parts, out, resume=True, weights=start, bar=bar)
+
+
+def table_of(attempt: Attempt, say: Callable[[str], Any] = print) -> evaluate.Table:
+    """The AP of a training if it is finished; else the table that was recorded of the same training, without curves,
+    and that is said."""
+    if attempt.table is not None:
+        return attempt.table
+    facts = json.loads((attempt.recorded / "recording.json").read_text("utf-8"))
+    with open(attempt.recorded / "ap.csv", encoding="utf-8", newline="") as file:
+        ap = {row["class"]: float(row["ap"]) for row in csv.DictReader(file)}
+    name = attempt.recorded.relative_to(places.recording()).as_posix()
+    say(
+        f"{attempt.said or 'Your run is not finished.'}\nUntil it is finished, what follows shows the recorded "
+        f"table, recordings/{name} ({facts['device']}, {facts['date']}, commit {facts['commit'][:7]}, random seed "
+        f"{facts['config']['seed']}, torch {facts['versions']['torch']})."
+    )
+    return evaluate.Table("11point", {key: value for key, value in ap.items() if key != "mean"}, {})
 
 
 def started(config: RunConfig) -> tuple[dict[str, Tensor], str]:
@@ -105,7 +132,15 @@ def started(config: RunConfig) -> tuple[dict[str, Tensor], str]:
     return state, said.replace(f"{ROOT}/", "")
 
 
-def load(out: Path) -> tuple[torch.nn.Module, RunConfig]:
-    """A trained network, to detect in float32: an exported one computes so, too."""
+def load(out: Path, say: Callable[[str], Any] = print) -> tuple[torch.nn.Module, RunConfig]:
+    """A trained network, to detect in float32: an exported one computes so, too. Where `out` has no checkpoint, it is
+    the recorded network of the mini VOC, and that is said."""
+    if not (Path(out) / runs.CHECKPOINT).exists():
+        say(
+            "Your fine-tuned network isn't finished, and its weights aren't recorded. Until it is finished, what "
+            "follows uses the recorded network of the mini VOC. That one knows none of the six animals, so it calls "
+            "them by names of VOC's classes."
+        )
+        out = MINI_RUN
     model, config, _ = runs.load_run(out)
     return model, dataclasses.replace(config, precision="float32")

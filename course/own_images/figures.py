@@ -4,14 +4,70 @@ import json
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.figure import Figure
 
 from course.kit import places
 from course.kit.tables import Table, table
-from ssdlib.data import survey
+from ssdlib.data import own, survey
+from ssdlib.data.report import KINDS, Note
 from ssdlib.data.voc import read_photograph
 from ssdlib.plots import boxes_on, photograph_on
 from ssdlib.records import Example
+from ssdlib.training.runs import RunConfig
+
+
+def contents(found: own.Found) -> Table:
+    """How many objects of each class the two parts of a dataset hold; above it, what the folder is."""
+    columns, images = {"class": list(found.classes)}, []
+    for name in ("train", "test"):
+        mine = [e for e, part in zip(found.examples, found.parts, strict=True) if part in (name, "both")]
+        images.append(f"{len(mine):,} {name}")
+        labels = torch.cat([e.labels for e in mine] or [torch.zeros(0, dtype=torch.int64)])
+        columns[f"objects in {name}"] = labels.bincount(minlength=len(found.classes) + 1)[1:].tolist()
+    total, empty, objects = _totals(found)
+    first = f"{found.kind}: {total:,} images ({', '.join(images)})"
+    return table(columns, caption=f"{first}, {objects:,} objects, {empty:,} images without any")
+
+
+def notes(found: own.Found) -> Table:
+    """What a reader ignored, repaired or guessed, how often, and where first; below it, how it divided the images."""
+    rows = [(note.kind, note.what, len(note.where), note.where[0]) for note in _ordered(found)]
+    return table(rows, head=("the library", "what", "times", "first"), note=f"split: {found.report.split}")
+
+
+def readings(datasets: Mapping[str, own.Found]) -> Table:
+    """What several readings of one folder hold, and what was noted about each of them."""
+    rows: dict[str, list[int | None]] = {}
+    for number, found in enumerate(datasets.values()):
+        told = dict(zip(("images", "images without objects", "objects"), _totals(found), strict=True))
+        told |= {f"{note.kind}: {note.what}": len(note.where) for note in _ordered(found)}
+        for what, times in told.items():
+            rows.setdefault(what, [None] * len(datasets))[number] = times
+    return table([(what, *times) for what, times in rows.items()], head=("", *datasets))
+
+
+def _totals(found: own.Found) -> tuple[int, int, int]:
+    """Images, images without objects, objects."""
+    each = [len(e.labels) for e in found.examples]
+    return len(each), each.count(0), sum(each)
+
+
+def _ordered(found: own.Found) -> list[Note]:
+    return sorted(found.report.notes, key=lambda note: KINDS.index(note.kind))
+
+
+def under_anchors(examples: Sequence[Example]) -> Table:
+    """The survey of the examples: by size in the 300 x 300 input, how many objects the anchors cover and how well."""
+    found = survey.survey(*survey.on_canvas(examples))
+    rows: list[tuple] = [
+        (f"{low} to {high} px", count, share if count else None, mean if count else None)
+        for low, high, count, share, mean in found.by_size()
+    ]
+    count = len(found.sizes)
+    rows.append(("all", count, float(found.covered.float().mean()) if count else None, None))
+    head = ("size in the input", "objects", "covered", "mean of the best IoU")
+    return table(rows, head=head, form=("", "", ".0%", ""))
 
 
 def turned(example: Example, classes: Sequence[str]) -> Figure:
@@ -61,6 +117,13 @@ def frozen() -> Table:
     head = ("frozen up to", "mAP, by random seed", "mean", "CPU seconds of a step")
     note = f"Recorded: {facts['device']}, {facts['date']}, commit {facts['commit'][:7]}."
     return table(rows, head, form=("", "", ".1f"), note=note)
+
+
+def says(found: own.Found, settings: RunConfig) -> str:
+    """The title over what a network finds in images of a dataset: the fine-tuned one, or one of other classes."""
+    if settings.classes == found.classes:
+        return f"After {settings.steps} steps most animals are found"
+    return "A network that was trained on other classes gives wrong names"
 
 
 def full(examples: Sequence[Example], least: int, count: int = 4) -> list[Example]:

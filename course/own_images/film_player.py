@@ -12,6 +12,7 @@ from course.kit.explorer import Explorer, beside, html_text, row
 from course.kit.motion import Motion
 from ssdlib.cli.show import read_frames
 
+WIDE, HIGH = 480, 420  # screen px that the board may take: with all its lines it is seen at once on a laptop
 SPEEDS = {"slow": 2.0, "normal": 6.0, "fast": 12.0}  # frames a second
 
 
@@ -30,7 +31,7 @@ class Film(Explorer):
             hint="Keys: left, right, n or Shift+n: another frame.",
             view=whole,
             frame=whole,
-            width=480,
+            width=min(WIDE, round(HIGH * width / height)),
             pointer_mode="press",
         )
         self.place = ipywidgets.IntSlider(0, min=0, max=len(self.frames) - 1, description="frame")

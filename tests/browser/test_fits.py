@@ -68,6 +68,25 @@ explorer = curve_explorer.CurveExplorer()""",
     "TileBench": """
 from course.own_images import tile_bench
 explorer = tile_bench.TileBench()""",
+    "Film": """
+import torch
+from course.own_images import film_player
+from ssdlib.cli import show
+from ssdlib.training import inference, runs
+painter = opening.Painter((280, 240))
+objects = torch.tensor([[10.0, 30, 90, 100], [60, 130, 150, 220], [200, 60, 250, 200]])
+frames = [painter.paint(objects + 4 * n) for n in range(3)]
+network, settings, _ = runs.load_run(places.recording("mini"))
+found = [one.above(0.4) for one in inference.detect_in(network, frames, settings)]
+told = [{"seconds": n / 12, "detections": show.rows(one, settings.classes)} for n, one in enumerate(found)]
+explorer = film_player.Film(frames, told)""",
+    "SwapBoard": """
+from course.capstone import bisection, blocks, swap_board, trial
+tried = [trial.Tried(name, "", 2.0, 1.0, 0.01) for name in blocks.NAMES]
+tried[4] = trial.Tried("matching", "", 90.0, 1.0, 3.0)
+wrong = {"IoU": bisection.Fault("assigned", "3 of 4 numbers differ, the first is 9 in place of 10")}
+explorer = swap_board.SwapBoard(blocks.NAMES, tried, wrong)
+explorer.swap(1)""",
 }
 FIGURE = "import matplotlib.pyplot as plt\nplt.subplots()[0]"
 ROOTS = ".jp-OutputArea-output > .course-live"
@@ -86,9 +105,9 @@ SIZES = """
     const cut = inside.map(e => e.scrollWidth - e.clientWidth);
     const changing = Math.max(...seen.map(r => r.bottom)) - frame.top;
     const wide = Math.max(...seen.map(r => r.right - frame.right), ...cut);
-    const first = root.querySelector('.widget-hbox');
-    const line = Math.max(...[...first.children].map(e => e.getBoundingClientRect().height));
-    return {changing, wide, lines: first.getBoundingClientRect().height / line};
+    const first = root.querySelector('.widget-hbox');  // null where the board is all there is to press
+    const line = first && Math.max(...[...first.children].map(e => e.getBoundingClientRect().height));
+    return {changing, wide, lines: first ? first.getBoundingClientRect().height / line : 0};
 })"""
 
 # What can have the focus, and whose ring is missing or reaches beyond its edge by more than the room around it

@@ -32,3 +32,12 @@ def test_keys_go_through_the_frames_and_stop_at_both_ends(film):
     assert film.place.value == 2
     arrows(film.board, -9)
     assert film.place.value == 0 and film.still()
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"), [((30, 40), 480), ((90, 160), 480), ((160, 90), 236), ((50, 50), 420)]
+)
+def test_a_film_from_a_phone_held_upright_is_no_taller_than_a_laptop_has_room_for(size, wanted):
+    film = Film([torch.zeros(*size, 3, dtype=torch.uint8)], [{"frame": 0, "seconds": 0, "detections": []}])
+    height, width = size
+    assert film.board.width == wanted and film.board.width * height / width <= 421
