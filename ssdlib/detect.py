@@ -33,8 +33,7 @@ def detect(
     `anchors` (K, 4) px of the input, `sizes` B times (width, height) in px. The arguments after it are the
     four numbers above; scores have to exceed `score`, overlaps have to exceed `nms_iou`.
     """
-    probabilities = predictions.logits.float().softmax(dim=-1)
-    boxes = coding.decode(predictions.offsets.float(), anchors)
+    boxes, probabilities = decoded(predictions, anchors)
     found = []
     for image, (width, height) in enumerate(sizes):
         candidates = best_per_class(probabilities[image], score, top_k)
@@ -43,8 +42,21 @@ def detect(
         kept = best_kept(places, scores, labels, nms_iou, keep)
         placed = box_ops.clip(places[kept], SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas)
         placed = box_ops.scale(placed, width / SSD300_ANCHORS.canvas, height / SSD300_ANCHORS.canvas)
-        found.append(Detections(placed.cpu(), scores[kept].cpu(), labels[kept].cpu()))
+        found.append(Detections(placed, scores[kept], labels[kept]))
     return found
+
+
+def decoded(predictions: Predictions, anchors: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, K, 4) corners in px of the input and (B, K, C) probabilities, on the CPU.
+
+    From here on sizes depend on contents, so a GPU would be waited for again and again. It is waited for once, for
+    both in one copy of 0.9 MB an image."""
+    boxes = coding.decode(predictions.offsets.float(), anchors)
+    probabilities = predictions.logits.float().softmax(dim=-1)
+    if boxes.device.type == "cpu":
+        return boxes, probabilities
+    both = torch.cat([boxes, probabilities], dim=-1).cpu()
+    return both[..., :4], both[..., 4:]
 
 
 def best_per_class(probabilities: Tensor, score: float = SCORE, top_k: int = TOP_K) -> Tensor:

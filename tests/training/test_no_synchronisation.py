@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ssdlib import loss, matching
+from ssdlib import detect, loss, matching
 from ssdlib.anchors import default_boxes
 from ssdlib.data.ahead import TOGETHER
 from ssdlib.model import SSD300
@@ -96,6 +96,15 @@ def test_forward_and_loss_ask_the_gpu_nothing(fake):
     with operations.Operations() as counted:  # PyTorch has no autocast for a GPU that isn't there
         losses = loss.multibox_loss(network(images), targets())
     assert losses.multibox.device.type == "cuda" and not counted.waits.total()
+
+
+def test_detection_waits_for_the_gpu_once(fake):
+    anchors = default_boxes().to(GPU)
+    with operations.Operations() as counted, torch.no_grad():
+        boxes, probabilities = detect.decoded(heads(), anchors)
+    assert counted.waits.total() == 1
+    assert boxes.device.type == probabilities.device.type == "cpu"
+    assert (boxes.shape, probabilities.shape) == ((4, 8732, 4), (4, 8732, 21))
 
 
 class Everywhere(torch.Tensor):
