@@ -1,0 +1,24 @@
+"""A channel is silent if its ReLU lets nothing through in any image."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from ssdlib.model import SSD300
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "data_scripts"))
+from silent_channels import silent_channels
+
+
+def test_channels_whose_bias_is_far_below_zero_are_counted_and_no_others():
+    torch.manual_seed(0)
+    network = SSD300(width=1 / 16, strided_stem=True)
+    with torch.no_grad():
+        network.body["conv4_3"][0].bias[[1, 5]] = -1e6
+    images = 50 * torch.randn(2, 3, 300, 300)
+    found = silent_channels(network, images)
+    assert found["conv4_3"][0] >= 2 and found["conv4_3"][1] == len(network.body["conv4_3"][0].bias)
+    with torch.no_grad():
+        network.body["conv4_3"][0].bias[:] = 1e6
+    assert silent_channels(network, images)["conv4_3"][0] == 0
