@@ -6,7 +6,8 @@
 # make headless   chapter 09 itself, executed without a browser; the page with its outputs is written to runs
 # make voc     the genuine VOC into data/VOCdevkit: downloads 2.9 GB, verifies, decodes once; 18 GB of disk in all
 # make check   what one runs all the time: ruff, and the fast tests without a browser or a chapter, two and a half minutes on two cores
-# make test    all tests: pytest, and every chapter from top to bottom with its outputs compared, two files at a time
+# make test    all tests: pytest, and every chapter from top to bottom with its outputs compared, three files at a time,
+#              because a test with a browser waits more than it computes
 # make test-nightly   at length: a thousand random cases for each room, broken files, kill -9, memory; half an hour
 # make chapters   execute the chapters from their sources and write the notebooks
 # make book    all chapters as a static, searchable site in build/book, for reading without a kernel; explorers move there
@@ -91,7 +92,7 @@ test: mini browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@rm -rf runs/tested
 	@COURSE_VOC=$(CURDIR)/$(MINI) COURSE_RUNS=$(CURDIR)/runs/tested COURSE_SHORT=1 $(QUIET) $(BIN)/python -m pytest \
-	  -n 2 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout 1800 \
+	  -n 3 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout 1800 \
 	  --nbval-sanitize-with chapters/sanitize.cfg -p no:cacheprovider tests chapters
 
 test-matrix: mini
