@@ -83,8 +83,11 @@ class CastOnce(nn.Module):
 
     def forward(self, images: Tensor) -> object:
         known = dict(self.model.named_parameters())
-        cast = _Cast.apply(*(known[name] for name in self.names))
-        return functional_call(self.model, dict(zip(self.names, cast, strict=True)), images)
+        learning = [name for name in self.names if known[name].requires_grad]
+        frozen = [name for name in self.names if not known[name].requires_grad]  # they need no backward
+        cast = dict(zip(learning, _Cast.apply(*(known[name] for name in learning)), strict=True))
+        copies = _copied([known[name].detach() for name in frozen], torch.bfloat16) if frozen else []
+        return functional_call(self.model, cast | dict(zip(frozen, copies, strict=True)), images)
 
 
 class _Cast(torch.autograd.Function):

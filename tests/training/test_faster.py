@@ -6,10 +6,12 @@ import operations
 import pytest
 import torch
 from small_data import striped
+from torch.utils.flop_counter import FlopCounterMode
 
 from small_runs import TINY
 from ssdlib.data import voc
 from ssdlib.data.store import Jpegs, open_store
+from ssdlib.model import SSD300
 from ssdlib.training import engine, faster
 from ssdlib.training.recipes import RunConfig, RunError
 
@@ -43,6 +45,19 @@ def test_kernels_cast_together_give_the_same_bits_with_fewer_operations():
 def test_a_cast_network_has_the_weights_of_the_plain_one_and_no_others():
     model = engine.build(CONFIG, CPU)[0]
     assert set(map(id, faster.CastOnce(model).parameters())) == set(map(id, model.parameters()))
+
+
+def test_of_a_frozen_layer_cast_computes_no_backward_either():
+    counts = []
+    for wrap in (lambda model: model, faster.CastOnce):
+        model = SSD300(width=1 / 16)
+        model.freeze("conv3_3")
+        with FlopCounterMode(display=False) as counter, torch.autocast("cpu", torch.bfloat16):
+            said = wrap(model)(torch.zeros(1, 3, 300, 300))
+            (said.offsets.sum() + said.logits.sum()).backward()
+        counts.append(counter.get_total_flops())
+        assert model.body["conv3_3"][0].weight.grad is None is not model.body["conv4_1"][0].weight.grad
+    assert counts[0] == counts[1]
 
 
 def test_fused_sgd_is_sgd_up_to_rounding():
