@@ -70,7 +70,7 @@ figure = figures.prices_drawn(real["prices"])
 # 4. **What goes wrong when it is wrong:** the errors behind the number, and how to compare yours with the paper's.
 #
 # We start with the scene of chapter 00 and ask the small recorded network what it finds there. Chapter 10 left 38
-# boxes of it; these are the nine whose scores are at least 0.1. A solid blue box is true, a dashed red one false:
+# boxes in it; these are the nine whose scores are at least 0.1. A solid blue box is true, a dashed red one false:
 
 # %% alt="The scene of chapter 00 with nine boxes, and their scores as bars: car 0.97, person 0.80 and dog 0.76 are true; sheep 0.32, cat, cow, bird, horse and a second person are false"
 scene = judging.opened()
@@ -85,10 +85,10 @@ rows = [(name, one.total, 100 * one.ap() if one.total else None) for name, one i
 table(rows, head=("class", "objects", "AP"), form=("", "", ".1f"))
 
 # %% [markdown]
-# It costs nothing here. Every class is judged by itself, and in each of the three classes that occur, the best box is
-# true and nothing false comes before it, which is all that AP asks. A class without an object has no AP at all, because
-# there is nothing to find. In a dataset with sheep, however, the same box would be a false detection among all boxes
-# called *sheep*, so one image says little and the ranking has to go over all of them.
+# It costs nothing here. Every class is judged by itself. Each of the three classes that occur has one object, and the
+# best box of that class is true, so nothing false comes before it, which is all that AP asks. A class without an object
+# has no AP at all, because there is nothing to find. In a dataset with sheep, however, the same box would be a false
+# detection among all boxes called *sheep*, so one image says little and the ranking has to go over all of them.
 #
 # Therefore the network is now run on the 200 test scenes of the mini VOC, which takes about five seconds. The figure
 # shows the twelve boxes that it is most certain are a bus, best score first. The thin orange boxes are the objects that

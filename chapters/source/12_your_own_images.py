@@ -126,8 +126,9 @@ figures.notes(found)
 # The row *guessed* is the question of the section before: some box begins at 0, so the zoo's XML counts from 0. What
 # the line *split* means is explained in *A split that stays*.
 #
-# What the library reads should not depend on the format. Here is the same folder read in all three. A number in the
-# upper rows is a count of images or objects, and one in the lower rows says how often something was noted:
+# What the library reads should not depend on the format. Here is the same dataset, read from each of the three formats.
+# A number in the upper rows is a count of images or objects, and one in the lower rows says how often something was
+# noted:
 
 # %%
 others = {name: own.read_folder(example_datasets.folder(name.lower())) for name in ("COCO", "YOLO")}
@@ -229,8 +230,8 @@ figures.under_anchors(found.examples)
 # The smallest anchors have a size of 30 px. A smaller object reaches an IoU of 0.5 only if it has at least half of an
 # anchor's area, which means a size of 30 · √½, or 21 px.
 #
-# The butterflies are a mild case. A hard one is real: four aerial photographs with 951 tree crowns. Here are their sizes,
-# and then the same survey of their crowns:
+# The butterflies are a mild case. A hard one is real: four aerial photographs with 951 tree crowns. Here are the sizes
+# of the photographs, and then the same survey of the crowns:
 
 # %%
 crowns = example_datasets.crowns()

@@ -50,9 +50,9 @@ from ssdlib.training import engine
 # ## Where your functions lead
 #
 # On the left are the sixteen blocks that the exercises of this course have asked for. One network was trained with the
-# solutions of all of them in the library's places, and on the right is what it finds in the scene of chapter 00, which
-# it has never seen. The blocks of your own detector will be your functions, and you decide block by block which of
-# them takes part.
+# solutions of all of them in place of the library's functions. On the right is what it finds in the scene of chapter
+# 00, which it never saw in training. The blocks of your own detector will be your functions, and you decide block by
+# block which of them takes part.
 
 # %% alt="Left, sixteen tiles, the blocks of a detector from the box format to average precision. Right, what the network trained with the solutions of all of them finds in a scene: a car, a dog and a person, each in its box"
 figure = figures.blocks_to_detector()
@@ -336,8 +336,8 @@ figures.ap_beside(done.table, this.config.steps)
 # > drops after 620 and 740 of them. That is why its curve leaves the dashed one at 620 and ends early, and why
 # > its AP is lower; the functions aren't the reason.
 #
-# The first figure of this page came from a run of all 2,500 steps with the sixteen solutions. The next cell shows the
-# recording of that run beside the library's:
+# The network in the first figure of this page comes from a run of all 2,500 steps with the sixteen solutions. The next
+# cell shows the recording of that run beside the library's:
 
 # %% alt="The training loss of a run of 2,500 steps with all solutions as a thick blue line, that of the library's run dashed"
 figures.whole_run()

@@ -54,7 +54,7 @@ sizes = BuildingBlock(
         "the size of the first map is missing ||: it comes from `first`, outside of the steps": lambda first, low, high, maps: (
             _sizes(first, low, high, maps)[1:]
         ),
-        "the last one is missing: there is one size more than there are maps": lambda first, low, high, maps: (
+        "the last size is missing: there is one more than there are maps": lambda first, low, high, maps: (
             _sizes(first, low, high, maps)[:-1]
         ),
         "these are percentages, and px were asked for ||: a size is that share of 300 px": lambda first, low, high, maps: [
@@ -133,10 +133,10 @@ shapes = BuildingBlock(
         ],
         "your box of ratio 2 is four times as wide as it is high, s · 2 by s / 2 ||: the root is missing, and with √2 the ratio is 2": _without_root,
         "you stretched one side alone, and that changes the area ||; a box of ratio 2 has the area of the small square, s²": _half_scaled,
-        "your large square is as large as the next map's, and it should lie between the two ||: its side is √(small · next)": _with_large(
+        "your large square is as large as the next map's small one, but it should lie between the two ||: its side is √(small · next)": _with_large(
             lambda small, following: following
         ),
-        "the large square isn't the arithmetic mean of the two ||; it is the geometric one, √(small · next)": _with_large(
+        "the side of your large square is the arithmetic mean of the two sizes ||; it is their geometric mean, √(small · next)": _with_large(
             lambda small, following: (small + following) / 2
         ),
         "each ratio is followed by its inverse: 2, 1/2, 3, 1/3; yours has first all wide boxes, then all tall ones": _wide_first,
@@ -208,8 +208,10 @@ centres = BuildingBlock(
         "you moved the centres that lie outside of the image to its border ||; nothing is cut off, and the last centre of conv6_2 may be at 304": lambda f, s: (
             _centres(f, s).clamp(max=300)
         ),
-        "these are cells, and px were asked for ||: multiply by the stride": lambda f, s: _centres(f, s) / s,
-        "you are half a cell too far ||: the first cell is number 0, its centre lies at stride / 2": lambda f, s: (
+        "your centres are counted in cells, and px were asked for ||: multiply by the stride": lambda f, s: (
+            _centres(f, s) / s
+        ),
+        "you are half a cell too far ||: the first cell is number 0, so its centre lies at stride / 2": lambda f, s: (
             _centres(f, s) + s / 2
         ),
         "your first centre is half a pixel in, whatever the size of a cell ||: (i + 0.5) · stride, not i · stride + 0.5": lambda f, s: (
@@ -368,7 +370,7 @@ crossing = Exercise(
             ((boxes < 0) | (boxes > 300)).sum()
         ),
         "that is how many stay inside": lambda boxes: len(boxes) - _crossing(boxes),
-        "that is True or False for each box; a number was asked for ||: count the True with .sum()": lambda boxes: (
+        "that is True or False for each box; a number was asked for ||: add them up with .sum()": lambda boxes: (
             _crossing_boxes(boxes)
         ),
         "x and y both count, and you compared only one of them": lambda boxes: int(

@@ -99,11 +99,11 @@ move = BuildingBlock(
             _move(objects, window, clip=False)
         ),
         "you subtracted the crop's corner, in px of the photograph, from boxes that are in px of the input already ||: shift first, then scale": _scaled_first,
-        "these are shares of the crop, 0 to 1; px of the input were asked for ||, times 300": _unit,
-        "these are shares of the crop; px of the input were asked for, and boxes that end at its border ||: times 300, and then clipped": lambda objects, window: (
+        "these are shares of the crop, 0 to 1; px of the input were asked for ||: multiply by 300": _unit,
+        "these are shares of the crop; px of the input were asked for, and boxes that end at its border ||: multiply by 300, then clip": lambda objects, window: (
             (objects - window[:2].repeat(2)) / (window[2:] - window[:2]).repeat(2)
         ),
-        "you scale x and y by the same factor, and the crop needn't be a square ||: y has a factor of its own": _one_stretch,
+        "you scale x and y by the same factor, but the crop needn't be a square ||: y has a factor of its own": _one_stretch,
         "objects whose centre is outside are dropped in the next exercise; here all R boxes are wanted": lambda objects, window: (
             _move(objects, window)[_keep(objects, window)]
         ),
@@ -173,15 +173,15 @@ keep = BuildingBlock(
         Case("no object at all", (torch.zeros(0, 4), torch.tensor([70.0, 40, 240, 200]))),
     ],
     mistakes={
-        "an object that only touches the crop stays in yours ||; the centre of the whole object has to lie in it": lambda objects, window: (
+        "you keep every object that overlaps the crop ||; the centre of the whole object has to lie in it": lambda objects, window: (
             _share_in(objects, window) > 0
         ),
-        "only an object that lies in the crop as a whole stays in yours ||; its centre is enough": lambda objects, window: (
+        "you keep only objects that lie in the crop as a whole ||; it is enough that the centre does": lambda objects, window: (
             _share_in(objects, window) == 1
         ),
         "a centre on the border itself counts ||: >= and <=, as in the original": _strictly,
-        "every object stays, also those far outside ||; if you clipped the boxes first, every centre lies in the crop after that, so look at the centres before": _clipped_first,
-        "one direction is enough in yours ||; the centre has to lie in the crop in x and in y": lambda objects, window: (
+        "every object stays, even those far outside ||; if you clipped the boxes first, every centre lies in the crop after that, so compute the centres before you clip": _clipped_first,
+        "you keep an object whose centre is inside in one direction only ||; it has to lie in the crop in x and in y": lambda objects, window: (
             _inside(_centres(objects), window).any(dim=1)
         ),
         "you asked how much of an object is in view ||; only its centre counts": lambda objects, window: (
@@ -232,7 +232,7 @@ zoom_out = Exercise(
             r * w + left,
             r * h + top,
         ],
-        "you took `ratio` for that of the areas ||; it is that of the sides, so 4 means 4 times as wide and 16 times the area": lambda w, h, r, left, top: [
+        "you took `ratio` for the ratio of the areas ||; it is the ratio of the sides, so 4 means 4 times as wide and 16 times the area": lambda w, h, r, left, top: [
             -left,
             -top,
             r**0.5 * w - left,
@@ -244,7 +244,7 @@ zoom_out = Exercise(
             r * w,
             r * h,
         ],
-        "your area is too large: its near edges moved by `left` and `top`, its far ones didn't ||; subtract `left` and `top` from them as well": lambda w, h, r, left, top: [
+        "your area is too large: its near edges moved by `left` and `top`, but its far ones didn't ||; subtract `left` and `top` from them as well": lambda w, h, r, left, top: [
             -left,
             -top,
             r * w,
@@ -315,7 +315,7 @@ accepts = Exercise(
                 ),
             )
         ),
-        "you added the IoUs up ||; one object has to reach the bound alone": lambda patch, objects, bound: (
+        "you added the IoUs up ||; one object has to reach the bound by itself": lambda patch, objects, bound: (
             bool(box_ops.iou(objects, patch).sum() >= bound)
         ),
         "you asked how much of the crop the object fills; the bound is on the IoU, intersection over union": _filled,
@@ -342,15 +342,15 @@ untouched = Exercise(
     "6.5 left as it was",
     1 / 28,
     mistakes={
-        "too often: that is how often no crop is chosen; the image must not be expanded nor flipped either": 1
+        "too often: that is how often no crop is chosen; the image must also be neither expanded nor flipped": 1
         / 7,
         "too often: you have two of the three events ||; expansion and flip have a coin each": 1 / 14,
-        "too often: you count the six samplers, and they aren't all the candidates ||; there are seven, with no "
-        "crop": 1 / 24,
+        "too often: you count the six samplers, but they aren't all the candidates ||; *no crop* is the "
+        "seventh": 1 / 24,
         "your probability is above 1, because you added ||; all three have to happen, so they are "
         "multiplied": 1 / 2 + 1 / 7 + 1 / 2,
         "that is the probability of the opposite": 27 / 28,
-        "too often: you gave no crop a coin, like the other two ||; it is one of seven candidates, so its "
+        "too often: you tossed a coin for *no crop*, as for the other two ||; it is one of seven candidates, so its "
         "probability is 1/7": 1 / 8,
         "too often: those are the two coins; the image has to stay uncropped as well": 1 / 4,
         "that says one in how many; a probability lies between 0 and 1": 28,

@@ -148,7 +148,7 @@ which = Drill(
             "xyxy",
             "yxyx",
         ],
-        "of the two boxes in numbers up to 1 you took the one that begins with its left edge for the one that "
+        "of the two boxes with numbers up to 1, you took the one that begins with its left edge for the one that "
         "begins with its centre ||: B and E are swapped, and E's first number is 100 / 500, the left edge": [
             "xywh",
             "unit xyxy",
@@ -201,7 +201,7 @@ from_voc = Exercise(
         "your box of the whole photograph ends 1 px beyond it ||: nothing is added to the maxima, because the right edge of pixel 500 is at 500": _moved(
             -1.0, 1.0
         ),
-        "the minima moved the other way, though VOC's numbers are larger than ours ||, so 1 comes off": _moved(
+        "the minima moved the wrong way, although VOC's numbers are larger than ours ||, so 1 comes off": _moved(
             1.0, 0.0
         ),
     },
@@ -294,7 +294,7 @@ iou = BuildingBlock(
         "boxes apart in x and in y have a negative width times a negative height, and that is positive ||: clamp both at 0": (
             _guarded_or_not(clamp=False)
         ),
-        "your boxes are a pixel wider and higher than they are, so that even touching boxes share something ||: no + 1 here, because our edges are lines, not pixels": _guarded_or_not(
+        "your boxes are a pixel wider and higher than they should be, so that even touching boxes share something ||: no + 1 here, because our edges are lines, not pixels": _guarded_or_not(
             plus=1.0
         ),
         "your union is the sum of both areas, and that holds the intersection twice ||: subtract it once": _guarded_or_not(
@@ -326,7 +326,7 @@ shift = Exercise(
     "1.5 how far for one half",
     40.0,
     mistakes={
-        "too far: shifted by half its width, the IoU is 1/3 ||, because the union has grown too": 60.0,
+        "too far: after a shift by half its width, the IoU is 1/3 ||, because the union has grown as well": 60.0,
         "that is what they still share; by how much is the box shifted?": 80.0,
         "not far enough: a quarter of the width gives an IoU of 0.6": 30.0,
         "that is the part of the width; the answer is wanted in px": 1 / 3,
@@ -371,7 +371,7 @@ mirrored = BuildingBlock(
         "you mirrored y as well as x ||; y stays as it is": lambda boxes, width: (
             width - boxes[..., [2, 3, 0, 1]]
         ),
-        "width - 1 - x is for numbers of pixels, and these are edges ||: the edge x = 0 goes to x = width": lambda boxes, width: (
+        "width - 1 - x mirrors the number of a pixel, but these are edges ||: the edge x = 0 goes to x = width": lambda boxes, width: (
             _mirrored(boxes, width - 1)
         ),
         "the box has left the image ||: x becomes width - x": lambda boxes, width: _mirrored(boxes, 0.0),
@@ -421,7 +421,7 @@ judged = Exercise(
         "you counted the difficult objects too ||; detections aren't judged on them, so leave them out": _count(
             judge_difficult=True
         ),
-        "your labels are one too small, as if the first class had label 0 ||: they begin with aeroplane = 1, because 0 is background, and `voc.LABELS` knows them": _count(
+        "your labels are one too small, as if the first class had label 0 ||: they begin with aeroplane = 1, because 0 is background, and `LABELS` knows them": _count(
             first=0
         ),
         "you counted the objects of all classes": lambda example, name: int((~example.difficult).sum()),
@@ -429,7 +429,7 @@ judged = Exercise(
             ((example.labels == LABELS[name]) & example.difficult).sum()
         ),
         "you counted all objects": lambda example, name: len(example.labels),
-        "that says yes or no for each object; a number was asked for ||: count the yes with .sum()": lambda example, name: (
+        "that says yes or no for each object; a number was asked for ||: add them up with .sum()": lambda example, name: (
             (example.labels == LABELS[name]) & ~example.difficult
         ),
     },

@@ -54,7 +54,7 @@ def _shared(a: tuple, b: tuple) -> float:
 
 HALF = ((11, 11, 20, 20), (11, 11, 20, 15))
 ONE_SIDE = (
-    "boxes that are apart in one direction only get a negative overlap in yours ||: one negative side is enough to "
+    "boxes that are apart in just one direction get a negative overlap ||: one negative side is enough to "
     "share nothing; test width and height, each for itself"
 )
 overlap = BuildingBlock(
@@ -76,7 +76,7 @@ overlap = BuildingBlock(
         ),
         "the intersection has its + 1, the areas of the two boxes lack it": lambda a, b: _iou(a, b, 1, 0),
         "the areas of the two boxes have their + 1, the intersection lacks it": lambda a, b: _iou(a, b, 0, 1),
-        "boxes far from each other share something in yours: two negative sides make a positive area": lambda a, b: (
+        "boxes far from each other share something with your function: two negative sides make a positive area": lambda a, b: (
             _iou(a, b, 1, 1, tested="none")
         ),
         ONE_SIDE: Either(

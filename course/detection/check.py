@@ -105,10 +105,10 @@ decode = BuildingBlock(
         "you divided by the variances, as encoding does ||; decoding multiplies": lambda offsets, anchors: (
             _moved(offsets / torch.tensor(VARIANCES), box_ops.to_cxcywh(anchors))
         ),
-        "an offset of 0 keeps the anchor's size, and yours makes it 0 ||: the size is the anchor's times exp(offset)": lambda offsets, anchors: (
+        "an offset of 0 keeps the anchor's size, but yours makes it 0 ||: the size is the anchor's times exp(0.2 · offset)": lambda offsets, anchors: (
             _sized(offsets, anchors, lambda size, t: size * t)
         ),
-        "you added the growth to the size, and it is a factor ||: multiply": lambda offsets, anchors: _sized(
+        "you added the growth to the size, but it is a factor ||: multiply": lambda offsets, anchors: _sized(
             offsets, anchors, lambda size, t: size + t.exp()
         ),
         "your centre moves by pixels ||; it moves by a part of the anchor's width and height": _in_pixels,
@@ -161,7 +161,7 @@ candidates = BuildingBlock(
         "your labels are one too low ||: without the column of background, column 0 is class 1": lambda p, score: (
             (p.T[1:] > score).nonzero()
         ),
-        "you took each anchor's best class only, background included ||; every class is asked for itself": lambda p, score: (
+        "you took each anchor's best class only, background included ||; compare every class but background with the threshold": lambda p, score: (
             _best_only(p, score, 0)
         ),
         "you took each anchor's best class only ||; one anchor may be a candidate for several classes": lambda p, score: (
@@ -374,7 +374,7 @@ to_photograph = Exercise(
         "x goes with the width and y with the height; yours are swapped": lambda b, size: _to_photograph(
             b, (size[1], size[0])
         ),
-        "your boxes are far too large: these are px of the 300 x 300 input, not fractions of it ||: divide by 300": lambda b, size: (
+        "your boxes are far too large: the given ones are in px of the 300 x 300 input, not fractions of it ||, so divide by 300": lambda b, size: (
             b.clamp(0, SIDE) * torch.tensor([*size, *size])
         ),
         "nothing was clipped: decoded boxes may reach beyond the border": lambda b, size: (

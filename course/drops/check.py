@@ -101,8 +101,8 @@ ground = Exercise(
     floor(0.4),
     mistakes={
         "twice as much: that is the mean of w² ||; the loss is half of it": 2 * floor(0.4),
-        "a little too low: rate / 4 is the limit for small learning rates ||; at 0.4 the 2 - rate below counts": 0.1,
-        "too high: w² is pulled back more strongly than w ||: by (1 - rate)² = 0.36, not by 1 - rate = 0.6": 0.2,
+        "a little too low: rate / 4 is the limit for small learning rates ||; at 0.4 the 2 - rate in the denominator counts": 0.1,
+        "too high: w² shrinks more in a step than w does ||: to (1 - rate)² = 0.36 of itself, not to 1 - rate = 0.6": 0.2,
         "that is rate², one step's kick alone, and the kicks before it aren't forgotten": 0.16,
         "too low: that is half of rate², one step's kick alone; the kicks before it aren't forgotten": 0.08,
     },
@@ -403,10 +403,10 @@ when = Exercise(
         ),
         "that is the best check ||; the drop comes `patience` checks after it": _place_of_best,
         "your best stays the first loss for ever ||: a good check also becomes the new best": _never_better,
-        "one too small ||: losses[1] is check 1, and `enumerate(losses[1:])` begins with 0": lambda *given: (
+        "your number is one too small ||: losses[1] is check 1, and `enumerate(losses[1:])` begins with 0": lambda *given: (
             _when(*given) - 1 if _when(*given) >= 0 else -1
         ),
-        "one too large: checks are counted from 0": lambda *given: (
+        "your number is one too large: checks are counted from 0": lambda *given: (
             _when(*given) + 1 if _when(*given) >= 0 else -1
         ),
         "where the plateau never comes the answer is -1": lambda *given: (

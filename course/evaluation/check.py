@@ -172,33 +172,31 @@ verdicts = BuildingBlock(
             d, o, order=lambda rows: sorted(rows, key=lambda r: r[1])
         ),
         "right, but in the order of the input; the best score comes first": _as_given,
-        "the overlap in yours lacks the + 1 ||; `devkit_rule.overlap` has it": lambda d, o: _judged(
-            d, o, extent=0
-        ),
+        "your overlap lacks the + 1 ||; `devkit_rule.overlap` has it": lambda d, o: _judged(d, o, extent=0),
         "an overlap of exactly 0.5 is enough ||: the rule is >= 0.5": lambda d, o: _judged(d, o, strict=True),
-        "a second hit on an object is true in yours ||; it is false, because only the best detection of an object is true": lambda d, o: (
+        "you call a second hit on an object true ||; it is false, because of all hits on an object only the one with the best score is true": lambda d, o: (
             _judged(d, o, again=T)
         ),
-        "a second hit on an object is ignored in yours ||; it is false, and ignored is what hits a difficult object": lambda d, o: (
+        "you ignore a second hit on an object ||; it is false, and only what hits a difficult object is ignored": lambda d, o: (
             _judged(d, o, again=I)
         ),
-        "the detection that overlaps best is true in yours ||; the one with the best score is, and the later one is a second hit": _true_to_the_best_overlap,
-        "a found object is no longer seen in yours, so the detection takes a neighbour ||; the devkit looks for the best object, found or not": lambda d, o: (
+        "of several hits on an object you call the one that overlaps best true ||; the one with the best score is true, and every later one is a second hit": _true_to_the_best_overlap,
+        "you pass over an object that is found already, so the detection takes a neighbour ||; the devkit looks for the best object, found or not": lambda d, o: (
             _judged(d, o, free_only=True)
         ),
-        "a hit on a difficult object is true in yours ||; it is neither true nor false: ignored": lambda d, o: (
+        "you call a hit on a difficult object true ||; it is neither true nor false: ignored": lambda d, o: (
             _judged(d, o, difficult=T)
         ),
-        "a hit on a difficult object is false in yours, and the detector was right after all ||: it is ignored": lambda d, o: (
+        "you call a hit on a difficult object false, although the detector was right ||: it is ignored": lambda d, o: (
             _judged(d, o, difficult=F)
         ),
-        "difficult objects are unseen in yours ||; they take part in the search, and a hit on one is ignored": lambda d, o: (
+        "you leave difficult objects out of the search ||; they take part in it, and a hit on one is ignored": lambda d, o: (
             _judged(d, o, difficult="unseen")
         ),
-        "yours prefers an easy object ||; the devkit takes the one overlapped most, and here that is difficult": lambda d, o: (
+        "you prefer an easy object ||; the devkit takes the one that is overlapped most, also if that is a difficult one": lambda d, o: (
             _judged(d, o, easy_first=True)
         ),
-        "the second hit on a difficult object isn't treated like the first in yours ||; every one is ignored": lambda d, o: (
+        "you judge the second hit on a difficult object otherwise than the first ||; every one is ignored": lambda d, o: (
             _judged(d, o, once=True)
         ),
         "objects of other images were hit ||: compare only within one image": lambda d, o: _judged(
@@ -254,26 +252,26 @@ curve = BuildingBlock(
         Case("no detections", ([], 3)),
     ],
     mistakes={
-        "ignored ones lower the precision in yours ||; they are neither true nor false, so they don't count for it": lambda s, n: (
+        "ignored ones lower your precision ||; they are neither true nor false, so they don't count": lambda s, n: (
             _counted(s, n, lambda t, f, i: (t / n, t / (t + f + i)))
         ),
-        "an ignored one counts as true in yours; it counts for nothing": lambda s, n: _counted(
+        "you count an ignored one as true; it counts for nothing": lambda s, n: _counted(
             s, n, lambda t, f, i: ((t + i) / n, (t + i) / (t + f + i))
         ),
         "your recall divides by the number of detections ||; it is the share of the objects, `total`, that are found": lambda s, n: (
             _counted(s, n, lambda t, f, i: (t / len(s), t / (t + f) if t + f else 0.0))
         ),
-        "recall ends at 1 in yours, also where objects are missed ||: divide by all objects, `total`, not by those that are found in the end": lambda s, n: (
+        "your recall ends at 1, even where objects are missed ||: divide by all objects, `total`, not by those that are found in the end": lambda s, n: (
             _counted(s, n, lambda t, f, i: (t / max(s.count(T), 1), t / (t + f) if t + f else 0.0))
         ),
         "recall and precision have changed places": lambda s, n: _curve(s, n)[::-1],
         "one point after each detection was asked for; an ignored one repeats the point before it": lambda s, n: (
             _curve([v for v in s if v != I], n)
         ),
-        "before anything counts precision is 0 / 0, and yours has 1 there ||; give 0": lambda s, n: _counted(
+        "before anything counts, precision is 0 / 0, and you give 1 there ||; give 0": lambda s, n: _counted(
             s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else 1.0)
         ),
-        "before anything counts precision is 0 / 0; the devkit has NaN there, here 0 was asked for": lambda s, n: (
+        "before anything counts, precision is 0 / 0; the devkit has NaN there, here 0 was asked for": lambda s, n: (
             _counted(s, n, lambda t, f, i: (t / n, t / (t + f) if t + f else math.nan))
         ),
     },
@@ -329,7 +327,7 @@ CURVES = [
     Case("no detections", ([], [])),
 ]
 LEVELS = [t * 0.1 for t in range(11)]
-TEN_POINTS = "one of the eleven points is missing in yours ||: a recall of 0 is one of them, and so is 1"
+TEN_POINTS = "one of your eleven points is missing ||: a recall of 0 is one of them, and so is 1"
 eleven_points = BuildingBlock(
     "11.3 eleven points",
     _eleven,
@@ -348,7 +346,7 @@ eleven_points = BuildingBlock(
                 max(1, len([t for t in LEVELS if r and t <= max(r)])),
             ),
         "you add up eleven points and divide by ten ||: divide by 11": lambda r, p: _points(r, p, LEVELS, lambda s: max(s, default=0.0), 10),
-        "you take the mean of the precisions from there on ||; take the best of them": lambda r, p: _points(r, p, LEVELS, lambda s: sum(s) / len(s) if s else 0.0, 11),
+        "you take the mean of the precisions from each recall on ||; take the best of them": lambda r, p: _points(r, p, LEVELS, lambda s: sum(s) / len(s) if s else 0.0, 11),
         "that is the area; here only eleven values of recall are looked at": _area,
         "in percent; a number between 0 and 1 was asked for": lambda r, p: 100 * _eleven(r, p),
     },
@@ -364,7 +362,7 @@ area = Exercise(
     mistakes={
         "your heights go up and down: the curve hasn't been made monotonically decreasing first ||; each height is the best precision from there on": _steps,
         "what lies before the first recall is missing ||: the first step begins at a recall of 0, whatever the first recall is": lambda r, p: _steps(r, [max(p[i:]) for i in range(len(p))], begin=r[0] if r else 0.0),
-        "each step has the height of its left end in yours, and nothing lies before the first recall ||; take the right end, from 0 on": lambda r, p: _left(sorted(set(r)), r, p),
+        "your steps have the height of their left ends, and what lies before the first recall is missing ||; take the height of the right end, and begin at a recall of 0": lambda r, p: _left(sorted(set(r)), r, p),
         "your heights leave out the step's own precision ||: the best from i on, not from i + 1 on": lambda r, p: _steps(r, [max(p[i + 1 :], default=0.0) for i in range(len(p))]),
         "you take the best precision so far ||; take the best from there on, up to the end": lambda r, p: _steps(r, [max(p[: i + 1]) for i in range(len(p))]),
         "those are trapezoids under the curve as it is ||; make it monotonically decreasing first, then it consists of steps": lambda r, p: float(
@@ -418,16 +416,16 @@ kind = Exercise(
         "you ask for confusion before duplicate ||; duplicate comes first, because where an object of the own class is hit, it was found before": lambda a, b: (
             _named(a, b, "cdpb")
         ),
-        "you ask for both before localisation ||; localisation comes first, because the class is right": lambda a, b: (
+        "you ask for *both* before localisation ||; localisation comes first, because the class is right": lambda a, b: (
             _named(a, b, "dcbp")
         ),
         "0.5 itself is a hit, 0.1 itself is near ||: >=, not >": lambda a, b: _named(
             a, b, hit=0.5 + 1e-9, near=0.1 + 1e-9
         ),
-        "a box that is near no object is called both in yours ||; if it overlaps nothing by 0.1 or more, it lies on background": lambda a, b: (
+        "you answer *both* for a box that is near no object ||; if it overlaps nothing by 0.1 or more, it lies on background": lambda a, b: (
             errors.BOTH if _named(a, b) == errors.BACKGROUND else _named(a, b)
         ),
-        "a box that is near an object lies on background in yours ||: background is less than 0.1, not less than 0.5": lambda a, b: (
+        "you answer *background* for a box that is near an object ||: background is less than 0.1, not less than 0.5": lambda a, b: (
             _named(a, b, near=0.5)
         ),
     },

@@ -27,7 +27,7 @@ level = Exercise(
     mistakes={
         "too high: that is the first level, where all 21 classes are equally likely": starts.NO_OPINION,
         "too low: that is one positive and one negative ||; each positive comes with three": _level(0.75, 1),
-        "a little too high: you share the quarter among all classes, and background has its own 0.75 ||: 20 classes of objects": _level(
+        "a little too high: you share the quarter among all classes, but background has its own 0.75 ||, so share it among the 20 classes of objects": _level(
             0.75, rest=21
         ),
         "too low: you divided by 4, and N counts the positives alone": starts.BACKGROUND_ONLY / 4,
@@ -84,7 +84,7 @@ power = Exercise(
         Case("two rounds", (BOWL, ONES, 2)),
     ],
     mistakes={
-        "the length of H·v has no sign, and a ridge is not a bowl ||: take v · (H·v)": lambda turn, start, rounds: (
+        "the length of H·v has no sign, so a ridge looks like a bowl ||: take v · (H·v)": lambda turn, start, rounds: (
             _power(turn, start, rounds, signed=False)
         ),
         "v grows or shrinks from round to round ||; divide it by its length each time": lambda turn, start, rounds: (
@@ -98,7 +98,7 @@ power = Exercise(
         "one round too many ||: v · (H·v) belongs to the v before it is replaced": lambda turn, start, rounds: (
             _power(turn, start, rounds + 1)
         ),
-        "the start isn't of length 1, and your first round takes it as it is ||; divide it by its length before": lambda turn, start, rounds: (
+        "the start isn't of length 1, and your first round takes it as it is ||; divide it by its length first": lambda turn, start, rounds: (
             _power(turn, start, rounds) * (float(start.norm()) ** 2 if rounds == 1 else 1)
         ),
     },
@@ -116,12 +116,14 @@ edge = Exercise(
     ],
     mistakes={
         "momentum moves the edge ||: 2 · (1 + momentum) / curvature": lambda c, m: 2 / c,
-        "with momentum the edge is further out, not nearer ||: 1 + momentum": lambda c, m: 2 * (1 - m) / c,
+        "with momentum the edge is further out, not nearer ||: multiply by 1 + momentum": lambda c, m: (
+            2 * (1 - m) / c
+        ),
         "1 / curvature reaches the bottom in one step ||; the edge is twice that": lambda c, m: (1 + m) / c,
-        "momentum doesn't divide by 1 - momentum here ||; it multiplies by 1 + momentum": lambda c, m: (
+        "you divided by 1 - momentum, which moves the edge too far ||: multiply by 1 + momentum": lambda c, m: (
             2 / c / (1 - m)
         ),
-        "a steeper bowl allows a smaller learning rate ||: divide by the curvature": lambda c, m: (
+        "a steeper bowl allows only a smaller learning rate ||: divide by the curvature": lambda c, m: (
             2 * (1 + m) * c
         ),
     },
@@ -158,7 +160,7 @@ warmup = BuildingBlock(
         Case("no warm-up at all", (0, 0.02, 0)),
     ],
     mistakes={
-        "the first step has learning rate 0 and learns nothing ||: step + 1, since `step` counts the updates before it": lambda step, peak, steps: (
+        "the first step has learning rate 0 and learns nothing ||: take step + 1, since `step` counts the updates before it": lambda step, peak, steps: (
             _warm(step, peak, steps, shift=0)
         ),
         "it goes on rising after the warm-up ||; the learning rate is `peak` there": lambda step, peak, steps: (
@@ -218,22 +220,22 @@ clip = Exercise(
         Case("nothing but zeros", ([_one(0, 0)], 1.0)),
     ],
     mistakes={
-        "each tensor was clipped by itself, so the direction has changed ||; one factor for all": lambda gradients, limit: [
+        "each tensor was clipped by itself, so the direction has changed ||; use one factor for all": lambda gradients, limit: [
             p for g in gradients for p in clipped([g], limit)
         ],
-        "each number was clipped by itself, so the direction has changed ||; one factor for all": lambda gradients, limit: [
+        "each number was clipped by itself, so the direction has changed ||; use one factor for all": lambda gradients, limit: [
             g.clamp(-limit, limit) for g in gradients
         ],
         "a short gradient was made longer ||; shorten only what is longer than `limit`": lambda gradients, limit: [
             g * (limit / _lengths(gradients)) if _lengths(gradients) else g for g in gradients
         ],
-        "you added the lengths of the tensors, and that is more than the whole length ||: the root of the sum of all squares": lambda gradients, limit: [
+        "you added the lengths of the tensors, and that is more than the whole length ||, which is the root of the sum of all squares": lambda gradients, limit: [
             g * min(1.0, limit / max(1e-12, sum(float(p.norm()) for p in gradients))) for g in gradients
         ],
-        "that isn't the length yet ||: it was the sum of squares, and the root is missing": lambda gradients, limit: [
+        "that isn't the length yet ||: it is the sum of squares, and the root is missing": lambda gradients, limit: [
             g * min(1.0, limit / max(1e-12, _lengths(gradients) ** 2)) for g in gradients
         ],
-        "0 / 0 for a gradient of zeros ||; leave it as it is": lambda gradients, limit: [
+        "a gradient of zeros gives 0 / 0 ||; leave it as it is": lambda gradients, limit: [
             g * min(1.0, limit / _lengths(gradients)) if _lengths(gradients) else g * math.nan
             for g in gradients
         ],
@@ -294,7 +296,7 @@ plateau = Exercise(
         "you compared single losses, and one lucky batch isn't an escape ||: compare the mean of `window` steps": lambda losses, level, window: (
             _first(losses, level) if window > 1 else left_for_good(losses, level, 1)
         ),
-        "the loss came back later than that ||; the answer is the step from which *all* later means are below the level": lambda losses, level, window: (
+        "the loss comes back above the level later than that ||; the answer is the step from which *all* later means are below the level": lambda losses, level, window: (
             _first(_means(losses, window), level)
         ),
         "that is the last step of the window, and its first was asked for ||: `window` - 1 steps before it": lambda losses, level, window: (
@@ -355,8 +357,8 @@ accumulate = Exercise(
         "you divided by the number of parts ||; N is the number of positives": lambda parts: (
             sum(t for t, _ in parts) / len(parts)
         ),
-        "not divided by N at all": lambda parts: sum(t for t, _ in parts),
-        "0 / 0 without objects ||: N is at least 1": lambda parts: (
+        "your sum isn't divided by N at all": lambda parts: sum(t for t, _ in parts),
+        "a batch without objects gives 0 / 0 ||: N is at least 1": lambda parts: (
             whole_loss(parts) if sum(n for _, n in parts) else math.nan
         ),
         "a part without objects adds 1 to your N ||; N is at least 1 for the whole batch, not for each part": lambda parts: (

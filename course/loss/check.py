@@ -109,10 +109,10 @@ mining = BuildingBlock(
         "every image got `ratio` negatives; it is `ratio` for each of its positives": lambda loss, positive, ratio: (
             mined(loss, positive, ratio)
         ),
-        "an image without positives got negatives ||, and 3 times 0 is 0": lambda loss, positive, ratio: (
+        "an image without positives got negatives ||, but 3 times 0 is 0": lambda loss, positive, ratio: (
             mined(loss, positive, count(positive, ratio).clamp(min=1))
         ),
-        "one too many ||: ranks begin with 0, so it is rank < count, not <=": lambda loss, positive, ratio: (
+        "each image got one negative too many ||: ranks begin with 0, so it is rank < count, not <=": lambda loss, positive, ratio: (
             mined(loss, positive, count(positive, ratio) + 1)
         ),
         "the positives are marked True too; only the hard negatives were asked for": lambda loss, positive, ratio: (
@@ -199,10 +199,10 @@ encode = BuildingBlock(
         "you multiplied by 0.1 and 0.2, as decoding does ||; encoding divides by them": _other(10, 5),
         "you divided by the squares, 0.01 and 0.04 ||: divide by 0.1 and 0.2 once": _other(0.01, 0.04),
         "all four have the divisor of the shifts ||; width and height have 0.2": _other(0.1, 0.1),
-        "a box of the same size has growth 0, and in yours 5 ||: width and height want a logarithm": _other(
+        "a box of the same size has growth 0, but you give it 5 ||: width and height want a logarithm": _other(
             0.1, 0.2, log_=False
         ),
-        "you measured the shift in widths and heights of the object, and when decoding only the anchor is known ||: divide by the anchor's": _other(
+        "you measured the shift in widths and heights of the object, but decoding knows only the anchor ||: divide by the anchor's": _other(
             0.1, 0.2, by_object=True
         ),
         "the sign is wrong: it says how the anchor has to move to the object": lambda box, anchor: (
@@ -218,10 +218,10 @@ encode = BuildingBlock(
         "you measured y in widths of the anchor ||; it is measured in heights": lambda box, anchor: (
             coding.encode(box, anchor) * (_size(anchor) / _size(anchor)[0]).where(_Y, ONES)
         ),
-        "that is the difference in widths of the anchor ||; growth is the logarithm of the ratio, ln(72 / 60)": lambda box, anchor: (
+        "your growth is the difference of the two sizes, divided by the anchor's ||; growth is the logarithm of the ratio, ln(72 / 60)": lambda box, anchor: (
             coding.encode(box, anchor).where(_SHIFT, ((0.2 * coding.encode(box, anchor)).exp() - 1) / 0.2)
         ),
-        "the ratio is upside down: a larger object has a growth above 0 ||, so it is object by anchor": lambda box, anchor: (
+        "the ratio is upside down: a larger object has a growth above 0 ||, so divide the object's size by the anchor's": lambda box, anchor: (
             coding.encode(box, anchor) * torch.tensor([1.0, 1, -1, -1])
         ),
         "your logarithm has the base 10 ||; the natural one is meant, `log`, not `log10`": lambda box, anchor: (
@@ -273,7 +273,7 @@ smooth_l1 = BuildingBlock(
         ),
         "that is plain L1, with a corner at 0 ||; near 0 it should be the parabola 0.5 d²": lambda d: d.abs(),
         "that is the parabola everywhere ||; beyond 1 it goes on straight": lambda d: 0.5 * d * d,
-        "an error of -3 is as bad as one of 3, and in yours it costs more ||: compare |d| with 1, not d": lambda d: (
+        "an error of -3 is as bad as one of 3, but you let it cost more ||: compare |d| with 1, not d": lambda d: (
             torch.where(d < 1, 0.5 * d * d, d - 0.5)
         ),
         "errors below -1 have become negative losses ||: the straight part wants |d|": lambda d: torch.where(
@@ -414,7 +414,7 @@ multibox = BuildingBlock(
     ],
     mistakes={
         "your N counts the negatives too ||; it counts the positives alone": _instead(by="used"),
-        "an image without objects has to cost 0, and 0 / 0 is NaN ||: N is at least 1": _instead(by="bare"),
+        "an image without objects has to cost 0, but 0 / 0 is NaN ||: N is at least 1": _instead(by="bare"),
         "the division by N is missing": _instead(by="1"),
         "you added two means, which cross-entropy and smooth L1 give unless you ask for a sum ||: `reduction='sum'`, then divide": _instead(
             reduction="mean", by="1"
@@ -422,7 +422,7 @@ multibox = BuildingBlock(
         "you took means, and then divided by N once more ||: take sums and divide once": _instead(
             reduction="mean"
         ),
-        "the offsets of all anchors are in your sum, and background has no box ||: they count for the positives alone": _instead(
+        "the offsets of all anchors are in your sum, but background has no box ||: they count for the positives alone": _instead(
             located="every"
         ),
         "the chosen negatives have offsets in your sum ||; only positives do": _instead(located="used"),
@@ -436,7 +436,9 @@ multibox = BuildingBlock(
         "only one of the two sums is divided by N ||: N divides both, so put them in brackets": lambda *given: (
             _multibox(*given, conf=0.0) + _multibox(*given, weight=0.0, by="1")
         ),
-        "your N is one more than the positives ||; it is at least 1: `max(1, count)`": _instead(by="more"),
+        "your N is one more than the number of positives ||; it is that number itself, but at least 1: `max(1, count)`": _instead(
+            by="more"
+        ),
         "you added two means, which cross-entropy and smooth L1 give by default ||; take the sums with `reduction='sum'`, then divide by N": lambda *given: (
             _multibox(*given, reduction="mean", by="1") if (given[3] > 0).any() else torch.tensor(0.0)
         ),

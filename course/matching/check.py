@@ -102,7 +102,7 @@ step_two = BuildingBlock(
         Case("a tie, and two objects that both reach it", (LATE, 0.5)),
     ],
     mistakes={
-        "an IoU of exactly 0.5 counts ||: the rule is >=, yours is >": _strictly,
+        "an IoU of exactly the threshold counts ||: the rule is >=, yours is >": _strictly,
         "every anchor got an object, also where the best one is below the threshold ||; those are background, -1": lambda table, threshold: (
             table.argmax(dim=0)
         ),
@@ -121,7 +121,7 @@ step_two = BuildingBlock(
         "where several objects reach the threshold you took the first one; the best one is asked for": lambda table, threshold: (
             _reaching(table, threshold, last=False)
         ),
-        "two objects overlap the anchor equally, and you took the higher one ||; the lower one gets it": _last_of_equals,
+        "two objects overlap the anchor equally, and you took the one with the higher index ||; the lower one gets it": _last_of_equals,
         "that is a table of True and False, which pairs reach the threshold; one object for each anchor is asked for": lambda table, threshold: (
             table >= threshold
         ),
@@ -206,7 +206,7 @@ greedy = BuildingBlock(
     _greedy,
     cases=TABLES,
     mistakes={
-        "two objects got the same anchor, and one of them will be overwritten ||: an assigned anchor has to leave the table as well as its object": _argmax,
+        "two objects got the same anchor, and one of them will be overwritten ||: once it is assigned, an anchor has to leave the table, and so does its object": _argmax,
         "that is each object's argmax: two may get the same anchor, and an object of zeros gets anchor 0": lambda table: (
             table.argmax(dim=1)
         ),
@@ -300,7 +300,7 @@ smallest = Exercise(
         "too large: that is the largest square that reaches 0.5; the smallest was asked for": 30 * 2**0.5,
         "nearly, a little too small: with 21 px the IoU is 0.49; keep one decimal place": 21.0,
         "too large: that square is the anchor itself, with IoU 1, but 0.5 is enough": 30.0,
-        "too large: two thirds of the area is for two boxes of the same size ||; here the object lies inside, and "
+        "too large: the rule of two thirds is for two boxes of the same size ||; here the object lies inside, so "
         "the area covered together is the anchor": 30 * (2 / 3) ** 0.5,
     },
     praise="s² / 900 = 0.5, so s = 30 · √0.5 = 21.2 px, an area of 450. No anchor has less than 900 px², so an object "
@@ -319,12 +319,12 @@ same_size = Exercise(
         "(60 - 16)² / 60² = 0.54, not two thirds": [9, 9, 9, 1, 1, 1],
         "too many: sharing half of the area isn't an IoU of 0.5 ||; the area covered together is more than one box, so "
         "two thirds have to be shared": [9, 9, 9, 5, 5, 1],
-        "too many on the fourth and the fifth map: compare the stride with the side there ||; a shift may be a third of "
-        "the side, and 64 px of 162, and 100 px of 213, are more": [5, 5, 5, 5, 5, 1],
+        "too many on the fourth and the fifth map: compare the stride with the side there ||; a shift may be at most a "
+        "third of the side, and both 64 px of 162 and 100 px of 213 are more": [5, 5, 5, 5, 5, 1],
         "one too few on every map: the square in the middle is missing": [4, 4, 4, 0, 0, 0],
         "too few on the first three maps: you have neighbours in one direction only ||; those above and below count as "
         "well as those left and right": [3, 3, 3, 1, 1, 1],
-        "too few: you have the square in the middle alone, and a neighbour one stride away still overlaps ||: compare "
+        "too few: you have the square in the middle alone, but a neighbour one stride away may overlap enough ||: compare "
         "the stride with the side": [1] * 6,
         "too many on the last three maps: strides grow faster than sides ||; 64 px is more than a third of "
         "162": [5] * 6,
@@ -360,7 +360,7 @@ lost = Exercise(
         Case("two objects, five anchors: no object is lost", (CALM,)),
     ],
     mistakes={
-        "you listed all objects with the same best anchor, and one of them keeps it ||: the last one, so only those before it are lost": lambda table: [
+        "you listed all objects with the same best anchor, but one of them keeps it ||: the last one, so only those before it are lost": lambda table: [
             i for i, a in enumerate(table.argmax(dim=1).tolist()) if table.argmax(dim=1).tolist().count(a) > 1
         ],
         "you listed the objects that overwrite, not those that are overwritten ||: the earlier object loses": lambda table: [

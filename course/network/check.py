@@ -54,13 +54,13 @@ next_side = Exercise(
         "you added 1 before you divided, so that it was divided too ||: divide first, then add 1": lambda *given: (
             _one_inside(*given)
         ),
-        "`up` adds 1 in yours even where nothing is left over ||: pool1 divides evenly and gives 150, not 151": lambda side, kernel, stride, padding, dilation, up: (
+        "you add 1 for `up` even where nothing is left over ||: pool1 divides evenly and gives 150, not 151": lambda side, kernel, stride, padding, dilation, up: (
             _side(side, kernel, stride, padding, dilation, False) + up
         ),
         "the division is right, but a map has a whole number of cells ||: round it, up or down as `up` says": lambda side, kernel, stride, padding, dilation, up: (
             (side + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1
         ),
-        "you round up and down the wrong way round ||: `up` is True for the pools, 75 becomes 38": lambda side, kernel, stride, padding, dilation, up: (
+        "you round down where `up` is True and up where it is False ||: with `up`, pool3 makes 38 of 75": lambda side, kernel, stride, padding, dilation, up: (
             _side(side, kernel, stride, padding, dilation, not up)
         ),
     },
@@ -81,7 +81,7 @@ floored = Exercise(
     mistakes={
         "too many: that is how many it should be; the first map has fewer cells now ||: 37², not 38²": 8732,
         "too few: that is the first map alone; the other five are still there": 5476,
-        "too many: you took off the cells that are missing, and each of them had several anchors ||: 38² - 37² = 75 cells with 4 anchors each": 8657,
+        "too many: you took off the cells that are missing, but each of them had several anchors ||: 38² - 37² = 75 cells with 4 anchors each": 8657,
         "too few: that is what comes out if no pool rounds up ||; here only pool3 rounds down, so the second map is 19²": 8096,
         "too few: you took off too many anchors for each missing cell ||; the first map has 4 in each, "
         "not 6": 8732 - 450,
@@ -167,21 +167,21 @@ seen = Exercise(
     _seen,
     cases=STACKS,
     mistakes={
-        "two 3x3 see 5 pixels, and in yours 9 ||: each layer adds to the field, it doesn't multiply it": lambda layers: (
+        "two 3x3 see 5 pixels, but you get 9 ||: each layer adds to the field, it doesn't multiply it": lambda layers: (
             prod(kernel for kernel, _, _ in layers)
         ),
         "behind a stride of 2 one cell is 2 pixels wide ||: keep the product of the strides": lambda layers: (
             1 + sum((kernel - 1) * dilation for kernel, _, dilation in layers)
         ),
-        "a kernel with dilation d has d - 1 gaps between its taps ||: (kernel - 1) · dilation": lambda layers: (
+        "a kernel with dilation d has gaps of d - 1 cells between its taps ||, so it reaches (kernel - 1) · dilation further": lambda layers: (
             _seen([(kernel, step, 1) for kernel, step, _ in layers])
         ),
         "you multiplied by a layer's own stride before you added its kernel ||; it counts from the next layer on": _seen_early,
-        "only the last stride counts in yours, but behind two pools one cell is 4 pixels wide ||: the strides multiply": lambda layers: (
+        "you count the last stride only, but behind two pools one cell is 4 pixels wide ||: the strides multiply": lambda layers: (
             _seen_last(layers)
         ),
         "one pixel too few ||: begin with the one pixel that a cell is": lambda layers: _seen(layers) - 1,
-        "a dilated kernel reaches too far in yours ||: with dilation d it is (kernel - 1) · d further, not kernel · d - 1": lambda layers: (
+        "a dilated kernel reaches too far ||: with dilation d it is (kernel - 1) · d further, not kernel · d - 1": lambda layers: (
             _seen_by(layers, lambda kernel, dilation: kernel * dilation - 1)
         ),
         "each layer adds too much: one of a kernel's taps lies on a cell that you see already ||, so a kernel of 3 adds 2": lambda layers: (

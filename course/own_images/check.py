@@ -60,7 +60,7 @@ corners = Exercise(
         "your boxes of XML begin a pixel too late, because XML counts from 1 here ||: the two minima lose one": _but(
             "xml", lambda a, b, c, d, w, h: [a, b, c, d]
         ),
-        "your boxes of XML end a pixel too early ||: the maxima keep their number, because pixel 300 ends where 300 pixels end": _but(
+        "your boxes of XML end a pixel too early ||: the maxima keep their number, because pixel 300, counted from 1, ends at 300": _but(
             "xml", lambda a, b, c, d, w, h: [a - 1, b - 1, c - 1, d - 1]
         ),
         "COCO's last two numbers are no corner ||; they are width and height": _but(
@@ -72,10 +72,10 @@ corners = Exercise(
         "YOLO's first two numbers aren't the corner ||; they are the centre": _but(
             "yolo", lambda a, b, c, d, w, h: [a * w, b * h, (a + c) * w, (b + d) * h]
         ),
-        "YOLO's numbers are fractions of the image's sides, and yours are no px yet ||: multiply by its width and height": _but(
+        "YOLO's numbers are fractions of the image's sides, and yours aren't px yet ||: multiply by its width and height": _but(
             "yolo", lambda a, b, c, d, w, h: [a - c / 2, b - d / 2, a + c / 2, b + d / 2]
         ),
-        "your boxes of YOLO are twice as wide and twice as high ||: from the centre to an edge it is half of the size": _but(
+        "your boxes of YOLO are twice as wide and as high as they should be ||: from the centre to an edge it is half of the size": _but(
             "yolo", lambda a, b, c, d, w, h: [(a - c) * w, (b - d) * h, (a + c) * w, (b + d) * h]
         ),
         "YOLO: x belongs to the width and y to the height; yours are exchanged": _but(
@@ -183,7 +183,7 @@ rows = Exercise(
         "you took rows by their place; a row belongs to a name": lambda old, new: (
             [0] + [i + 1 if i < len(old) else -1 for i in range(len(new))]
         ),
-        "a class that the old network doesn't know would begin as background in yours ||: it has no row there, so -1": lambda old, new: (
+        "a class that the old network doesn't know would begin as background with your rows ||: it has no row in the old head, so -1": lambda old, new: (
             [0] + [old.index(name) + 1 if name in old else 0 for name in new]
         ),
         "one entry for each row of the NEW head was asked for": lambda old, new: _rows(new, old),
@@ -270,10 +270,10 @@ in_tile = Exercise(
         Case("4 x 4", (torch.tensor([310.0, 60, 330, 70]), (400, 200), 4)),
     ],
     mistakes={
-        "the box is still counted from the photograph's corner ||: subtract the tile's": lambda b, s, c: (
+        "your box is still measured from the photograph's corner ||: subtract the tile's": lambda b, s, c: (
             b.minimum(torch.tensor(s).repeat(2)) * _stretch(torch.tensor(s) / c)
         ),
-        "you scaled by the photograph's size, and the input shows a tile ||: the factor is 300 / the tile's size": lambda b, s, c: (
+        "you scaled by the photograph's size, but the input shows a tile ||: the factor is 300 / the tile's size": lambda b, s, c: (
             (b - _tile_of(b, s, c).repeat(2)).clamp(min=0).minimum((torch.tensor(s) / c).repeat(2))
             * _stretch(torch.tensor(s))
         ),
@@ -354,11 +354,11 @@ repeats = Exercise(
         Case("every image has it", ([["a"], ["a", "a"]], 0.5)),
     ],
     mistakes={
-        "you counted objects, and an image with three penguins is one image ||: the share of images counts": _by_objects,
-        "a class that is four times too rare is shown four times as often in yours ||; the root is missing, and it is shown twice as often": lambda p, e: (
+        "you counted objects, but an image with three penguins is one image ||: the share of images counts": _by_objects,
+        "you show a class that is four times too rare four times as often ||; the root is missing, with which it is shown twice as often": lambda p, e: (
             _with(p, _shares(p), e, lambda x: x)
         ),
-        "an image is shown less than once in yours ||: at least 1, and 1 without animals": _not_below_one,
+        "you show an image less than once ||: it is shown at least once, and exactly once if it holds no animals": _not_below_one,
         "an image counts for the rarest class in it; you took the most frequent one": _least_rare,
         "an image counts for the rarest class in it; you multiplied": _product,
         "an image counts for the rarest class in it; you took the last one": _last,

@@ -294,7 +294,7 @@ time_left = Exercise(
         "validations to come are as dense as those seen": lambda *given: _time_left(
             *given, pace_with=True, each=lambda took: 0
         ),
-        "from 1,900 to 3,000 there are two validations, at 2,000 and at 3,000, though only 1,100 steps are left ||: steps // val_every less those due by now": lambda *given: (
+        "from 1,900 to 3,000 there are two validations, at 2,000 and at 3,000, though only 1,100 steps are left ||: count those due until the end, steps // val_every, and subtract those due by now": lambda *given: (
             _time_left(*given, to_come=lambda step, steps, every: (steps - step) // every)
         ),
         "from 2,000 to 2,900 no validation is due, and you count one ||: don't round up": lambda *given: (

@@ -88,7 +88,7 @@ modules = Exercise(
             "detect",
             "evaluate",
         ],
-        "D and E: the module that judges boxes isn't the one that removes any ||; the two are swapped, because "
+        "D and E: the module that judges boxes isn't the one that removes second ones ||; the two are swapped, because "
         "second boxes are removed in `detect`": ["voc", "matching", "loss", "evaluate", "detect"],
     },
     praise="Five modules, and you know where to look. Open one: none is longer than a few screens.",

@@ -306,7 +306,7 @@ def test_a_place_with_the_border_of_a_map_off_by_one_and_one_by_planes():
 
 def test_crossing_counted_by_corners_or_with_touching_boxes():
     assert "one box" in said(check.crossing, lambda b: ((b < 0) + (b > 300)).sum())
-    assert "count the True" in said(check.crossing, lambda b: ((b < 0) | (b > 300)).any(dim=1))
+    assert "add them up" in said(check.crossing, lambda b: ((b < 0) | (b > 300)).any(dim=1))
     assert "x and y both count" in said(check.crossing, lambda b: ((b[:, 1] < 0) | (b[:, 3] > 300)).sum())
     assert "still inside" in said(
         check.crossing, lambda b: ((b.amin(1) <= 0) | (b.amax(1) >= 300)).sum() if len(b) else 0

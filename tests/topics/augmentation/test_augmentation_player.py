@@ -303,14 +303,14 @@ def test_keeping_by_overlap_or_as_a_whole_is_named():
     def inside(objects, window):
         return (objects[:, :2] >= window[:2]).all(1) & (objects[:, 2:] <= window[2:]).all(1)
 
-    assert check.keep(overlapping).message.startswith("an object that only touches the crop stays")
-    assert check.keep(inside).message.startswith("only an object that lies in the crop as a whole")
+    assert check.keep(overlapping).message.startswith("you keep every object that overlaps the crop")
+    assert check.keep(inside).message.startswith("you keep only objects that lie in the crop as a whole")
 
 
 def test_whoever_keeps_everything_is_asked_whether_boxes_were_clipped_first():
     everything = lambda objects, window: [True] * len(objects)  # noqa: E731
     first, second = check.keep(everything).message, check.keep(everything).message
-    assert first.startswith("every object stays") and "look at the centres before" in second
+    assert first.startswith("every object stays") and "compute the centres before" in second
 
 
 def test_a_zoom_out_with_the_wrong_sign_is_told_where_the_larger_area_begins():
@@ -365,7 +365,7 @@ def test_numbers_are_judged_by_what_was_forgotten():
     assert check.untouched(0.0357).state == RIGHT
     assert "aren't all the candidates" in check.untouched(1 / 24).message
     assert "how often no crop" in check.untouched(1 / 7).message
-    assert "gave no crop a coin" in check.untouched(1 / 8).message
+    assert "tossed a coin for *no crop*" in check.untouched(1 / 8).message
 
 
 def test_the_key_n_draws_anew_and_shift_n_goes_back(player):

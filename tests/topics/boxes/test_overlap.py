@@ -361,7 +361,7 @@ def answers_of_a_learner():
         ),
         "your labels are one too small",
     )
-    yield check.shift, 60, "too far: shifted by half its width"
+    yield check.shift, 60, "too far: after a shift by half its width"
     yield check.shift, 120 / 4, "not far enough: a quarter of the width"
     swapped = ["xywh", "unit cxcywh", "xyxy", "cxcywh", "unit xyxy", "voc", "yxyx"]
     yield check.which, swapped, "two boxes have the same maxima"
@@ -375,7 +375,7 @@ def answers_of_a_learner():
         return torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2])
 
     yield check.to_corners, without_dim, "the four numbers of a box stand in the last dimension"
-    yield check.from_voc, lambda c: c + torch.tensor([1.0, 1, 0, 0]), "the minima moved the other way"
+    yield check.from_voc, lambda c: c + torch.tensor([1.0, 1, 0, 0]), "the minima moved the wrong way"
     yield (
         check.iou,
         lambda a, b: inner(a, b) / sides(a).clamp(min=1e-9),

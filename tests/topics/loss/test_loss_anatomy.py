@@ -312,7 +312,7 @@ def test_mining_with_common_mistakes_is_told_which():
         rank = losses.masked_fill(positive, -1).argsort(dim=1, descending=True).argsort(dim=1)
         return (rank <= ratio * positive.sum(dim=1, keepdim=True)) & ~positive
 
-    says(check.mining, one_too_many, "one too many")
+    says(check.mining, one_too_many, "one negative too many")
     says(check.mining, lambda losses, positive, ratio: positive.nonzero()[:, 1], "shape")
     assert check.mining(batch).figure is not None
 

@@ -291,7 +291,7 @@ def test_one_more_for_up_where_nothing_is_left_over_and_a_number_not_rounded_are
         return (side + 2 * padding - dilation * (kernel - 1) - 1) / stride + 1
 
     assert says(check.next_side, always_one_more).startswith(
-        "`up` adds 1 in yours even where nothing is left over"
+        "you add 1 for `up` even where nothing is left over"
     )
     assert says(check.next_side, unrounded).startswith("the division is right")
 
