@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from course.kit import places
-from ssdlib import plots
+from course.kit.tables import Table, table
+from ssdlib import evaluate, plots
 from ssdlib.training import engine, runlog
 from ssdlib.training.runs import RunConfig
 
@@ -28,6 +30,17 @@ def staircases(recipes: Mapping[str, RunConfig]) -> Figure:
     axes[0].set_ylabel("learning rate")
     figure.suptitle("Every recipe drops its learning rate twice, each time to a tenth", fontsize=11)
     return figure
+
+
+def ap_table(found: evaluate.Table, columns: int = 4) -> Table:
+    """AP of each class in percent, in the order of the class list down some columns, with the mean below. A class
+    without an object to find has none."""
+    cells = [(name, None if math.isnan(ap) else 100 * ap) for name, ap in found.ap.items()]
+    long = -(-len(cells) // columns)
+    cells += [("", None)] * (long * columns - len(cells))
+    rows = [[cell for pair in cells[i::long] for cell in pair] for i in range(long)]
+    note = f"mAP ({found.metric}) {100 * found.mean:.2f}"
+    return table(rows, head=("class", "AP") * columns, form=("", ".1f") * columns, note=note)
 
 
 def scaled_batches() -> tuple[list[tuple], str]:

@@ -1,9 +1,12 @@
-"""Explorer of chapter 09: a recorded training, step by step, and how detections come into being in some scenes."""
+"""A recorded training, step by step, and how detections come into being in some scenes: the explorer of chapter 09,
+and the scene of chapter 00 at some steps for the chapters before it."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import ipywidgets
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -12,10 +15,11 @@ from course.anchors.places import describe
 from course.kit import opening, pictures, places
 from course.kit.board import Board, as_url, layer, steps_taken
 from course.kit.explorer import Explorer, beside, html_text, row
+from course.kit.legend import legend_below
 from course.kit.motion import Motion
 from course.kit.panel import PALE, Panel
 from ssdlib import box_ops
-from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE
+from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, boxes_on, part_captions, photograph_on
 from ssdlib.records import CLASSES
 
 VIEW = (-12.0, -18.0, 756.0, 330.0)  # the scene, and two diagrams on its right
@@ -25,6 +29,7 @@ LOSSES = (0.3, 20.0)  # that are shown
 SURE = 0.5  # detections from this score on are named
 SPEEDS = {"slow": 2.0, "normal": 5.0, "fast": 15.0}  # looks a second
 BEGIN = 150  # the step that is shown first
+LINES = ((ORANGE, "-o"), (BLUE, "--s"), (PURPLE, ":^"))  # of the three objects of chapter 00
 
 
 class Growth(Explorer):
@@ -196,6 +201,61 @@ class Growth(Explorer):
 
     def state(self) -> str:
         return f"scene {self.scene.value + 1}, {self.summary()[0]}"
+
+
+def opening_at(steps: Sequence[int], claim: str, folder: Path | None = None) -> Figure:
+    """The scene of chapter 00 at some steps of the recorded training, a panel each, with the mean
+    confidence loss of the 50 steps before. Detections of SURE or more carry class and score; the weaker ones are thin and pale."""
+    known = json.loads(((folder or places.recording("growth")) / "growth.json").read_text("utf-8"))
+    here = known["scenes"].index(opening.example().image_id)
+    looks = {look["step"]: look for look in known["looks"]}
+    losses = dict(zip(list(looks)[1:], _means(known["losses"], list(looks))[:, 1], strict=True))
+    scene, side = opening.scene(), 9.6 / len(steps)
+    figure, axes = plt.subplots(1, len(steps), figsize=(9.6, side + 0.9), layout="constrained", squeeze=False)
+    for ax, step in zip(axes.flat, steps, strict=True):
+        photograph_on(ax, scene.pixels)
+        ax.set(xticks=(), yticks=(), title=f"step {step:,}\nconfidence loss {losses[step]:.1f}")
+        boxes_on(ax, scene.boxes)
+        found = looks[step]["scenes"][here]["found"]
+        for _, score, left, top, right, bottom in found:
+            if score < SURE:
+                box = plt.Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=BLUE)
+                ax.add_patch(box).set(linewidth=1, alpha=0.25 + score)
+        sure = [(label, score, box) for label, score, *box in found if score >= SURE]
+        if sure:
+            names = [f"{CLASSES[label]} {score:.2f}" for label, score, _ in sure]
+            boxes_on(ax, torch.tensor([box for *_, box in sure]).float(), names, BLUE)
+    figure.suptitle(claim, fontsize=11)
+    styles = {
+        "object": dict(color=ORANGE, linewidth=2),
+        f"found, score {SURE} or more": dict(color=BLUE, linewidth=2),
+    }
+    legend_below(figure, styles | {"weaker": dict(color=BLUE, linewidth=1, alpha=0.5)})
+    part_captions(figure.axes)
+    return figure
+
+
+def opening_scores(claim: str, first: int = 1000, folder: Path | None = None) -> Figure:
+    """p of the right class at the anchor of each object in the scene of chapter 00, against the step, with the drops
+    of the learning rate as dashed lines."""
+    folder = folder or places.recording("growth")
+    known = json.loads((folder / "growth.json").read_text("utf-8"))
+    facts = json.loads((folder / "recording.json").read_text("utf-8"))
+    here = known["scenes"].index(opening.example().image_id)
+    looks = [look for look in known["looks"] if look["step"] >= first]
+    steps = [look["step"] for look in looks]
+    figure, ax = plt.subplots(figsize=(8.6, 3.2), layout="constrained")
+    for i, (name, (color, style)) in enumerate(zip(opening.NAMES, LINES, strict=True)):
+        p = [look["scenes"][here]["own"][i][0] for look in looks]
+        ax.plot(steps, p, style, color=color, linewidth=2, markersize=5, label=name)
+    for drop in facts["config"]["drops"]:
+        ax.axvline(drop, color=BLACK, linestyle="--", linewidth=1)
+    ax.set(xlabel="step", ylabel="p of the right class", ylim=(0, 1.02))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, loc="upper left", fontsize=9)
+    figure.suptitle(claim, fontsize=11)
+    return figure
 
 
 def _means(rows: list[list[float]], steps: list[int]) -> np.ndarray:
