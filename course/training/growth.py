@@ -204,8 +204,8 @@ class Growth(Explorer):
 
 
 def opening_at(steps: Sequence[int], claim: str, folder: Path | None = None) -> Figure:
-    """The scene of chapter 00 at some steps of the recorded training, a panel each, with the mean
-    confidence loss of the 50 steps before. Detections of SURE or more carry class and score; the weaker ones are thin and pale."""
+    """The scene of chapter 00 at some steps of the recorded training, a panel each, with the mean confidence loss of
+    the 50 steps before. Detections of SURE or more carry class and score; the weaker ones are thin and pale."""
     known = json.loads(((folder or places.recording("growth")) / "growth.json").read_text("utf-8"))
     here = known["scenes"].index(opening.example().image_id)
     looks = {look["step"]: look for look in known["looks"]}

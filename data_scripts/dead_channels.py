@@ -1,9 +1,9 @@
-"""Count the channels of trained networks that say nothing: after their ReLU they are 0 everywhere, in every image.
+"""Count the dead channels of trained networks: after their ReLU they are 0 everywhere, in every image.
 
-    python data_scripts/silent_channels.py RUNS OUT
+    python data_scripts/dead_channels.py RUNS OUT
 
 RUNS holds folders ARM/SEED with a `checkpoint.pt`, as `data_scripts/experiments.py` leaves them in its `--work`. OUT
-gets `silent.json`: for every run and layer the silent channels and all channels, and device, date, commit, versions.
+gets `dead.json`: for every run and layer the dead channels and all channels, and device, date, commit, versions.
 The images are the first 24 test scenes of the mini VOC. A minute on one thread.
 """
 
@@ -24,8 +24,8 @@ ARMS = ("recipe", "plateau", "nearly_broken")
 
 
 @torch.no_grad()
-def silent_channels(network: nn.Module, images: Tensor) -> dict[str, list[int]]:
-    """(B, 3, 300, 300) images -> for each layer with a ReLU: silent channels, all channels."""
+def dead_channels(network: nn.Module, images: Tensor) -> dict[str, list[int]]:
+    """(B, 3, 300, 300) images -> for each layer with a ReLU: dead channels, all channels."""
     loudest: dict[str, Tensor] = {}
     handles = [
         module.register_forward_hook(
@@ -46,10 +46,10 @@ def main(runs: Path, out: Path) -> None:
     for arm in ARMS:
         for path in sorted((runs / arm).glob(f"[01]/{CHECKPOINT}")):
             network, _, step = run_pictures.network(path)
-            found[f"{arm}/{path.parent.name}"] = {"step": step, "layers": silent_channels(network, images)}
+            found[f"{arm}/{path.parent.name}"] = {"step": step, "layers": dead_channels(network, images)}
     out.mkdir(parents=True, exist_ok=True)
     told = facts_now() | {"scenes": SCENES, "runs": found}
-    (out / "silent.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    (out / "dead.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

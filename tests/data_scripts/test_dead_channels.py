@@ -1,4 +1,4 @@
-"""A channel is silent if its ReLU lets nothing through in any image."""
+"""A channel is dead if its ReLU lets nothing through in any image."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from ssdlib.model import SSD300
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "data_scripts"))
-from silent_channels import silent_channels
+from dead_channels import dead_channels
 
 
 def test_channels_whose_bias_is_far_below_zero_are_counted_and_no_others():
@@ -17,8 +17,8 @@ def test_channels_whose_bias_is_far_below_zero_are_counted_and_no_others():
     with torch.no_grad():
         network.body["conv4_3"][0].bias[[1, 5]] = -1e6
     images = 50 * torch.randn(2, 3, 300, 300)
-    found = silent_channels(network, images)
+    found = dead_channels(network, images)
     assert found["conv4_3"][0] >= 2 and found["conv4_3"][1] == len(network.body["conv4_3"][0].bias)
     with torch.no_grad():
         network.body["conv4_3"][0].bias[:] = 1e6
-    assert silent_channels(network, images)["conv4_3"][0] == 0
+    assert dead_channels(network, images)["conv4_3"][0] == 0
