@@ -2,8 +2,8 @@
 
     python benchmarks/everything.py [--record benchmarks/README.md] [--quick]
 
-`--record` puts what they print between the two marks of that page, under a line that says where and when. A benchmark
-that fails is named at the end, and nothing is recorded then.
+`--record` puts their tables between the two marks of that page, under a line that says where and when. A benchmark
+that fails, or finds a difference between the two sides, is named at the end, and nothing is recorded then.
 """
 
 import argparse
@@ -47,6 +47,15 @@ def run(script: str, words: list[str]) -> tuple[str, int]:
     return "".join(printed), process.returncode
 
 
+def tables(printed: str) -> str:
+    """Of what a benchmark prints, the tables with their headings. The rest says what was compared before."""
+    kept: list[str] = []
+    for line in printed.splitlines():
+        if line.startswith(("|", "**")):
+            kept += ["", line, ""] if line.startswith("**") else [line]
+    return "\n".join(kept).strip()
+
+
 def record(page: Path, text: str) -> None:
     """Put the text between the marks of a page. Raises SystemExit if it hasn't both."""
     whole = page.read_text("utf-8")
@@ -73,7 +82,7 @@ def main() -> None:
         begun = time.monotonic()
         text, status = run(script, words)
         taken.append(f"{script} {time.monotonic() - begun:.0f} s")
-        parts.append(text.strip())
+        parts.append(tables(text))
         broken += [script] if status else []
     timing.say(f"\ntime taken: {', '.join(taken)}")
     if broken:

@@ -173,6 +173,15 @@ def test_what_was_measured_replaces_what_stood_between_the_marks(tmp_path):
         everything.record(tmp_path / "bare.md", "new")
 
 
+def test_of_what_is_printed_the_page_gets_the_tables(printed):
+    out = printed(evaluation.main)
+    kept = everything.tables(f"a word\n{out}\n{out}")
+    assert "Checked" in out and "Checked" not in kept and "a word" not in kept
+    lines = [line for line in out.splitlines() if line.startswith(("|", "**"))]
+    assert [line for line in kept.splitlines() if line] == 2 * lines
+    assert kept.startswith("**") and "\n\n\n" not in kept and kept.count("|\n\n**") == 1
+
+
 def test_a_benchmark_prints_a_table_and_what_was_checked(printed):
     out = printed(evaluation.main)
     assert (
