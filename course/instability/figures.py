@@ -16,14 +16,31 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from course.instability import curvature
-from course.instability.starts import ARMS, BACKGROUND_ONLY, NO_OPINION, Start, arm
+from course.instability.starts import (
+    ARMS,
+    BACKGROUND_ONLY,
+    NO_OPINION,
+    WINDOW,
+    Start,
+    arm,
+    running_mean,
+)
 from course.instability.watched_start import Layer, WatchedStep
+from course.kit import experiments
 from course.kit.pictures import ROOT
+from course.kit.tables import Table, table
 from ssdlib.anchors import SSD300_ANCHORS
 from ssdlib.plots import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, YELLOW
 
 RECORDINGS = ROOT / "chapters/recordings"
 ANATOMY, CURVATURE = RECORDINGS / "anatomy", RECORDINGS / "curvature"
+LONG = RECORDINGS / "restarts_1000"
+KINDS_OF_START = {
+    "recipe": "as it is",
+    "plateau": "on a plateau",
+    "nearly_broken": "nearly broken",
+}
+FOLLOWED = (0, 1)  # random seeds of the runs that question 4 asks for
 MAP_COLORS = (SKY, BLUE, GREEN, YELLOW, ORANGE, PURPLE)
 LIVING, BROKEN = dict(color=BLUE, linewidth=0.9), dict(color=RED, linestyle="--", linewidth=1)
 
@@ -63,6 +80,71 @@ def ten(names: Sequence[str], claim: str, top: float = 35.0) -> Figure:
         labels = ["a start that doesn't break", "a start that breaks: NaN at the cross"]
         figure.legend(lines, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
+
+
+def ends(claim: str) -> Figure:
+    """What docs/experiments.md found for question 4. Left the loss of ten starts over 1,000 steps, each point the
+    mean of `WINDOW` steps; right the final mAP of runs that began smoothly, on a plateau or nearly broken, over the
+    range of the recipe's ten random seeds."""
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(9.6, 3.4), width_ratios=(1, 1.1), layout="constrained"
+    )
+    for start in arm("paper", LONG):
+        loss = running_mean(start.multibox, WINDOW)
+        left.plot(range(WINDOW - 1, WINDOW - 1 + len(loss)), loss, **(BROKEN if start.broke else LIVING))
+    left.axvspan(900, 1000, color="0.9")
+    left.set(xlabel="step", ylabel="multibox loss", ylim=(0, 20))
+    left.set_title("ten starts at a learning rate of 0.001", fontsize=10)
+    ten = [run.map for run in experiments.runs("recipe").values()]
+    right.axvspan(min(ten), max(ten), color="0.9")
+    rows = {"ten random seeds": ten}
+    rows |= {f"{words}, seeds 0 and 1": list(final(name).values()) for name, words in KINDS_OF_START.items()}
+    for y, values in enumerate(rows.values()):
+        right.plot(values, [y] * len(values), "o", color=BLUE if y == 0 else ORANGE, markersize=7, alpha=0.75)
+    right.set_yticks(range(len(rows)), list(rows))
+    right.set(ylim=(len(rows) - 0.5, -0.5), xlim=(0, 0.8), xlabel="mAP after 2,500 steps")
+    right.set_title("the recipe mini, by the kind of its start", fontsize=10)
+    figure.suptitle(claim, fontsize=11)
+    return figure
+
+
+def left_behind() -> Table:
+    """For each run of question 4: mAP, AP of small and of large objects, and the dead channels of conv4_3."""
+    told = json.loads((RECORDINGS / "experiments/dead.json").read_text("utf-8"))["runs"]
+    rows = []
+    for kind, words in KINDS_OF_START.items():
+        for seed, run in sorted(experiments.runs(kind).items()):
+            if seed in FOLLOWED:
+                dead, channels = told[f"{kind}/{seed}"]["layers"]["conv4_3"]
+                small, large = (run.sizes[name][0] for name in ("30 to 60", "162 to 213"))
+                rows.append((words, seed, 100 * run.map, small, large, f"{dead} of {channels}"))
+    head = (
+        "start",
+        "random seed",
+        "mAP",
+        "AP, 30 to 60 px",
+        "AP, 162 to 213 px",
+        "dead channels of conv4_3",
+    )
+    return table(rows, head, form=("", "", ".1f", ".1f", ".1f"))
+
+
+def final(kind: str) -> dict[int, float]:
+    """mAP at the end of the runs of a kind of start, by random seed; "recipe" are those that question 4 asks for."""
+    return {seed: run.map for seed, run in experiments.runs(kind).items() if seed in FOLLOWED}
+
+
+def late(first: int = 900, last: int = 1000) -> list[tuple[int, float, float, float]]:
+    """Random seed, lowest, mean and highest multibox loss of steps `first` to `last` of each of the ten starts that
+    were recorded for 1,000 steps; NaN for one that broke before."""
+    rows = []
+    for start in arm("paper", LONG):
+        loss = start.multibox[first:last]
+        there = len(loss) == last - first
+        rows.append(
+            (start.seed, *(float(v) if there else math.nan for v in (loss.min(), loss.mean(), loss.max())))
+        )
+    return rows
 
 
 def levels_on(ax: Axes) -> None:

@@ -1,0 +1,54 @@
+"""What a start leaves behind: the recordings of question 4, as the figure and the table of chapter 07 show them."""
+
+import json
+
+import pytest
+
+from course.instability import figures
+from course.instability.starts import WINDOW, arm
+from course.kit import experiments
+
+
+def test_ten_starts_went_on_to_step_1000_from_other_random_seeds():
+    long = arm("paper", figures.LONG)
+    assert [start.seed for start in long] == list(range(10))
+    for start in long:
+        assert start.broke or len(start) == 1000
+        facts = start.head
+        assert facts["commit"] and facts["date"] and facts["device"] and facts["rate"] == 1e-3
+    first = {start.seed: start.multibox[:3].tolist() for start in arm("paper")}
+    same = [
+        start.seed
+        for start in long
+        if start.multibox[:3].tolist() == pytest.approx(first[start.seed], rel=1e-3)
+    ]
+    assert same == list(range(10))  # the starts of the page, made again
+
+
+def test_late_losses_are_those_of_the_hundred_steps():
+    for row, start in zip(figures.late(), arm("paper", figures.LONG), strict=True):
+        loss = start.multibox[900:1000].tolist()
+        assert row == pytest.approx((start.seed, min(loss), sum(loss) / 100, max(loss)))
+
+
+def test_the_figure_shows_every_start_and_every_run():
+    left, right = figures.ends("a claim").axes
+    assert len(left.get_lines()) == 10
+    for line, start in zip(left.get_lines(), arm("paper", figures.LONG), strict=True):
+        assert line.get_ydata()[-1] == pytest.approx(float(start.multibox[-WINDOW:].mean()))
+    dots = [sorted(line.get_xdata()) for line in right.get_lines()]
+    assert len(dots[0]) == 10 and [len(row) for row in dots[1:]] == [2, 2, 2]
+    for row, kind in zip(dots[1:], figures.KINDS_OF_START, strict=True):
+        assert row == sorted(figures.final(kind).values())
+
+
+def test_the_table_says_what_was_counted_and_judged():
+    told = json.loads((figures.RECORDINGS / "experiments/dead.json").read_text())["runs"]
+    rows = figures.left_behind().rows
+    wanted = [(kind, seed) for kind in figures.KINDS_OF_START for seed in figures.FOLLOWED]
+    assert len(rows) == len(wanted)
+    for row, (kind, seed) in zip(rows, wanted, strict=True):
+        run = experiments.runs(kind)[seed]
+        assert row[1:4] == [seed, 100 * run.map, run.sizes["30 to 60"][0]]
+        dead, channels = told[f"{kind}/{seed}"]["layers"]["conv4_3"]
+        assert row[-1] == f"{dead} of {channels}"
