@@ -204,8 +204,10 @@ def in_few_bytes(png: str, most: int) -> tuple[str, str]:
     Figures come with two pixels for each one of the page, and are kept so as a PNG in 256 colours where that is small
     enough. One full of photographs isn't: JPEG needs a fifth of the bytes there and keeps nearly all pixels.
     If nothing is small enough, the picture has the page's own pixels."""
-    if Image.open(io.BytesIO(b64decode(png))).mode == "P":
-        return PNG, png  # in few colours already, and on a ground that lets the page through
+    picture, shorter = Image.open(io.BytesIO(b64decode(png))), io.BytesIO()
+    if picture.mode == "P":  # in few colours already, and on a ground that lets the page through
+        picture.save(shorter, "PNG", optimize=True)
+        return PNG, b64encode(shorter.getvalue()).decode()
     for scale in (1, 0.85, 0.7, 0.6, 0.5):
         for kind in PICTURES:
             data = _written(png, kind, scale)
