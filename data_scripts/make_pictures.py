@@ -53,8 +53,9 @@ def figure_of(chapter: str, words: str) -> Image.Image:
     for cell in nbformat.read(path, as_version=4).cells:
         if words in cell.source:
             for out in cell.get("outputs", ()):
-                if png := out.get("data", {}).get("image/png"):
-                    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
+                data = out.get("data", {})
+                if drawn := data.get("image/png") or data.get("image/jpeg"):
+                    image = Image.open(io.BytesIO(base64.b64decode(drawn))).convert("RGBA")
                     white = Image.new("RGBA", image.size, "white")
                     return Image.alpha_composite(white, image).convert("RGB")
     raise SystemExit(f"{path}: no cell with {words!r} shows a figure; name another one in FIGURES")

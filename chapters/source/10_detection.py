@@ -168,7 +168,9 @@ source(detect.nms, fold="The fast version: <code>detect.nms</code>")
 source(detect.best_kept, fold="The fast version of steps 4 and 5 together: <code>detect.best_kept</code>")
 
 # %% [markdown]
-# `detect` puts the six steps together.
+# `detect` puts the six steps together. Its first line is step 1: `decoded` decodes the offsets and takes the softmax of the
+# logits, and where both lie on a GPU, it brings them to the CPU in one copy, because the steps after it would make a GPU
+# wait again and again.
 
 # %%
 source(detect.detect)
