@@ -267,8 +267,8 @@ for name in branches:
 # shown the scene of chapter 00, which it isn't trained on. For each of the three objects, the figure follows the
 # anchor that matching gives to it: how probable does that anchor find the right class?
 
-# %% alt="Three curves over steps 1,000 to 2,500 with drops at 1,950 and 2,300: until the first drop the probabilities of car, dog and person jump up and down between 0 and 0.9 from look to look; after it they stay, the car near 0.9, the person near 0.5, the dog near 0.2"
-figure = growth.opening_scores("Until the first drop the scores jump from look to look, after it they hardly move")
+# %% alt="Three curves over steps 1,000 to 2,500 with drops at 1,950 and 2,300: until the first drop the probabilities of car, dog and person jump up and down between 0 and 0.9 from look to look; after it they move much less, the car near 0.9, the person between 0.3 and 0.55, the dog between 0.1 and 0.3"
+figure = growth.opening_scores("Until the first drop the scores jump from look to look, after it much less")
 
 # %% [markdown]
 # At step 1,900 the car has 0.92, fifty steps later 0.08, and at step 2,000, fifty steps after the drop, 0.89. From then

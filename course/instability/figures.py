@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -98,7 +99,10 @@ def ends(claim: str) -> Figure:
     ten = [run.map for run in experiments.runs("recipe").values()]
     right.axvspan(min(ten), max(ten), color="0.9")
     rows = {"ten random seeds": ten}
-    rows |= {f"{words}, seeds 0 and 1": list(final(name).values()) for name, words in KINDS_OF_START.items()}
+    rows |= {
+        f"{words}, seeds 0 and 1": [run.map for run in followed(name).values()]
+        for name, words in KINDS_OF_START.items()
+    }
     for y, values in enumerate(rows.values()):
         right.plot(values, [y] * len(values), "o", color=BLUE if y == 0 else ORANGE, markersize=7, alpha=0.75)
     right.set_yticks(range(len(rows)), list(rows))
@@ -113,11 +117,10 @@ def left_behind() -> Table:
     told = json.loads((RECORDINGS / "experiments/dead.json").read_text("utf-8"))["runs"]
     rows = []
     for kind, words in KINDS_OF_START.items():
-        for seed, run in sorted(experiments.runs(kind).items()):
-            if seed in FOLLOWED:
-                dead, channels = told[f"{kind}/{seed}"]["layers"]["conv4_3"]
-                small, large = (run.sizes[name][0] for name in ("30 to 60", "162 to 213"))
-                rows.append((words, seed, 100 * run.map, small, large, f"{dead} of {channels}"))
+        for seed, run in followed(kind).items():
+            dead, channels = told[f"{kind}/{seed}"]["layers"]["conv4_3"]
+            small, large = (run.sizes[name][0] for name in ("30 to 60", "162 to 213"))
+            rows.append((words, seed, 100 * run.map, small, large, f"{dead} of {channels}"))
     head = (
         "start",
         "random seed",
@@ -129,22 +132,15 @@ def left_behind() -> Table:
     return table(rows, head, form=("", "", ".1f", ".1f", ".1f"))
 
 
-def final(kind: str) -> dict[int, float]:
-    """mAP at the end of the runs of a kind of start, by random seed; "recipe" are those that question 4 asks for."""
-    return {seed: run.map for seed, run in experiments.runs(kind).items() if seed in FOLLOWED}
+def followed(kind: str) -> dict[int, experiments.Run]:
+    """The runs of a kind of start that question 4 asks for, by random seed."""
+    found = experiments.runs(kind)
+    return {seed: found[seed] for seed in FOLLOWED}
 
 
-def late(first: int = 900, last: int = 1000) -> list[tuple[int, float, float, float]]:
-    """Random seed, lowest, mean and highest multibox loss of steps `first` to `last` of each of the ten starts that
-    were recorded for 1,000 steps; NaN for one that broke before."""
-    rows = []
-    for start in arm("paper", LONG):
-        loss = start.multibox[first:last]
-        there = len(loss) == last - first
-        rows.append(
-            (start.seed, *(float(v) if there else math.nan for v in (loss.min(), loss.mean(), loss.max())))
-        )
-    return rows
+def late(first: int = 900, last: int = 1000) -> torch.Tensor:
+    """(10, steps) multibox loss of steps `first` to `last` of the ten starts that were recorded for 1,000 steps."""
+    return torch.stack([start.multibox[first:last] for start in arm("paper", LONG)])
 
 
 def levels_on(ax: Axes) -> None:

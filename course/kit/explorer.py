@@ -94,14 +94,10 @@ def still_png(figure: Figure, dpi: int = 160, most: int = 120_000) -> tuple[str,
         if words.get_bbox_patch() is None:
             words.set_color(WORDS)
     out = io.BytesIO()
-    figure.savefig(
-        out, format="rgba", dpi=dpi, facecolor="none"
-    )  # bare pixels: a PNG would take as long again
-    width = int(figure.get_figwidth() * dpi)
-    picture, content = (
-        Image.frombytes("RGBA", (width, len(out.getvalue()) // width // 4), out.getvalue()),
-        b"",
-    )
+    # bare pixels: to write a PNG would take as long again
+    figure.savefig(out, format="rgba", dpi=dpi, facecolor="none")
+    pixels, width = out.getvalue(), int(figure.get_figwidth() * dpi)
+    picture, content = Image.frombytes("RGBA", (width, len(pixels) // width // 4), pixels), b""
     for colors in (256, 128, 64):
         few, out = picture.quantize(colors, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE), io.BytesIO()
         few.save(out, "PNG")  # `chapters/build.py` looks for the shortest one

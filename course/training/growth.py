@@ -43,9 +43,7 @@ class Growth(Explorer):
 
     def __init__(self, folder: Path | None = None, step: int = BEGIN):
         """`folder` holds what `data_scripts/record_growth.py` wrote."""
-        folder = folder or places.recording("growth")
-        known = json.loads((folder / "growth.json").read_text("utf-8"))
-        self.facts = json.loads((folder / "recording.json").read_text("utf-8"))
+        known, self.facts = _recorded(folder)
         self.looks, self.own = known["looks"], known["own"]
         self.steps = [look["step"] for look in self.looks]
         self.losses = _means(known["losses"], self.steps)
@@ -206,7 +204,7 @@ class Growth(Explorer):
 def opening_at(steps: Sequence[int], claim: str, folder: Path | None = None) -> Figure:
     """The scene of chapter 00 at some steps of the recorded training, a panel each, with the mean confidence loss of
     the 50 steps before. Detections of SURE or more carry class and score; the weaker ones are thin and pale."""
-    known = json.loads(((folder or places.recording("growth")) / "growth.json").read_text("utf-8"))
+    known, _ = _recorded(folder)
     here = known["scenes"].index(opening.example().image_id)
     looks = {look["step"]: look for look in known["looks"]}
     losses = dict(zip(list(looks)[1:], _means(known["losses"], list(looks))[:, 1], strict=True))
@@ -238,9 +236,7 @@ def opening_at(steps: Sequence[int], claim: str, folder: Path | None = None) -> 
 def opening_scores(claim: str, first: int = 1000, folder: Path | None = None) -> Figure:
     """p of the right class at the anchor of each object in the scene of chapter 00, against the step, with the drops
     of the learning rate as dashed lines."""
-    folder = folder or places.recording("growth")
-    known = json.loads((folder / "growth.json").read_text("utf-8"))
-    facts = json.loads((folder / "recording.json").read_text("utf-8"))
+    known, facts = _recorded(folder)
     here = known["scenes"].index(opening.example().image_id)
     looks = [look for look in known["looks"] if look["step"] >= first]
     steps = [look["step"] for look in looks]
@@ -256,6 +252,15 @@ def opening_scores(claim: str, first: int = 1000, folder: Path | None = None) ->
     ax.legend(frameon=False, loc="upper left", fontsize=9)
     figure.suptitle(claim, fontsize=11)
     return figure
+
+
+def _recorded(folder: Path | None) -> tuple[dict, dict]:
+    """What `data_scripts/record_growth.py` wrote into a folder, and its facts; None is the course's recording."""
+    folder = folder or places.recording("growth")
+    known, facts = (
+        json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("growth", "recording")
+    )
+    return known, facts
 
 
 def _means(rows: list[list[float]], steps: list[int]) -> np.ndarray:

@@ -26,9 +26,11 @@ def test_ten_starts_went_on_to_step_1000_from_other_random_seeds():
 
 
 def test_late_losses_are_those_of_the_hundred_steps():
-    for row, start in zip(figures.late(), arm("paper", figures.LONG), strict=True):
-        loss = start.multibox[900:1000].tolist()
-        assert row == pytest.approx((start.seed, min(loss), sum(loss) / 100, max(loss)))
+    late = figures.late()
+    assert late.shape == (10, 100)
+    for row, start in zip(late, arm("paper", figures.LONG), strict=True):
+        parts = (start["localisation"][900:1000].tolist(), start["confidence"][900:1000].tolist())
+        assert row.tolist() == pytest.approx([a + b for a, b in zip(*parts, strict=True)])
 
 
 def test_the_figure_shows_every_start_and_every_run():
@@ -39,7 +41,7 @@ def test_the_figure_shows_every_start_and_every_run():
     dots = [sorted(line.get_xdata()) for line in right.get_lines()]
     assert len(dots[0]) == 10 and [len(row) for row in dots[1:]] == [2, 2, 2]
     for row, kind in zip(dots[1:], figures.KINDS_OF_START, strict=True):
-        assert row == sorted(figures.final(kind).values())
+        assert row == sorted(run.map for run in figures.followed(kind).values())
 
 
 def test_the_table_says_what_was_counted_and_judged():
