@@ -206,11 +206,10 @@ class DropPlanner(Explorer):
 
     def _axes(self) -> list[dict]:
         """The ground between the diagrams, their marks and their names."""
-        marks = []
+        marks = self.lower.below({share: f"{share:.0%}" for share in (0, 0.25, 0.5, 0.75, 1)}, away=20)
         for panel in (self.upper, self.lower):
-            for value in range(math.ceil(panel.y[0]), math.floor(panel.y[1]) + 1):
-                marks.append((-26.0, panel.up(value) + 8, str(value)))
-        marks += [(WIDE * share - 12, LOWER[1] + 20, f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1)]
+            losses = range(math.ceil(panel.y[0]), math.floor(panel.y[1]) + 1)
+            marks += panel.beside({loss: f"{loss}" for loss in losses}, away=26)
         between = torch.tensor([0.0, UPPER[1], WIDE, LOWER[0]])
         frames = torch.tensor([[0.0, top, WIDE, bottom] for top, bottom in (UPPER, LOWER)])
         return [

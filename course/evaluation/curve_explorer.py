@@ -132,8 +132,8 @@ class CurveExplorer(Explorer):
 
     def _curve(self) -> list[dict]:
         judged, n = self.judged, self.place.value
-        marks = [(LEFT - 26, PANEL.up(v) + 7, f"{v:g}") for v in (0.5, 1.0)]
-        marks += [(PANEL.across(v) - 8, BOTTOM + 17, f"{v:g}") for v in (0.0, 0.5, 1.0)]
+        marks = PANEL.beside({0.5: "0.5", 1.0: "1"}, away=26)
+        marks += PANEL.below({0.0: "0", 0.5: "0.5", 1.0: "1"}, away=17)
         titles = [(LEFT, TOP - 6, "precision"), (RIGHT - 44, BOTTOM + 34, "recall")]
         layers = [
             *PANEL.ground(frame=1, color=GREY),

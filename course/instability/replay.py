@@ -157,23 +157,22 @@ class Replay(Explorer):
         panel = self._panel(column)
         return panel.curve(torch.arange(len(start[column][:until])), start[column][:until].clamp(*panel.y))
 
-    def _marks(self) -> list[tuple[int, float]]:
-        """Steps to write under the lower panel, and where."""
+    def _marked(self) -> range:
+        """Steps to write under the lower panel."""
         longest = self._longest()
-        every = next(e for e in (5, 10, 50, 100) if longest / e <= 10 or e == 100)
-        return [(step, self._panel("gradient").across(step)) for step in range(0, longest, every)]
+        return range(0, longest, next(e for e in (5, 10, 50, 100) if longest / e <= 10 or e == 100))
 
     def _panels(self) -> list[dict]:
         layers = []
-        for column, (top, bottom, low, high) in PANELS.items():
+        for column in PANELS:
             panel = self._panel(column)
-            marks = [value for value in (1, 10, 100, 1000) if low <= value <= high]
+            marks = {v: f"{v}" for v in (1, 10, 100, 1000) if panel.y[0] <= v <= panel.y[1]}
             layers += [*panel.ground(), panel.levels(marks)]
-            texts = [(LEFT - 30, panel.up(value) + 6, f"{value}") for value in marks]
+            texts = panel.beside(marks, away=30)
             name = "confidence loss" if column == "confidence" else "length of the gradient, by step"
             if column == "gradient":
-                texts += [(x - 8, bottom + 12, f"{step}") for step, x in self._marks()]
-            layers.append(layer(color="#e8e8e8", texts=[*texts, (LEFT, top, name)]))
+                texts += panel.below({step: f"{step}" for step in self._marked()}, away=12)
+            layers.append(layer(color="#e8e8e8", texts=[*texts, (LEFT, panel.top, name)]))
         for value, name in ((NO_OPINION, "no opinion"), (BACKGROUND_ONLY, "background only")):
             panel = self._panel("confidence")
             layers.append(layer(color=GREEN, line=1.3, dash=(6, 4), curves=[panel.level(value)]))

@@ -1,7 +1,7 @@
 """A diagram on a board: where it lies and which values its edges stand for."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,15 @@ class Panel:
     def levels(self, values: Iterable[float], alpha: float = 1.0) -> dict[str, Any]:
         """Thin lines at some values of y."""
         return layer(color=GREY, line=0.5, alpha=alpha, curves=[self.level(y) for y in values])
+
+    def beside(self, marks: Mapping[float, str], away: float) -> list[tuple[float, float, str]]:
+        """Words that begin `away` px left of it, each as high as its value of y, as `layer` takes them."""
+        return [(self.left - away, self.up(value) + 8, words) for value, words in marks.items()]
+
+    def below(self, marks: Mapping[float, str], away: float) -> list[tuple[float, float, str]]:
+        """Words whose lower edge is `away` px under it, in the middle below their value of x."""
+        wide = {words: 6 + 6 * len(words) for words in marks.values()}  # in a font of 12 px, about
+        return [(self.across(x) - wide[words] / 2, self.bottom + away, words) for x, words in marks.items()]
 
     def box(self) -> torch.Tensor:
         """(4,) its edges."""

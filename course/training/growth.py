@@ -124,9 +124,9 @@ class Growth(Explorer):
             loss.levels((1, 10), 0.5),
             score.levels((0.5,), 0.5),
         ]
-        marks = [(LEFT - 24, loss.up(v) + 8, f"{v}") for v in (1, 10)]
-        marks += [(LEFT - 34, score.up(v) + 8, f"{v:.0%}") for v in (0.0, 0.5, 1.0)]
-        marks += [(loss.across(s) - 12, MAP[1] + 20, f"{s:,}") for s in range(0, last, 500)]
+        marks = loss.beside({1: "1", 10: "10"}, away=24)
+        marks += score.beside({share: f"{share:.0%}" for share in (0.0, 0.5, 1.0)}, away=34)
+        marks += score.below({step: f"{step:,}" for step in range(0, last, 500)}, away=20)
         heads = [(LEFT, LOSS[0] - 2, "loss")]
         heads.append((LEFT, MAP[0] - 2, f"mAP on {self.facts['judged']} test scenes, by step"))
         layers.append(layer(color=PALE, texts=[*marks, *heads]))

@@ -44,9 +44,9 @@ def scene(recipe: RunPlan, plan: RunPlan, active: int, most: float, times: float
 
 def _axes(most: float, times: float) -> list[dict]:
     ground = torch.tensor([[VIEW[0], VIEW[1], 0.0, VIEW[3]], [0.0, BOTTOM, VIEW[2], VIEW[3]]])
-    rates = [10.0**power for power in range(-6, 0, 2)]
+    rates = {10.0**power: f"1e{power}" for power in range(-6, 0, 2)}
     lines = [STAIRS.level(rate) for rate in rates]
-    marks = [(VIEW[0] + 4, height(rate) + 8, f"{rate:.0e}") for rate in rates]
+    marks = STAIRS.beside(rates, away=58)
     steps = [0, *run_plan.marks(most * times, ROUND)]
     marks += [(place(step / times, most) - 4, BOTTOM + 66, _thousands(step)) for step in steps]
     ticks = [

@@ -1,7 +1,7 @@
 """The curves of a run as layers of a board: loss, learning rate and mAP, and a line to read them along."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ def layers(found: Follower, shown: tuple[float, float], reading: float) -> list[
     low, high = _range([*values, *(v for _, v in checks)])
     loss = _panel(LOSS, shown, low, high)
     drawn = _ground(shown)
-    drawn += _marks(loss, [(v, f"{v:g}") for v in _ticks(low, high)])
+    drawn += _marks(loss, {v: f"{v:g}" for v in _ticks(low, high)})
     for name, color, line, dash in PARTS:
         drawn.append(layer(color=color, line=line, dash=dash, curves=[loss.curve(*curves[name])]))
     drawn += _points(checks, loss)
@@ -120,21 +120,20 @@ def _ground(shown: tuple[float, float]) -> list[dict]:
     """Between the panels and under them: the steps."""
     between = torch.tensor([[0.0, LOSS[1], WIDE, RATE[0]], [0.0, RATE[1], WIDE, MAP[0]]])
     frames = torch.tensor([[0.0, top, WIDE, bottom] for top, bottom in (LOSS, RATE, MAP)])
-    marks = [shown[0] + (shown[1] - shown[0]) * i / 5 for i in range(6)]
-    texts = [(min(_x(s, shown), WIDE - 4) - 14, MAP[1] + 20, f"{s:,.0f}") for s in marks]
+    steps = [shown[0] + (shown[1] - shown[0]) * i / 5 for i in range(6)]
+    texts = _panel(MAP, shown, 0, 1).below({step: f"{step:,.0f}" for step in steps}, away=20)
     return [layer(between, PALE, line=0, fill=1), layer(frames, GREY, line=1), layer(color=PALE, texts=texts)]
 
 
-def _marks(panel: Panel, values: Sequence[tuple[float, str]]) -> list[dict]:
-    texts = [(-44.0, panel.up(value) + 8, text) for value, text in values]
-    return [panel.levels([value for value, _ in values], alpha=0.5), layer(color=PALE, texts=texts)]
+def _marks(panel: Panel, marks: Mapping[float, str]) -> list[dict]:
+    return [panel.levels(marks, alpha=0.5), layer(color=PALE, texts=panel.beside(marks, away=44))]
 
 
 def _rate(steps: np.ndarray, rates: np.ndarray, shown: tuple[float, float]) -> list[dict]:
     low, high = _range(rates.tolist())
     panel = _panel(RATE, shown, low / 1.5, high * 1.5)
     ends = sorted({float(rates.min()), float(rates.max())}) if len(rates) else []
-    marks = [(v, f"{v:.2g}") for v in ends if v in ends[-1:] or math.log(ends[-1] / v) > 0.5]
+    marks = {v: f"{v:.2g}" for v in ends if v in ends[-1:] or math.log(ends[-1] / v) > 0.5}
     return [*_marks(panel, marks), layer(color=BLACK, line=2, curves=[panel.curve(steps, rates)])]
 
 
@@ -142,7 +141,7 @@ def _map(found: Follower, shown: tuple[float, float]) -> list[dict]:
     inside = [c for c in found.evaluations if shown[0] <= c.step <= shown[1] and math.isfinite(c.value)]
     panel = _panel(MAP, shown, 0.0, 1.0, log=False)
     flat = panel.curve([c.step for c in inside], [c.value for c in inside])
-    texts = [(-44.0, panel.up(v) + 8, f"{v:.0%}") for v in (0, 0.5, 1)]
+    texts = panel.beside({v: f"{v:.0%}" for v in (0, 0.5, 1)}, away=44)
     drawn = [panel.levels((0.25, 0.5, 0.75), alpha=0.5), layer(color=PALE, texts=texts)]
     drawn.append(layer(color=RED, line=1.6, curves=[flat], points=flat, radius=4.5))
     last: Check | None = inside[-1] if inside else None

@@ -2,6 +2,7 @@
 
 import pytest
 
+from browsing import chapter_of
 from course.detection.nms_bench import VIEW
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -17,13 +18,13 @@ SHOW_AGAIN = """async (source) => {
 }"""
 
 
+opened = chapter_of("10_detection", "import torch", "stages.recorded(", "nms_bench.NmsBench(")
+
+
 @pytest.fixture(scope="module")
-def chapter(reader):
-    reader.open("10_detection")
-    reader.run_cells("import torch", "stages.recorded(", "nms_bench.NmsBench(")
-    reader.board()
-    yield reader
-    reader.page.set_viewport_size({"width": 1400, "height": 1000})
+def chapter(opened):
+    yield opened
+    opened.page.set_viewport_size({"width": 1400, "height": 1000})
 
 
 def test_with_no_box_to_choose_n_and_shift_n_count_up_and_down(chapter):

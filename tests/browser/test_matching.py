@@ -2,19 +2,20 @@
 
 import pytest
 
+from browsing import chapter_of
 from course.matching.matcher import VIEW
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
+opened = chapter_of("03_matching", "import torch", "pictures.scene(", "matcher.Matcher(", "SelfTest(")
+
+
 @pytest.fixture(scope="module")
-def chapter(reader):
-    reader.open("03_matching")
-    reader.run_cells("import torch", "pictures.scene(", "matcher.Matcher(", "SelfTest(")
-    reader.board()
-    reader.ask("setattr(explorer.preset, 'value', 'two objects, far apart')")
-    reader.until_status("best IoU 0.72")
-    return reader
+def chapter(opened):
+    opened.ask("setattr(explorer.preset, 'value', 'two objects, far apart')")
+    opened.until_status("best IoU 0.72")
+    return opened
 
 
 def test_dragging_an_object_moves_it_and_its_anchors(chapter):
