@@ -99,8 +99,9 @@ def mini(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def reader(tmp_path_factory):
     """Someone at a browser with JupyterLab, for tests marked `browser`."""
-    with browsing.chromium_page() as page, browsing.jupyterlab(tmp_path_factory.mktemp("lab")) as address:
-        yield browsing.Reader(address, page)
+    home = tmp_path_factory.mktemp("lab")
+    with browsing.chromium_page() as page, browsing.jupyterlab(home) as address:
+        yield browsing.Reader(address, page, home=home)
 
 
 @pytest.fixture(scope="session")

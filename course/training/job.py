@@ -10,11 +10,13 @@ from ssdlib.training.runs import RECIPES, RunConfig, RunError
 
 # as `make train` names them
 FOLDERS = {"mini": "mini", "voc-short": "voc2007_short", "paper": "voc0712", "ssd_keras": "voc0712_ssd_keras"}
-# The course's own tests train a third as long, for a mAP that isn't chance any more
+# A third of the mini recipe: recordings of chapter 13 and on float16 were made so
 SHORT = dict(steps=800, drops=(620, 740), val_every=400)
+# The course's own tests train half of that, for a mAP that isn't chance any more: random seeds 0 to 2 had 0.13 to 0.14
+TESTED = dict(steps=400, drops=(310, 370), val_every=200)
 # Below what random seeds alone explain: ten of the mini recipe had 0.61 and more. What voc-short reaches is recorded,
 # not expected.
-EXPECTED, EXPECTED_SHORT = 0.55, 0.1
+EXPECTED, EXPECTED_TESTED = 0.55, 0.05
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def here(recipe: str | None = None) -> Job:
         )
     config, expected = RECIPES[recipe], 0.0 if recipe == "voc-short" else EXPECTED
     if "COURSE_SHORT" in os.environ:
-        config, expected = dataclasses.replace(config, **SHORT), EXPECTED_SHORT
+        config, expected = dataclasses.replace(config, **TESTED), EXPECTED_TESTED
     devkit = places.ROOT / "data/mini/VOCdevkit" if recipe == "mini" else genuine
     out = places.runs_folder() / FOLDERS[recipe]
     if recipe == "ssd_keras" and (old := out.with_name("voc0712_seed")).exists():

@@ -10,6 +10,9 @@ import torch
 
 # torch has an error type only for its allocator on a GPU; messages of the CPU, Windows, CUDA, cuDNN and cuBLAS
 SAYS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+# oneDNN's, where there is no memory for the code it makes. It has other reasons for them, too, so they count only while
+# smaller parts are tried of a step that did run out
+NO_CODE = "could not create a primitive"
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for them in malloc.h
 LARGEST = 32 * 2**20  # bytes; the highest threshold that glibc takes, and what its own adjustment comes to
@@ -37,7 +40,7 @@ def fitting(attempt: Callable[[int], object], sizes: Sequence[int]) -> int:
         try:
             attempt(size)
         except (RuntimeError, MemoryError) as error:
-            if not ran_out(error):
+            if not ran_out(error) and NO_CODE not in str(error):
                 raise
         else:
             free()

@@ -47,9 +47,7 @@ def learner(tmp_path_factory):
             nbformat.v4.new_notebook(metadata=python, cells=page), home / f"my_course/{name}.ipynb"
         )
     with browsing.chromium_page() as page, browsing.served(home) as address:
-        reader = browsing.Reader(address, page, pages="my_course")
-        reader.home = home
-        yield reader
+        yield browsing.Reader(address, page, pages="my_course", home=home)
 
 
 def look(reader, name: str) -> None:

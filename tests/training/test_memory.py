@@ -32,6 +32,15 @@ def test_another_error_while_trying_is_not_hidden():
         memory.fitting(attempt, [16, 8])
 
 
+def test_no_memory_for_the_code_of_a_convolution_counts_among_smaller_parts_alone():
+    def attempt(images):
+        if images > 8:
+            raise RuntimeError("could not create a primitive")
+
+    assert memory.fitting(attempt, [16, 8]) == 8
+    assert not memory.ran_out(RuntimeError("could not create a primitive"))
+
+
 def test_only_errors_about_memory_count_as_such():
     assert memory.ran_out(torch.OutOfMemoryError("CUDA out of memory")) and memory.ran_out(MemoryError())
     assert memory.ran_out(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))
@@ -61,11 +70,11 @@ from small_runs import TINY, painted
 from ssdlib.training import engine, memory
 
 data = painted()
-config = dataclasses.replace(TINY, strided_stem=False, width=1 / 4, batch_norm=False, batch_size=64, val_every=0)
+config = dataclasses.replace(TINY, strided_stem=False, batch_norm=False, batch_size=64, val_every=0)
 if sys.argv[3] != "0":
     config = dataclasses.replace(config, microbatch=int(sys.argv[3]))
 now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (now + int(1.5 * 2**30), -1))  # a machine with so much left
+resource.setrlimit(resource.RLIMIT_AS, (now + int(0.9 * 2**30), -1))  # a machine with so much left
 try:
     engine.train(config, data, data, Path(sys.argv[2]), stop_after=1)
 except memory.OutOfMemory as error:

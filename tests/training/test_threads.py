@@ -223,7 +223,7 @@ def test_a_fixed_number_trains_with_it_and_logs_no_choice(slow_with_two, tmp_pat
 
     with pytest.MonkeyPatch.context() as patch, threads.fixed(2):
         patch.setattr(engine, "update", watched)
-        engine.train(dataclasses.replace(TINY, val_every=0), data, data, tmp_path)
+        engine.train(dataclasses.replace(TINY, val_every=0, steps=3, drops=()), data, data, tmp_path)
     assert seen == {2} and not any("threads" in row for row in read_log(tmp_path))
 
 

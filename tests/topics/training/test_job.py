@@ -56,6 +56,6 @@ def test_tests_train_elsewhere_shorter_and_on_the_mini_voc(bare, monkeypatch):
     assert (now.recipe, now.out, now.config.steps, now.expected) == (
         "mini",
         bare / "elsewhere/mini",
-        800,
-        0.1,
+        400,
+        0.05,
     )
