@@ -18,7 +18,7 @@ SHOW_AGAIN = """async (source) => {
 }"""
 
 
-opened = chapter_of("10_detection", "import torch", "stages.recorded(", "nms_bench.NmsBench(")
+opened = chapter_of("10_detection", "import torch\n", "stages.recorded(", "nms_bench.NmsBench(")
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_after_a_restart_the_old_board_does_no_harm_and_the_cells_run_again(chap
     chapter.page.wait_for_timeout(3000)
     chapter.press("n", "ArrowLeft")
     chapter.drag((150, 120), (200, 120), VIEW)
-    chapter.run_cells("import torch", "stages.recorded(", "nms_bench.NmsBench(")
+    chapter.run_cells("import torch\n", "stages.recorded(", "nms_bench.NmsBench(")
     chapter.press("n")
     chapter.until_status("candidate 2,")
     assert not complaints and chapter.errors() == 0

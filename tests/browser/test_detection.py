@@ -8,7 +8,7 @@ from course.detection.nms_bench import VIEW
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-chapter = chapter_of("10_detection", "import torch", "stages.recorded(", "nms_bench.NmsBench(", "SelfTest(")
+chapter = chapter_of("10_detection", "import torch\n", "stages.recorded(", "nms_bench.NmsBench(", "SelfTest(")
 
 
 def test_n_goes_down_the_ranking_and_says_who_suppressed_whom(chapter):
