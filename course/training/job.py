@@ -12,7 +12,7 @@ from ssdlib.training.runs import RECIPES, RunConfig, RunError
 FOLDERS = {"mini": "mini", "voc-short": "voc2007_short", "paper": "voc0712", "ssd_keras": "voc0712_ssd_keras"}
 # A third of the mini recipe: recordings of chapter 13 and on float16 were made so
 SHORT = dict(steps=800, drops=(620, 740), val_every=400)
-# The course's own tests train half of that, for a mAP that isn't chance any more: random seeds 0 to 2 had 0.13 to 0.14
+# The course's own tests train half of that, for a mAP that isn't chance any more: seeds 0 to 2 had 0.13 to 0.14
 TESTED = dict(steps=400, drops=(310, 370), val_every=200)
 # Below what random seeds alone explain: ten of the mini recipe had 0.61 and more. What voc-short reaches is recorded,
 # not expected.

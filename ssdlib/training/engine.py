@@ -76,8 +76,7 @@ def train(
     if first == 0 and weights is not None and (factors := fit_scale(model, weights, train_data)):
         log.note(step=0, scaled=factors)
     best = min((row["val"]["multibox"] for row in read_log(out) if "val" in row), default=math.inf)
-    network = distributed.wrap(faster.CastOnce(model) if "cast" in config.faster else model)
-    advance = faster.Graphed(update_or_advise, update) if "graph" in config.faster else update_or_advise
+    network, advance = stepping(model, config)
     maker = batch_maker(config, train_data, device)
     # beside a GPU the CPU makes the next batch; without one, both would compete for its cores
     batches = ahead(maker, first, last) if device.type == "cuda" else map(maker, range(first, last))
@@ -116,6 +115,12 @@ def train(
     if not any("map" in row and row["step"] == last for row in read_log(out)):
         log.write(step=last, map=evaluate.number_or_null(table.mean), ap=table.as_json())
     return table
+
+
+def stepping(model: SSD300, config: RunConfig) -> tuple[nn.Module, faster.Step]:
+    """The network as a step of the run calls it, and the step: with what `config.faster` names, see `faster`."""
+    network = distributed.wrap(faster.CastOnce(model) if "cast" in config.faster else model)
+    return network, faster.Graphed(update_or_advise, update) if "graph" in config.faster else update_or_advise
 
 
 def update(

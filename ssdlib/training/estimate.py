@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from ssdlib.data.store import Jpegs
-from ssdlib.training import distributed, engine, inference, memory, scaling, threads
+from ssdlib.training import distributed, engine, faster, inference, memory, scaling, threads
 from ssdlib.training.inference import Data
 from ssdlib.training.runs import RunConfig
 
-STEPS = 3  # measured, after one that isn't counted, because a first step makes buffers and chooses kernels
+STEPS = 3  # measured, after one that isn't counted, because a first step makes buffers and chooses kernels; a CUDA
+# graph is recorded after some more
 IMAGES = 16  # in which validation and detection are measured
 
 
@@ -84,12 +85,12 @@ def report(config: RunConfig, pace: Pace, train_data: Data, test_data: Data, don
         f"{pace.step:.2g} s a step of {config.batch_size}, {config.batch_size / pace.step:.3g} images a second"
         + (f"; a step needs {pace.peak / 2**30:.1f} GiB" if pace.peak else "")
         + (f"; {pace.threads} thread{'s' * (pace.threads > 1)}" if pace.threads else ""),
-        *(f"faster: {line}" for line in faster(config, pace, time_, device, train_data)),
+        *(f"faster: {line}" for line in remarks(config, pace, time_, device, train_data)),
     ]
     return "\n".join(lines)
 
 
-def faster(config: RunConfig, pace: Pace, time_: Shares, device: torch.device, data: Data) -> list[str]:
+def remarks(config: RunConfig, pace: Pace, time_: Shares, device: torch.device, data: Data) -> list[str]:
     """What would shorten this run here, each with its reason."""
     found = []
     days = time_.total / 86_400
@@ -156,18 +157,21 @@ def _measure(
     weights: dict[str, Tensor] | None,
     device: torch.device,
 ) -> Pace:
+    faster.prepare(config, device)
     before = _start_counting(device)
     model, optimizer, anchors = engine.build(config, device, weights)
+    network, advance = engine.stepping(model, config)
+    uncounted = 1 + (faster.WARM if "graph" in config.faster else 0)  # the last of them records the graph
     maker = engine.batch_maker(config, train_data, device)
     scaler, chooser = scaling.scaler_for(device, config), threads.Chooser(device)
     making, update, used = [], [], []
-    while len(update) <= STEPS or chooser.trying:
+    while len(update) < uncounted + STEPS or chooser.trying:
         begun = _now(device)
         batch = maker(len(update))
         made = _now(device)
         with chooser.step():
             used.append(torch.get_num_threads())
-            engine.update_or_advise(model, optimizer, batch, anchors, 0.0, config, scaler)
+            advance(network, optimizer, batch, anchors, 0.0, config, scaler)
         making.append(made - begun)
         update.append(_now(device) - made)
     update = [seconds for seconds, count in zip(update, used, strict=True) if count == chooser.now]
@@ -177,8 +181,8 @@ def _measure(
     detected = _took(lambda: inference.detect_all(model, few, anchors, config), device)
     each = len(few[0])
     return Pace(
-        statistics.median(making[1:]),
-        statistics.median(update[1:]),
+        statistics.median(making[uncounted:]),
+        statistics.median(update[uncounted:]),
         validated / each,
         detected / each,
         device.type == "cuda",

@@ -10,8 +10,8 @@ import torch
 
 # torch has an error type only for its allocator on a GPU; messages of the CPU, Windows, CUDA, cuDNN and cuBLAS
 SAYS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
-# oneDNN's, where there is no memory for the code it makes. It has other reasons for them, too, so they count only while
-# smaller parts are tried of a step that did run out
+# oneDNN's, where there is no memory for the code it makes. It has other reasons for them, too, so they count only
+# while smaller parts are tried of a step that did run out
 NO_CODE = "could not create a primitive"
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for them in malloc.h

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from small_runs import TINY, painted
-from ssdlib.training import estimate, runs
+from ssdlib.training import estimate, faster, runs
 from ssdlib.training.estimate import Pace
 
 PACE = Pace(making=0.1, update=0.4, validated=0.01, detected=0.02, ahead=False)
@@ -40,7 +40,7 @@ def test_batches_made_ahead_cost_only_what_the_device_waits_for_them():
     assert dataclasses.replace(PACE, ahead=True).step == 0.4
     slow = dataclasses.replace(PACE, ahead=True, making=0.8)
     assert slow.step == 0.8 and PACE.step == pytest.approx(0.5)
-    said = estimate.faster(PAPER, slow, estimate.shares(PAPER, slow, 1), torch.device("cpu"), painted())
+    said = estimate.remarks(PAPER, slow, estimate.shares(PAPER, slow, 1), torch.device("cpu"), painted())
     assert any("waits for them 50%" in line for line in said)
 
 
@@ -95,13 +95,40 @@ def test_what_is_measured_is_a_step_that_trains_no_frozen_layer(monkeypatch):
     assert seen and all(frozen == {"conv1_1", "conv2_1"} for frozen in seen)
 
 
+@pytest.mark.slow
+def test_what_is_measured_is_a_step_with_what_faster_names(monkeypatch):
+    """A graph is recorded in a step that isn't counted, and replayed in all that are."""
+    seen = []
+
+    class Cast(faster.CastOnce):
+        def forward(self, images):
+            seen.append("cast")
+            return super().forward(images)
+
+    def record(work):
+        seen.append("recorded")
+        return lambda: (seen.append("replayed"), work())
+
+    real = faster.Graphed
+    monkeypatch.setattr(faster, "CastOnce", Cast)
+    monkeypatch.setattr(faster, "Graphed", lambda plain, update: real(plain, update, record))
+    monkeypatch.setattr(
+        faster, "prepare", lambda config, device: seen.append(config.faster)
+    )  # a CPU has no graph
+    data, named = painted(), ("graph", "cast")
+    config = dataclasses.replace(TINY, batch_norm=False, precision="bfloat16", faster=named)
+    assert estimate.measure(config, data, data).update > 0
+    warm, step = ["cast"] * faster.WARM, ["replayed", "cast"]
+    assert seen == [named, *warm, "recorded", *step * (1 + estimate.STEPS)]
+
+
 def test_photographs_read_as_jpegs_and_a_days_long_run_on_a_processor_are_remarked_on():
     from ssdlib.data.store import Jpegs
 
-    said = estimate.faster(
+    said = estimate.remarks(
         PAPER, PACE, estimate.shares(PAPER, PACE, 4952), torch.device("cpu"), ([], Jpegs([]))
     )
     assert any(line.startswith("a store") for line in said)
     slow = dataclasses.replace(PACE, update=20.0)
-    said = estimate.faster(PAPER, slow, estimate.shares(PAPER, slow, 4952), torch.device("cpu"), ([], []))
+    said = estimate.remarks(PAPER, slow, estimate.shares(PAPER, slow, 4952), torch.device("cpu"), ([], []))
     assert any(line.startswith("a GPU; 28 days") for line in said)
