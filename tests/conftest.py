@@ -35,33 +35,33 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-LONGEST = ("chapters/09", "chapters/00", "chapters/12", "chapters/10", "chapters/05")
+LONGEST = ("chapters/09", "tests/browser", "chapters/00", "chapters/12", "chapters/10", "chapters/05")
 
 
-def interleave(items: list[pytest.Item]) -> None:
-    """Chapters, files that drive a browser and all others, each kind spread over the whole time: a browser waits more
-    than it computes, and several at once would wait for each other. The longest chapters begin first, lest one worker
-    train while the others have nothing left to do. Files stay whole and in their order."""
-    kinds: dict[str, dict[str, int]] = {}
+def put_in_order(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, lest one worker train while the others have nothing left to do. For
+    `--dist loadgroup` files stay whole, and all that drive a browser are one group: they share a JupyterLab, and wait
+    more than they compute."""
+
+    def late(item: pytest.Item) -> int:
+        starts = (place for place, start in enumerate(LONGEST) if item.nodeid.startswith(start))
+        return next(starts, len(LONGEST))
+
     for item in items:
         file = item.nodeid.partition("::")[0]
-        kind = file.rpartition("/")[0] if file.startswith(("chapters/", "tests/browser/")) else "others"
-        kinds.setdefault(kind, {})[file] = 0
-    place: dict[str, float] = {}
-    for files in kinds.values():
-        long = [file for start in LONGEST for file in files if file.startswith(start)]
-        for number, file in enumerate([*long, *(file for file in files if file not in long)]):
-            place[file] = -1 if file in long[:1] else number / len(files)
-    items.sort(key=lambda item: place[item.nodeid.partition("::")[0]])
+        group = "browser" if file.startswith("tests/browser/") else file
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=late)  # the others stay in their order
 
 
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("quick")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests at length run only where `-m` speaks of them; a default for `-m` would be lost beside any other."""
-    interleave(items)
+    put_in_order(items)
     if "nightly" in config.getoption("markexpr"):
         return
     left_out = [item for item in items if item.get_closest_marker("nightly")]

@@ -122,8 +122,8 @@ course.engines.CurveExplorer = ({ facts, board, controls, texts }) => {
   function curve() {
     const n = place.value;
     const panel = [[left, top, right, bottom]];
-    const marks = [0.5, 1].map((v) => [left - 26, y(v) + 7, general(v)]);
-    marks.push(...[0, 0.5, 1].map((v) => [x(v) - 8, bottom + 17, general(v)]));
+    const marks = [0.5, 1].map((v) => [left - 26, y(v) + 8, general(v)]);
+    marks.push(...[0, 0.5, 1].map((v) => [x(v) - 3 - 3 * general(v).length, bottom + 17, general(v)]));
     const titles = [[left, top - 6, "precision"], [right - 44, bottom + 34, "recall"]];
     const heights = elevenPoints(judged);
     const at = standing(n);
