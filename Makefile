@@ -92,7 +92,7 @@ test: mini browser
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@rm -rf runs/tested
 	@COURSE_VOC=$(CURDIR)/$(MINI) COURSE_RUNS=$(CURDIR)/runs/tested COURSE_SHORT=1 $(QUIET) $(BIN)/python -m pytest \
-	  -n 3 --dist loadgroup --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout 1800 \
+	  -n 3 --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout 1800 \
 	  --nbval-sanitize-with chapters/sanitize.cfg -p no:cacheprovider tests chapters
 
 test-matrix: mini

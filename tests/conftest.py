@@ -35,33 +35,38 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-LONGEST = ("chapters/09", "tests/browser", "chapters/00", "chapters/12", "chapters/10", "chapters/05")
+BROWSER = "tests/browser/"
+# What takes longest begins first, lest one process train while the others have nothing left to do
+LONGEST = ("chapters/09", BROWSER, "chapters/00", "chapters/12", "chapters/10", "chapters/05")
 
 
-def put_in_order(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, lest one worker train while the others have nothing left to do. For
-    `--dist loadgroup` files stay whole, and all that drive a browser are one group: they share a JupyterLab, and wait
-    more than they compute."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Of `-n` processes one has all the tests that drive a browser: they share a JupyterLab, and wait more than they
+    compute. Any other file goes to whichever process is free."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
 
-    def late(item: pytest.Item) -> int:
-        starts = (place for place, start in enumerate(LONGEST) if item.nodeid.startswith(start))
-        return next(starts, len(LONGEST))
+    class OneBrowser(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return BROWSER if nodeid.startswith(BROWSER) else super()._split_scope(nodeid)
 
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        group = "browser" if file.startswith("tests/browser/") else file
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=late)  # the others stay in their order
+    return OneBrowser(config, log)
 
 
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=30, derandomize=True)
 hypothesis.settings.load_profile("quick")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests at length run only where `-m` speaks of them; a default for `-m` would be lost beside any other."""
-    put_in_order(items)
+
+    def late(item: pytest.Item) -> int:
+        starts = (place for place, start in enumerate(LONGEST) if item.nodeid.startswith(start))
+        return next(starts, len(LONGEST))
+
+    items.sort(key=late)  # the others stay in their order
     if "nightly" in config.getoption("markexpr"):
         return
     left_out = [item for item in items if item.get_closest_marker("nightly")]
