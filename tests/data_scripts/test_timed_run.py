@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,13 +30,18 @@ def tiny_data():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_data):
-    """A run laid out by a clock that has some seconds left."""
+    """A run laid out by a clock that has one second left, of which each step takes a tenth."""
     out = tmp_path_factory.mktemp("timed") / "run"
     config = replace(
         RECIPES["mini"], batch_size=2, warmup=2, val_every=0, log_every=1, checkpoint_every=10**6
     )
-    clock = timed_run.Clock(timed_run.time.monotonic() + 3)
-    timed_run.whole_run(config, tiny_data, tiny_data, None, out, clock, first=4, looks=1)
+    taken, real = [], timed_run.engine.update_or_advise
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timed_run.engine, "update_or_advise", lambda *given: (taken.append(1), real(*given))[1])
+        patch.setattr(timed_run, "time", SimpleNamespace(monotonic=lambda: len(taken) / 10))
+        patch.setattr(timed_run, "pace_of", lambda out: 0.1)
+        timed_run.whole_run(config, tiny_data, tiny_data, None, out, timed_run.Clock(1.0), first=4, looks=1)
+    assert 20 <= len(taken) <= 60
     return out
 
 
