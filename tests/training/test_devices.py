@@ -156,7 +156,7 @@ class Double(TorchDispatchMode):
 def test_nothing_that_a_device_computes_is_float64(precision):
     """Resampling, an update, detections: everything after the draw, which is the CPU's."""
     examples, photographs = painted()
-    config = dataclasses.replace(TINY, precision=precision, batch_norm=False)
+    config = dataclasses.replace(TINY, batch_size=4, precision=precision, batch_norm=False)
     model, optimizer, anchors = engine.build(config, CPU)
     batch = engine.batch_maker(config, (examples, photographs), CPU)(0)
     sizes = torch.tensor([(200, 150)] * 4)

@@ -129,7 +129,7 @@ def assert_the_same_run(one: Path, other: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_stopped_twice_go_on_to_the_same_bits_with_augmentation(tmp_path):
     """A session of two ends between two lines of the log and two checkpoints, twice. Batch norm included."""
-    config = dataclasses.replace(TINY, checkpoint_every=4)
+    config = dataclasses.replace(TINY, batch_size=4, checkpoint_every=4)
     assert config.augment == STEPS and config.batch_norm
     stopped = (("stopped", stop) for stop in (1, 3, None))
     train_in(tmp_path, 2, config, ("whole", None), *stopped)
@@ -141,7 +141,7 @@ def test_two_processes_stopped_twice_go_on_to_the_same_bits_with_augmentation(tm
 @pytest.mark.parametrize("change", [{}, {"batch_norm": False, "mining": "batch", "learning_rate": 1e-6}])
 def test_kill_9_again_and_again_leads_to_the_same_bits_with_augmentation(processes, change, tmp_path):
     """One process of one or two, whichever it is, in whichever step; begun again until it comes to the end."""
-    config = dataclasses.replace(TINY, steps=12, drops=(9,), checkpoint_every=3, **change)
+    config = dataclasses.replace(TINY, batch_size=4, steps=12, drops=(9,), checkpoint_every=3, **change)
     assert config.augment == STEPS
     train_in(tmp_path, processes, config, ("whole", None))
     chance, deaths = random.Random(processes), 0

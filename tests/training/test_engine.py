@@ -82,7 +82,9 @@ def test_the_recipe_of_the_published_run_is_that_of_its_program():
 def test_microbatches_give_the_gradient_of_the_whole_batch(data, mining):
     outcomes = []
     for microbatch in (0, 1, 3):
-        config = dataclasses.replace(TINY, batch_norm=False, microbatch=microbatch, mining=mining)
+        config = dataclasses.replace(
+            TINY, batch_size=4, batch_norm=False, microbatch=microbatch, mining=mining
+        )
         model, optimizer, anchors = engine.build(config, CPU)
         losses = engine.update(
             model, optimizer, engine.batch_maker(config, data, CPU)(0), anchors, 1e-3, config
@@ -99,7 +101,7 @@ def test_microbatches_give_the_gradient_of_the_whole_batch(data, mining):
 @pytest.mark.slow
 def test_one_batch_can_be_learnt_by_heart(data):
     """The loss of four photographs seen again and again falls below a twentieth of where it began."""
-    config = dataclasses.replace(TINY, augment=(), learning_rate=0.03)
+    config = dataclasses.replace(TINY, batch_size=4, augment=(), learning_rate=0.03)
     model, optimizer, anchors = engine.build(config, CPU)
     batch = engine.batch_maker(config, data, CPU)(0)
     first = engine.update(model, optimizer, batch, anchors, 0.015, config).multibox
@@ -673,7 +675,7 @@ def test_weights_of_another_network_are_refused_by_name(name, shape):
 )
 def test_settings_that_cannot_be_trained_are_refused_at_once(wrong, sentence):
     with pytest.raises(runs.RunError, match=sentence):
-        dataclasses.replace(TINY, **wrong)
+        dataclasses.replace(TINY, **{"batch_size": 4} | wrong)
 
 
 def test_a_run_is_not_shortened_by_resuming_it(data, tmp_path):

@@ -106,8 +106,8 @@ def test_on_a_machine_too_small_the_sentence_names_a_microbatch_with_which_the_s
 
 
 def test_a_run_that_ran_out_of_memory_keeps_its_checkpoint(tmp_path, monkeypatch):
-    data, real = painted(), engine.update
-    engine.train(TINY, data, data, tmp_path, stop_after=2)
+    data, real, config = painted(), engine.update, dataclasses.replace(TINY, batch_size=4)
+    engine.train(config, data, data, tmp_path, stop_after=2)
     before = (tmp_path / runs.CHECKPOINT).read_bytes()
 
     def full(network, optimizer, batch, anchors, rate, config, scaler=None):
@@ -117,7 +117,7 @@ def test_a_run_that_ran_out_of_memory_keeps_its_checkpoint(tmp_path, monkeypatch
 
     monkeypatch.setattr(engine, "update", full)
     with pytest.raises(memory.OutOfMemory, match="4 images at a time .* 2 do .*--microbatch 2"):
-        engine.train(TINY, data, data, tmp_path, resume=True)
+        engine.train(config, data, data, tmp_path, resume=True)
     assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
 
 

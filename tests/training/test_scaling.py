@@ -52,7 +52,7 @@ def test_an_update_in_float16_moves_the_weights_as_one_in_float32_does(data):
     """After one step from the same weights, by more than nine tenths of the way and in the same direction."""
     moved = {}
     for precision in ("float32", "float16"):
-        config = dataclasses.replace(HALF, precision=precision, batch_norm=False)
+        config = dataclasses.replace(HALF, precision=precision, batch_norm=False, batch_size=4)
         model, optimizer, anchors = engine.build(config, CPU)
         before = {name: value.clone() for name, value in model.state_dict().items()}
         # a scale of 1: that of a run's first step may be too large for these weights, and the step be skipped

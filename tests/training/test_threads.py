@@ -206,11 +206,11 @@ def test_a_training_takes_the_faster_number_says_so_in_its_log_and_sets_back_the
     slow_with_two, tmp_path
 ):
     data = painted()
-    config = dataclasses.replace(TINY, steps=10, val_every=0, checkpoint_every=100)
+    config = dataclasses.replace(TINY, steps=5, val_every=0, checkpoint_every=100)
     engine.train(config, data, data, tmp_path)
     rows = [row for row in read_log(tmp_path) if "threads" in row]
     assert [(row["step"], row["threads"], row["before"]) for row in rows] == [(4, 1, 2)]
-    assert torch.get_num_threads() == 2 and weights_of(tmp_path)["step"] == 10
+    assert torch.get_num_threads() == 2 and weights_of(tmp_path)["step"] == 5
 
 
 @pytest.mark.slow
