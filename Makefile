@@ -6,8 +6,8 @@
 # make headless   chapter 09 itself, executed without a browser; the page with its outputs is written to runs
 # make voc     the genuine VOC into data/VOCdevkit: downloads 2.9 GB, verifies, decodes once; 18 GB of disk in all
 # make check   what one runs all the time: ruff, and the fast tests without a browser or a chapter, two and a half minutes on two cores
-# make test    all tests: pytest, and every chapter from top to bottom with its outputs compared, three files at a time,
-#              because a test with a browser waits more than it computes
+# make test    all tests: pytest, and every chapter from top to bottom with its outputs compared, by three processes, of
+#              which one has all tests with a browser, because they wait more than they compute
 # make test-nightly   at length: a thousand random cases for each room, broken files, kill -9, memory; half an hour
 # make chapters   execute the chapters from their sources and write the notebooks
 # make book    all chapters as a static, searchable site in build/book, for reading without a kernel; explorers move there
@@ -31,8 +31,9 @@ OLD_RUN := $(if $(filter ssd_keras,$(RECIPE)),$(wildcard runs/voc0712_seed))
 SHORT := $(filter voc-short,$(RECIPE))
 GENUINE_RUN := $(or $(OLD_RUN),$(if $(SHORT),runs/voc2007_short,runs/voc0712$(if $(filter paper,$(RECIPE)),,_$(RECIPE))))
 NEEDED := $(GENUINE)/VOC2007 $(if $(SHORT),,$(GENUINE)/VOC2012)
-# Two processes at a time: one thread each is faster than threads that wait for each other. It is fixed, too.
-QUIET := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# Two processes at a time: one thread each is faster than threads that wait for each other. It is fixed, too. And bytecode
+# is kept whatever the environment says: else each process compiles the tests and the course anew, which takes 12 s.
+QUIET := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 
 # Small messages at once: without this an explorer answers in 50 ms instead of 20, half of the time.
 PROMPT := --ServerApp.kernel_websocket_connection_class=course.kit.prompt_server.PromptConnection
