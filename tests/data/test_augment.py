@@ -276,6 +276,7 @@ def test_the_draw_of_a_share_is_the_share_of_the_draw():
 # --- ssd_keras's rule -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_whole_pixel_patches_are_chosen_and_lie_as_in_a_slow_simulation_of_ssd_keras():
     for layout in ("one small object", "two objects, half as large", "one object over everything"):
         width, height = 500, 375
@@ -361,6 +362,7 @@ def test_a_box_that_is_rounded_to_nothing_is_dropped_and_nothing_has_no_area():
     assert d.labels.tolist() == [[1]] and d.boxes.tolist() == [[[0, 6, 1, 36]]]
 
 
+@pytest.mark.slow
 def test_a_whole_pixel_patch_lies_at_every_place_of_its_plane_with_the_same_probability():
     d = draw_many(40000, seed=9, size=(10, 10), objects=[(0, 0, 10, 10)], steps=("crop",), rule="ssd_keras")
     half = d.window[(d.patch == 6) & (d.window[:, 2] - d.window[:, 0] == 5)]

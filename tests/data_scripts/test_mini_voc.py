@@ -239,6 +239,7 @@ def box_size_by_another_way(pose: mini.Pose) -> np.ndarray:
     return np.array([np.ptp(columns) + 1, np.ptp(rows) + 1]) / 4
 
 
+@pytest.mark.slow
 def test_boxes_have_the_size_that_the_font_gives_at_another_scale(scenes):
     whole = [item for scene in scenes.values() for item in scene.objects if not item.truncated][:12]
     for item in whole:

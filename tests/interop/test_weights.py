@@ -98,6 +98,7 @@ def test_the_state_does_not_hang_on_to_the_one_it_was_read_from(small_state):
     assert_equal(state, small_state)
 
 
+@pytest.mark.slow
 def test_torchvisions_network_and_ours_answer_alike_with_the_same_weights():
     with torch.device("meta"):
         theirs = torchvision.models.detection.ssd300_vgg16(

@@ -41,6 +41,7 @@ def size(picture: str) -> tuple[int, int]:
     return Image.open(io.BytesIO(b64decode(picture))).size
 
 
+@pytest.mark.slow  # each starts a kernel
 @pytest.mark.parametrize(
     "cells", [["import course", DRAW], [DRAW, "import course", DRAW]], ids=["first", "later"]
 )

@@ -8,6 +8,8 @@ from ssdlib.data.batches import BatchMaker
 from ssdlib.training import engine
 from ssdlib.training.runs import RunConfig
 
+pytestmark = pytest.mark.slow  # a proof of two passages of a chapter: five seconds
+
 DROP, STEPS = 6, 14
 CONFIG = RunConfig(
     width=1 / 16,

@@ -85,7 +85,7 @@ except memory.OutOfMemory as error:
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
 def test_on_a_machine_too_small_the_sentence_names_a_microbatch_with_which_the_step_goes_through(tmp_path):
-    """A process that may use 1.5 GiB more than it has, and a batch of 64."""
+    """A process that may use 0.9 GiB more than it has, and a batch of 64."""
     (tmp_path / "hungry.py").write_text(HUNGRY)
     command = [sys.executable, str(tmp_path / "hungry.py"), str(Path(__file__).parents[1])]
 
@@ -198,7 +198,9 @@ print(plain, inside, deeper, between, after)
 """
 
 
-@pytest.mark.parametrize("own_setting", [{}, {"MALLOC_MMAP_THRESHOLD_": "1000000"}])
+@pytest.mark.parametrize(
+    "own_setting", [{}, pytest.param({"MALLOC_MMAP_THRESHOLD_": "1000000"}, marks=pytest.mark.slow)]
+)
 def test_freed_blocks_are_kept_while_a_network_works_and_given_back_after_unless_one_has_said_otherwise(
     own_setting,
 ):

@@ -64,6 +64,7 @@ def test_a_copy_that_the_host_waits_for_is_noticed(fake):
     assert counted.waits.total() == 2 and counted.started["aten.rand.default"] == 3
 
 
+@pytest.mark.slow
 def test_a_batch_of_32_is_made_with_120_operations_at_most_and_without_a_wait(mini):
     """Photographs of several sizes, with a crowd among them, and all steps of the augmentation. The crop of ssd_keras
     tries one round after the other."""

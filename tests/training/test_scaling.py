@@ -83,10 +83,10 @@ def test_a_run_stopped_between_skipped_steps_goes_on_to_the_same_bits(
     data, quick_float16, tmp_path, monkeypatch
 ):
     """The first scale is too large for some steps, and the stop comes between them."""
-    monkeypatch.setattr(scaling, "FIRST", 2.0**18)
-    config = dataclasses.replace(HALF, steps=8)
+    monkeypatch.setattr(scaling, "FIRST", 2.0**14)
+    config = dataclasses.replace(HALF, steps=4)
     engine.train(config, data, data, tmp_path / "whole")
-    engine.train(config, data, data, tmp_path / "stopped", stop_after=2)
+    engine.train(config, data, data, tmp_path / "stopped", stop_after=1)
     engine.train(config, data, data, tmp_path / "stopped", resume=True)
     whole, stopped = weights_of(tmp_path / "whole"), weights_of(tmp_path / "stopped")
     for part in ("model", "optimizer", "scaler", "step"):
@@ -97,7 +97,7 @@ def test_a_run_stopped_between_skipped_steps_goes_on_to_the_same_bits(
     ]
     assert logs[0] == logs[1]
     skipped = [row["step"] for row in logs[0] if "skipped" in row]
-    assert {1, 2, 3} <= set(skipped) and 8 not in skipped, "skipped before and after the stop, then trained"
+    assert {1, 2} <= set(skipped) < {1, 2, 3, 4}, "skipped before and after the stop, then trained"
 
 
 def test_a_loss_that_overflows_once_is_passed_over_and_one_that_always_does_ends_the_run(

@@ -152,6 +152,7 @@ def test_where_the_photographs_are_missing_boxes_lie_on_grey_ones_of_their_size(
     assert shown.shape == (300, 451, 3) and shown.min() == shown.max()
 
 
+@pytest.mark.slow
 def test_the_best_class_on_photographs_comes_first_and_the_mean_last(full):
     lines = repr(evaluated.ap_table(judging.recorded(), full)).splitlines()
     assert lines[1].startswith("cat") and lines[20].startswith("bottle") and lines[21].startswith("mAP")

@@ -136,6 +136,7 @@ def test_settings_that_are_none_are_named_and_the_log_is_read_without_them(tmp_p
     assert "config.json" in now.problems[0] and words in now.problems[0]
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_lines_are_read_once_and_thinned_to_a_screen(tmp_path):
     from course.training import run_curves
 
