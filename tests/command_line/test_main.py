@@ -250,6 +250,7 @@ def found_by_hand(kind: str, width: int, height: int) -> tuple[float, list[float
     return score, [x * side / 300 for x, side in zip(box, (width, height) * 2, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FOUND)
 def test_detect_takes_other_programs_files_with_their_anchors_and_classes(kind, mini, tmp_path, capsys):
     label, classes, _, _ = FOUND[kind]
@@ -265,6 +266,7 @@ def test_detect_takes_other_programs_files_with_their_anchors_and_classes(kind, 
     assert found["box"] == pytest.approx(box, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ssd_keras model", "amdegroot"])
 def test_evaluate_judges_other_programs_files(kind, mini, tmp_path, capsys):
     foreign.write(tmp_path / "ssd300", kind, foreign.state_that_finds(20))

@@ -40,7 +40,7 @@ def annotations(devkit) -> dict[Path, ElementTree.Element]:
 
 @pytest.fixture(scope="module")
 def scenes() -> dict[int, mini.Scene]:
-    return {index: mini.make_scene(0, 2007, index) for index in range(1, 31)}
+    return {index: mini.make_scene(0, 2007, index) for index in range(1, 21)}
 
 
 def corners(element: ElementTree.Element) -> tuple[int, ...]:

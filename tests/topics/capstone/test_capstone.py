@@ -206,6 +206,7 @@ def test_the_search_says_that_all_solutions_are_the_librarys_detector_after_one_
     assert len(said) == 1 and said[0].startswith("✓ box format to average precision, 16 blocks, are yours")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", wrong.CULPRITS)
 def test_the_search_finds_each_famous_mistake_among_others(name):
     culprit, said = wrong.CULPRITS[name], []
