@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ssdlib.data import formats, own
+from ssdlib.data import formats, own, split
 from ssdlib.data.formats import FormatError
+from ssdlib.data.report import Notes
 from ssdlib.data.store import Jpegs, open_store
 
 # one picture of 400 x 300 px, its objects in px counted from 0
@@ -383,3 +384,17 @@ def test_what_an_annotation_is_called_has_slashes_on_windows_too():
     files = formats.Files.__new__(formats.Files)
     files.folder = PureWindowsPath(r"C:\data")
     assert files.where(PureWindowsPath(r"C:\data\train\labels\a.txt")) == "train/labels/a.txt"
+
+
+def test_a_folder_on_windows_is_divided_by_its_words_as_anywhere(tmp_path):
+    files = formats.Files(tmp_path)  # nothing in it states a split
+    files.folder = PureWindowsPath(r"C:\my data")
+    pictures = {
+        files.where(PureWindowsPath(rf"C:\my data\all\{part}\images\{name}.jpg")): files.where(
+            PureWindowsPath(rf"C:\my data\all\{part}\labels\{name}.txt")
+        )
+        for part, name in (("train", "a"), ("train", "b"), ("val", "c"))
+    }
+    parts, how = split.divide(files, pictures, Notes())
+    assert list(parts.values()) == ["train", "train", "test"]
+    assert how.startswith("by the words train and val or test")
