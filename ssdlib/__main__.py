@@ -152,6 +152,9 @@ def train(options: argparse.Namespace) -> None:
     _say(f"{len(train_data[0])} photographs to train on, {len(test_data[0])} to test on; writing to {out}")
     precision = inference.precision_on(device, config.precision)
     _say(f"width {config.width:g}, {config.steps} steps of {config.batch_size} images, {precision}")
+    if behind := [drop for drop in config.drops if drop >= config.steps]:
+        when = " and ".join(map(str, behind))
+        _say(f"the learning rate won't drop at {when}: the run ends before; --drops sets other steps")
     if config.width == 1 and initial is None and not begun and not config.batch_norm:
         _say(
             "the paper starts from VGG16's weights (--init), and its learning rate is too high for random ones"

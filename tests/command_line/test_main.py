@@ -21,6 +21,7 @@ from ssdlib.__main__ import main
 from ssdlib.data import augment, voc
 from ssdlib.data.results import read_results
 from ssdlib.records import CLASSES
+from ssdlib.training import estimate
 from ssdlib.training.runs import RunConfig, load_run
 
 SMALL = "--width 0.0625 --batch-norm --strided-stem --batch-size 4 --augment flip --precision float32 --val-every 0"
@@ -351,6 +352,22 @@ def test_a_run_that_goes_on_reads_no_weights_to_start_from(run, mini, tmp_path, 
     said = capsys.readouterr().out
     assert f"{tmp_path / 'run'}: holds a run already, so gone.pth isn't read" in said
     assert "starting from" not in said
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        ("--steps 14400", "won't drop at 80000 and 100000: the run ends before"),
+        ("--steps 100000 --drops 80000 100000", "won't drop at 100000: the run ends before"),
+        ("--steps 14400 --drops 9600 12000", None),
+    ],
+)
+def test_a_drop_behind_the_end_is_told_before_the_training(flags, says, mini, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(estimate, "measure", lambda *_: None)
+    monkeypatch.setattr(estimate, "report", lambda *_: "")
+    assert main(f"train --data {mini} --out {tmp_path / 'run'} --estimate {SMALL} {flags}".split()) == 0
+    said = capsys.readouterr().out
+    assert says in said if says else "won't drop" not in said
 
 
 def test_freezing_random_weights_is_refused_before_data_are_read(tmp_path, capsys):
