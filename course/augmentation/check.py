@@ -39,7 +39,7 @@ def _on_input(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
 
 # ---- 6.1 from the photograph to the input
 
-OBJECTS = torch.tensor([[120.0, 90, 240, 210], [250, 200, 380, 290], [110, 70, 140, 100]])
+OBJECTS = torch.tensor([[120.0, 90, 240, 210], [250, 200, 380, 290], [110, 70, 140, 100], [60, 30, 130, 110]])
 SQUARE, WIDE = torch.tensor([100.0, 60, 300, 260]), torch.tensor([90.0, 50, 390, 200])
 OUTSIDE = torch.tensor([-200.0, -100, 600, 500])
 WINDOWS = [
@@ -170,6 +170,8 @@ keep = BuildingBlock(
         Case("four objects at the border", (CROWD, torch.tensor([70.0, 40, 240, 200]))),
         Case("an object that is larger than the crop", (CROWD, torch.tensor([200.0, 70, 240, 110]))),
         Case("a centre on the border itself", (CROWD, torch.tensor([90.0, 40, 240, 200]))),
+        Case("a centre on the lower right corner", (CROWD, torch.tensor([40.0, 40, 220, 90]))),
+        Case("objects above and below the crop", (CROWD, torch.tensor([40.0, 60, 310, 130]))),
         Case("no object at all", (torch.zeros(0, 4), torch.tensor([70.0, 40, 240, 200]))),
     ],
     mistakes={
@@ -292,7 +294,7 @@ def _patch_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
 PATCH = torch.tensor([0.0, 0, 100, 100])
 PAIR = torch.tensor([[0.0, 0, 100, 80], [90, 90, 190, 190]])  # IoU 0.8 and about 0
 HALVES = torch.tensor([[0.0, 0, 100, 40], [0, 60, 100, 100]])  # IoU 0.4 each
-UNLIKE = torch.tensor([[0.0, 0, 100, 95], [0, 0, 100, 25]])  # IoU 0.95 and 0.25
+UNLIKE = torch.tensor([[0.0, 0, 100, 25], [0, 0, 100, 95]])  # IoU 0.25 and 0.95
 accepts = Exercise(
     "6.4 does the sampler accept this crop?",
     _accepts,

@@ -161,6 +161,7 @@ verdicts = BuildingBlock(
         ),
         Case("two objects overlapped alike", ALIKE),
         Case("an overlap of exactly 0.5", ([("a", 0.9, (11, 11, 110, 60))], [("a", DOG, False)])),
+        Case("an object of the next image", ([("a", 0.9, DOG)], [("b", DOG, False)])),
         Case("no objects at all", ([("a", 0.9, DOG), ("b", 0.2, DOG)], [])),
         Case("no detections", ([], [("a", DOG, False)])),
     ],

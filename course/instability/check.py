@@ -256,6 +256,11 @@ def _means(losses: Sequence[float], window: int) -> list[float]:
     return starts.running_mean(torch.as_tensor(losses, dtype=torch.float64), window).tolist()
 
 
+def _short_windows(losses: Sequence[float], level: float, window: int) -> int | None:
+    means = [sum(losses[i : i + window]) / window for i in range(len(losses))]
+    return next((i for i in range(len(means)) if max(means[i:]) < level), None)
+
+
 def _or(value: int | None, otherwise: int) -> int:
     return otherwise if value is None else value
 
@@ -289,6 +294,7 @@ plateau = Exercise(
         Case("back at the last step", ([12.0, 8.0, 8.0, 8.0, 14.0], 9.75, 2)),
         Case("below from the start", ([8.0, 7.0, 6.0, 5.0], 9.75, 2)),
         Case("never", ([12.0, 12.1, 11.8, 12.3], 9.75, 2)),
+        Case("never, and far above the level", ([12.0, 12.0, 12.0, 12.0], 5.0, 3)),
         Case("shorter than the window", ([8.0, 7.0], 9.75, 5)),
         Case("just on the level", ([12.0, 9.75, 9.75, 8.0], 9.75, 1)),
     ],
@@ -303,6 +309,9 @@ plateau = Exercise(
             None
             if left_for_good(losses, level, window) is None
             else left_for_good(losses, level, window) + window - 1
+        ),
+        "your last means have fewer than `window` losses in them, so they are too small ||: there are len(losses) - window + 1 means": lambda losses, level, window: (
+            _short_windows(losses, level, window)
         ),
         "where it never leaves, the answer is None": lambda losses, level, window: _or(
             left_for_good(losses, level, window), len(_means(losses, window))
@@ -342,6 +351,7 @@ accumulate = Exercise(
         Case("two halves of one size", ([(60.0, 10), (40.0, 10)],)),
         Case("a crowded half and a sparse one", ([(120.0, 30), (20.0, 2)],)),
         Case("a part without objects", ([(90.0, 15), (0.0, 0), (10.0, 5)],)),
+        Case("a single positive", ([(3.0, 1), (2.0, 0)],)),
         Case("no objects at all", ([(0.0, 0), (0.0, 0)],)),
     ],
     mistakes={

@@ -190,6 +190,10 @@ encode = BuildingBlock(
         Case("the pair of the page", (torch.tensor([126.0, 105.0, 198.0, 213.0]), ANCHOR)),
         Case("a small object", (torch.tensor([150.0, 120.0, 180.0, 150.0]), ANCHOR)),
         Case("a wide object", (torch.tensor([40.0, 100.0, 240.0, 180.0]), ANCHOR)),
+        Case(
+            "an anchor whose centre isn't on the diagonal",
+            (torch.tensor([30.0, 190.0, 110.0, 270.0]), torch.tensor([20.0, 200.0, 120.0, 260.0])),
+        ),
         Case("object and anchor are the same", (ANCHOR, ANCHOR)),
     ],
     mistakes={
@@ -289,7 +293,7 @@ smooth_l1 = BuildingBlock(
             F.smooth_l1_loss(d, torch.zeros_like(d))
         ),
     },
-    praise="A parabola near 0, straight beyond 1, so one wild box never pulls harder than with 1.",
+    praise="A parabola near 0, straight beyond 1, so no offset, however wrong, pulls with a slope above 1.",
     draw=_curve_on,
     name="smooth_l1",
 )

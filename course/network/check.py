@@ -159,6 +159,7 @@ STACKS = [
     Case("VGG16 up to pool2, and one 3x3", ([TWO, TWO, POOL, TWO, TWO, POOL, TWO],)),
     Case("a 3x3 with dilation 6", ([(3, 1, 6)],)),
     Case("a stride-2 convolution and a dilated one", ([(3, 2, 1), (3, 1, 2)],)),
+    Case("a dilated 3x3, and one that isn't", ([(3, 1, 2), (3, 1, 1)],)),
     Case("nothing", ([],)),
 ]
 
@@ -180,6 +181,9 @@ seen = Exercise(
         "you count the last stride only, but behind two pools one cell is 4 pixels wide ||: the strides multiply": lambda layers: (
             _seen_last(layers)
         ),
+        "dilation widens a kernel, but the cells of its map lie as close as before ||: only strides multiply": lambda layers: (
+            _seen_apart(layers)
+        ),
         "one pixel too few ||: begin with the one pixel that a cell is": lambda layers: _seen(layers) - 1,
         "a dilated kernel reaches too far ||: with dilation d it is (kernel - 1) · d further, not kernel · d - 1": lambda layers: (
             _seen_by(layers, lambda kernel, dilation: kernel * dilation - 1)
@@ -200,6 +204,14 @@ def _seen_by(layers: list[tuple[int, int, int]], reach: Callable[[int, int], int
     for kernel, step, dilation in layers:
         size += reach(kernel, dilation) * stride
         stride *= step
+    return size
+
+
+def _seen_apart(layers: list[tuple[int, int, int]]) -> int:
+    size, apart = 1, 1
+    for kernel, step, dilation in layers:
+        size += (kernel - 1) * dilation * apart
+        apart *= step * dilation
     return size
 
 

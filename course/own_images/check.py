@@ -53,7 +53,7 @@ corners = Exercise(
     cases=[
         Case("Pascal XML", ("xml", (101, 51, 300, 250), (400, 300))),
         Case("COCO", ("coco", (100.0, 50.0, 200.0, 150.0), (400, 300))),
-        Case("YOLO", ("yolo", (0.5, 0.25, 0.5, 0.3), (640, 200))),
+        Case("YOLO", ("yolo", (0.6, 0.25, 0.5, 0.3), (640, 200))),
         Case("XML, the whole image", ("xml", (1, 1, 400, 300), (400, 300))),
     ],
     mistakes={

@@ -65,6 +65,13 @@ modules = Exercise(
     "0.3 which module?",
     ["voc", "matching", "loss", "detect", "evaluate"],
     mistakes={
+        "all five modules are right; write `voc` for `data.voc`": [
+            "data.voc",
+            "matching",
+            "loss",
+            "detect",
+            "evaluate",
+        ],
         "A: `box_ops` knows geometry and nothing of files ||; VOC's habits are another module's task": [
             "box_ops",
             "matching",

@@ -6,23 +6,19 @@ import importlib
 import inspect
 import io
 import re
-import sys
 import textwrap
 from pathlib import Path
 
-import jupytext
 import numpy as np
 import pytest
 import torch
+from exercise_cells import ROOT, SOURCES, cells_of, is_exercise
 from PIL import Image
 
 from course.kit import checking, inline, self_test
 from course.kit.checking import Case, Either, Exercise
 from course.training.check import Reasoned
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "chapters"))
-SOURCES = sorted((ROOT / "chapters/source").glob("*.py"))
 CHECKS = sorted(path.parent.name for path in (ROOT / "course").glob("*/check.py"))
 EXERCISES = {
     f"{topic}.{name}": value
@@ -35,10 +31,6 @@ TESTS = sorted(path.parent.name for path in (ROOT / "course").glob("*/questions.
 each = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 
 
-def cells_of(source: Path):
-    return [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]
-
-
 def topic_of(source: Path) -> str:
     """The topic whose checks a chapter calls."""
     [topic] = re.findall(
@@ -47,10 +39,6 @@ def topic_of(source: Path) -> str:
         re.M,
     )
     return "".join(topic)
-
-
-def is_exercise(cell):
-    return "exercise" in cell.metadata.get("tags", ())
 
 
 def verdicts(source: Path, change):
