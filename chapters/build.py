@@ -67,6 +67,7 @@ def rewrite_words(source: Path) -> bool:
         cell.outputs, cell.execution_count = _joined(before.outputs), before.execution_count
         for out in cell.outputs:
             _describe(out, cell.metadata.get("alt"))
+    book.metadata = old.metadata  # what the kernel said of its language
     nbformat.write(book, notebook_of(source))
     return True
 
