@@ -28,11 +28,11 @@ class AnchorSpec:
     strides: tuple[int, ...] = (8, 16, 32, 64, 100, 300)  # px from one cell to the next ("steps" in Caffe)
     aspect_ratios: tuple[tuple[int, ...], ...] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
     first_percent: int = 10  # of the input: the smallest anchors, on the first map
-    percent_range: tuple[int, int] = (20, 90)  # smallest and largest ratio over the other maps
+    percent_range: tuple[int, int] = (20, 90)  # smallest and largest size over the other maps
 
     @cached_property
     def percents(self) -> tuple[int, ...]:
-        """Ratio of each map in percent of the input, and one more for the last map's larger square:
+        """Size of each map in percent of the input, and one more for the last map's larger square:
         (10, 20, 37, 54, 71, 88, 105). The step is floor(70 / 4) = 17, so the last map has 88, not 90."""
         low, high = self.percent_range
         maps = len(self.feature_maps)

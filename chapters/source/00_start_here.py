@@ -46,10 +46,11 @@ from ssdlib.training import engine, inference, runlog, runs
 # %% [markdown]
 # ## Drag the car
 #
-# Run the cell above and the one below, then drag the car. After every move a trained network looks at the scene
-# again. Orange marks where an object is. Blue is what the network finds, with the class and the *score*, which
-# says how sure it is. The light blue boxes are *anchors*, fixed boxes from which the network starts. Of those
-# that report the object in your hand the five surest are drawn.
+# Run the cell above and the one below, then drag the car. After every move a trained network looks at the scene again.
+# Orange marks where an object is. Blue is what the network finds, with the class and the *score*, which says how sure
+# it is. The light blue boxes are *anchors*, fixed boxes from which the network starts. Of those that report the object
+# in your hand the five surest are drawn. (*IoU* says how well two boxes agree, from 0 to 1; chapter 01 computes it.
+# *Suppression*, or NMS, leaves one box for each object.)
 #
 # - Drag the car across the scene. Where does the score fall? Where does it become a bus?
 # - Make it larger and smaller at a corner. Why do other anchors light up?
@@ -74,11 +75,12 @@ explorer
 
 # %% alt="Four photographs: a cat's face and two persons, each in an orange box with its class, and a rocket without a box"
 figure = free_photographs.draw_photographs(columns=2)
-figure = box_figures.titled(figure, "A box and a class for each object that VOC knows")
+figure = box_figures.titled(figure, "A box and a class for each object of VOC's twenty classes")
 
 # %% [markdown]
-# (Four photographs that come with the package scikit-image. We drew the boxes by hand, following VOC's rules
-# for annotators; the rocket has none, because VOC has no class for it.)
+# (Four photographs that come with the package scikit-image. We drew the boxes by hand, following the rules of *Pascal
+# VOC*, the dataset that SSD300 was made for, with twenty classes; the rocket has no box, because none of the twenty
+# fits it.)
 #
 # And this is what SSD300 says about them, with its scores, after a training that took two CPU cores some hours;
 # chapter 09 shows it. The cat and both persons are found, and the rocket is taken for nothing. But the cat is
@@ -94,10 +96,10 @@ figure = free_drawn(judged(), "The cat and both persons are found; the dog and t
 #   many places and sizes, one after the other.
 # - **Two stages**, R-CNN in 2013 and Faster R-CNN in 2015: the first stage proposes some hundreds or thousands
 #   of regions that may hold an object, and the second classifies and corrects each of them.
-# - **One pass**, YOLO and SSD, both first published in 2015: one pass of one network answers for all places at
-#   once. SSD does so on six feature maps, each for objects of another size, which made it as accurate as Faster
-#   R-CNN on VOC and several times as fast. RetinaNet (2017) kept the dense anchors, but where SSD trains only
-#   on the hardest of the background anchors, it has a loss that weighs down the easy ones.
+# - **One pass**, YOLO and SSD, both first published in 2015: one pass of one network answers for all places at once.
+#   SSD does so on six feature maps, each for objects of another size, which made it as accurate as Faster R-CNN on VOC
+#   and several times as fast. RetinaNet (2017) also has anchors all over the image. But where SSD trains only on the
+#   hardest of the background anchors, RetinaNet keeps them all and gives the easy ones little weight in its loss.
 # - **A set of boxes**, DETR in 2020: a transformer predicts the boxes as a set, without anchors and without the
 #   step that removes duplicates (*non-maximum suppression*).
 #
@@ -125,9 +127,9 @@ train = voc.read_sets(devkit, ["2007-trainval", "2012-trainval"])
 print(f"{len(train)} scenes to learn from, {len(test)} to be tested on")
 
 # %% [markdown]
-# Here are four of the test scenes with their annotated boxes. A dashed box marks an object as *difficult*: it
-# is mostly hidden or very faint, so it doesn't count in a detector's score. Things without a box belong to no
-# class; they are there as distractors, to be mistaken for objects.
+# Here are four of the test scenes with their annotated boxes. A dashed box marks an object as *difficult*: a large part
+# of it is covered or outside the image, or it is very faint, so it doesn't count in a detector's score. Things without
+# a box belong to no class; they are there as distractors, to be mistaken for objects.
 
 # %% alt="Four painted scenes, objects in orange boxes with their class; a dashed box marks a difficult object"
 chosen = [30, 105, 135, 170, 25, 50, 80, 150]  # the first four are drawn
@@ -341,9 +343,8 @@ figure = plots.loss_curve(runlog.read_log(recorded), title=says)
 # | `detect` | from answers to boxes | 10 |
 # | `evaluate` | average precision, by the official rules | 11 |
 #
-# The others have smaller tasks, which `docs/library.md` lists. No module is longer than a few screens. Here is
-# the heart of `loss`, which computed the curves above. You needn't understand it yet; chapter 04 leads up to
-# it.
+# The others have smaller tasks, which `docs/library.md` lists. Most modules are a few screens long. Here is the heart
+# of `loss`, which computed the curves above. You needn't understand it yet; chapter 04 leads up to it.
 
 # %%
 source(loss.multibox_loss, start="positive = targets.labels > 0")
@@ -443,7 +444,8 @@ check.shown(shown)
 # | D | Two boxes report the same dog. Who removes one of them? |
 # | E | What is the mAP of what was found? |
 #
-# Write `modules`, a list of five names in the order A to E.
+# Write `modules`, a list of five names in quotes, in the order A to E. Write only the last part of a name: `"voc"` for
+# `data.voc`.
 
 # %% tags=["exercise"]
 modules = ["voc", "matching", "loss", "detect", "evaluate"]  # solution

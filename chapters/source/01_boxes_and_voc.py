@@ -258,8 +258,8 @@ text = annotation.read_text()
 print(text[text.index("<size>") : text.index("</object>")].replace("\t", "  "))
 
 # %% [markdown]
-# Follow it with your finger. `name` is the class and `bndbox` is the box, while `pose` isn't used here. Two flags are
-# left:
+# Follow it with your finger. `name` is the class and `bndbox` is the box, while `depth`, `segmented` and `pose` aren't
+# used here. Two flags of the object are left:
 #
 # - `truncated`: the object goes on outside its box, often because the photograph ends there. This library doesn't use
 #   it.

@@ -202,8 +202,8 @@ figure = figures.draw_counts()
 #   the same area and the same centre have an IoU of 0.55, which is enough; a square and a box of 3 : 1 have only 0.41.
 #   And only three of the six maps have anchors of 3 : 1.
 #
-# What does that mean for training? Here are the objects of VOC 07+12 with their genuine sizes, one in twenty of them,
-# each placed alone in an image as for the figure:
+# What does that mean for training? Here are the objects of VOC 07+12 by size, √(width · height), with their genuine
+# widths and heights, one in twenty of them, each placed alone in an image as for the figure:
 
 # %%
 head = ("size, px", "of the objects", "anchors each", "of the positives")
@@ -259,8 +259,8 @@ print(f"{few:,} of {count:,} objects, {100 * few / count:.1f} %, have no anchor 
 # - **between two cells**: move it by one pixel with <kbd>Alt</kbd> and an arrow key. When does the blue anchor jump?
 # - **outside the image**: drag it to the right until it has no anchor at all. What happens now with *argmax*? (The
 #   first line of the text says it.)
-# - Back to *two objects, far apart*: make object 0 a square of 60 px, then move it. How many anchors does it get, at
-#   most and at least?
+# - **two objects, far apart**: make object 0 a square of 60 px, then move it. How many anchors does it get, at most and
+#   at least?
 
 # %%
 explorer = matcher.Matcher(scene.pixels, scene.boxes, names=scene.names)
@@ -399,8 +399,9 @@ check.smallest(side)
 # ### 3.5 A plus or a single one · on paper · 8 minutes
 #
 # As in *How many anchors does an object get?*, an object has exactly the size of a map's small square and lies in the
-# middle of a cell of that map. How many small squares of the same map match it in step two, the one around it
-# included? Write down six numbers, one for each map from 38² to 1². Where a map has few cells, take one in the middle.
+# middle of a cell of that map. How many small squares of the same map have an IoU of at least 0.5 with it, the one in
+# the same place included? Write down six numbers, one for each map from 38² to 1². Where a map has few cells, take one
+# in the middle.
 #
 # | map | 38² | 19² | 10² | 5² | 3² | 1² |
 # |---|---|---|---|---|---|---|
@@ -452,8 +453,8 @@ check.lost(lost)
 # ## What would go wrong if
 #
 # ... we took that shortcut? It is in amdegroot's PyTorch SSD ([ssd.pytorch, issue
-# 354](https://github.com/amdegroot/ssd.pytorch/issues/354)) and in torchvision's. Take two objects of 18 pixels, three
-# pixels apart, as in a flock of birds:
+# 354](https://github.com/amdegroot/ssd.pytorch/issues/354)) and in torchvision's. Take two objects of 18 x 18 pixels,
+# one shifted by three pixels against the other, as in a flock of birds:
 
 # %%
 pair = torch.tensor([[94.0, 95, 112, 113], [97, 95, 115, 113]])
@@ -466,7 +467,8 @@ tables.table(rows, head=("rule", "anchors of the first object", "of the second")
 # %% [markdown]
 # The first object has vanished. No anchor is told to find it, those near it are told to say *background*, and there is
 # no error and no warning. An object that step two serves as well doesn't vanish altogether, but it loses its best
-# anchor in the same way. On the genuine annotations, this is how often that happens:
+# anchor in the same way. On the genuine annotations, this is how many objects lose their anchor of step one in one of
+# these two ways:
 
 # %%
 print(f"{facts['lost_by_argmax']} of {count:,} objects lose their own anchor by the shortcut")
@@ -505,7 +507,8 @@ figure = experiment_figures.arms(maps, [("step two alone", "both steps")], title
 # %%
 small = {name: {seed: run.sizes["0 to 30"][0] for seed, run in found.items()} for name, found in trained.items()}
 pair = experiments.paired(small["step two alone"], small["both steps"])
-print(f"mAP of objects below 30 px, three pairs: {pair.mean:+.1f} points, twice the standard error {2 * pair.error:.1f}")
+print("mAP of objects below 30 px, step two alone minus both steps, three pairs:")
+print(f"{pair.mean:+.1f} points, twice the standard error {2 * pair.error:.1f}")
 
 # %% [markdown]
 # The test scenes have few objects that small, so their AP jumps from run to run. And in these scenes one object in 63
@@ -522,8 +525,8 @@ print(f"mAP of objects below 30 px, three pairs: {pair.mean:+.1f} points, twice 
 #   background.
 # - **An object that touches no anchor**, far outside. Its row of the table is all 0, and the argmax of zeros is 0, so
 #   some programs give it anchor 0, which then learns to see an object where there is none. Here it stays unmatched.
-# - **Difficult objects** are matched and trained on, as in the original, while other code drops them. They are left
-#   out when detections are judged (also chapter 11), which is a different matter.
+# - **Difficult objects** are matched and trained on, as in the original, while other code drops them. They are left out
+#   when detections are judged (chapter 11), which is a different matter.
 #
 # ## Self-test
 
@@ -538,8 +541,8 @@ SelfTest("matching")
 # - Step two assigns every free anchor to its best object if the IoU is at least 0.5. An object may have many anchors.
 # - Boxes of the same size reach an IoU of 0.5 when they share two thirds. Below 21 px an object gets one anchor, above
 #   30 px around ten, and long ones get fewer.
-# - One object of VOC in eight has only the anchor of step one. The argmax shortcut would take that anchor away from 352
-#   of all 47,223 objects.
+# - One object of VOC in eight has only the anchor of step one. The argmax shortcut would take the anchor of step one
+#   from 352 of all 47,223 objects; some of these keep others from step two.
 # - Matching depends on the objects and the anchors alone, not on the network. It says what each answer should have
 #   been; chapter 04 measures, with the loss, how far the network's answers are from that.
 #

@@ -287,9 +287,9 @@ print("order < 6:       ", (order < 6).nonzero()[:, 1].tolist())
 # ## In the library
 #
 # One sort is enough, because `scatter` can write True at the first places of the order. It needn't sort everything
-# either: of 8,732 anchors a few hundred at most are wanted, and `topk` finds just those, in order. On one CPU thread
-# that takes a sixth of the time. On a GPU (where `is_cuda` stands) the code ranks all anchors, because reading the
-# count back would stall the GPU: the CPU would have to wait for the answer in every step.
+# either: of 8,732 anchors some dozens to a few hundred are wanted in nearly every image, and `topk` finds just those,
+# in order. On one CPU thread that takes a sixth of the time. On a GPU (where `is_cuda` stands) the code ranks all
+# anchors, because reading the count back would stall the GPU: the CPU would have to wait for the answer in every step.
 
 # %%
 source(loss.hard_negatives, fold="The fast version, in the library: <code>hard_negatives</code>")
@@ -297,7 +297,8 @@ source(loss.hard_negatives, fold="The fast version, in the library: <code>hard_n
 # %% [markdown]
 # Those are the negatives. The loss itself adds up the two sums, localisation over the positives and confidence over the
 # positives and the hard negatives. `computed_where` gives the places of these anchors, so that a CPU computes nothing
-# for the others:
+# for the others. (`num_matched` and `negative` are for a batch that is computed in parts, as in chapter 09, and are
+# None here. `IGNORED` is a label that `cross_entropy` leaves out.)
 
 # %%
 source(loss.multibox_loss, start="positive = targets.labels > 0")
@@ -435,9 +436,10 @@ figure = figures.mining_drawn(first, terms)
 # ### Trained with other ratios
 #
 # **In our recordings 3:1 beats 10:1, and with all negatives the detector finds little; whether 1:1 is better or worse
-# than 3:1 can't be told.** Before the figure, one more way for contrast, which makes no choice. *Focal loss* ([Lin et
-# al.](https://arxiv.org/abs/1708.02002)) lets all anchors take part, but one that is nearly right counts for next to
-# nothing, because its -ln p is multiplied by (1 - p)²:
+# than 3:1 can't be told.** Before you look at the figure, here is one more way, for contrast. It makes no choice among
+# the anchors. *Focal loss* ([Lin et al.](https://arxiv.org/abs/1708.02002)) lets all anchors take part, but one that is
+# nearly right counts for next to nothing, because its -ln p is multiplied by (1 - p)². A second factor, alpha, weighs
+# objects with 0.25 and background with 0.75:
 
 # %%
 def focal_loss(logits, labels, gamma=2.0, alpha=0.25):
@@ -467,16 +469,17 @@ maps = {name: {seed: run.map for seed, run in experiments.runs(arm).items() if s
 pairs = [(name, "3 : 1") for name in names if name != "3 : 1"]
 verdicts = [experiments.paired(maps[one], maps[other]).verdict for one, other in pairs]
 assert verdicts == ["can't be told", "less", "less", "less"]
-figure = experiment_figures.arms(maps, pairs, "More negatives than three for each object cost mAP")
+figure = experiment_figures.arms(maps, pairs, "More than three negatives for each positive cost mAP")
 
 # %% [markdown]
-# The table above has a reason to offer, which wasn't tested: with all negatives the pull towards background is some
-# four hundred times that towards an object, so in 2,500 steps hardly any score rises far enough.
+# The table of pulls in *Why three to one?* offers a reason, which wasn't tested: with all negatives the pull towards
+# background is some four hundred times that towards an object, so in 2,500 steps hardly any score rises far enough.
 #
-# What these runs can't show is the paper's case. It trained 48 times as long, from pretrained weights, on photographs,
-# whose backgrounds are harder than ours, and it gives no mAP for other ratios. Focal loss was made for a detector with
-# some 100,000 anchors, and its two numbers are its authors'; neither they nor the learning rate were tuned here. So
-# take from this that the ratio matters, and not that focal loss is bad.
+# What these runs can't show is the paper's case. The paper trained for 60,000 or 120,000 steps where we train for
+# 2,500, with batches of 32 and not of 8, from pretrained weights, on photographs, whose backgrounds are harder than
+# ours, and it gives no mAP for other ratios. Focal loss was made for a detector with some 100,000 anchors, and its two
+# numbers are its authors'; neither they nor the learning rate were tuned here. So take from this that the ratio
+# matters, and not that focal loss is bad.
 #
 # > **Note:** question 5 of [experiments.md](../docs/experiments.md): the narrow network of the recipe `mini`, random seeds 0
 # > to 2, bfloat16, one thread of an AMD EPYC, 2026-11-29 and 30, commit e003bcadce.
@@ -518,8 +521,9 @@ print("an image without objects:", alone.multibox.item(), "with", alone.positive
 # ## Move it
 #
 # On the left is the scene, on the right every term of its loss as a bar: positives above, negatives by rank below. The
-# filled area is the sum. The term you look at is black and thick, and for a positive a dotted purple outline shows the
-# box that the network means. Click an anchor or a bar, or use the arrow keys, and drag the ratio. *Predict first*:
+# height of a bar is its term, and the filled bars are in the sum. (Negatives have narrower bars, so compare heights,
+# not areas.) The term you look at is black and thick, and for a positive a dotted purple outline shows the box that the
+# network means. Click an anchor or a bar, or use the arrow keys, and drag the ratio. *Predict first*:
 #
 # - Trained network: how does the loss change from ratio 3 to 10? Why so little?
 # - *All classes equally likely*: what does the loss do from ratio 3 to 4? Which anchors are chosen, and why those?

@@ -198,7 +198,9 @@ figure = figures.dilation_on(opening.scene())
 #
 # When a training starts from VGG16's weights, `weights.from_vgg16` does this thinning. The function is long because
 # these weights are published in several forms, so here is only its end, where the thinning is. In the lines that begin
-# with `fc6` and `fc7`, `::4` keeps every fourth channel and `::3` the rows and columns 0, 3 and 6:
+# with `fc6` and `fc7`, `::4` keeps every fourth channel and `::3` the rows and columns 0, 3 and 6.
+# `_fold_normalisation` changes conv1_1: PyTorch's VGG16 was trained on pixels divided by 255 and by their deviation,
+# and after this line the layer gives the same outputs for pixels from 0 to 255 minus the mean:
 
 # %%
 source(weights.from_vgg16, start="fc6 = state")
@@ -219,7 +221,8 @@ source(weights.from_vgg16, start="fc6 = state")
 #   whose loss falls has ImageNet's convolutions too, but also a smaller fc6, half the learning rate and a warm-up,
 #   which raises the learning rate step by step.
 # - [Chapter 09](09_full_training.ipynb), *The full network on photographs*, trains from ImageNet's convolutions, and
-#   the loss falls to where the curve of the published run begins.
+#   the loss comes close to where the curve of *the published run* begins, the training with ssd_keras that this course
+#   retraces.
 #
 # > Note: each start was run once, and none of them had the paper's fc6 and fc7. More than the weights differs between
 # > the first start and the last, so these runs don't measure how much ImageNet contributes, and least of all in mAP.
@@ -717,8 +720,8 @@ explorer
 # ### 5.1 The next side · easy · 5 minutes
 #
 # Write the formula of *By hand: from 300 to 1* as a function. Given are the `side` of a map and the layer's `kernel`,
-# `stride`, `padding` and `dilation`, all whole numbers, and `up`, which is True or False: is the result of the
-# division rounded up (a pool with `ceil_mode`) or down? Return the side of the map behind the layer, a whole number.
+# `stride`, `padding` and `dilation`, all whole numbers, and `up`, which is True or False: is the result of the division
+# rounded up (a pool with `ceil_mode`) or down? Return the side of the map that the layer gives, a whole number.
 
 # %% tags=["exercise"]
 def next_side(side, kernel, stride, padding, dilation, up):

@@ -617,8 +617,8 @@ check.accepts(accepts)
 #
 # How often does the network see an image with its geometry left alone, that is, neither expanded nor cropped nor
 # flipped? Suppose that all six samplers succeed for this image, and count the candidate *no crop* as not cropped.
-# Colours don't matter here. Put the probability, a number between 0 and 1, into the cell; you may write it as a product
-# of fractions.
+# Colours don't matter here. Put the probability, a number between 0 and 1, into the cell: as a product of fractions, or
+# with four digits after the point.
 
 # %% tags=["exercise"]
 probability = 1 / 2 * 1 / 7 * 1 / 2  # solution

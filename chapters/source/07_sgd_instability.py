@@ -461,9 +461,9 @@ print(f"false alarms: {', '.join(false)}; the largest step of a kernel among the
 
 # %% [markdown]
 # Every start that broke had the alarm, and so had two that didn't break; you meet these two in the next section. A loss
-# above 60 would have caught the same starts, sometimes a step earlier and sometimes later. The movement of the kernels
-# has two advantages: it doesn't depend on the scale of the loss, and it names the layer. A healthy step moves a kernel
-# by a thousandth to some hundredths of its length.
+# above 60 would have caught the same starts, some up to five steps earlier and some up to three steps later. The
+# movement of the kernels has two advantages: it doesn't depend on the scale of the loss, and it names the layer. A
+# healthy step moves a kernel by a thousandth to some hundredths of its length.
 #
 # > Note: the threshold of one half was chosen on these same starts, so take it as a rule of thumb.
 #
@@ -566,8 +566,8 @@ table([starts.summary(name).cells() for name in names], head, note=note)
 # - **A smaller learning rate**, 0.003, loses none, and at step 190 it is as far as clipping at 0.02. At 0.001 it takes
 #   longer.
 #
-# *To survive is not to learn*, as the last column shows. Without batch norm, dead channels come with the learning
-# rate: under SGD 9 to 17 percent are dead at 0.001, 16 to 30 at 0.003, and 27 to 47 at 0.02, whether clipped or
+# *To survive is not to learn*, as the last column shows. Without batch norm, the larger the learning rate, the more
+# channels are dead: under SGD 9 to 17 percent at 0.001, 16 to 30 at 0.003, and 27 to 47 at 0.02, whether clipped or
 # warmed up. Clipping keeps the start alive but not its channels.
 #
 # Why does Adam leave the plateau so quickly? A likely reason is that it divides the step of each weight by the size of
@@ -608,8 +608,8 @@ table(rows, head=("configuration", "step", *maps), heat=maps, caption="Mean logi
 #
 # <details><summary>What the recordings say</summary>
 #
-# - Start 0 at 0.001 stays on the plateau after 60 steps, and falls after 100 and 130. There is little to go by except
-#   that the curve bends.
+# - In the 50 steps after step 60 start 0 at 0.001 stays on the plateau; in those after steps 100 and 130 it falls.
+#   There is little to go by except that the curve bends.
 # - At 0.012, in the 50 steps after step 14, five starts end in NaN and five fall, of which one breaks later. Neither
 #   the loss nor the gradient tells them apart: start 1 has a gradient of 4 and breaks, start 9 has one of 123 and
 #   survives. The alarm comes a few steps before the end and not sooner. (Start 7 has exploded already.)
@@ -629,8 +629,8 @@ explorer
 #
 # ## What a start leaves behind
 #
-# **Result:** a start that nearly breaks costs this network more than half of its mAP, however long it is trained
-# afterwards, and even a plateau can cost a little.
+# **Result:** a start that nearly breaks costs this network more than half of its mAP, and training on to the end of the
+# recipe doesn't bring it back. Whether a plateau costs anything, two pairs can't tell.
 #
 # The summary of the published run says that the loss is anything between about 10 and 15 after 1,000 steps, and that
 # its end depends little on the start, unless it becomes NaN. Until now we have looked at 300 steps. Therefore the ten
@@ -641,7 +641,7 @@ explorer
 #
 # The rule was written down before the first run: the end *hardly depends* on the start if all six mAPs lie within the
 # range of ten random seeds of the recipe, 61.3 to 68.6 ([chapter 08](08_learning_rate_drops.ipynb)). **Predict first:**
-# which of the two bad starts is made up for?
+# from which of the two bad starts does the training recover?
 
 # %% alt="Left, ten loss curves at learning rate 0.001 over 1,000 steps: all fall to 14, leave it at different steps and meet at 7, where they stay. Right, final mAPs: ten random seeds between 0.61 and 0.69; as it is two within; on a plateau one within and one at 0.59; nearly broken 0.30 and 0.22"
 figure = figures.ends("Ten starts meet at 1,000 steps; what a nearly broken start destroys doesn't come back")
@@ -654,8 +654,9 @@ assert 6.55 < late.min() and late.max() < 7.95
 # and single steps between 6.6 and 7.9. (The published figures contain an L2 term, ours don't.) But they are alike
 # because all of them have arrived at the second level and none has left it, which says little about the end.
 #
-# **After 2,500 steps** of the recipe three of the six runs lie below the range of ten random seeds, so the rule says no.
-# A plateau costs 2 and 8 points, which two pairs can't tell from chance. Both nearly broken starts end far below:
+# **After 2,500 steps** of the recipe three of the six runs lie below the range of ten random seeds, so the rule says
+# no. With a plateau the mAP is 2 and 8 points lower, which two pairs can't tell from chance. Both nearly broken starts
+# end far below:
 
 # %%
 figures.left_behind()
@@ -755,7 +756,7 @@ print("the same gradient, up to rounding")
 # | a couple of hundred steps | the first plateau lasts for these 97 to 191 steps. The second one lasts longer: at step 1,000 all ten starts still rest on it | `paper` `restarts_1000` |
 # | the end depends little on the start | with the start nearly broken, the mini recipe ends at 30.4 and 22.1, with a plateau at 66.1 and 58.6, where ten random seeds have 61.3 to 68.6 (*What a start leaves behind*). Where only the random seed differs, NVIDIA's README of its own SSD300 (another network, COCO, with warm-up) gives a standard deviation of 0.0014 around an mAP of 0.268, which is 0.14 points of 26.8, over 15 random seeds in mixed precision | `experiments` |
 # | 10 to 15 after 1,000 steps | the ten starts have means of 7.1 to 7.4 over steps 900 to 1,000, and single steps of 6.6 to 7.9. Ours are losses without the L2 term, which the published figures contain (chapter 04) | `restarts_1000` |
-# | Adam varies less | it does in when the first level is left, and at step 190; at step 20 it is the other way round. Compare starts at the same stage, not at the same step. Nothing is said of the end | `paper` `adam` |
+# | Adam varies less | it does: all its starts leave the first level between steps 17 and 24, where SGD's need 97 to 191, and at step 190 their losses lie closer together. At step 20 it is the other way round. Compare starts at the same stage, not at the same step. Nothing is said of the end | `paper` `adam` |
 # | just try again | at 0.01 another random seed helps, at 0.02 none of ten does | `near` `beyond` |
 # | the original's configuration, but for 31 | read line by line, it has twice the weight decay, one learning rate for kernels and biases, mining over the batch, other rules for crops, and new layers that begin with He's distribution ([chapter 09](09_full_training.ipynb), *The recipes*) | |
 #

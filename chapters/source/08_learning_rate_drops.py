@@ -440,9 +440,10 @@ print(sum(abs(a - b) > 0.02 for a, b in pairs), "of", len(pairs), "pairs are mor
 
 # %% [markdown]
 # The standard deviation of the mAP is 0.025, and ten runs give it only roughly. The difference of two runs scatters √2
-# times as much, so 0.05 between two schedules may well be chance if each was run once. Single classes scatter twice as
-# much as their mean, because 200 scenes hold only some twenty objects of a class. The only spread that is published for
-# the run of this course is 0.031, between two starts after 20,000 steps, with all channels, on VOC.
+# times as much, so 0.05 between two schedules may well be chance if each was run once. The AP of a single class
+# scatters twice as much as the mAP, because the 200 scenes hold only 20 to 36 objects of each class. The only spread
+# that is published for the run of this course is 0.031, between two starts after 20,000 steps, with all channels, on
+# VOC.
 #
 # > Note: the 0.692 lies above all ten. It comes from an older commit and another CPU with two threads, and one standard
 # > deviation from the mean is nothing special.
@@ -495,9 +496,10 @@ for run in by_seed:  # lower loss, lower mAP
 #
 # ## What can't be told
 #
-# **Whether drops at the published run's shares are better than none.** One of the five pairs says so and four say the
-# opposite, by 0.02 on average and just within the rule, though the loss is lower in all five. The cosine was run once;
-# its 0.650 is as much as the paper's shares give with the same random seed, within chance.
+# **Whether drops at the published run's shares are better than none.** In one of the five pairs the mAP is higher, in
+# four it is lower. The mean of all five is −0.02, and by the rule that is just too little to count. The loss is lower
+# in all five. The cosine was run once; its 0.650 is as much as the paper's shares give with the same random seed,
+# within chance.
 #
 # **What is due to the second drop.** The two late schedules have one, while the branches of 500 and 1,000 have none,
 # so part of the difference may be that.

@@ -319,11 +319,12 @@ here = rule_variants.prices(subject)
 rule_variants.price_list(here, real["prices"])
 
 # %% [markdown]
-# No single row adds 22 points, so more than one thing must differ in that thread. Row by row:
+# No single row adds 22 points, so more than one thing must differ in that thread. Row by row, in points on VOC2007
+# where nothing else is said:
 #
-# - **Difficult objects** are the costliest rule on which programs silently differ: counted as any other they
-#   cost seven points. To delete them from the annotations isn't the rule either, because then a detection that finds
-#   one is false, which costs 1.1.
+# - **Difficult objects**, counted as any other, cost seven points. A program does that silently if it never reads the
+#   flag. To delete them from the annotations isn't the rule either, because then a detection that finds one is false,
+#   which costs 1.1.
 # - **Area against 11 points** adds almost three points on VOC2007 and 1.6 on the painted scenes, although nothing is
 #   detected better.
 # - **Cutting off** at 0.5 costs more than eight, at 0.05 more than one, because a box that you threw away can't be true.

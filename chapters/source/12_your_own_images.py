@@ -243,7 +243,8 @@ figures.under_anchors(crowns)
 
 # %% [markdown]
 # > Note: only the boxes are part of this course. They come with the Python package `deepforest`, MIT licence; the
-# > photographs are by the National Ecological Observatory Network. `data_scripts/get_crowns.py` gets the photographs.
+# > photographs are by the National Ecological Observatory Network. `data_scripts/get_crowns.py` gets two
+# > of them, cut into tiles.
 #
 # Nine of ten crowns are not covered. The largest photograph, with 574 of the 951 crowns, is 2,299 px wide and is shrunk
 # to 300, so that a crown of 40 px becomes one of 5 px. None of its crowns is covered, and no network and no number of
@@ -264,9 +265,10 @@ figures.remedies({"the zoo": found.examples, "tree crowns": crowns})
 # suppression once more to the detections of all tiles together.
 #
 # The library has no command that cuts. Write a script that cuts images and boxes, with exercise 12.6 as its core and
-# `data_scripts/get_crowns.py` as an example, and cut in the same way before you detect.
-# `python -m ssdlib look --data FOLDER` prints the report and this survey for your folder. The survey counts objects;
-# the explorer below shows what happens to a single one.
+# `data_scripts/get_crowns.py` as an example, and cut in the same way before you detect. (That script has another rule
+# than the exercise: each tile that holds at least 40 % of a crown gets it.) `python -m ssdlib look --data FOLDER`
+# prints the report and this survey for your folder. The survey counts objects; the explorer below shows what happens to
+# a single one.
 #
 # ## Move it
 #
@@ -282,8 +284,8 @@ figures.remedies({"the zoo": found.examples, "tree crowns": crowns})
 # <details><summary>Answers</summary>
 #
 # - Its size is then 21 to 23 px, depending on its shape and on how the anchors lie under it: 18 x 25 px are enough.
-# - 3. With 2 x 2 tiles it is 18 x 20 px large in the input, and the best IoU is 0.40; with 3 x 3 it is 27 x 33 px, and
-#   eight anchors cover it.
+# - 3. With 2 x 2 tiles its lower end is cut off: it is 18 x 20 px large in the input, and the best IoU is 0.40; with 3
+#   x 3 it is 27 x 33 px, and eight anchors cover it.
 # - It belongs to the tile that holds its centre. What lies beyond the border is cut off, and the line below *in the
 #   input* says how much of it is left.
 # - 200 x 400 px become 20 x 120: twice as tall as wide in the photograph, six times as tall as wide in the input. The
@@ -412,8 +414,9 @@ source(model.SSD300.freeze)
 
 # %% [markdown]
 # A step becomes cheaper, because no gradient is computed there. In the full network the layers up to conv3_3 do more
-# than half of the arithmetic of a forward pass, since their maps are large, so freezing them saves a third of a step's.
-# (torchvision's SSD300 freezes conv1_1 and conv1_2 by default if its body is pretrained.)
+# than half of the arithmetic of a forward pass, because their maps are large. Freezing them saves a third of the
+# arithmetic of a training step. (torchvision's SSD300 freezes conv1_1 and conv1_2 by default if its body is
+# pretrained.)
 #
 # **Predict first:** how much worse is the zoo's detector if everything up to conv3_3 stays as the mini VOC left it? And
 # if all of VGG16's convolutions stay, up to conv5_3? `data_scripts/freezing.py` repeated the training above with
@@ -507,7 +510,8 @@ print("more than 500 detections in all:", sum(map(len, by_run)) > 500)
 #
 # ## For your folder
 #
-# That was the whole way with the zoo. For your own images it is five commands:
+# That was the whole way with the zoo. For your own images it is five commands, typed in a terminal in the course's
+# folder after `source .venv/bin/activate`:
 #
 # ```
 # python -m ssdlib look --data my_pictures
@@ -531,7 +535,8 @@ print("more than 500 detections in all:", sum(map(len, by_run)) > 500)
 #
 # On a GPU, use the recipe `paper`, with `--init` naming VGG16's weights or a trained SSD300, and set `--steps` and
 # `--drops` for the size of your dataset. The paper's run looks at each image 230 times, which for 2,000 images means
-# 2,000 · 230 / 32, or about 14,400 steps.
+# 2,000 · 230 / 32, or about 14,400 steps. Its drops come after two thirds and five sixths of the steps, here `--drops
+# 9600 12000`. If you leave them out, they stay at 80,000 and 100,000, where this run never comes.
 #
 # ## Exercises
 #

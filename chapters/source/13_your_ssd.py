@@ -291,7 +291,7 @@ with interruptible(instead="the search was stopped before it named a block"):
 #
 # <details><summary>Answers</summary>
 #
-# - Swap out one after the other, and compare the times below the tiles.
+# - Swap out one after the other, and see how far the factor below the tiles falls.
 # - Decoding, candidates, suppression and average precision.
 # </details>
 
@@ -344,9 +344,10 @@ figures.whole_run()
 
 # %% [markdown]
 # The solutions reach an mAP of 65.7 and the library 69.2. Is one of the solutions wrong? The losses lie on each other
-# to the end, the validation losses are 3.88 and 3.86, and every block gave the library's answers in all cases above,
-# so nothing speaks against chance: ten runs of the library itself that differ only in their random seed had 61.3 to 68.6
-# ([chapter 08](08_learning_rate_drops.ipynb)), and 65.7 lies within that range.
+# to the end, the validation losses are 3.88 and 3.86, and every block gave the library's answers in all cases above, so
+# nothing speaks against chance: ten runs of the library itself that differ only in their random seed had 61.3 to 68.6
+# ([chapter 08](08_learning_rate_drops.ipynb)), and 65.7 lies within that range. (The library's 69.2 lies above all ten;
+# it comes from an older version and another CPU.)
 #
 # If average precision is one of your blocks, *your* function has computed the table of your run. To check it, the
 # library's now judges the same detections:
@@ -369,9 +370,8 @@ print("both rules agree to a thousandth:", abs(by_yours - by_library) < 1e-3)
 #
 # ## Your certificate
 #
-# The sheet shows your blocks, your curve, your mAP, and the detections of your network in four test scenes and
-# in the four photographs that come with the course. The network has only seen painted scenes, so expect little
-# of the photographs.
+# The sheet shows your blocks, your curve, your mAP, and the detections of your network in four test scenes and in the
+# four photographs of chapter 10. The network has only seen painted scenes, so expect little of the photographs.
 
 # %% tags=["nbval-ignore-output"] alt="A sheet: tiles of the blocks that are yours, the loss curve beside the recorded one, the mAP, and detections in four scenes and four photographs"
 sheet = figures.certificate(done.folder, this.names, done.table.mean)
@@ -389,8 +389,8 @@ print(figures.save_certificate(sheet).name)
 # The first three exercises came before the run. The other four give you the log of a detector with one mistake in it
 # and ask which block is to blame.
 #
-# Four detectors were trained, each with one famous mistake in one block. All their functions pass for right on
-# most images, so the evidence is what you would have in practice: the curves of the loss, and the numbers of the log in
+# Four detectors were trained, each with one famous mistake in one block. None of the mistakes stops with an error where
+# it is made, so the evidence is what you would have in practice: the curves of the loss, and the numbers of the log in
 # a table. The dashed curves are a run of the same settings without the mistake. In cases A, B and D both runs have 800
 # steps, and a second table has their AP by class. Answer each case with the name of a block, in quotation marks, as it
 # stands in the table of *What is yours*.
@@ -519,9 +519,9 @@ check.case_d(culprit_d)
 #
 # ## What would go wrong if
 #
-# **... a function changed what it is given?** Your `greedy` may empty the table that it works on, and `both` would
-# then see zeros. The checks notice that. A training run wouldn't notice it, and the fault would show in
-# *another* block. That is why each stage of the comparison above gets its own input.
+# **... a function changed what it is given?** Suppose your `greedy` sets entries of its table to 0. `both` gets the
+# same table and would then see zeros. The checks notice that. A training run wouldn't notice it, and the fault would
+# show in *another* block. That is why each stage of the comparison above gets its own input.
 #
 # **... two wrong functions cancelled each other?** If `encode` has a variance of 0.2 for the centres and `decode`
 # has the same wrong number, the detector trains and detects as it should, and nothing in its results shows that

@@ -262,7 +262,7 @@ case_c = _case(
         "update step": "Up to the peak both runs are the same, updates included.",
         "hard negatives": "It only chooses. What it chooses has a finite loss in the other run.",
         "encoding": "The localisation loss is finite where the confidence loss isn't.",
-        "L2Norm": "It divides by a length that is never 0, and up to the peak both runs are the same.",
+        "L2Norm": "It adds a small number under the root, so it never divides by 0, and up to the peak both runs are the same.",
     },
 )
 

@@ -1,4 +1,4 @@
-"""Four famous mistakes, as functions that pass for the right ones on most images: the culprits of the detective
+"""Four famous mistakes, as functions that raise no error: the culprits of the detective
 exercises. Each takes the place of a learner's function; `data_scripts/record_capstone.py` trains with them."""
 
 from collections.abc import Callable, Mapping

@@ -380,7 +380,7 @@ lost = Exercise(
         ],
         "the shortcut doesn't compare the IoUs: the later object overwrites, even if it overlaps less": _weaker,
     },
-    praise="Each object in your list has no anchor in step one of much published code.",
+    praise="In much published code the objects in your list get no anchor from step one.",
 )
 
 
