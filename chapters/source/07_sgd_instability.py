@@ -981,7 +981,7 @@ check.plateau(off_plateau)
 #
 # - *Given:* `parts`, a list with a pair for each microbatch: the sum of all its loss terms, not yet divided, and its
 #   number of positives.
-# - *Return:* the loss of the whole batch.
+# - *Return:* the loss of the whole batch. N, the number of positives of the whole batch, is taken as at least 1.
 
 
 # %% tags=["exercise"]

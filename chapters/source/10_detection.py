@@ -485,7 +485,7 @@ explorer
 #
 # ### 10.1 Decode · medium · 10 minutes
 #
-# Given are `offsets` (n, 4) in the order x, y, width, height, and `anchors` (n, 4), corners in px. The centre moves by
+# Given are `offsets` (n, 4) in the order x, y, width, height, and `anchors` (n, 4), corners in px; n may be 0. The centre moves by
 # 0.1 · offset · the anchor's width (for x) or height (for y). Width and height are those of the anchor, times e to the
 # power of 0.2 · offset. Return the boxes (n, 4), corners in px.
 #

@@ -547,7 +547,7 @@ print("more than 500 detections in all:", sum(map(len, by_run)) > 500)
 #
 # Convert one box of any of the three formats. You are given `kind`, which is "xml", "coco" or "yolo"; `numbers`, the
 # four numbers in that format; and `size`, the (width, height) of the image in px. XML counts from 1 here, as VOC does.
-# Return a list of the four coordinates xmin, ymin, xmax, ymax in px, counted from 0.
+# Return a list of the four coordinates xmin, ymin, xmax, ymax in px, counted from 0 and not rounded.
 
 # %% tags=["exercise"]
 def corners(kind, numbers, size):
@@ -578,7 +578,8 @@ check.corners(corners)
 # ### 12.2 A split that stays · medium · 5 minutes
 #
 # Keep all frames of a video on the same side of the split. You are given `names`, a list of file names of frames:
-# `gate_0017.jpg` is a frame of the video `gate`, `gate_night_0003.jpg` one of `gate_night`. A video is for testing if
+# `gate_0017.jpg` is a frame of the video `gate`, `gate_night_0003.jpg` one of `gate_night`; the number may have any number
+# of digits. A video is for testing if
 # `own.share_of` of its name is below 0.2. Return the list of those names that are for testing, in the order given.
 
 # %% tags=["exercise"]

@@ -149,9 +149,9 @@ check.overlap(overlap)
 #
 # ### 13.2 A box on its way · medium · 8 minutes
 #
-# An image is cropped to a `window` and then, if `flip` is true, mirrored. Given are `objects`, the boxes of its
-# objects in the photograph, one a row. Three functions of yours move them, and all three are handed to you:
-# `keep(objects, window)` says which objects stay, `move(objects, window)` takes boxes from the photograph to
+# An image is cropped to a `window` and then, if `flip` is true, mirrored. Given are `objects` (n, 4), the boxes of its
+# objects in the photograph; n may be 0. Three functions of yours move them, and all three are handed to you:
+# `keep(objects, window)` gives n values, True for the objects that stay, `move(objects, window)` takes boxes from the photograph to
 # the input, 300 px wide, and `mirrored(boxes, width)` mirrors them in an image of that width. Return the boxes
 # of the objects that stay, in the input.
 

@@ -9,10 +9,10 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from course.capstone import reference
-from course.capstone.blocks import NAMES
+from course.capstone.blocks import BLOCKS, NAMES
 from course.evaluation import devkit_rule
 from course.kit.building_block import BuildingBlock
-from course.kit.checking import Case, Either, Exercise
+from course.kit.checking import Case, Either, Exercise, Verdict
 from ssdlib.plots import BLUE, ORANGE
 
 # ---- 13.1 the overlap of the development kit, out of an IoU
@@ -210,16 +210,40 @@ sgd_step = BuildingBlock(
 
 # ---- 13.4 to 13.7: which block is it?
 
+SPELLED = {name.casefold(): name for name in NAMES}
+FUNCTIONS = {name.casefold() for block in BLOCKS for name in block.needs}
+STRANGE = "that block doesn't leave this trace; which numbers of the evidence are strange?"
 
-def _case(title: str, block: str, praise: str, why_not: dict[str, str]) -> Exercise:
-    """A case: the wrong block, and what speaks against each of the others that one may suspect."""
+
+class Suspect(Exercise):
+    """The name of a block, however it is spelled; the name of its function is told from it."""
+
+    def __call__(self, answer: Any) -> Verdict:
+        if isinstance(answer, list | tuple) and len(answer) == 1:
+            [answer] = answer
+        if not isinstance(answer, str):
+            return super().__call__(answer)
+        name = answer.strip(" *'\"").replace("_", " ").casefold()
+        if name in SPELLED:
+            return super().__call__(SPELLED[name])
+        if name.replace(" ", "_") in FUNCTIONS:
+            return self._verdict(
+                f"`{answer}` is a function; the name of its block was asked for, as in the table of *What is yours*"
+            )
+        return self._verdict(
+            f"no block is called {answer!r}; the names stand in the table of *What is yours*"
+        )
+
+
+def _case(title: str, block: str, praise: str, why_not: dict[str, str], strange: str = STRANGE) -> Suspect:
+    """A case: the wrong block, and what speaks against each of the others that one may suspect; of all the rest
+    `strange` is said."""
     named = {f"{says} So it isn't *{other}*": other for other, says in why_not.items()}
     others = Either(name for name in NAMES if name not in (block, *why_not))
-    return Exercise(
+    return Suspect(
         title,
         block,
-        mistakes=named
-        | {"that block doesn't leave this trace; which numbers of the evidence are strange?": others},
+        mistakes=named | {strange: others},
         praise=praise,
     )
 
@@ -279,4 +303,6 @@ case_d = _case(
         "suppression": "It is about two detections of one object, and here two objects are about one anchor.",
         "average precision": "It judges what was trained; the sentence about two objects is about training.",
     },
+    "a mistake there would change numbers of the log, and here none has changed ||: which block decides something only "
+    "where two objects want the same anchor?",
 )

@@ -76,6 +76,9 @@ def _moved(scaled: Tensor, anchor_cxcywh: Tensor) -> Tensor:
     return box_ops.to_xyxy(torch.cat([centre, size], dim=1))
 
 
+LIMIT = 4.135  # log(1000 / 16), torchvision's: no box grows to more than 62.5 times its anchor
+
+
 def _sized(offsets: Tensor, anchors: Tensor, size: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     anchor, scaled = box_ops.to_cxcywh(anchors), offsets * torch.tensor(VARIANCES)
     centre = anchor[:, :2] + scaled[:, :2] * anchor[:, 2:]
@@ -96,9 +99,16 @@ decode = BuildingBlock(
     cases=[
         Case("one anchor, only moved", (torch.tensor([[1.0, -2.0, 0.0, 0.0]]), ANCHORS[:1])),
         Case("three anchors", (OFFSETS, ANCHORS)),
+        Case("beyond the border", (torch.tensor([[0.0, 0, 5, 22.5]]), torch.tensor([[250.0, 90, 290, 130]]))),
         Case("no anchor at all", (torch.zeros(0, 4), torch.zeros(0, 4))),
     ],
     mistakes={
+        "nothing is clipped here ||: a decoded box may reach beyond the border; exercise 10.6 clips": lambda offsets, anchors: (
+            _decode(offsets, anchors).clamp(0, 300)
+        ),
+        "nothing limits the growth here ||; torchvision has a limit, Caffe has none": lambda offsets, anchors: (
+            _sized(offsets, anchors, lambda size, t: size * t.clamp(max=LIMIT).exp())
+        ),
         "your boxes move and grow too much: the variances are missing ||; multiply the offsets by 0.1, 0.1, 0.2, 0.2 first": lambda offsets, anchors: (
             _moved(offsets, box_ops.to_cxcywh(anchors))
         ),
@@ -250,6 +260,16 @@ def _last_only(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
     return torch.tensor(kept, dtype=torch.int64)
 
 
+def _removed_in_the_loop(boxes: Tensor, scores: Tensor, max_iou: float) -> Tensor:
+    order, kept = scores.argsort(descending=True, stable=True).tolist(), []
+    while order:
+        kept.append(order.pop(0))
+        for j in order:
+            if box_ops.iou(boxes[kept[-1]], boxes[j]) > max_iou:
+                order.remove(j)  # the loop goes on behind what has moved up
+    return torch.tensor(kept, dtype=torch.int64)
+
+
 def _rows(*tops: float) -> Tensor:
     """Boxes of 160 x 160 px: shifted by 40 px two have IoU 0.6, by 80 px one third."""
     return torch.tensor([[60.0, y, 220.0, y + 160.0] for y in tops])
@@ -274,9 +294,11 @@ suppress = BuildingBlock(
         Case("four boxes below one another", FOUR),
         Case("two objects", APART),
         Case("an IoU of exactly the threshold", HALVES),
+        Case("three boxes on one object", (_rows(10, 14, 18), torch.tensor([0.9, 0.8, 0.7]), 0.45)),
         Case("no boxes", NOTHING),
     ],
     mistakes={
+        "after a box is taken off the list, your loop passes over the next one ||; don't remove from a list while you loop over it": _removed_in_the_loop,
         "an IoU of exactly the threshold suppresses nothing ||: it has to exceed it (>, not >=)": lambda b, s, m: (
             _suppress(b, s, m - 1e-6)
         ),

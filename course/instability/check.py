@@ -217,6 +217,7 @@ clip = Exercise(
         Case("two tensors, together 13 long", ([_one(3, 4), _one(12)], 6.5)),
         Case("short enough already", ([_one(0.3, -0.4), _one(0)], 10.0)),
         Case("one long, one short", ([_one(-60, 80), _one(0.5)], 10.0)),
+        Case("a kernel and a bias", ([torch.tensor([[3.0, 0.0], [0.0, 4.0]]).double(), _one(12)], 6.5)),
         Case("nothing but zeros", ([_one(0, 0)], 1.0)),
     ],
     mistakes={

@@ -73,6 +73,8 @@ def difference(found: Any, wanted: Any, tolerance: float = TOLERANCE, tell: bool
         return (
             f"yours is a {type(found).__name__}, which gives its values only once; put `list(...)` around it"
         )
+    if said := _other_kind(found, wanted):
+        return said
     first, second = _tensor(found), _tensor(wanted)
     if first is None or second is None:
         return _difference_of_parts(found, wanted, tolerance, tell)
@@ -92,13 +94,40 @@ def difference(found: Any, wanted: Any, tolerance: float = TOLERANCE, tell: bool
     )
 
 
+def _other_kind(found: Any, wanted: Any) -> str:
+    """Words where an answer is of another kind than what was asked for: a number in quotation marks, one value for a
+    list, a list for a dictionary; "" if it isn't."""
+    number = isinstance(wanted, int | float) and not isinstance(wanted, bool)
+    if isinstance(found, str) and number:
+        return (
+            f"yours is a text because of the quotation marks: {short(found)}; write the number without them"
+        )
+    if isinstance(found, tuple) and len(found) == 2 and number and all(type(x) is int for x in found):
+        whole, part = found
+        return f"in Python a comma makes two numbers of it; write a point: {whole}.{part}"
+    if isinstance(found, list | tuple) and isinstance(wanted, list | tuple) and found:
+        if all(isinstance(x, bool) for x in wanted) and all(x in ("True", "False") for x in found):
+            return "yours are texts because of the quotation marks; write True and False without them"
+    if isinstance(wanted, list | tuple) and isinstance(found, bool | int | float):
+        return f"yours is a single value, {short(found)}; {len(wanted)} were asked for, in a list"
+    if isinstance(wanted, dict) and not isinstance(found, dict):
+        return f"yours is a {type(found).__name__}; a dictionary with {', '.join(map(repr, wanted))} was asked for"
+    return ""
+
+
 def _difference_of_parts(found: Any, wanted: Any, tolerance: float, tell: bool) -> str:
     """The same for answers that are no tensors: texts, or several things at once."""
     if tell and isinstance(wanted, list | tuple) and isinstance(found, list | tuple):
         if len(found) != len(wanted):
             return f"yours has length {len(found)}, wanted {len(wanted)}"
         at = next(i for i in range(len(wanted)) if not agree(found[i], wanted[i], tolerance))
-        return f"part {at}: {difference(found[at], wanted[at], tolerance)}"
+        if found[at] is None:
+            return f"at [{at}], counted from 0, yours is None, wanted {short(wanted[at])}"
+        place = f"at [{at}]" if isinstance(wanted[at], str | int | float) else f"part {at}"
+        return f"{place}, counted from 0: {difference(found[at], wanted[at], tolerance)}"
+    if tell and isinstance(wanted, dict) and isinstance(found, dict) and found.keys() == wanted.keys():
+        at = next(key for key in wanted if not agree(found[key], wanted[key], tolerance))
+        return f"`{at}`: {difference(found[at], wanted[at], tolerance)}"
     return f"yours is {short(found)}" + (f", wanted {short(wanted)}" if tell else "; that isn't it")
 
 

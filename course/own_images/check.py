@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from course.kit.checking import Case, Exercise
+from course.kit.checking import Case, Either, Exercise
 from ssdlib import box_ops
 from ssdlib.data.own import TEST_SHARE, share_of
 from ssdlib.plots import BLACK, BLUE, ORANGE, RED
@@ -55,6 +55,8 @@ corners = Exercise(
         Case("COCO", ("coco", (100.0, 50.0, 200.0, 150.0), (400, 300))),
         Case("YOLO", ("yolo", (0.6, 0.25, 0.5, 0.3), (640, 200))),
         Case("XML, the whole image", ("xml", (1, 1, 400, 300), (400, 300))),
+        Case("COCO, no whole numbers", ("coco", (10.25, 20.5, 30.5, 40.75), (400, 300))),
+        Case("YOLO, no whole numbers", ("yolo", (0.3, 0.7, 0.123, 0.25), (333, 250))),
     ],
     mistakes={
         "your boxes of XML begin a pixel too late, because XML counts from 1 here ||: the two minima lose one": _but(
@@ -112,6 +114,7 @@ to_test = Exercise(
     cases=[
         Case("30 frames of 9 videos", (FRAMES,)),
         Case("the same, in another order", (FRAMES[::-1],)),
+        Case("numbers of other lengths", (["cam0_123456.jpg", "gate_7.jpeg"],)),
         Case("no image at all", ([],)),
     ],
     mistakes={
@@ -208,6 +211,7 @@ covered = Exercise(
     cases=[
         Case("four objects, four anchors", (OBJECTS, GRID)),
         Case("one object, two good anchors", (OBJECTS[1:2], GRID[1:3])),
+        Case("four objects, four anchors in another order", (OBJECTS, GRID[[3, 2, 0, 1]])),
         Case("an overlap of exactly one half", (OBJECTS[:1], GRID[:1])),
     ],
     mistakes={
@@ -219,6 +223,9 @@ covered = Exercise(
         ),
         "you counted anchors: how many of them have an object ||; count objects that have an anchor": lambda b, a: (
             float((box_ops.iou(b[:, None], a).amax(dim=0) >= 0.5).float().mean())
+        ),
+        "you compared each object with one anchor, the one in the same row ||; every object with every anchor: `places[:, None]`": lambda b, a: (
+            float((box_ops.iou(b, a) >= 0.5).float().mean())
         ),
         "you counted pairs; an object with two good anchors is still one object": lambda b, a: float(
             (box_ops.iou(b[:, None], a) >= 0.5).float().sum() / len(b)
@@ -268,6 +275,7 @@ in_tile = Exercise(
         Case("across a border", (torch.tensor([150.0, 20, 280, 90]), (400, 200), 2)),
         Case("across the other two borders", (torch.tensor([120.0, 70, 230, 120]), (400, 200), 2)),
         Case("4 x 4", (torch.tensor([310.0, 60, 330, 70]), (400, 200), 4)),
+        Case("a portrait of 375 x 500 px, 2 x 2", (torch.tensor([200.0, 260, 300, 340]), (375, 500), 2)),
     ],
     mistakes={
         "your box is still measured from the photograph's corner ||: subtract the tile's": lambda b, s, c: (
@@ -321,6 +329,11 @@ def _by_objects(images: list[list[str]], enough: float) -> list[float]:
     return _with(images, {name: every.count(name) / len(every) for name in every}, enough, sqrt)
 
 
+def _by_objects_an_image(images: list[list[str]], enough: float) -> list[float]:
+    every = [name for names in images for name in names]
+    return _with(images, {name: every.count(name) / len(images) for name in every}, enough, sqrt)
+
+
 def _not_below_one(images: list[list[str]], enough: float) -> list[float]:
     share = _shares(images)
     return [max([0.0, *(sqrt(enough / share[name]) for name in names)]) for names in images]
@@ -352,9 +365,12 @@ repeats = Exercise(
         Case("the same, enough is 0.1", (PARK, 0.1)),
         Case("two rare ones in one image", (TWO_RARE, 0.5)),
         Case("every image has it", ([["a"], ["a", "a"]], 0.5)),
+        Case("several of a rare one in one image", ([["crab", "crab", "crab", "owl"], ["owl"], [], []], 0.8)),
     ],
     mistakes={
-        "you counted objects, but an image with three penguins is one image ||: the share of images counts": _by_objects,
+        "you counted objects, but an image with three penguins is one image ||: the share of images counts": Either(
+            (_by_objects, _by_objects_an_image)
+        ),
         "you show a class that is four times too rare four times as often ||; the root is missing, with which it is shown twice as often": lambda p, e: (
             _with(p, _shares(p), e, lambda x: x)
         ),

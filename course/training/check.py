@@ -76,6 +76,7 @@ def _row_on(ax: Axes, case: Case, found: Any, wanted: Any) -> None:
 
 
 ROW = [[7, 2, 9, 0, 5, 1, 8, 3, 6, 4], [3, 8, 0, 6, 1, 4, 9, 7, 2, 5], [5, 0, 4, 8, 2, 7, 1, 6, 9, 3]]
+SEVEN = [[2, 5, 0, 6, 1, 4, 3], [6, 0, 3, 1, 5, 2, 4], [1, 4, 6, 2, 0, 3, 5]]
 my_images = Exercise(
     "9.3 one batch, many processes",
     _mine,
@@ -86,6 +87,7 @@ my_images = Exercise(
         Case("step 2, rank 1 of 2, in the second epoch already", (2, 1, 2, 4, ROW)),
         Case("one process, step 2, across the end of the epoch", (2, 0, 1, 4, ROW)),
         Case("step 1, rank 1 of 2, a batch of 6, across the end", (1, 1, 2, 6, ROW)),
+        Case("step 2, a dataset of 7 images", (2, 0, 1, 4, SEVEN)),
     ],
     mistakes={
         "those are the images of the whole batch; this process computes its part ||, batch // processes of them": lambda step, rank, processes, batch, orders: (
@@ -168,6 +170,7 @@ whole_gradient = Exercise(
         Case("two parts, 10 and 40 matches", ([(10, [4.0, 1.0]), (40, [-1.0, 2.0])],)),
         Case("one of three parts holds no object", ([(12, [2.0, 0.0]), (0, [0.0, 0.0]), (4, [-2.0, 4.0])],)),
         Case("a single part", ([(7, [0.5, -1.0])],)),
+        Case("three weights", ([(3, [1.0, 2.0, 3.0]), (1, [1.0, -2.0, 7.0])],)),
         Case("a single match in the whole batch", ([(0, [0.0, 0.0]), (1, [3.0, -1.0])],)),
         Case("no object in the whole batch", ([(0, [0.0, 0.0]), (0, [0.0, 0.0])],)),
     ],

@@ -363,9 +363,63 @@ def test_a_tolerance_below_the_usual_one_still_says_where():
     assert "at [1] yours is 2.00001, wanted 2" in tight(lambda: [1.0, 2.00001]).message
 
 
+@pytest.mark.parametrize(
+    "right, answer, says",
+    [
+        (42, "42", "yours is a text because of the quotation marks"),
+        (9.1, (9, 1), "a comma makes two numbers of it; write a point: 9.1"),
+        ([True, False], ["True", "False"], "write True and False without them"),
+        ([1, 2, 3], True, "yours is a single value, True; 3 were asked for"),
+        (
+            lambda: {"w": 1, "v": 2},
+            lambda: (1, 2),
+            "yours is a tuple; a dictionary with 'w', 'v' was asked for",
+        ),
+        (lambda: {"w": 1, "v": 2}, lambda: {"w": 1, "v": 3}, "`v`: yours is 3, wanted 2"),
+        (lambda: ["true", "false"], lambda: ["true", "true"], "at [1], counted from 0: yours is 'true'"),
+        (lambda: [1, -1], lambda: [1, None], "at [1], counted from 0, yours is None, wanted -1"),
+    ],
+)
+def test_an_answer_of_another_kind_is_told_what_kind_it_is(right, answer, says):
+    assert says in Exercise("x", right, [Case("a", ())])(answer).message
+
+
+def test_an_error_of_pytorch_about_what_it_doesnt_implement_is_no_empty_answer():
+    def inverted():
+        return 1 - torch.ones(2, dtype=torch.bool)
+
+    def unwritten():
+        raise NotImplementedError
+
+    exercise = Exercise("x", lambda: 1, [Case("a", ())])
+    assert exercise(unwritten).state == checking.TODO
+    assert (
+        "stopped with NotImplementedError" in exercise(inverted).message
+        or "RuntimeError" in exercise(inverted).message
+    )
+    assert exercise(inverted).state == checking.WRONG
+
+
+@pytest.mark.parametrize(
+    "answer, state, says",
+    [
+        ("Head_Outputs ", checking.RIGHT, ""),
+        (["head outputs"], checking.RIGHT, ""),
+        ("greedy", checking.WRONG, "`greedy` is a function; the name of its block"),
+        ("augmentation", checking.WRONG, "no block is called 'augmentation'"),
+    ],
+)
+def test_a_suspect_may_be_spelled_in_several_ways(answer, state, says):
+    verdict = importlib.import_module("course.capstone.check").case_a(answer)
+    assert verdict.state == state and says in verdict.message
+
+
 def test_of_several_things_the_first_that_is_wrong_is_named():
     both = Exercise("x", lambda: (torch.zeros(2, 4), torch.ones(3)), [Case("a", ())])
-    assert "part 1: at [2] yours is 0, wanted 1" in both(lambda: (torch.zeros(2, 4), [1, 1, 0])).message
+    assert (
+        "part 1, counted from 0: at [2] yours is 0, wanted 1"
+        in both(lambda: (torch.zeros(2, 4), [1, 1, 0])).message
+    )
     assert "length 1, wanted 2" in both(lambda: (torch.zeros(2, 4),)).message
 
 
