@@ -40,6 +40,7 @@ sizes = BuildingBlock(
         Case("the numbers of VOC", (10, 20, 90, 6)),
         Case("the numbers of COCO", (7, 15, 90, 6)),
         Case("four maps", (5, 10, 61, 4)),
+        Case("eight maps with small steps", (10, 20, 31, 8)),
     ],
     mistakes={
         "your step isn't a whole number of percent, and it has to be one ||: floor(17.5) = 17": _stepping(
@@ -125,6 +126,7 @@ shapes = BuildingBlock(
     cases=[
         Case("conv4_3: 30, next 60, ratio 2", (30.0, 60.0, (2,))),
         Case("conv6_2: 111, next 162, ratios 2 and 3", (111.0, 162.0, (2, 3))),
+        Case("60, next 96, ratios 3 and 5", (60.0, 96.0, (3, 5))),
         Case("squares only", (100.0, 144.0, ())),
     ],
     mistakes={
@@ -193,6 +195,7 @@ centres = BuildingBlock(
     cases=[
         Case("conv8_2: three cells, 100 px apart", (3, 100)),
         Case("conv6_2: ten cells, 32 px apart", (10, 32)),
+        Case("four cells, 75 px apart", (4, 75)),
         Case("one cell", (1, 300)),
     ],
     mistakes={
@@ -299,6 +302,7 @@ place = Exercise(
         Case("anchor 0", (0,)),
         Case("anchor 5,776, the first of fc7", (5776,)),
         Case("anchor 8,691, the last of conv7_2", (8691,)),
+        Case("anchor 8,730, on the last map", (8730,)),
     ],
     mistakes={
         "row and column are swapped ||: along a row it is the column that counts up": _down,

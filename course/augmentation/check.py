@@ -171,6 +171,10 @@ keep = BuildingBlock(
         Case("an object that is larger than the crop", (CROWD, torch.tensor([200.0, 70, 240, 110]))),
         Case("a centre on the border itself", (CROWD, torch.tensor([90.0, 40, 240, 200]))),
         Case("a centre on the lower right corner", (CROWD, torch.tensor([40.0, 40, 220, 90]))),
+        Case(
+            "a centre half a pixel outside",
+            (torch.tensor([[40.0, 20, 101, 90]]), torch.tensor([10.0, 10, 70, 100])),
+        ),
         Case("objects above and below the crop", (CROWD, torch.tensor([40.0, 60, 310, 130]))),
         Case("no object at all", (torch.zeros(0, 4), torch.tensor([70.0, 40, 240, 200]))),
     ],
@@ -305,6 +309,10 @@ accepts = Exercise(
         Case("an object much larger than the crop", (PATCH, torch.tensor([[-100.0, -100, 200, 200]]), 0.5)),
         Case("two objects that both stay below the bound", (PATCH, HALVES, 0.5)),
         Case("one object fits very well, the other a little", (PATCH, UNLIKE, 0.5)),
+        Case(
+            "two objects that both reach the bound",
+            (PATCH, torch.tensor([[0.0, 0, 100, 80], [0, 0, 100, 90]]), 0.5),
+        ),
         Case("an IoU of exactly the bound", (PATCH, torch.tensor([[0.0, 0, 100, 50]]), 0.5)),
         Case("an image without objects", (PATCH, torch.zeros(0, 4), 0.1)),
     ],
@@ -316,6 +324,9 @@ accepts = Exercise(
                     len(objects) > 0 and bool((box_ops.iou(objects, patch) >= bound).all())
                 ),
             )
+        ),
+        "that is one answer for each object; one for the crop was asked for ||: `.any()`": lambda patch, objects, bound: (
+            box_ops.iou(objects, patch) >= bound
         ),
         "you added the IoUs up ||; one object has to reach the bound by itself": lambda patch, objects, bound: (
             bool(box_ops.iou(objects, patch).sum() >= bound)
@@ -356,8 +367,10 @@ untouched = Exercise(
         "probability is 1/7": 1 / 8,
         "too often: those are the two coins; the image has to stay uncropped as well": 1 / 4,
         "that says one in how many; a probability lies between 0 and 1": 28,
+        "rounded too far; write four digits after the point, or the fraction": Either((0.04, 0.036)),
+        "that is in percent; a number between 0 and 1 was asked for": Either((3.57, 3.6)),
         "too rare: colours don't count here; leave their coins out": 1 / 28 / 16,
     },
     praise="1/2 · 1/7 · 1/2 = 1/28. With fewer samplers that succeed it is more, at most 1/2 · 1/2 · 1/2 = 1/8.",
-    tolerance=2e-3,
+    tolerance=2e-4,
 )

@@ -70,9 +70,13 @@ to_corners = BuildingBlock(
             "a batch of two images with one box each",
             (torch.tensor([[[9.0, 8, 4, 2]], [[40, 30, 20, 10]]]),),
         ),
+        Case("a box that reaches beyond the image", (torch.tensor([5.0, 290, 30, 40]),)),
         Case("no box", (NONE,)),
     ],
     mistakes={
+        "nothing is cut off here ||: a box may reach beyond the border": lambda boxes: _to_corners(
+            boxes
+        ).clamp(min=0),
         "the first two numbers are the centre; you took them for the upper left corner": _from_corner,
         "your boxes are twice as wide and twice as high as they should be ||: from the centre to an edge it is half the width, and half the height": _without_half,
         "yours is xmin, xmax, ymin, ymax ||; the order is xmin, ymin, xmax, ymax": _x_first,
@@ -121,7 +125,11 @@ class Drill(Exercise):
         if found.state != WRONG or any(names == wrong for wrong in self.mistakes.values()):
             return found
         wrong = [letter for letter, a, b in zip(WRITTEN, names, self.right, strict=True) if a != b]
-        return Verdict(self.title, WRONG, f"{len(wrong)} of {len(names)} aren't right: {', '.join(wrong)}")
+        return Verdict(
+            self.title,
+            WRONG,
+            f"{len(wrong)} of {len(names)} {'isn' if len(wrong) == 1 else 'aren'}'t right: {', '.join(wrong)}",
+        )
 
 
 which = Drill(
@@ -287,6 +295,10 @@ iou = BuildingBlock(
         Case(
             "a box without area, with itself",
             (torch.tensor([[5.0, 5, 5, 9]]), torch.tensor([[5.0, 5, 5, 9]])),
+        ),
+        Case(
+            "boxes in parts of the image",
+            (torch.tensor([[0.1, 0.2, 0.5, 0.6]]), torch.tensor([[0.3, 0.2, 0.7, 0.6]])),
         ),
         Case("no box", (NONE, NONE)),
     ],

@@ -119,10 +119,11 @@ def one_by_one(function: Callable, *rows: Tensor) -> Tensor:
 
 def _hard_negatives(mine: Functions) -> list[Replacement]:
     def hard_negatives(logits: Tensor, positive: Tensor, mining: str, ratio: float) -> Tensor:
-        losses, shape = mine["background_loss"](logits), positive.shape
+        shape = positive.shape  # on its page the function sees one image: a matrix with a row for each anchor
+        losses = torch.as_tensor(mine["background_loss"](logits.reshape(-1, logits.shape[-1]))).reshape(shape)
         if mining == "batch":
             losses, positive = losses.reshape(1, -1), positive.reshape(1, -1)
-        return mine["hard_negatives"](losses, positive, ratio).reshape(shape)
+        return torch.as_tensor(mine["hard_negatives"](losses, positive, ratio)).reshape(shape)
 
     return [(loss, "hard_negatives", hard_negatives)]
 
@@ -140,7 +141,8 @@ def _loss(mine: Functions) -> list[Replacement]:
         if negative is None:
             negative = loss.hard_negatives(logits.detach(), positive, mining, negative_ratio)
         count, offsets = positive.sum(), predictions.offsets.float()
-        total = mine["multibox"](offsets, logits, targets.offsets, targets.labels, negative)
+        every = offsets, logits, targets.offsets, targets.labels, negative
+        total = mine["multibox"](*(one.flatten(0, 1) for one in every))  # on its page it sees one image
         with torch.no_grad():  # the part of it that the log shows by itself
             error = offsets[positive] - targets.offsets[positive]
             part = mine["smooth_l1"](error).sum() / count.clamp(min=1)
@@ -156,7 +158,7 @@ def _per_anchor(mine: Functions) -> list[Replacement]:
 
 def _l2norm(mine: Functions) -> list[Replacement]:
     def forward(self: model.L2Norm, x: Tensor) -> Tensor:
-        return mine["l2norm"](x.float(), self.weight).to(x.dtype)
+        return torch.as_tensor(mine["l2norm"](x.float(), self.weight)).to(x.dtype)
 
     return [(model.L2Norm, "forward", forward)]
 

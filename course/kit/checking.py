@@ -28,6 +28,15 @@ COLOURS = {TODO: "#5a5a5a", WRONG: "#B34700", RIGHT: "#006B4E"}  # under white l
 MORE = "||"  # in the sentence of a mistake: what follows gives the answer away and is told from the second try on
 AGAIN = "Run this check again for more."
 DPI = 96  # of a page
+# What PyTorch means by it, for those who haven't met the sentence yet
+MEANT = {
+    "bitwise_xor": "In Python a power is `**`, not `^`.",
+    "unsupported operand type(s) for ^": "In Python a power is `**`, not `^`.",
+    "bitwise_and": "Put each comparison in brackets: `(a < 1) & (b > 2)`.",
+    "bitwise_or": "Put each comparison in brackets: `(a < 1) | (b > 2)`.",
+    "Boolean value of Tensor": "`if`, `and`, `or` and `not` want one value, and this is a tensor: use `torch.where`, "
+    "`&`, `|` and `~`.",
+}
 FILL_IN = "Fill in the cell above, run it, then run this one again."
 
 
@@ -83,6 +92,7 @@ class Exercise:
     praise: str = "It does what it should."
     draw: Callable[[Axes, Case, Any, Any], None] | None = None
     tolerance: float = TOLERANCE
+    also: Callable[[Callable], str] | None = None  # asks an answer that is right for more: a sentence, or ""
     size: tuple[float, float] = field(default=(4.0, 3.6))
     wrong: int = field(default=0, init=False, compare=False)  # tries since the last right one
 
@@ -131,6 +141,8 @@ class Exercise:
             return Verdict(self.title, TODO, FILL_IN + returns)
         bad = [i for i in range(len(found)) if not agree(found[i], wanted[i], self.tolerance)]
         if not bad:
+            if not stopped and self.also:
+                stopped = self.also(answer)
             return self._verdict(stopped) if stopped else self._passed()
         first = bad[0]  # the ordinary cases stand first, so their error is told before one at an edge
         made = lambda gives: any(self._made(one, found) for one in ways(gives))  # noqa: E731
@@ -196,9 +208,11 @@ def _stopped(error: Exception, case: Case) -> str:
     lines = [frame.line for frame in frames if frame.filename == frames[0].filename and frame.line]
     at = f" in the line `{lines[-1]}`" if lines else ""
     text = str(error).strip().splitlines()
-    return f"{case.name}: your function stopped with {type(error).__name__}{at}" + (
+    told = f"{case.name}: your function stopped with {type(error).__name__}{at}" + (
         f": {text[0]}" if text else ""
     )
+    meant = next((words for part, words in MEANT.items() if part in str(error)), "")
+    return f"{told}. {meant}" if meant else told
 
 
 def _is_empty(answer: Callable) -> bool:

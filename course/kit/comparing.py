@@ -15,7 +15,7 @@ def agree(found: Any, wanted: Any, tolerance: float = TOLERANCE) -> bool:
 
     Where whole numbers are wanted the tolerance isn't relative: 26,285,486 parameters are not 26,285,000."""
     if isinstance(wanted, str | None) or isinstance(found, str | None):
-        return type(found) is type(wanted) and found == wanted
+        return isinstance(found, type(wanted)) and found == wanted  # NumPy's texts are texts
     if isinstance(wanted, dict):
         return (
             isinstance(found, dict)
@@ -90,7 +90,9 @@ def difference(found: Any, wanted: Any, tolerance: float = TOLERANCE, tell: bool
         return numbers
     where = ", ".join(map(str, place))
     return f"at [{where}] {numbers}" + (
-        f"; {len(off)} of {first.numel()} numbers differ" if first.numel() > 1 else ""
+        f"; {len(off)} of {first.numel()} numbers {'differs' if len(off) == 1 else 'differ'}"
+        if first.numel() > 1
+        else ""
     )
 
 
@@ -104,8 +106,13 @@ def _other_kind(found: Any, wanted: Any) -> str:
         )
     if isinstance(found, tuple) and len(found) == 2 and number and all(type(x) is int for x in found):
         whole, part = found
+        if isinstance(wanted, int) and part >= 100:
+            return f"in Python a comma makes two numbers of it; write it without: {whole}{part}"
         return f"in Python a comma makes two numbers of it; write a point: {whole}.{part}"
     if isinstance(found, list | tuple) and isinstance(wanted, list | tuple) and found:
+        if all(isinstance(x, int | float) for x in wanted) and all(isinstance(x, str) for x in found):
+            if not isinstance(wanted[0], bool):
+                return "yours are texts because of the quotation marks; write the numbers without them"
         if all(isinstance(x, bool) for x in wanted) and all(x in ("True", "False") for x in found):
             return "yours are texts because of the quotation marks; write True and False without them"
     if isinstance(wanted, list | tuple) and isinstance(found, bool | int | float):

@@ -1,5 +1,6 @@
 """Checks of chapter 04: offsets, smooth L1, -ln p(background), hard negatives, the whole loss; loops beside them."""
 
+from collections.abc import Callable
 from math import log
 from typing import Any
 
@@ -10,7 +11,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from course.kit.building_block import BuildingBlock
-from course.kit.checking import Case, Exercise
+from course.kit.checking import Case, Either, Exercise
 from ssdlib import coding
 from ssdlib.box_ops import to_cxcywh
 from ssdlib.loss import NEGATIVE_RATIO, hard_negatives
@@ -77,6 +78,7 @@ TOY = torch.tensor([[2.8, 0.3, 1.9, 0.1, 3.5, 0.7, 0.2, 2.2, 1.1, 0.4, 1.6, 0.9]
 TOY_POSITIVE = torch.tensor([[True, False, False, False, False, True, *[False] * 6]])
 PAIR = torch.tensor([[0.9, 0.2, 1.4, 0.6, 0.3, 0.5], [2.9, 2.1, 3.4, 1.7, 2.5, 3.1]])
 PAIR_POSITIVE = torch.tensor([[False, True, *[False] * 4], [False] * 6])
+PAIR_OF_THREE = torch.tensor([[False, True, *[False] * 4], [True, *[False] * 4, True]])
 FULL = torch.tensor([[0.2, 0.4, 0.6, 0.8, 1.2]])
 FULL_POSITIVE = torch.tensor([[True, False, True, True, False]])
 
@@ -87,6 +89,7 @@ mining = BuildingBlock(
         Case("the twelve anchors of the page", (TOY, TOY_POSITIVE, 3)),
         Case("ratio 1", (TOY, TOY_POSITIVE, 1)),
         Case("two images, the second without objects", (PAIR, PAIR_POSITIVE, 3)),
+        Case("two images with one and two objects", (PAIR, PAIR_OF_THREE, 1)),
         Case("fewer negatives than wanted", (FULL, FULL_POSITIVE, 3)),
     ],
     mistakes={
@@ -109,8 +112,11 @@ mining = BuildingBlock(
         "every image got `ratio` negatives; it is `ratio` for each of its positives": lambda loss, positive, ratio: (
             mined(loss, positive, ratio)
         ),
-        "an image without positives got negatives ||, but 3 times 0 is 0": lambda loss, positive, ratio: (
-            mined(loss, positive, count(positive, ratio).clamp(min=1))
+        "an image without positives got negatives ||, but 3 times 0 is 0": Either(
+            (
+                lambda loss, positive, ratio: mined(loss, positive, count(positive, ratio).clamp(min=1)),
+                lambda loss, positive, ratio: mined(loss, positive, ratio * count(positive, 1).clamp(min=1)),
+            )
         ),
         "each image got one negative too many ||: ranks begin with 0, so it is rank < count, not <=": lambda loss, positive, ratio: (
             mined(loss, positive, count(positive, ratio) + 1)
@@ -408,6 +414,14 @@ def _image(seed: int, labels: list[int]) -> tuple[Tensor, ...]:
     return offsets, logits, wanted, label, by_loops(loss, label[None] > 0, 1)[0]
 
 
+def _has_gradient(multibox: Callable) -> str:
+    offsets, logits, *others = _image(0, [0, 2, 0, 0, 1, 0, 0, 0])
+    found = multibox(offsets.requires_grad_(), logits.requires_grad_(), *others)
+    if isinstance(found, Tensor) and found.requires_grad:
+        return ""
+    return "right number, but a plain one: training needs its gradient ||, so return the tensor, without `.item()` or `float`"
+
+
 multibox = BuildingBlock(
     "4.5 the whole loss",
     _multibox,
@@ -436,9 +450,14 @@ multibox = BuildingBlock(
         ),
         "that is plain L1; offsets cost smooth L1": _instead(beta=0.0),
         "the localisation is missing": _instead(weight=0.0),
-        "the confidence is missing": _instead(conf=0.0),
-        "only one of the two sums is divided by N ||: N divides both, so put them in brackets": lambda *given: (
-            _multibox(*given, conf=0.0) + _multibox(*given, weight=0.0, by="1")
+        "the confidence is 0 in yours: it is missing, or you asked for anchors that are positive and negative at once ||: take `positive | negative`": _instead(
+            conf=0.0
+        ),
+        "only one of the two sums is divided by N ||: N divides both, so put them in brackets": Either(
+            (
+                lambda *given: _multibox(*given, conf=0.0) + _multibox(*given, weight=0.0, by="1"),
+                lambda *given: _multibox(*given, conf=0.0, by="1") + _multibox(*given, weight=0.0),
+            )
         ),
         "your N is one more than the number of positives ||; it is that number itself, but at least 1: `max(1, count)`": _instead(
             by="more"
@@ -455,6 +474,7 @@ multibox = BuildingBlock(
         ),
     },
     praise="That is `loss.multibox_loss`, one image at a time.",
+    also=_has_gradient,
     name="multibox",
 )
 
@@ -469,8 +489,9 @@ start = Exercise(
             21
         ),
         "too small: those are the negatives; the positive itself counts too": 3 * log(21),
-        "a little too small: you left out a class ||; background is one too: 21, and 4 · ln 20 is 11.98": 4
-        * log(20),
+        "a little too small: keep two decimals, or did you leave out a class? ||: background is one too: 21, and 4 · ln 20 is 11.98": Either(
+            (4 * log(20), 12)
+        ),
         "too large: that is the sum of five anchors ||; one positive and three negatives are four": 5
         * log(21),
         "too small: -log p is the natural logarithm here, not the one to base 10": 4 * log(21, 10),

@@ -22,6 +22,7 @@ TIED = torch.tensor([[0.4, 0.4, 0.1], [0.4, 0.2, 0.1]])
 TAKEN = torch.tensor([[0.9, 0.8, 0.1, 0.0], [0.6, 0.7, 0.2, 0.5]])
 FAR = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.6, 0.2]])
 
+SECOND_BEST = torch.tensor([[0.9, 0.1, 0.0], [0.8, 0.2, 0.1], [0.0, 0.7, 0.3]])
 TABLES = [
     Case("two objects, five anchors", (CALM,)),
     Case("anchor 0 is the best of both objects", (RIVALS,)),
@@ -29,6 +30,7 @@ TABLES = [
     Case("the best pair stands in the middle", (LATE,)),
     Case("a tie", (TIED,)),
     Case("an object that touches nothing", (FAR,)),
+    Case("an object whose best anchor is taken", (SECOND_BEST,)),
 ]
 
 
@@ -174,6 +176,17 @@ def _never_stops(table: Tensor) -> Tensor:
     return own
 
 
+def _sorted_once(table: Tensor) -> list[int]:
+    own, used = [-1] * len(table), set()
+    for i in table.max(dim=1)[0].argsort(descending=True, stable=True).tolist():
+        for anchor in table[i].argsort(descending=True, stable=True).tolist():
+            if anchor not in used and table[i, anchor] > 0:
+                own[i] = anchor
+                used.add(anchor)
+                break
+    return own
+
+
 def _by_anchors(table: Tensor) -> Tensor:
     left, own = table.clone(), torch.full((len(table),), -1)
     for anchor in range(table.shape[1]):
@@ -219,8 +232,9 @@ greedy = BuildingBlock(
             _matched(table, _greedy(table))
         ),
         "you took the objects in their order; the best pair of the whole table comes first": _in_turn,
-        "an object that touches no anchor got one ||: stop when nothing above 0 is left": _never_stops,
-        "an object that touches nothing got anchor 0, because the maximum of zeros is 0 ||: stop when nothing above 0 is left": lambda table: (
+        "you sorted the objects once, by their best anchor; when that anchor is taken, another object's next pair may come first ||: look for the largest number of what is left, each time": _sorted_once,
+        "an object got an anchor that it doesn't touch ||: stop when nothing above 0 is left": _never_stops,
+        "an object for which nothing was left got anchor 0, because the maximum of zeros is 0 ||: stop when nothing above 0 is left": lambda table: (
             _until(table, 0, always=True)
         ),
     },
@@ -273,6 +287,7 @@ both = BuildingBlock(
         Case("an anchor that both steps would assign", _pairs[1]),
         Case("an object without an anchor", _pairs[2]),
         Case("two objects too small for step two", _pairs[3]),
+        Case("a lower threshold", (CALM, _greedy(CALM), 0.25)),
     ],
     mistakes={
         "step two took an anchor away that step one had given ||: write step one's pairs last": _two_overrules,
@@ -281,6 +296,7 @@ both = BuildingBlock(
         "step two is missing: an object that has its anchor may get more": lambda table, own, threshold: (
             _matched(table, own)
         ),
+        "`threshold` is given, and it isn't always 0.5": lambda table, own, threshold: _both(table, own, 0.5),
         "you wrote the anchor's own number there; what it answers for is an object": _writes_anchor,
     },
     praise="These are both steps of the paper's section 2.2.",
@@ -358,6 +374,10 @@ lost = Exercise(
         Case("anchor 0 is the best of all three", (CHAIN,)),
         Case("anchor 1 is the best of the first and the third", (APART,)),
         Case("two objects, five anchors: no object is lost", (CALM,)),
+        Case(
+            "two pairs, one inside the other",
+            (torch.tensor([[0.7, 0.1], [0.2, 0.5], [0.1, 0.6], [0.4, 0.3]]),),
+        ),
     ],
     mistakes={
         "you listed all objects with the same best anchor, but one of them keeps it ||: the last one, so only those before it are lost": lambda table: [

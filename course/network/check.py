@@ -38,6 +38,7 @@ next_side = Exercise(
         Case("conv6_2", (19, 3, 2, 1, 1, False)),
         Case("conv8_2", (5, 3, 1, 0, 1, False)),
         Case("the strided stem", (300, 5, 2, 2, 1, False)),
+        Case("a pool with stride 4", (12, 3, 4, 0, 1, True)),
     ],
     mistakes={
         "you round down also where `up` is true ||: 75 becomes 38 there": _side_with(up=False),
@@ -86,6 +87,7 @@ floored = Exercise(
         "too few: you took off too many anchors for each missing cell ||; the first map has 4 in each, "
         "not 6": 8732 - 450,
         "that is how many are missing": 300,
+        "in Python `^` isn't a power ||: write `**`": 8760,
     },
     praise="4 · (38² - 37²) = 300 are missing: 8,432. Half a cell of rounding, and every later row is off by 300.",
     tolerance=1e-6,
@@ -159,6 +161,7 @@ STACKS = [
     Case("VGG16 up to pool2, and one 3x3", ([TWO, TWO, POOL, TWO, TWO, POOL, TWO],)),
     Case("a 3x3 with dilation 6", ([(3, 1, 6)],)),
     Case("a stride-2 convolution and a dilated one", ([(3, 2, 1), (3, 1, 2)],)),
+    Case("strides of 3 and 2", ([(3, 3, 1), (3, 2, 1), (3, 1, 1)],)),
     Case("a dilated 3x3, and one that isn't", ([(3, 1, 2), (3, 1, 1)],)),
     Case("nothing", ([],)),
 ]
@@ -307,6 +310,21 @@ _draw = torch.Generator().manual_seed(5)
 _dead = torch.randn(1, 3, 2, 2, generator=_draw)
 _dead[:, :, 0, 1] = 0
 
+
+def _slope_at_zero(l2norm: Callable) -> str:
+    x = _dead.clone().requires_grad_()
+    found = l2norm(x, torch.full((3,), 20.0))
+    if not (isinstance(found, Tensor) and found.requires_grad):
+        return "right numbers, but without a gradient; a network couldn't be trained with it ||: compute with tensors"
+    found.sum().backward()
+    if x.grad.isnan().any():
+        return (
+            "right numbers, but the gradient is NaN at a cell of zeros, because the slope of a root is infinite at 0 "
+            "||: put 1e-10 under the root"
+        )
+    return ""
+
+
 l2norm = BuildingBlock(
     "5.6 L2Norm",
     _l2norm,
@@ -345,5 +363,6 @@ l2norm = BuildingBlock(
         ),
     },
     praise="Every cell has the same length now, whatever the layers before it do; the network learns the scale.",
+    also=_slope_at_zero,
     name="l2norm",
 )

@@ -368,6 +368,8 @@ def test_a_tolerance_below_the_usual_one_still_says_where():
     [
         (42, "42", "yours is a text because of the quotation marks"),
         (9.1, (9, 1), "a comma makes two numbers of it; write a point: 9.1"),
+        (8432, (8, 432), "write it without: 8432"),
+        ([120, 240], ["120", "240"], "write the numbers without them"),
         ([True, False], ["True", "False"], "write True and False without them"),
         ([1, 2, 3], True, "yours is a single value, True; 3 were asked for"),
         (
@@ -382,6 +384,34 @@ def test_a_tolerance_below_the_usual_one_still_says_where():
 )
 def test_an_answer_of_another_kind_is_told_what_kind_it_is(right, answer, says):
     assert says in Exercise("x", right, [Case("a", ())])(answer).message
+
+
+def epsilon_outside_the_root(x, scale):
+    return x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10) * scale[:, None, None]
+
+
+def plain_number(*given):
+    return EXERCISES["loss.multibox"].right(*given).item()
+
+
+@pytest.mark.parametrize(
+    "exercise, answer, says",
+    [
+        ("network.l2norm", epsilon_outside_the_root, "the gradient is NaN at a cell of zeros"),
+        ("loss.multibox", plain_number, "training needs its gradient"),
+    ],
+)
+def test_what_is_trained_with_must_have_a_gradient(exercise, answer, says):
+    verdict = EXERCISES[exercise]._judge(answer)
+    assert verdict.state == checking.WRONG and says in verdict.message
+
+
+def test_a_sentence_of_pytorch_is_explained():
+    def split(x):
+        return 1 if x > 0 else 0
+
+    exercise = Exercise("x", lambda x: x, [Case("a", (torch.ones(2),))])
+    assert "want one value, and this is a tensor" in exercise(split).message
 
 
 def test_an_error_of_pytorch_about_what_it_doesnt_implement_is_no_empty_answer():

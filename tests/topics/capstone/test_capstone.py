@@ -200,6 +200,29 @@ def test_a_slow_block_is_told_with_its_factor_and_the_chapter_that_shows_how(you
     assert says in trial.Tried("matching", "", yours, 0.01, share).says()
 
 
+def cross_entropy_of_rows(logits):
+    return torch.logsumexp(logits, dim=1) - logits[:, 0]
+
+
+def loss_in_a_loop(offsets, logits, wanted, labels, negative):
+    """Plain loops and a class index of one dimension, as somebody writes it who sees one image."""
+    used = (labels > 0) | negative
+    confidence = torch.nn.functional.cross_entropy(logits, labels, reduction="none")[used].sum()
+    rows = [SOLUTIONS["smooth_l1"](offsets[k] - wanted[k]).sum() for k in range(len(labels)) if labels[k] > 0]
+    return (confidence + sum(rows)) / max(1, int((labels > 0).sum()))
+
+
+@pytest.mark.parametrize(
+    "block, name, answer",
+    [("hard negatives", "background_loss", cross_entropy_of_rows), ("loss", "multibox", loss_in_a_loop)],
+)
+def test_an_answer_that_is_right_for_one_image_serves_a_batch(block, name, answer):
+    """Its page gives a matrix with a row for each anchor, so it needn't be able to do more."""
+    exercise = vars(importlib.import_module("course.loss.check"))[name]
+    assert exercise._judge(answer).state == RIGHT
+    assert trial.try_block(SOLUTIONS | {name: answer}, block, step_seconds=1e9).wrong == ""
+
+
 def test_the_search_says_that_all_solutions_are_the_librarys_detector_after_one_comparison():
     said = []
     assert bisection.search(SOLUTIONS, blocks.NAMES, said.append) == {}
