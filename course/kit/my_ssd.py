@@ -13,7 +13,7 @@ import shutil
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,8 @@ def source_of(function: Callable) -> str:
         tree = ast.parse(text)
     except (OSError, TypeError, SyntaxError):
         raise NotKept("its lines can't be found; define it with `def` in a cell of its own") from None
+    if function.__name__ == "<lambda>":
+        raise NotKept("it or a function that it uses is a `lambda`; write it with `def`")
     if not isinstance(tree.body[0], ast.FunctionDef) or tree.body[0].name != function.__name__:
         raise NotKept(f"wanted a function that begins with `def {function.__name__}`")
     return text
@@ -204,12 +206,27 @@ def _with_imports(text: str, function: Callable) -> str:
     if not new:
         return text
     lines, body = text.splitlines(), ast.parse(text).body
+    _refuse_another_value(new, body, function)
     first = next((n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)), None)
     above = [n for n in body if first is None or n.lineno < first.lineno]
     end = above[-1].end_lineno if above else 0
     gap = [""] if above and isinstance(above[-1], ast.Expr) else []
     lines[end:end] = gap + new
     return "\n".join(lines) + "\n"
+
+
+def _refuse_another_value(new: Sequence[str], body: Sequence[ast.stmt], function: Callable) -> None:
+    """A constant that another function of the file uses keeps its value, or that function would be another one."""
+    bound = {t.id for n in body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
+    others = [n for n in body if isinstance(n, ast.FunctionDef) and n.name != function.__name__]
+    for line in new:
+        node = ast.parse(line).body[0]
+        name = node.targets[0].id if isinstance(node, ast.Assign) else ""
+        if name in bound:
+            users = [o.name for o in others for n in ast.walk(o) if isinstance(n, ast.Name) and n.id == name]
+            if users:
+                where = f"in {FILE}, where `{users[0]}` uses it"
+                raise NotKept(f"its `{name}` has another value {where}; make it inside the function")
 
 
 def _with_function(text: str, function: Callable, heading: str, replace: bool) -> str:

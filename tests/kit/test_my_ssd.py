@@ -48,6 +48,22 @@ def run_alone(path):
     return done.stdout.strip(), done.stderr
 
 
+def test_a_constant_that_another_function_uses_keeps_its_value(home):
+    thrice = BuildingBlock("1.5 thrice", lambda x: 3 * x, [Case("three", (3,))], name="thrice")
+    assert "Kept in" in TWICE(on_a_page("K = 2\ndef twice(x):\n    return K * x\n")).message
+    said = thrice(on_a_page("K = 3\ndef thrice(x):\n    return K * x\n", "thrice")).message
+    assert "Not kept" in said and "its `K` has another value in my_ssd.py, where `twice` uses it" in said
+    assert run_alone(home / my_ssd.FILE)[0] == "42"
+    assert "Kept in" in TWICE(on_a_page("K = 2.0\ndef twice(x):\n    return K * x\n")).message, (
+        "its own may change"
+    )
+
+
+def test_a_helper_that_is_a_lambda_is_told_so(home):
+    said = TWICE(on_a_page("double = lambda x: 2 * x\ndef twice(x):\n    return double(x)\n")).message
+    assert "is a `lambda`; write it with `def`" in said
+
+
 def test_a_right_answer_is_kept_and_runs_by_itself_with_the_imports_helpers_and_constants_of_its_page(home):
     page = (
         "import operator\nfrom math import floor as down\nfrom ssdlib import box_ops\nBASE = 2\n"
