@@ -308,10 +308,10 @@ check.step_two(step_two)
 #
 # ### 3.2 Step one · the heart of the chapter · 15 minutes
 #
-# You are given the table. Return for each object the anchor it gets, or -1 if no anchor that it touches is left: R whole numbers.
-# Take the largest number of the whole table, make it a pair, take both out of the table, and repeat until nothing
-# above 0 is left. There is no threshold here, and loops are welcome. Ties go to the lower anchor, then to the lower
-# object.
+# You are given the table. Return for each object the anchor it gets, or -1 if no anchor that it touches is left: R
+# whole numbers. Take the largest number of the whole table, make it a pair, take both out of the table, and repeat
+# until nothing above 0 is left. There is no threshold here, and loops are welcome. Ties go to the lower anchor, then to
+# the lower object.
 #
 # *Building block:* step one in chapter 13.
 
@@ -348,8 +348,9 @@ check.greedy(greedy)
 #
 # ### 3.3 Both steps · easy · 5 minutes
 #
-# You are given the table, the threshold, and in the tensor `own` what step one gave: the anchor of each of the R objects,
-# -1 for none. Return for each of the K anchors the object it answers for, -1 for background. Use your `step_two`.
+# You are given the table, the threshold, and in the tensor `own` what step one gave: the anchor of each of the R
+# objects, -1 for none. Return for each of the K anchors the object it answers for, -1 for background. Use your
+# `step_two`.
 #
 # *Building block:* with 3.1 and 3.2, the matching of chapter 13.
 

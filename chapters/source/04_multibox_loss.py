@@ -754,9 +754,9 @@ check.mining(hard_negatives)
 # ### 4.5 The whole loss · medium · 12 minutes
 #
 # You are given one image with K anchors: the predicted `offsets` (K, 4) and `logits` (K, C), the `wanted` offsets (K,
-# 4) and `labels` (K), and the chosen `negative` (K, True or False). Return the loss, a tensor of one number (no `.item()`: training
-# needs its gradient), which is 0 if there is no positive. Use your `smooth_l1` for the boxes; `torch.nn.functional.cross_entropy(logits, labels, reduction="sum")`
-# does the classes.
+# 4) and `labels` (K), and the chosen `negative` (K, True or False). Return the loss, a tensor of one number (no
+# `.item()`: training needs its gradient), which is 0 if there is no positive. Use your `smooth_l1` for the boxes;
+# `torch.nn.functional.cross_entropy(logits, labels, reduction="sum")` does the classes.
 #
 # *Building block:* in chapter 13 it is the loss that is minimised.
 

@@ -485,9 +485,9 @@ explorer
 #
 # ### 10.1 Decode · medium · 10 minutes
 #
-# Given are `offsets` (n, 4) in the order x, y, width, height, and `anchors` (n, 4), corners in px; n may be 0. The centre moves by
-# 0.1 · offset · the anchor's width (for x) or height (for y). Width and height are those of the anchor, times e to the
-# power of 0.2 · offset. Return the boxes (n, 4), corners in px.
+# Given are `offsets` (n, 4) in the order x, y, width, height, and `anchors` (n, 4), corners in px; n may be 0. The
+# centre moves by 0.1 · offset · the anchor's width (for x) or height (for y). Width and height are those of the anchor,
+# times e to the power of 0.2 · offset. Return the boxes (n, 4), corners in px.
 #
 # *Building block:* in chapter 13 it turns the network's outputs back into boxes.
 

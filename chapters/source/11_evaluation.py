@@ -606,10 +606,11 @@ figure = results_table.steps_drawn(results_table.by_step(), "ssd_keras: all clas
 #
 # ### 11.1 Verdicts · the heart of the chapter · 15 minutes
 #
-# Write the function that judges the detections of one class. You are given `detections`, a list of (image, score,
-# box), and `objects`, a list of (image, box, difficult). Return a list of the words "true", "false" or "ignored", one
-# for each detection, best score first, by the rules of *The official rule*: an overlap of 0.5 or more is a hit. A second hit is plain "false" here. No two scores are equal, and of two objects
-# that are overlapped alike the earlier one counts. `devkit_rule.overlap(a, b)` gives the IoU with the + 1.
+# Write the function that judges the detections of one class. You are given `detections`, a list of (image, score, box),
+# and `objects`, a list of (image, box, difficult). Return a list of the words "true", "false" or "ignored", one for
+# each detection, best score first, by the rules of *The official rule*: an overlap of 0.5 or more is a hit. A second
+# hit is plain "false" here. No two scores are equal, and of two objects that are overlapped alike the earlier one
+# counts. `devkit_rule.overlap(a, b)` gives the IoU with the + 1.
 #
 # *Building block:* in chapter 13 it judges what your network finds.
 

@@ -578,9 +578,9 @@ check.corners(corners)
 # ### 12.2 A split that stays · medium · 5 minutes
 #
 # Keep all frames of a video on the same side of the split. You are given `names`, a list of file names of frames:
-# `gate_0017.jpg` is a frame of the video `gate`, `gate_night_0003.jpg` one of `gate_night`; the number may have any number
-# of digits. A video is for testing if
-# `own.share_of` of its name is below 0.2. Return the list of those names that are for testing, in the order given.
+# `gate_0017.jpg` is a frame of the video `gate`, `gate_night_0003.jpg` one of `gate_night`; the number may have any
+# number of digits. A video is for testing if `own.share_of` of its name is below 0.2. Return the list of those names
+# that are for testing, in the order given.
 
 # %% tags=["exercise"]
 def to_test(names):

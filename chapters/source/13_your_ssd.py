@@ -151,9 +151,9 @@ check.overlap(overlap)
 #
 # An image is cropped to a `window` and then, if `flip` is true, mirrored. Given are `objects` (n, 4), the boxes of its
 # objects in the photograph; n may be 0. Three functions of yours move them, and all three are handed to you:
-# `keep(objects, window)` gives n values, True for the objects that stay, `move(objects, window)` takes boxes from the photograph to
-# the input, 300 px wide, and `mirrored(boxes, width)` mirrors them in an image of that width. Return the boxes
-# of the objects that stay, in the input.
+# `keep(objects, window)` gives n values, True for the objects that stay, `move(objects, window)` takes boxes from the
+# photograph to the input, 300 px wide, and `mirrored(boxes, width)` mirrors them in an image of that width. Return the
+# boxes of the objects that stay, in the input.
 
 # %% tags=["exercise"]
 def into_input(objects, window, flip, keep, move, mirrored):
