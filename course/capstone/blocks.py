@@ -219,7 +219,8 @@ def _update(mine: Functions) -> list[Replacement]:
 def _decode(mine: Functions) -> list[Replacement]:
     def decode(offsets: Tensor, grid: Tensor) -> Tensor:
         offsets, grid = torch.broadcast_tensors(offsets, grid)
-        return mine["decode"](offsets.reshape(-1, 4), grid.reshape(-1, 4)).reshape(offsets.shape)
+        found = torch.as_tensor(mine["decode"](offsets.reshape(-1, 4), grid.reshape(-1, 4)))
+        return found.reshape(offsets.shape)
 
     return [(coding, "decode", decode)]
 
@@ -229,7 +230,7 @@ def _candidates(mine: Functions) -> list[Replacement]:
         probabilities: Tensor, score: float = detect.SCORE, top_k: int = detect.TOP_K
     ) -> Tensor:
         here = probabilities.cpu()
-        pairs = torch.as_tensor(mine["candidates"](here, score)).reshape(-1, 2)
+        pairs = torch.as_tensor(mine["candidates"](here, score), dtype=torch.int64).reshape(-1, 2)
         chosen = mine["top_k"](here[pairs[:, 1], pairs[:, 0]], pairs[:, 0], top_k)
         return pairs[torch.as_tensor(chosen, dtype=torch.int64)].to(probabilities.device)
 

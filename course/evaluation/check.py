@@ -40,6 +40,8 @@ def _judged(
     last: bool = False,
     extent: float = 1.0,
     easy_first: bool = False,
+    hit: float = 0.5,
+    anew: bool = False,
 ) -> list[str]:
     """The loop with one thing done differently."""
     said, found = [], set()
@@ -57,18 +59,21 @@ def _judged(
             pairs = [pair for pair in pairs if pair[0] >= 0.5 and not objects[pair[1]][2]] or pairs
         pairs = pairs[::-1] if last else pairs
         most, best = max(pairs, key=lambda pair: pair[0], default=(-math.inf, None))
-        if most < 0.5 or (strict and most == 0.5):
+        mark = best
+        if anew and best is not None:  # counted within its image, and not remembered with it
+            mark = sum(where == image for where, *_ in objects[:best])
+        if most < hit or (strict and most == 0.5):
             said.append(F)
         elif objects[best][2] and difficult == I and not (once and best in found):
             said.append(I)
             found |= {best} if once else set()
         elif objects[best][2] and difficult == F:
             said.append(F)
-        elif best in found:
+        elif mark in found:
             said.append(again)
         else:
             said.append(T)
-            found.add(best)
+            found.add(mark)
     return said
 
 
@@ -167,6 +172,12 @@ verdicts = BuildingBlock(
         Case("no detections", ([], [("a", DOG, False)])),
     ],
     mistakes={
+        "your numbers of found objects begin anew in every image, so an object of one image counts as found in another ||; remember image and number": lambda d, o: (
+            _judged(d, o, anew=True)
+        ),
+        "0.45 is the threshold of NMS; here an overlap of less than 0.5 is a miss": lambda d, o: _judged(
+            d, o, hit=0.45
+        ),
         "you went through the detections as they came ||; the best score comes first": lambda d, o: _judged(
             d, o, order=lambda rows: rows
         ),
