@@ -1,5 +1,6 @@
 """Checks of chapter 13: two steps that join earlier blocks, the update step, and four cases for a detective."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from course.capstone.blocks import BLOCKS, NAMES
 from course.evaluation import devkit_rule
 from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Either, Exercise, Verdict
+from ssdlib import box_ops
 from ssdlib.plots import BLUE, ORANGE
 
 # ---- 13.1 the overlap of the development kit, out of an IoU
@@ -57,6 +59,28 @@ ONE_SIDE = (
     "boxes that are apart in just one direction get a negative overlap ||: one negative side is enough to "
     "share nothing; test width and height, each for itself"
 )
+
+
+def _takes_the_iou(overlap: Callable) -> str:
+    """`box_ops.iou` is what the learner's own is swapped in for, so a second one beside it would never be tried."""
+    asked, real = [], box_ops.iou
+
+    def watched(*boxes: Tensor) -> Tensor:
+        asked.append(boxes)
+        return real(*boxes)
+
+    box_ops.iou = watched
+    try:
+        overlap((1, 1, 10, 10), (3, 3, 12, 12))
+    finally:
+        box_ops.iou = real
+    return (
+        ""
+        if asked
+        else "right numbers, but not from `box_ops.iou`, so your own `iou` couldn't take its place ||: call `box_ops.iou`"
+    )
+
+
 overlap = BuildingBlock(
     "13.1 the overlap of the development kit",
     devkit_rule.overlap,
@@ -95,6 +119,7 @@ overlap = BuildingBlock(
     },
     praise="Two boxes that end one pixel later, and one IoU for the whole detector: while your blocks are swapped in, "
     "`box_ops.iou` is yours.",
+    also=_takes_the_iou,
     draw=_two_boxes_on,
     name="overlap",
 )

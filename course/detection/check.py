@@ -424,6 +424,7 @@ most = Exercise(
         "too many: you count background, which is never a candidate ||: 20 classes, not 21": 8400,
         "too few: that is what `keep` lets through; the question is before it": 200,
         "too few: that is one class; each of them has its own list": 400,
+        "too few: `keep` lets 200 through of all classes together, and after NMS ||; before it each class has its best 400": 4000,
         "too many: that is before top-k, every class at every anchor": 174640,
         "too many: that is the number of anchors; the limit of each class is far below it": 8732,
     },

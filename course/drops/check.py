@@ -105,6 +105,7 @@ ground = Exercise(
     mistakes={
         "twice as much: that is the mean of w² ||; the loss is half of it": 2 * floor(0.4),
         "a little too low: rate / 4 is the limit for small learning rates ||; at 0.4 the 2 - rate in the denominator counts": 0.1,
+        "too high: parentheses are missing ||: rate / (2 · (2 - rate)), not rate / 2 · (2 - rate)": 0.32,
         "too high: w² shrinks more in a step than w does ||: to (1 - rate)² = 0.36 of itself, not to 1 - rate = 0.6": 0.2,
         "that is rate², one step's kick alone, and the kicks before it aren't forgotten": 0.16,
         "too low: that is half of rate², one step's kick alone; the kicks before it aren't forgotten": 0.08,

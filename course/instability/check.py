@@ -30,6 +30,8 @@ level = Exercise(
         "a little too high: you share the quarter among all classes, but background has its own 0.75 ||, so share it among the 20 classes of objects": _level(
             0.75, rest=21
         ),
+        "too low: that is with the logarithm to base 10; the loss takes the natural one": starts.BACKGROUND_ONLY
+        / math.log(10),
         "too low: you divided by 4, and N counts the positives alone": starts.BACKGROUND_ONLY / 4,
         "too low: those are the three negatives; the positive pays too": -3 * math.log(0.75),
         "too low: that is the positive; its three negatives pay too": -math.log(0.25 / OBJECTS),

@@ -152,6 +152,8 @@ outputs = Exercise(
         "too few: that is for one box; a cell of fc7 has several ||: six": 7,
         "too few: a cell of fc7 has more boxes than one of conv4_3 ||: six; those of conv4_3 and of the last two maps have four": 28,
         "too few: that is the localisation head, and it doesn't change": 24,
+        "too few: background has a score in each of the six boxes, not once for all": 37,
+        "too many: those are the outputs on the whole map; channels are counted in one cell": 15_162,
     },
     praise="6 boxes, 7 scores each. Nothing else in the network knows how many classes there are.",
 )
