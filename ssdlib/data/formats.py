@@ -486,19 +486,21 @@ def read_yolo(files: Files, notes: Notes) -> tuple[list[Annotation], list[str]]:
     """One annotation for each image, and all class names.
 
     The text file of an image lies in labels/ as the image lies in images/, or beside it, or anywhere below if its
-    name is there once. The four numbers are corners as fractions of the image, 0 ... 1. No text file means an image
-    without objects, as it does to the programs that write this format. The nearest class list counts, from the folder
-    of the text file upwards.
+    name is there once and no other image has it so. The four numbers are corners as fractions of the image, 0 ... 1.
+    No text file means an image without objects, as it does to the programs that write this format. The nearest class
+    list counts, from the folder of the text file upwards.
     """
     lists = ClassLists(files, notes)
-    by_stem: dict[str, list[str]] = {}
-    texts = {name: path for name, path in files.all.items() if looks_like_yolo(path)}
-    for name in texts:
-        by_stem.setdefault(Path(name).stem, []).append(name)
+    texts = {name for name, path in files.all.items() if looks_like_yolo(path)}
+    own = {name: text for name in files.pictures if (text := _own_text(name, files.all))}
+    # an image without objects has no text file, so one that is another image's isn't looked at for it
+    free: dict[str, list[str]] = {}
+    for text in sorted(texts - set(own.values())):
+        free.setdefault(Path(text).stem, []).append(text)
     used: dict[str, str] = {}
     annotations, rows = [], []
     for name, path in files.pictures.items():
-        text = _text_of(name, files.all, by_stem, notes)
+        text = own.get(name) or _text_elsewhere(name, free, notes)
         if text is None:
             notes.guessed("images without a text file, taken as images without objects", name)
             annotations.append(Annotation(path, (), None, name))
@@ -514,7 +516,7 @@ def read_yolo(files: Files, notes: Notes) -> tuple[list[Annotation], list[str]]:
     for path, _, text, lines in rows:
         objects = tuple(_yolo_objects(lines, lists, shape, text, files.all[text], notes))
         annotations.append(Annotation(path, objects, None, text))
-    for text in sorted(set(texts) - set(used)):
+    for text in sorted(texts - set(used)):
         annotations.append(
             Annotation(
                 files.all[text].with_suffix(".jpg"), (), None, text, _missing(files, Path(text).stem, [])
@@ -534,10 +536,8 @@ def looks_like_yolo(path: Path) -> bool:
         return False
 
 
-def _text_of(
-    name: str, everything: dict[str, Path], by_stem: dict[str, list[str]], notes: Notes
-) -> str | None:
-    """The text file with the objects of an image, if there is one."""
+def _own_text(name: str, everything: dict[str, Path]) -> str | None:
+    """The text file in an image's own place: in labels/, or beside it."""
     parts, spots = name.split("/"), []
     for word in ("images", "JPEGImages"):
         if word in parts[:-1]:
@@ -547,7 +547,12 @@ def _text_of(
         for text in (f"{os.path.splitext(spot)[0]}.txt", f"{spot}.txt"):
             if text in everything and posixpath.basename(text) not in NAMES:
                 return text
-    elsewhere = _nearest(by_stem.get(Path(name).stem, []), name)
+    return None
+
+
+def _text_elsewhere(name: str, free: dict[str, list[str]], notes: Notes) -> str | None:
+    """The text file of an image's name, by its stem among those in no image's own place, if it is clear which."""
+    elsewhere = _nearest(free.get(Path(name).stem, []), name)
     if len(elsewhere) == 1:
         notes.guessed("text files found by their name in another folder", elsewhere[0])
         return elsewhere[0]

@@ -647,6 +647,33 @@ def test_a_link_to_a_folder_is_followed_and_one_that_leads_back_does_no_harm(tmp
     assert list(boxes(own.read_folder(tmp_path / "set"))) == [f"images/{name}" for name in many(3)]
 
 
+def test_a_background_never_gets_the_boxes_of_another_image_of_its_name(tmp_path):
+    """Even numbers have objects in train and odd ones in valid; the others have no text file."""
+    for number, name in enumerate(many(6)):
+        for odd, part in enumerate(("train", "valid")):
+            picture(tmp_path / part / "images" / name)
+            if number % 2 == odd:
+                text(tmp_path / part / "labels" / Path(name).with_suffix(".txt"), [f"0 {YOLO}"])
+    text(tmp_path / "classes.txt", ["cat"])
+    found = own.read_folder(tmp_path)
+    objects = {name: len(rows) for name, rows in boxes(found).items()}
+    assert objects == {
+        f"{part}/images/{name}": int(number % 2 == odd)
+        for odd, part in enumerate(("train", "valid"))
+        for number, name in enumerate(many(6))
+    }
+    assert len(note(found, "images without a text file")) == 6
+
+
+def test_a_text_in_no_images_own_place_is_found_by_its_name(tmp_path):
+    yolo(tmp_path, "photos/a.jpg", "photos/b.jpg", labels=False)
+    for name in ("a", "b"):
+        (tmp_path / f"photos/{name}.txt").rename(text(tmp_path / f"boxes/{name}.txt", ""))
+    text(tmp_path / "classes.txt", ["cat"])
+    found = own.read_folder(tmp_path)
+    assert all_are(found) and note(found, "in another folder") == ("boxes/a.txt", "boxes/b.txt")
+
+
 # ---- LabelMe
 
 
