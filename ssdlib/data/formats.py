@@ -531,7 +531,8 @@ def looks_like_yolo(path: Path) -> bool:
         return False
     try:
         with open(path, encoding="utf-8-sig", errors="replace") as file:
-            return re.match(r"\s*\d+(\.0*)?(\s+[-+.e\d]+){4}", file.read(4096)) is not None
+            # all in one line: a list of image ids has one number in each
+            return re.match(r"\s*\d+(\.0*)?([^\S\n]+[-+.e\d]+){4}", file.read(4096)) is not None
     except OSError:
         return False
 

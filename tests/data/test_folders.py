@@ -647,6 +647,23 @@ def test_a_link_to_a_folder_is_followed_and_one_that_leads_back_does_no_harm(tmp
     assert list(boxes(own.read_folder(tmp_path / "set"))) == [f"images/{name}" for name in many(3)]
 
 
+def test_lists_of_numeric_ids_are_no_yolo(tmp_path):
+    """VOC's own layout, and a set in YOLO's format with such lists."""
+    ids = [f"{number:06d}" for number in range(1, 13)]
+    for name in ids:
+        picture(tmp_path / f"voc/JPEGImages/{name}.jpg")
+        xml(tmp_path / f"voc/Annotations/{name}.xml", filename=f"{name}.jpg")
+    yolo(tmp_path / "yolo", *(f"images/{name}.jpg" for name in ids))
+    text(tmp_path / "yolo/classes.txt", ["cat"])
+    for place in ("voc/ImageSets/Main", "yolo"):
+        text(tmp_path / place / "train.txt", ids[:6])
+        text(tmp_path / place / "test.txt", ids[6:])
+    for kind in ("voc", "yolo"):
+        found = own.read_folder(tmp_path / kind)
+        assert all_are(found) and list(parts(found).values()) == ["train"] * 6 + ["test"] * 6
+        assert own.bad_of(found) == []
+
+
 def test_a_background_never_gets_the_boxes_of_another_image_of_its_name(tmp_path):
     """Even numbers have objects in train and odd ones in valid; the others have no text file."""
     for number, name in enumerate(many(6)):
