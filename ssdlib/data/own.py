@@ -102,14 +102,8 @@ def is_devkit(folder: Path) -> bool:
 
 
 def is_own(folder: Path) -> bool:
-    """Is there something to read: no devkit, but an image or an annotation somewhere?"""
-    folder = Path(folder)
-    wanted = (*formats.PICTURES, *UNREAD, *formats.TEXTS, ".csv")
-    return (
-        folder.is_dir()
-        and not is_devkit(folder)
-        and any(p.suffix.lower() in wanted for p in folder.rglob("*"))
-    )
+    """Is it a folder and no devkit? Then `read_folder` reads it, or says what is missing."""
+    return Path(folder).is_dir() and not is_devkit(folder)
 
 
 def read_folder(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ssdlib.__main__ import main
 from ssdlib.data import formats, own, split
 from ssdlib.data.formats import FormatError
 from ssdlib.data.report import Notes
@@ -311,6 +312,19 @@ def test_folders_called_train_and_val_decide_if_both_are_there(tmp_path):
 def test_a_devkit_is_told_from_a_folder_of_ones_own(tmp_path, mini):
     assert own.is_devkit(mini) and not own.is_own(mini)
     assert own.is_own(as_xml(tmp_path)) and not own.is_own(tmp_path / "nowhere")
+
+
+def test_an_empty_folder_and_one_of_links_are_ones_own_as_look_has_them(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    as_xml(tmp_path / "elsewhere")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/all").symlink_to(tmp_path / "elsewhere")
+    assert own.is_own(tmp_path / "empty") and own.is_own(tmp_path / "set")
+    said = []
+    for command in (["look"], ["train", "--out", str(tmp_path / "run")]):
+        assert main([*command, "--data", str(tmp_path / "empty")]) == 1
+        said.append(capsys.readouterr().err.splitlines()[-1])
+    assert said[0] == said[1] and "no images in it" in said[0]
 
 
 def beside(found: own.Found) -> dict[str, list[int]]:
