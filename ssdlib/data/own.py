@@ -485,7 +485,7 @@ def undecodable(found: Found, progress: Callable = lambda x, **_: x) -> str:
 def within(bad: Sequence[str], total: int, share: float) -> str:
     """Words about what is left out of `total` images; raises TooManyBad if that is more than `share` of them."""
     first = "; ".join(bad[:SHOWN]) + (f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else "")
-    if len(bad) > share * total:
+    if len(bad) > share * total + 1e-9:  # 0.58 * 50 is less than 29
         raise TooManyBad(
             f"{len(bad)} of {total} images can't be used, wanted {share:.2%} at most (--skip-bad): {first}"
         )

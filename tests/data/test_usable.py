@@ -57,6 +57,14 @@ def test_of_many_the_first_three_are_named():
     assert own.within(list("abcde"), 9, 1).endswith("left out: a; b; c; and 2 more")
 
 
+def test_a_share_with_two_digits_is_enough_for_as_many_images_as_it_says():
+    for bad in range(101):
+        assert own.within(["x"] * bad, 100, bad / 100).startswith(f"{bad} of 100 ")
+    assert own.within(["x"] * 29, 50, 0.58).startswith("29 of 50 ")
+    with pytest.raises(own.TooManyBad, match="30 of 50"):
+        own.within(["x"] * 30, 50, 0.58)
+
+
 def test_pictures_of_ones_own_that_were_left_out_count_as_well(world):
     (world.own / "labels/000002.txt").write_bytes(b"\xff\xfe\xfa")
     found = own.read_folder(world.own)
