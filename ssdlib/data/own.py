@@ -440,7 +440,7 @@ def read_usable(
     """-> all examples of the sets of a devkit, or of the parts of what was `found` in your own folder; "".
 
     With a `share`, all photographs are decoded, and the text says what was left out. Raises TooManyBad if that is
-    more than `share` of all; without one, VOCError at the first bad annotation.
+    more than `share` of all, or all of them; without one, VOCError at the first bad annotation.
     """
     if share is None:
         return _parts(found, sets) if found else read_sets(folder, sets, progress, classes), ""
@@ -450,7 +450,14 @@ def read_usable(
         named = [(folder, name, image_id) for name in sets for image_id in image_ids(folder, name)]
         listed, bad = _sifted(progress(named, desc="annotations"), lambda one: read_listed(*one, classes))
     good, broken = _sifted(progress(listed, desc="checking"), lambda e: (checked_photograph(e), e)[1])
-    return good, f"{' + '.join(sets)}: {within(bad + broken, len(listed) + len(bad), share)}"
+    bad += broken
+    total = len(good) + len(bad)
+    if not good:
+        raise TooManyBad(
+            f"{folder}, {' + '.join(sets)}: {len(bad)} of {total} images can't be used, wanted one at least that can; "
+            f"repair some of them: {_first(bad)}"
+        )
+    return good, f"{' + '.join(sets)}: {within(bad, total, share)}"
 
 
 def _parts(found: Found, names: Sequence[str]) -> list[Example]:
@@ -471,25 +478,30 @@ def undecodable(found: Found, progress: Callable = lambda x, **_: x) -> str:
         return ""
     shares = []
     for name in (split.TRAIN, split.TEST):
-        listed = found._of(name)
+        if not (listed := found._of(name)):
+            continue
         broken = sum(any(text.startswith(f"{e.path}: ") for text in bad) for e in listed)
         others = len(bad_of(found))
-        shares.append((broken + others) / max(1, len(listed) + others))
-    first = "; ".join(bad[:SHOWN]) + (f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else "")
+        shares.append((broken + others) / (len(listed) + others))
+    least = math.ceil(100 * max(shares)) / 100
+    way = f" unless --skip-bad {least:g} leaves them out" if max(shares) < 1 else ""  # else no image remains
     return (
-        f"{len(bad)} of {len(found.examples)} images can't be decoded, at which a training stops unless --skip-bad "
-        f"{math.ceil(100 * max(shares)) / 100:g} leaves them out: {first}"
+        f"{len(bad)} of {len(found.examples)} images can't be decoded, at which a training stops{way}: {_first(bad)}"
     )
 
 
 def within(bad: Sequence[str], total: int, share: float) -> str:
     """Words about what is left out of `total` images; raises TooManyBad if that is more than `share` of them."""
-    first = "; ".join(bad[:SHOWN]) + (f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else "")
     if len(bad) > share * total + 1e-9:  # 0.58 * 50 is less than 29
         raise TooManyBad(
-            f"{len(bad)} of {total} images can't be used, wanted {share:.2%} at most (--skip-bad): {first}"
+            f"{len(bad)} of {total} images can't be used, wanted {share:.2%} at most (--skip-bad): {_first(bad)}"
         )
-    return f"{len(bad)} of {total} images can't be used and are left out{': ' * bool(bad)}{first}"
+    return f"{len(bad)} of {total} images can't be used and are left out{': ' * bool(bad)}{_first(bad)}"
+
+
+def _first(bad: Sequence[str]) -> str:
+    """Some of the sentences, and how many more there are."""
+    return "; ".join(bad[:SHOWN]) + (f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else "")
 
 
 def _sifted(things: Iterable, read: Callable) -> tuple[list[Example], list[str]]:

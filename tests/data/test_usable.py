@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 import corpus
+from folders import annotated
 from ssdlib.__main__ import main
 from ssdlib.data import own, store, voc
 
@@ -63,6 +64,27 @@ def test_a_share_with_two_digits_is_enough_for_as_many_images_as_it_says():
     assert own.within(["x"] * 29, 50, 0.58).startswith("29 of 50 ")
     with pytest.raises(own.TooManyBad, match="30 of 50"):
         own.within(["x"] * 30, 50, 0.58)
+
+
+def test_a_set_of_which_nothing_is_left_is_refused_with_its_name_whatever_the_share(world):
+    for number in range(1, 6):
+        world.jpg(f"00000{number}").write_bytes(b"")
+    with pytest.raises(own.TooManyBad) as error:
+        own.read_usable(world.devkit, ["2007-test"], share=1)
+    sentence = str(error.value)
+    assert sentence.startswith(f"{world.devkit}, 2007-test: 5 of 5 images can't be used") and "\n" not in sentence
+    assert "wanted one at least that can" in sentence
+
+
+def test_no_share_is_advised_for_a_folder_of_which_nothing_would_be_left(tmp_path):
+    for name in ("a.bmp", "b.bmp"):
+        path = annotated(tmp_path, name) / name
+        path.write_bytes(path.read_bytes()[:-200])
+    found = own.read_folder(tmp_path)
+    sentence = own.undecodable(found)
+    assert sentence.startswith("2 of 2 images can't be decoded, at which a training stops: ")
+    with pytest.raises(own.TooManyBad, match="train: 1 of 1 images can't be used, wanted one"):
+        own.read_usable(tmp_path, ["train"], found.classes, found, 1)
 
 
 def test_pictures_of_ones_own_that_were_left_out_count_as_well(world):
