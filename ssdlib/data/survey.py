@@ -52,7 +52,8 @@ class Survey:
         for low, high, count, share, mean in self.by_size():
             words = f"{share:>9.0%}{mean:>12.2f}" if count else ""
             lines.append(f"{low:>4} to {high:<3} px{count:>16}{words}")
-        lines.append(f"{'all':<14}{len(self.sizes):>14}{float(self.covered.float().mean()):>9.0%}")
+        covered = f"{float(self.covered.float().mean()):>9.0%}" if len(self.sizes) else ""
+        lines.append(f"{'all':<14}{len(self.sizes):>14}{covered}")
         return "\n".join(lines)
 
 
@@ -89,11 +90,15 @@ def suggestions(boxes: Tensor, labels: Tensor) -> list[tuple[AnchorSpec, float]]
 
 
 def advice(examples: Sequence[Example]) -> str:
-    """A survey of the examples in words: by size, with other anchors, and with the images cut into tiles."""
+    """A survey of the examples in words: by size, with other anchors, and with the images cut into tiles; of images
+    without objects the sizes alone, since there is nothing to cover."""
     boxes, labels = on_canvas(examples)
-    lines = [str(survey(boxes, labels)), "covered, if the images were cut into tiles:"]
+    lines = [str(survey(boxes, labels))]
+    if not len(boxes):
+        return lines[0]
+    lines.append("covered, if the images were cut into tiles:")
     for cut in CUTS:
-        share = float(survey(*on_canvas(examples, cut)).covered.float().mean().nan_to_num())
+        share = float(survey(*on_canvas(examples, cut)).covered.float().mean())
         lines.append(f"  {cut} x {cut}{share:>8.0%}")
     lines.append("covered, if the anchors had other sizes (percent of the input):")
     for spec, share in suggestions(boxes, labels):

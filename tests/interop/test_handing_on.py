@@ -79,6 +79,11 @@ def test_a_set_without_objects_has_a_survey_too():
     assert "0 to 15" in survey.advice([example((100, 100))])
 
 
+def test_of_no_objects_no_share_is_covered():
+    lines = survey.advice([example((100, 100))]).splitlines()
+    assert lines[-1].split() == ["all", "0"] and not any("%" in line for line in lines)
+
+
 # ---- transfer
 
 
