@@ -59,7 +59,9 @@ def divide(files: Files, pictures: Mapping[str, str], notes: Notes) -> tuple[dic
 
 def share_of(name: str, seed: int = 0) -> float:
     """A number in [0, 1) that always belongs to this name; below `TEST_SHARE` it is for testing."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:6], "big") / 2**48
+    # half characters stand for the bytes of a name that isn't UTF-8
+    spelling = f"{seed} {name}".encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.sha256(spelling).digest()[:6], "big") / 2**48
 
 
 def _by_hash(pictures: Iterable[str]) -> dict[str, str]:
@@ -68,8 +70,9 @@ def _by_hash(pictures: Iterable[str]) -> dict[str, str]:
 
 
 def spelled(name: str) -> str:
-    """A path as an image id without spaces, because result files separate words by them."""
-    return re.sub(r"[\s%]", lambda letter: f"%{ord(letter[0]):02X}", name)
+    """A path as an image id without spaces, because result files separate words by them, and without the half
+    characters that stand for bytes of a name that isn't UTF-8, because no file in UTF-8 can hold them."""
+    return re.sub(r"[\s%\ud800-\udfff]", lambda letter: f"%{ord(letter[0]):02X}", name)
 
 
 def _followed(pictures: Iterable[str], said: Said, source: str, notes: Notes) -> tuple[dict[str, str], str]:

@@ -691,6 +691,19 @@ def test_a_text_in_no_images_own_place_is_found_by_its_name(tmp_path):
     assert all_are(found) and note(found, "in another folder") == ("boxes/a.txt", "boxes/b.txt")
 
 
+def test_names_that_are_not_utf8_are_divided_and_have_ids_that_a_file_can_hold(tmp_path):
+    """caf\xe9.jpg from an old archive, which Python reads as caf\udce9.jpg."""
+    annotated(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    for suffix in ("jpg", "xml"):
+        try:
+            (tmp_path / f"a.{suffix}").rename(tmp_path / f"caf\udce9.{suffix}")
+        except OSError:
+            pytest.skip("this file system holds names in UTF-8 only")
+    found = own.read_folder(tmp_path)
+    assert all_are(found) and list(boxes(found)) == ["b.jpg", "c.jpg", "caf%DCE9.jpg"]
+    assert 0 <= own.share_of("caf\udce9.jpg") < 1
+
+
 # ---- LabelMe
 
 
