@@ -53,6 +53,10 @@ NAMES = ("classes.txt", "obj.names", "names.txt")  # lists of classes, one a lin
 CONVERT = "an image format that isn't read, convert it to JPEG or PNG"
 LISTS = "classes.txt with one name a line, obj.names, or data.yaml with names: [a, b]"
 BOX = ("xmin", "ymin", "xmax", "ymax")
+RUN = {
+    "checkpoint.pt",
+    "config.json",
+}  # a folder with both holds a run; no name is imported from the layer above
 OUTLINE = "outlines, of which the box around them is taken"
 
 Object = tuple[str, tuple[float, ...], bool]  # class, four numbers, difficult
@@ -78,12 +82,13 @@ class Annotation:
 
 
 class Files:
-    """The files in a folder and below it, listed once. Hidden files are counted, never read."""
+    """The files in a folder and below it, listed once. Hidden files and runs are counted, never read."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
         self.all: dict[str, Path] = {}  # by the path from the folder, with / in it
         self.hidden: list[str] = []
+        self.runs: list[str] = []  # folders below this one
         seen = set()
         for place, folders, names in os.walk(self.folder, followlinks=True):
             real = os.path.realpath(place)
@@ -91,6 +96,10 @@ class Files:
                 folders.clear()
                 continue
             seen.add(real)
+            if set(names) >= RUN and Path(place) != self.folder:  # its figures are no images of the set
+                self.runs.append(Path(place).relative_to(self.folder).as_posix())
+                folders.clear()
+                continue
             folders[:] = sorted(name for name in folders if not _is_hidden(name))
             for name in names:
                 path = Path(place, name)
@@ -101,6 +110,7 @@ class Files:
                     self.all[where] = path
         self.all = dict(sorted(self.all.items(), key=lambda item: item[0].split("/")))
         self.hidden.sort()
+        self.runs.sort()
         self.pictures = {name: path for name, path in self.all.items() if _suffix(name) in PICTURES}
         self._by_name, self._by_stem = {}, {}
         for name in self.pictures:

@@ -286,6 +286,8 @@ def _say_what_is_not_read(files: Files, annotations: Sequence[Annotation], notes
         notes.ignored(f"{path.suffix.lower()}: {CONVERT}", files.where(path))
     for name in files.hidden:
         notes.ignored("hidden files, never read", name)
+    for name in files.runs:
+        notes.ignored("folders that hold a run, never read", name)
 
 
 @dataclass
@@ -485,9 +487,7 @@ def undecodable(found: Found, progress: Callable = lambda x, **_: x) -> str:
         shares.append((broken + others) / (len(listed) + others))
     least = math.ceil(100 * max(shares)) / 100
     way = f" unless --skip-bad {least:g} leaves them out" if max(shares) < 1 else ""  # else no image remains
-    return (
-        f"{len(bad)} of {len(found.examples)} images can't be decoded, at which a training stops{way}: {_first(bad)}"
-    )
+    return f"{len(bad)} of {len(found.examples)} images can't be decoded, at which a training stops{way}: {_first(bad)}"
 
 
 def within(bad: Sequence[str], total: int, share: float) -> str:

@@ -13,8 +13,9 @@ from folders import BOX, SIZE, YOLO, annotated, coco, labelme, many, picture, te
 from PIL import Image
 
 from ssdlib.__main__ import main
-from ssdlib.data import own, store
+from ssdlib.data import formats, own, store
 from ssdlib.data.formats import PICTURES, FormatError
+from ssdlib.training.runs import CHECKPOINT, CONFIG
 
 
 def boxes(found: own.Found) -> dict[str, list]:
@@ -702,6 +703,23 @@ def test_names_that_are_not_utf8_are_divided_and_have_ids_that_a_file_can_hold(t
     found = own.read_folder(tmp_path)
     assert all_are(found) and list(boxes(found)) == ["b.jpg", "c.jpg", "caf%DCE9.jpg"]
     assert 0 <= own.share_of("caf\udce9.jpg") < 1
+
+
+def test_a_run_inside_the_data_adds_nothing_to_it(tmp_path):
+    """train --data X --out X/run, and then --resume; a network's results look like YOLO's texts."""
+    text(yolo(tmp_path, *(f"images/{name}" for name in many(3))) / "classes.txt", ["cat"])
+    before = own.read_folder(tmp_path)
+    run = tmp_path / "runs/first"
+    for name in ("detections.png", "loss.png", "precision_recall.png"):
+        picture(run / name)
+    text(run / "results/comp4_det_test_cat.txt", ["000001 0.5 1 2 3 4"])
+    text(run / "config.json", "{}")
+    text(run / CHECKPOINT, b"")
+    assert {CHECKPOINT, CONFIG} == formats.RUN
+    found = own.read_folder(tmp_path)
+    assert boxes(found) == boxes(before) and own.bad_of(found) == []
+    assert note(found, "folders that hold a run, never read") == ("runs/first",)
+    assert len(formats.pictures_below(run)) == 3  # unless it is the folder that was named
 
 
 # ---- LabelMe

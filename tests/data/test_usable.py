@@ -72,7 +72,10 @@ def test_a_set_of_which_nothing_is_left_is_refused_with_its_name_whatever_the_sh
     with pytest.raises(own.TooManyBad) as error:
         own.read_usable(world.devkit, ["2007-test"], share=1)
     sentence = str(error.value)
-    assert sentence.startswith(f"{world.devkit}, 2007-test: 5 of 5 images can't be used") and "\n" not in sentence
+    assert (
+        sentence.startswith(f"{world.devkit}, 2007-test: 5 of 5 images can't be used")
+        and "\n" not in sentence
+    )
     assert "wanted one at least that can" in sentence
 
 
