@@ -456,8 +456,8 @@ def read_usable(
     total = len(good) + len(bad)
     if not good:
         raise TooManyBad(
-            f"{folder}, {' + '.join(sets)}: {len(bad)} of {total} images can't be used, wanted one at least that can; "
-            f"repair some of them: {_first(bad)}"
+            f"{folder}, {' + '.join(sets)}: {len(bad)} of {total} images can't be used, wanted one at least that "
+            f"can; repair some of them: {_first(bad)}"
         )
     return good, f"{' + '.join(sets)}: {within(bad, total, share)}"
 
@@ -487,7 +487,8 @@ def undecodable(found: Found, progress: Callable = lambda x, **_: x) -> str:
         shares.append((broken + others) / (len(listed) + others))
     least = math.ceil(100 * max(shares)) / 100
     way = f" unless --skip-bad {least:g} leaves them out" if max(shares) < 1 else ""  # else no image remains
-    return f"{len(bad)} of {len(found.examples)} images can't be decoded, at which a training stops{way}: {_first(bad)}"
+    count = f"{len(bad)} of {len(found.examples)} images"
+    return f"{count} can't be decoded, at which a training stops{way}: {_first(bad)}"
 
 
 def within(bad: Sequence[str], total: int, share: float) -> str:

@@ -3,9 +3,9 @@
 import shutil
 
 import pytest
+from folders import annotated
 
 import corpus
-from folders import annotated
 from ssdlib.__main__ import main
 from ssdlib.data import own, store, voc
 
