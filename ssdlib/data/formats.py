@@ -209,6 +209,13 @@ def _nearest(names: Sequence[str], text: str) -> list[str]:
     return [name for name, count in zip(names, agree, strict=True) if count == max(agree)]
 
 
+def _together(names: Sequence[str], text: str) -> list[str]:
+    """Of some paths those that share the most folders with `text`, from the outermost on."""
+    folders = text.split("/")[:-1]
+    shared = [len(os.path.commonprefix([name.split("/")[:-1], folders])) for name in names]
+    return [name for name, count in zip(names, shared, strict=True) if count == max(shared)]
+
+
 # ---- Pascal XML
 
 
@@ -216,7 +223,8 @@ def read_xml(files: Files, notes: Notes) -> Iterator[Annotation]:
     """One annotation for each XML file. The four numbers are corners, counted as the tool counted them.
 
     The image is the one of the same stem: in the same folder, else anywhere below. <filename> counts only
-    if none has that stem, or two have, because people rename files without changing their contents.
+    if none has that stem, or two have, because people rename files without changing their contents. Among several
+    that are left, the one that shares the most folders with the XML file counts.
     """
     for file in files.of(".xml"):
         said, stem = files.where(file), file.stem
@@ -247,6 +255,7 @@ def read_xml(files: Files, notes: Notes) -> Iterator[Annotation]:
                     f"{said} ({stated})",
                 )
             near = [name for name in near if posixpath.basename(name) == stated] or near
+            near = _together(near, said)  # train/images/ by train/annotations/
             if len(near) != 1:
                 yield Annotation(file.with_suffix(".jpg"), (), None, said, _missing(files, stem, near))
                 continue

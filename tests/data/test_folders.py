@@ -549,6 +549,29 @@ def test_where_stem_and_filename_name_two_pictures_the_stem_counts_and_the_repor
     assert all_are(found) and note(found, "<filename> is another image of the folder") == ("a.xml (b.jpg)",)
 
 
+def test_images_of_one_name_are_told_apart_by_the_folders_above_that_they_share_with_the_annotation(tmp_path):
+    """train and val each have images/ and annotations/ with the same names; so have the sets of two cameras."""
+    rights = {}
+    for number, place in enumerate(("left/train", "left/val", "right/train", "right/val")):
+        for name in many(3):
+            picture(tmp_path / place / "images" / name)
+            one = tmp_path / place / "annotations" / Path(name).with_suffix(".xml")
+            xml(one, ("cat", (5, 6, 20 + number, 20)), filename=name)
+            rights[f"{place}/images/{name}"] = 20 + number
+    found = own.read_folder(tmp_path)
+    assert {name: rows[0][1][2] for name, rows in boxes(found).items()} == rights and own.bad_of(found) == []
+
+
+def test_an_annotation_between_two_images_of_its_name_is_left_out(tmp_path):
+    annotated(tmp_path / "whole", "b.jpg")
+    for place in ("", "one", "two/three"):
+        picture(tmp_path / place / "a.jpg")
+    xml(tmp_path / "annotations/a.xml", filename="a.jpg")
+    found = own.read_folder(tmp_path)
+    assert list(boxes(found)) == ["whole/b.jpg"]
+    assert own.bad_of(found) == ["annotations/a.xml: several images of its name"]
+
+
 @pytest.mark.parametrize(
     "name",
     [
