@@ -505,9 +505,9 @@ def read_yolo(files: Files, notes: Notes) -> tuple[list[Annotation], list[str]]:
     """One annotation for each image, and all class names.
 
     The text file of an image lies in labels/ as the image lies in images/, or beside it, or anywhere below if its
-    name is there once and no other image has it so. The four numbers are corners as fractions of the image, 0 ... 1.
-    No text file means an image without objects, as it does to the programs that write this format. The nearest class
-    list counts, from the folder of the text file upwards.
+    name and its folders say whose it is. The four numbers are corners as fractions of the image, 0 ... 1. No text
+    file means an image without objects, as it does to the programs that write this format. The nearest class list
+    counts, from the folder of the text file upwards.
     """
     lists = ClassLists(files, notes)
     texts = {name for name, path in files.all.items() if looks_like_yolo(path)}
@@ -519,7 +519,8 @@ def read_yolo(files: Files, notes: Notes) -> tuple[list[Annotation], list[str]]:
     used: dict[str, str] = {}
     annotations, rows = [], []
     for name, path in files.pictures.items():
-        text = own.get(name) or _text_elsewhere(name, free, notes)
+        rivals = [n for n in files.of_stem(path.stem) if n not in own and Path(n).stem == path.stem]
+        text = own.get(name) or _text_elsewhere(name, free.get(path.stem, []), rivals, notes)
         if text is None:
             notes.guessed("images without a text file, taken as images without objects", name)
             annotations.append(Annotation(path, (), None, name))
@@ -570,13 +571,22 @@ def _own_text(name: str, everything: dict[str, Path]) -> str | None:
     return None
 
 
-def _text_elsewhere(name: str, free: dict[str, list[str]], notes: Notes) -> str | None:
-    """The text file of an image's name, by its stem among those in no image's own place, if it is clear which."""
-    elsewhere = _nearest(free.get(Path(name).stem, []), name)
-    if len(elsewhere) == 1:
-        notes.guessed("text files found by their name in another folder", elsewhere[0])
-        return elsewhere[0]
-    return None
+def _text_elsewhere(name: str, free: Sequence[str], rivals: Sequence[str], notes: Notes) -> str | None:
+    """Of the texts of an image's name that lie in no image's own place the one whose folders agree most with the
+    image's; None if it isn't clear which, or if they agree more with those of a rival, another image of the name."""
+
+    def agree(image: str, text: str) -> tuple[int, int]:
+        """How many folders are the same from the innermost on, and from the outermost on."""
+        ours, its = image.split("/")[:-1], text.split("/")[:-1]
+        return len(os.path.commonprefix([ours[::-1], its[::-1]])), len(os.path.commonprefix([ours, its]))
+
+    agreed = {text: agree(name, text) for text in free}
+    best = max(agreed.values(), default=(0, 0))
+    found = [text for text in free if agreed[text] == best]
+    if len(found) != 1 or any(agree(rival, found[0]) > best for rival in rivals):
+        return None
+    notes.guessed("text files found by their name in another folder", found[0])
+    return found[0]
 
 
 Rows = list[tuple[int, str, list[str]]]  # number of the line, the line, its words

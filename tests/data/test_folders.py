@@ -706,6 +706,24 @@ def test_a_background_never_gets_the_boxes_of_another_image_of_its_name(tmp_path
     assert len(note(found, "images without a text file")) == 6
 
 
+@pytest.mark.parametrize(("pictures", "texts"), [("{}/photos", "{}/boxes"), ("photos/{}", "boxes/{}")])
+def test_texts_of_one_name_in_folders_of_their_own_are_told_apart(tmp_path, pictures, texts):
+    """As above, without the usual folders."""
+    for number, name in enumerate(many(6)):
+        for odd, part in enumerate(("train", "valid")):
+            picture(tmp_path / pictures.format(part) / name)
+            if number == 0 or number % 2 == odd:
+                text(tmp_path / texts.format(part) / Path(name).with_suffix(".txt"), [f"{odd} {YOLO}"])
+    text(tmp_path / "classes.txt", ["cat", "dog"])
+    found = own.read_folder(tmp_path)
+    assert own.bad_of(found) == []
+    assert {name: [rows[0] for rows in objects] for name, objects in boxes(found).items()} == {
+        f"{pictures.format(part)}/{name}": [("cat", "dog")[odd]] * (number == 0 or number % 2 == odd)
+        for odd, part in enumerate(("train", "valid"))
+        for number, name in enumerate(many(6))
+    }
+
+
 def test_a_text_in_no_images_own_place_is_found_by_its_name(tmp_path):
     yolo(tmp_path, "photos/a.jpg", "photos/b.jpg", labels=False)
     for name in ("a", "b"):
