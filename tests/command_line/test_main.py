@@ -371,6 +371,7 @@ def test_a_drop_behind_the_end_is_told_before_the_training(flags, says, mini, tm
 
 
 def test_freezing_random_weights_is_refused_before_data_are_read(tmp_path, capsys):
+    (tmp_path / "VOC2007").mkdir()
     command = f"train --data {tmp_path} --out {tmp_path / 'run'} --freeze conv3_3 --train-sets 2007-trainval"
     assert main(command.split()) == 1
     assert "freeze is 'conv3_3', but it starts from random weights" in capsys.readouterr().err
