@@ -8,10 +8,10 @@ and decoded again if its content has changed.
 """
 
 import contextlib
-import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -30,6 +30,8 @@ from ssdlib.records import Example
 PIXELS, INDEX = "photographs.u8", "index.json"
 FORMAT = 2
 KEPT_EVERY = 500  # photographs; a killed build loses at most so many, a few seconds of decoding
+OURS = re.compile(rf"{re.escape(PIXELS)}|{re.escape(INDEX)}(\.part-\d+)?")  # all that a store ever holds
+LEFT = re.compile(r"\.(part-[0-9a-f]{12}|old-\d+)")  # what a stopped build adds to the name of its store
 
 
 class StoreError(ValueError):
@@ -124,8 +126,7 @@ def open_store(folder: Path, examples: Sequence[Example], progress: Callable = l
     try:
         opened = Store(folder, examples)
     except StoreError:
-        names = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
-        if strange := {n for n in names if n not in (PIXELS, INDEX) and not n.startswith(f"{INDEX}.part-")}:
+        if strange := _strange(folder):
             raise StoreError(
                 f"{folder}: holds {min(strange)}, so it isn't a store; wanted a separate folder, named by --store"
             ) from None
@@ -176,12 +177,19 @@ def build_store(folder: Path, examples: Sequence[Example], progress: Callable = 
         raise
     for left in folder.glob(f"{INDEX}.part-*"):  # by a build stopped while it wrote its progress
         left.unlink(missing_ok=True)
-    for mark in ("part", "old"):
-        for left in folder.parent.glob(
-            f"{glob.escape(folder.name)}.{mark}-*"
-        ):  # by a build that was never resumed
-            shutil.rmtree(left, ignore_errors=True)
+    for left in folder.parent.iterdir():  # by a build that was never resumed
+        name = left.name
+        if name.startswith(folder.name) and LEFT.fullmatch(name[len(folder.name) :]):
+            with contextlib.suppress(OSError):  # another process clears away, too, or it may not be read
+                if not _strange(left):
+                    shutil.rmtree(left)
     return kept
+
+
+def _strange(folder: Path) -> set[str]:
+    """Names of what is in `folder` and no store ever holds; its own name if it is no folder."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {folder.name}
+    return {name for name in names if not OURS.fullmatch(name)}
 
 
 class Older:

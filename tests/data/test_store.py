@@ -444,6 +444,45 @@ def test_a_photograph_replaced_after_the_stop_is_decoded_anew_and_the_old_part_g
     assert left_on_disk(folder) == [folder.name]
 
 
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        ("some set.old-1", "thesis.txt"),
+        ("some set.part-0123456789ab", "thesis.txt"),
+        ("some set.part-two", store.INDEX),
+        ("some set.old-ones", store.PIXELS),
+        ("some set.old-1.bak", store.PIXELS),
+    ],
+)
+def test_a_folder_beside_the_store_that_no_build_made_is_left_alone(examples, folder, name, holds):
+    beside = folder.with_name(name) / holds
+    beside.parent.mkdir(parents=True)
+    beside.write_text("ten years")
+    open_store(folder, examples)
+    assert beside.read_text() == "ten years"
+
+
+def test_a_folder_beside_the_store_that_cannot_be_looked_into_stops_nothing(examples, folder, monkeypatch):
+    folder.with_name("some set.old-1").mkdir(parents=True)
+
+    def closed(path):
+        raise PermissionError
+
+    monkeypatch.setattr(store, "_strange", closed)
+    open_store(folder, examples)
+    assert left_on_disk(folder) == ["some set", "some set.old-1"]
+
+
+@pytest.mark.parametrize("name", ["some set.old-1", "some set.part-0123456789ab"])
+def test_what_stopped_builds_left_goes_with_the_next_one_that_is_finished(examples, folder, name):
+    left = folder.with_name(name)
+    left.mkdir(parents=True)
+    for there in (store.PIXELS, store.INDEX, f"{store.INDEX}.part-77"):
+        (left / there).touch()
+    open_store(folder, examples)
+    assert left_on_disk(folder) == [folder.name]
+
+
 def test_two_builders_at_once_end_with_one_right_store(examples, folder, decoded):
     """The second begins and ends while the first has three photographs to go."""
 
