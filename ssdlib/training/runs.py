@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,6 +34,10 @@ from ssdlib.training.recipes import RunConfig, RunError
 
 CHECKPOINT, BEST, CONFIG, RESULTS = "checkpoint.pt", "best.pt", "config.json", "results"
 LOCK, HOLDER = "lock", "lock.by"  # there while a process trains, see `held`
+# what a process killed while it wrote one of a run's files leaves, see `files.write_whole`
+LEFT = re.compile(
+    rf"({'|'.join(map(re.escape, (CHECKPOINT, BEST, CONFIG, HOLDER)))}|log(\.old-\d+)?\.jsonl)\.part-\d+"
+)
 
 
 class Diverged(RuntimeError):
@@ -56,7 +61,7 @@ def refuse_folder(out: Path) -> None:
         raise RunError(f"{out}: a file; wanted a folder for the run")
     there = {path.name for path in out.iterdir()} if out.exists() else set()
     # files that another process of the same run is writing belong to the run
-    names = {name for name in there - {LOCK, HOLDER} if ".part-" not in name}
+    names = {name for name in there - {LOCK, HOLDER} if not LEFT.fullmatch(name)}
     if names and not names & {CONFIG, CHECKPOINT}:
         raise RunError(f"{out}: holds files that aren't a run; name another folder")
 
@@ -109,8 +114,9 @@ def open_run(
     refuse_folder(out)
     if distributed.is_first():
         out.mkdir(parents=True, exist_ok=True)
-        for left in out.glob("*.part-*"):  # by a process killed while it wrote; no other writes here now
-            left.unlink()
+        for left in out.iterdir():  # no other process writes here now
+            if LEFT.fullmatch(left.name):
+                left.unlink()
         settings = json.dumps(dataclasses.asdict(config), indent=1) + "\n"
         files.write_whole(out / CONFIG, settings.encode())
     distributed.wait()

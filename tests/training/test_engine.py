@@ -609,6 +609,23 @@ def test_a_folder_of_something_else_is_refused_untouched(data, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_folder_with_a_part_of_anothers_file_is_refused_untouched(data, tmp_path):
+    (tmp_path / "backup.zip.part-001").write_text("precious")
+    with pytest.raises(runs.RunError, match="aren't a run"):
+        engine.train(TINY, data, data, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["backup.zip.part-001"]
+
+
+def test_a_run_clears_away_the_parts_of_its_own_files_and_no_others(data, tmp_path):
+    ours = [f"{name}.part-77" for name in ("checkpoint.pt", "best.pt", "config.json", "lock.by", "log.jsonl")]
+    others = ["backup.zip.part-001", "checkpoint.pt.part-old", "my.checkpoint.pt.part-77"]
+    (tmp_path / "config.json").write_text("{}")
+    for name in [*ours, "log.old-1.jsonl.part-77", *others]:
+        (tmp_path / name).write_text("half")
+    engine.train(dataclasses.replace(TINY, steps=2), data, data, tmp_path)
+    assert sorted(p.name for p in tmp_path.glob("*part-*")) == sorted(others)
+
+
 def test_a_finished_run_asked_again_only_judges(data, tmp_path):
     table = engine.train(dataclasses.replace(TINY, steps=2), data, data, tmp_path)
     log = (tmp_path / "log.jsonl").read_text()
