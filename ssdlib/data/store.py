@@ -43,16 +43,17 @@ class BadPhotograph(StoreError):
 
 
 class Jpegs:
-    """Photographs read from disk, for small sets and for exploring: `Jpegs(examples)[i]`."""
+    """Photographs read from disk, for small sets, for judging and for exploring: `Jpegs(examples)[i]`, which raises
+    as `checked_photograph`."""
 
     def __init__(self, examples: Sequence[Example]):
-        self.paths = [(example.path, example.upright) for example in examples]
+        self.examples = list(examples)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.examples)
 
     def __getitem__(self, i: int) -> Tensor:
-        return read_photograph(*self.paths[i])
+        return checked_photograph(self.examples[i])
 
 
 @dataclass(frozen=True)

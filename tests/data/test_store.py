@@ -324,6 +324,14 @@ def test_a_photograph_of_another_size_than_annotated_is_refused_and_nothing_stay
     assert left_on_disk(folder) == []
 
 
+def test_a_photograph_of_another_size_than_annotated_is_refused_when_it_is_read_without_a_store_too(examples):
+    """Its boxes would be judged in the wrong places."""
+    lying = example(examples[0].path, SIZES[0][::-1])
+    with pytest.raises(store.BadPhotograph) as error:
+        Jpegs([*examples, lying])[5]
+    assert str(error.value) == f"{lying.path}: 40x30 px; its annotation says 30x40"
+
+
 def test_a_photograph_that_cannot_be_decoded_leaves_nothing(examples, folder):
     examples[4].path.write_bytes(examples[4].path.read_bytes()[:-200])
     with pytest.raises(voc.VOCError, match="000004.jpg"):
