@@ -51,6 +51,8 @@ class Objects:
 
     @classmethod
     def of(cls, truth: Sequence[Example]) -> "Objects":
+        """Raises as `refuse_repeated`."""
+        refuse_repeated(truth)
         return cls(
             image_of={example.image_id: i for i, example in enumerate(truth)},
             images=np.repeat(np.arange(len(truth)), [len(e.labels) for e in truth]),
@@ -58,6 +60,19 @@ class Objects:
             labels=torch.cat([e.labels for e in truth]).numpy(),
             difficult=torch.cat([e.difficult for e in truth]).numpy(),
         )
+
+
+def refuse_repeated(truth: Sequence[Example]) -> None:
+    """Raise ResultError if two examples have one id. Detections are told apart by ids, so those in both images would
+    be judged by the objects of one of them."""
+    first: dict[str, Example] = {}
+    for example in truth:
+        if (known := example.image_id) in first:
+            raise ResultError(
+                f"{example.path}: its id {known!r} is that of {first[known].path} too; wanted each id once among the "
+                "images that are judged; judge sets that share ids one at a time, or rename the files"
+            )
+        first[known] = example
 
 
 @dataclass(frozen=True)
@@ -134,8 +149,8 @@ def evaluate(
 ) -> Table:
     """Judge detections of every class against the annotated examples. `classes` are the names of labels 1, 2, ...
 
-    Raises ResultError if a detection names an image that isn't among the examples, and ValueError for an
-    unknown metric ("11point" is VOC2007's, "area" that of VOC2010 and later).
+    Raises ResultError if a detection names an image that isn't among the examples, or if two examples have one id,
+    and ValueError for an unknown metric ("11point" is VOC2007's, "area" that of VOC2010 and later).
     """
     if metric not in METRICS:
         raise ValueError(f"metric is {metric!r}; it has to be one of {', '.join(METRICS)}")

@@ -463,7 +463,8 @@ def read_usable(
 
 
 def _parts(found: Found, names: Sequence[str]) -> list[Example]:
-    return [example for name in names for example in found.part(name)]
+    """The examples of the parts, one after the other; of an image that is in several of them, one."""
+    return list({example.path: example for name in names for example in found.part(name)}.values())
 
 
 def bad_of(found: Found) -> list[str]:

@@ -106,9 +106,19 @@ def read_sets(
     progress: Callable = lambda ids, **_: ids,
     classes: Sequence[str] = CLASSES[1:],
 ) -> list[Example]:
-    """All examples of the named sets, one after the other. `progress` may be tqdm; see `read_example`."""
-    wanted = [(devkit, name, image_id) for name in names for image_id in image_ids(devkit, name)]
-    return [read_listed(*one, classes) for one in progress(wanted, desc="annotations")]
+    """All examples of the named sets, one after the other; of an image in several of them, one. `progress` may be
+    tqdm; see `read_example`."""
+    return [read_listed(*one, classes) for one in progress(listed(devkit, names), desc="annotations")]
+
+
+def listed(devkit: Path, names: Sequence[str]) -> list[tuple[Path, str, str]]:
+    """What `read_listed` takes, for every image of the named sets. One that several sets list (2007-val and
+    2007-trainval) is taken once, by the first of them: twice it would count twice. Raises as `image_ids`."""
+    wanted: dict[tuple[str, str], tuple[Path, str, str]] = {}
+    for name in names:
+        for image_id in image_ids(devkit, name):
+            wanted.setdefault((split_name(name)[0], image_id), (devkit, name, image_id))
+    return list(wanted.values())
 
 
 def read_listed(devkit: Path, name: str, image_id: str, classes: Sequence[str] = CLASSES[1:]) -> Example:

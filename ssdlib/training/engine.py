@@ -55,8 +55,9 @@ def train(
     `weights` is a state of the network to start from (see `weights`), `bar` tqdm or nothing. `stop_after` ends
     the session after that many steps of the run, with a checkpoint to resume from; the table is None then.
     Raises Diverged if the loss isn't finite any more, OutOfMemory if a step doesn't fit, RunError if `out` can't be
-    used or another process trains there.
+    used or another process trains there, ResultError if two of the test images have one id.
     """
+    evaluate.refuse_repeated(test_data[0])  # now, rather than after the last step
     device = distributed.start()
     faster.prepare(config, device)
     if not (Path(out) / CHECKPOINT).exists():

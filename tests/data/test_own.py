@@ -309,6 +309,19 @@ def test_folders_called_train_and_val_decide_if_both_are_there(tmp_path):
         found.part("nonsense")
 
 
+def test_a_picture_of_both_parts_is_read_once_where_both_are_asked_for(tmp_path):
+    picture(tmp_path / "a.png")
+    xml(tmp_path / "a.xml", [("cat", (1, 1, 9, 9))])
+    for part in ("train", "test"):
+        (tmp_path / f"{part}.txt").write_text("a.png\n")
+    found = own.read_folder(tmp_path)
+    assert list(found.parts) == ["both"]
+    for share in (None, 0):
+        for parts in (["train", "test"], ["test"], ["train", "train"]):
+            examples, _ = own.read_usable(tmp_path, parts, found=found, share=share)
+            assert [e.image_id for e in examples] == ["a.png"]
+
+
 def test_a_devkit_is_told_from_a_folder_of_ones_own(tmp_path, mini):
     assert own.is_devkit(mini) and not own.is_own(mini)
     assert own.is_own(as_xml(tmp_path)) and not own.is_own(tmp_path / "nowhere")

@@ -1,6 +1,7 @@
 """`voc`: counts of the genuine annotations, what becomes of an XML file, and the words for bad input."""
 
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -110,6 +111,25 @@ def test_progress_sees_every_annotation(mini):
 
     examples = voc.read_sets(mini, ["2007-test", "2012-trainval"], progress)
     assert len(seen) == len(examples) == 14
+
+
+def test_an_image_that_two_sets_list_is_read_once_in_the_place_of_the_first(mini, tmp_path):
+    devkit = tmp_path / "VOCdevkit"
+    shutil.copytree(mini, devkit)
+    lists = devkit / "VOC2007" / "ImageSets" / "Main"
+    ids = voc.image_ids(devkit, "2007-trainval")
+    (lists / "val.txt").write_text("".join(f"{i}\n" for i in ids[1::-1]))
+    found = voc.read_sets(devkit, ["2007-val", "2007-trainval"])
+    assert [e.image_id for e in found] == [ids[1], ids[0], *ids[2:]]
+    assert [e.image_id for e in voc.read_sets(devkit, ["2007-val", "2007-val"])] == [ids[1], ids[0]]
+
+
+def test_images_of_one_id_in_two_years_are_two(mini, tmp_path):
+    devkit = tmp_path / "VOCdevkit"
+    shutil.copytree(mini, devkit)
+    shutil.copytree(devkit / "VOC2007", devkit / "VOC2011")
+    found = voc.read_sets(devkit, ["2007-test", "2011-test"])
+    assert len(found) == len({e.path for e in found}) == 2 * len({e.image_id for e in found})
 
 
 # --- One annotation -------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """`evaluate`: AP against the official code's, against a slow program, by hand; and the result files."""
 
 import csv
+import dataclasses
 import json
 import math
 import tarfile
@@ -234,6 +235,18 @@ def test_verdicts_by_hand(objects, found, said):
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(curve.recall, right / np.float64(total))
         np.testing.assert_array_equal(curve.precision, right / judged)
+
+
+@pytest.mark.parametrize("again", [image("b"), image("b", ("dog", DOG, False))])
+def test_two_images_of_one_id_are_refused_by_one_sentence_that_names_both(again):
+    """Otherwise the detections in both would be compared with the objects of one of them."""
+    truth = [image("a"), image("b", ("dog", DOG, False)), dataclasses.replace(again, path=Path("2012/b.jpg"))]
+    with pytest.raises(
+        ResultError, match=r"^2012/b\.jpg: its id 'b' is that of b\.jpg too; wanted each id once"
+    ):
+        evaluate(results(dog=[("b", 0.5, DOG)]), truth)
+    with pytest.raises(ResultError, match="its id 'b'"):
+        Objects.of([truth[1], truth[1]])
 
 
 def test_an_object_in_another_image_cannot_be_hit():

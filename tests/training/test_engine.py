@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from small_runs import TINY, painted, same, weights_of
-from ssdlib import plots
+from ssdlib import evaluate, plots
 from ssdlib.anchors import default_boxes
 from ssdlib.loss import multibox_loss
 from ssdlib.matching import make_targets
@@ -624,6 +624,13 @@ def test_a_run_clears_away_the_parts_of_its_own_files_and_no_others(data, tmp_pa
         (tmp_path / name).write_text("half")
     engine.train(dataclasses.replace(TINY, steps=2), data, data, tmp_path)
     assert sorted(p.name for p in tmp_path.glob("*part-*")) == sorted(others)
+
+
+def test_test_images_of_one_id_are_refused_before_a_folder_is_made(data, tmp_path):
+    twice = data[0] + data[0][:1], data[1] + data[1][:1]
+    with pytest.raises(evaluate.ResultError, match="its id '000000'"):
+        engine.train(TINY, data, twice, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_asked_again_only_judges(data, tmp_path):
