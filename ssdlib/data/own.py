@@ -41,7 +41,6 @@ from ssdlib.records import CLASSES, Example
 
 KINDS = {"xml": "Pascal XML", "coco": "COCO JSON", "yolo": "YOLO text", "labelme": "LabelMe JSON"}
 TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
-ORIENTATION = 274  # the number of that tag
 
 
 @dataclass(frozen=True)
@@ -355,10 +354,10 @@ def _size_upright(annotation: Annotation, name: str, notes: Notes) -> tuple[tupl
     if it can't be used."""
     try:
         with Image.open(annotation.path, formats=voc.PICTURES) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(ORIENTATION, 1)
+            width, height = voc.stored_size(picture)
+            turned = voc.orientation(picture)
             deep = picture.mode[0] in "IF"
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except Exception:  # Pillow raises many kinds of errors on broken files
         notes.ignored("left out: no image, or a broken one", name)
         return None
     if deep:
@@ -367,8 +366,8 @@ def _size_upright(annotation: Annotation, name: str, notes: Notes) -> tuple[tupl
     if (frames := voc.frame_count(annotation.path)) > 1:
         notes.ignored("frames after the first of an image that has several", f"{name} ({frames} frames)")
     as_stored = turned in TURNED and width != height and annotation.stated == (width, height)
-    upright = turned not in (0, 1) and not as_stored
-    if turned not in (0, 1):
+    upright = turned != 1 and not as_stored
+    if turned != 1:
         notes.repaired("turned by the camera, read " + ("upright" if upright else "as stored"), name)
     if upright and turned in TURNED:
         width, height = height, width

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ssdlib.records import CLASSES, Example
 
@@ -28,6 +28,20 @@ COUNTS = {
 # The formats that are read, whatever the name of a file says. Pillow knows more, and passes some of them to other
 # programs: a file called .jpg that is PostScript would be executed.
 PICTURES = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")
+
+
+ORIENTATION = 274  # the number of EXIF's tag
+# what makes an image upright that was stored with an orientation; 1 is upright, 5 to 8 exchange width and height
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+BACK = TURNS | {6: TURNS[8], 8: TURNS[6]}  # the others undo themselves
 
 
 class VOCError(ValueError):
@@ -177,11 +191,35 @@ def read_photograph(path: Path, upright: bool = False) -> torch.Tensor:
         with Image.open(path, formats=PICTURES) as image:
             if image.mode[0] in "IF":  # Pillow would clip everything above 255
                 raise ValueError("more than 8 bits a colour")
-            image = ImageOps.exif_transpose(image) if upright else image
-            return torch.from_numpy(np.array(image.convert("RGB")))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+            turns_itself = image.format == "TIFF"  # Pillow turns these as it loads them, and forgets the note
+            turn = (TURNS if upright else BACK).get(orientation(image)) if upright != turns_itself else None
+            # not by exif_transpose: it writes the EXIF anew, which fails for notes that are slightly damaged
+            pixels = image.convert("RGB")
+            return torch.from_numpy(np.array(pixels if turn is None else pixels.transpose(turn)))
+    except MemoryError:
+        raise  # says nothing about the file
+    except Exception as error:  # Pillow raises many kinds of errors on broken files
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise PhotographError(f"{path}: {said or 'unreadable'}; wanted a complete image") from error
+
+
+def orientation(image: Image.Image) -> int:
+    """How an image that isn't loaded yet is stored, by EXIF's table (1 to 8); 1 where that can't be told. Raises
+    what Pillow does if a PNG can't be decoded."""
+    if image.format == "PNG":
+        image.load()  # its notes may follow its pixels
+    try:
+        noted = image.getexif().get(ORIENTATION)
+        return noted if noted in TURNS else 1
+    except Exception:  # Pillow raises many kinds of errors on broken notes, whatever the pixels are
+        return 1
+
+
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an image as it is stored. Newer versions of Pillow state those of a TIFF as it is shown."""
+    if image.format == "TIFF":
+        return image.tag_v2[256], image.tag_v2[257]
+    return image.size
 
 
 def frame_count(path: Path) -> int:
@@ -190,7 +228,7 @@ def frame_count(path: Path) -> int:
     try:
         with Image.open(path, formats=PICTURES) as image:
             return getattr(image, "n_frames", 1) if image.format in ("GIF", "TIFF", "WEBP", "PNG") else 1
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+    except Exception:  # Pillow raises many kinds of errors on broken files
         return 1
 
 

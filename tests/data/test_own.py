@@ -1,6 +1,7 @@
 """`formats` and `own`: folders written by hand in three formats, all kinds of rubbish, a split that stays."""
 
 import json
+import struct
 from pathlib import Path, PureWindowsPath
 
 import pytest
@@ -130,9 +131,10 @@ TURNS = {
 }
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("orientation", TURNS)
 def test_a_turned_picture_has_its_boxes_on_the_upright_one_unless_the_size_says_otherwise(
-    tmp_path, orientation
+    tmp_path, orientation, suffix
 ):
     """A red corner, upper left when upright, is stored in another one."""
     turn, corner = TURNS[orientation]
@@ -141,7 +143,7 @@ def test_a_turned_picture_has_its_boxes_on_the_upright_one_unless_the_size_says_
     exif = Image.Exif()
     exif[274] = orientation
     for name, size in (("seen", (300, 400)), ("stored", (400, 300))):
-        path = picture(tmp_path / f"{name}.png")
+        path = picture(tmp_path / f"{name}.{suffix}")
         upright.transpose(turn).save(path, exif=exif)
         xml(tmp_path / f"{name}.xml", [("red", (0, 0, 60, 60) if name == "seen" else corner)], size=size)
     found = own.read_folder(tmp_path)
@@ -153,6 +155,39 @@ def test_a_turned_picture_has_its_boxes_on_the_upright_one_unless_the_size_says_
         assert bool((pixels[y1:y2, x1:x2] == torch.tensor([255, 0, 0])).all()), name
     stored = open_store(tmp_path / "store", list(found.examples))
     assert all(torch.equal(stored[i], Jpegs(found.examples)[i]) for i in range(2))
+
+
+def test_one_picture_with_damaged_notes_or_a_broken_directory_does_not_stop_the_others(tmp_path):
+    """Pillow raises TypeError for both: one where it would turn the picture, one where it counts the frames."""
+    for name in ("whole.png", "notes.jpg", "directory.tif"):
+        xml(tmp_path / f"{Path(name).stem}.xml", [("cat", (5, 5, 50, 50))], size=None)
+    picture(tmp_path / "whole.png")
+    notes = struct.pack("<HHIHxx", 274, 3, 1, 6) + struct.pack("<HHI4s", 282, 7, 4, b"abcd")
+    picture(tmp_path / "notes.jpg", exif=b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + notes + bytes(4))
+    path = picture(tmp_path / "directory.tif")
+    tiff = path.read_bytes()
+    [start] = struct.unpack_from("<I", tiff, 4)
+    end = start + 2 + 12 * struct.unpack_from("<H", tiff, start)[0]  # there the place of the second is noted
+    second = struct.pack("<HHHII", 1, 274, 3, 1, 1) + bytes(4)  # which has no sizes
+    path.write_bytes(tiff[:end] + struct.pack("<I", len(tiff)) + tiff[end + 4 :] + second)
+    found = own.read_folder(tmp_path)
+    assert [one(found, stem).size for stem in ("whole", "notes", "directory")] == [
+        (400, 300),
+        (300, 400),
+        (400, 300),
+    ]
+    assert own.undecodable(found) == "" and len(open_store(tmp_path / "store", list(found.examples))) == 3
+
+
+def test_a_png_that_was_cut_is_left_out_as_soon_as_it_is_looked_at(tmp_path):
+    """Its notes may follow its pixels, so these are read anyhow."""
+    for name in ("whole", "cut"):
+        path = picture(tmp_path / f"{name}.png")
+        xml(tmp_path / f"{name}.xml", [("cat", (5, 5, 50, 50))], size=None)
+    path.write_bytes(path.read_bytes()[:-60])
+    found = own.read_folder(tmp_path)
+    assert [e.image_id for e in found.examples] == ["whole.png"]
+    assert "no image, or a broken one: 1, first cut.png" in str(found)
 
 
 def test_grey_and_png_pictures_are_read_as_colour(tmp_path):

@@ -2,13 +2,14 @@
 
 import re
 import shutil
+import struct
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ssdlib.data import voc
 from ssdlib.data.voc import COUNTS, VOCError
@@ -376,3 +377,109 @@ def test_no_cut_of_a_photograph_raises_anything_but_voc_error(tmp_path, picture)
         path.write_bytes(whole[:length])
         with pytest.raises(VOCError, match=r"cut\.jpg"):
             voc.read_photograph(path)
+
+
+def noted(image: Image.Image, path: Path, orientation: int, **more) -> Path:
+    exif = Image.Exif()
+    exif[voc.ORIENTATION] = orientation
+    image.save(path, exif=exif, **more)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_as_pillow_turns_it_only_if_asked(tmp_path, picture, orientation):
+    stored = np.asarray(picture)
+    path = noted(picture, tmp_path / "a.png", orientation)
+    with Image.open(path) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))
+    assert np.array_equal(voc.read_photograph(path).numpy(), stored)
+    assert np.array_equal(voc.read_photograph(path, upright=True).numpy(), upright)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_is_read_as_any_other_picture_though_pillow_turns_it_by_itself(
+    tmp_path, picture, orientation, compression
+):
+    """The two compressions are decoded in two ways."""
+    png = noted(picture, tmp_path / "a.png", orientation)
+    tiff = noted(picture, tmp_path / "a.tif", orientation, compression=compression)
+    for upright in (False, True):
+        assert torch.equal(voc.read_photograph(tiff, upright), voc.read_photograph(png, upright))
+    with Image.open(tiff) as image:
+        assert (voc.stored_size(image), voc.orientation(image)) == (picture.size, orientation)
+
+
+NOTE = struct.Struct("<HHI4s")
+TURN = NOTE.pack(voc.ORIENTATION, 3, 1, b"\6\0\0\0")
+DAMAGED = {
+    "a resolution of letters": [TURN, NOTE.pack(282, 7, 4, b"abcd")],
+    "a number too large for its kind": [TURN, NOTE.pack(296, 4, 1, struct.pack("<I", 70000))],
+}
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_notes_that_pillow_cannot_write_again_do_not_keep_a_photograph_from_being_turned(
+    tmp_path, picture, damage, suffix
+):
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + b"".join(DAMAGED[damage]) + bytes(4)
+    plain, path = tmp_path / f"plain.{suffix}", tmp_path / f"a.{suffix}"
+    picture.save(plain)
+    picture.save(path, exif=exif)
+    with Image.open(path) as image, pytest.raises((TypeError, struct.error)):
+        ImageOps.exif_transpose(image)
+    turned = voc.read_photograph(plain).numpy()[::-1].swapaxes(0, 1)  # orientation 6
+    assert np.array_equal(voc.read_photograph(path, upright=True).numpy(), turned)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("exif", [b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0II"])
+def test_a_photograph_with_notes_that_cannot_be_read_is_read_as_stored(tmp_path, picture, exif):
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    picture.save(tmp_path / "plain.jpg")
+    found = voc.read_photograph(tmp_path / "a.jpg", upright=True)
+    assert torch.equal(found, voc.read_photograph(tmp_path / "plain.jpg"))
+
+
+def broken_tiff(path: Path, picture: Image.Image) -> Path:
+    """A TIFF whose second directory has no sizes, which fails as soon as its images are counted."""
+    picture.save(path)
+    whole = bytearray(path.read_bytes())
+    [start] = struct.unpack_from("<I", whole, 4)
+    [entries] = struct.unpack_from("<H", whole, start)
+    struct.pack_into("<I", whole, start + 2 + 12 * entries, len(whole))
+    path.write_bytes(whole + struct.pack("<H", 1) + TURN + bytes(4))
+    return path
+
+
+def test_a_tiff_with_a_broken_directory_is_one_image(tmp_path, picture):
+    path = broken_tiff(tmp_path / "a.tif", picture)
+    with Image.open(path) as image, pytest.raises(TypeError):
+        image.n_frames  # noqa: B018
+    assert voc.frame_count(path) == 1
+    assert np.array_equal(voc.read_photograph(path, upright=True).numpy(), np.asarray(picture))
+
+
+@pytest.mark.parametrize("error", [TypeError, struct.error, IndexError, EOFError, ZeroDivisionError])
+def test_any_error_of_the_decoder_names_the_photograph(tmp_path, picture, monkeypatch, error):
+    picture.save(tmp_path / "a.jpg")
+
+    def convert(self, mode):
+        raise error
+
+    monkeypatch.setattr(Image.Image, "convert", convert)
+    with pytest.raises(voc.PhotographError, match=r"a\.jpg: unreadable; wanted a complete image$"):
+        voc.read_photograph(tmp_path / "a.jpg")
+
+
+def test_a_lack_of_memory_is_not_the_fault_of_a_photograph(tmp_path, picture, monkeypatch):
+    """Otherwise --skip-bad would leave out what doesn't fit at the moment."""
+    picture.save(tmp_path / "a.jpg")
+
+    def convert(self, mode):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "convert", convert)
+    with pytest.raises(MemoryError):
+        voc.read_photograph(tmp_path / "a.jpg")
