@@ -55,8 +55,9 @@ class Progress:
     replaced: tuple[int, ...] | None = None  # the drops until now, where this resumption asks for others
 
 
-def refuse_folder(out: Path) -> None:
-    """Raise RunError if `out` can't hold a run; called before anything long begins."""
+def refuse_folder(out: Path, resume: bool = True) -> None:
+    """Raise RunError if `out` can't hold a run, or holds one that isn't to be resumed. `open_run` asks it too, but
+    reading photographs takes long: who reads them first should ask before."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: a file; wanted a folder for the run")
     there = {path.name for path in out.iterdir()} if out.exists() else set()
@@ -64,6 +65,10 @@ def refuse_folder(out: Path) -> None:
     names = {name for name in there - {LOCK, HOLDER} if not LEFT.fullmatch(name)}
     if names and not names & {CONFIG, CHECKPOINT}:
         raise RunError(f"{out}: holds files that aren't a run; name another folder")
+    if CHECKPOINT in there and not resume:
+        state = files.load_checkpoint(out / CHECKPOINT)
+        with _of_this_version(out / CHECKPOINT):
+            raise RunError(f"{out}: holds a run at step {state['step']}; resume it, or name another folder")
 
 
 def open_run(
@@ -82,14 +87,11 @@ def open_run(
     something else.
     """
     out = Path(out)
+    refuse_folder(out, resume)
     progress = Progress(data=data)
     if (out / CHECKPOINT).exists():
         state = files.load_checkpoint(out / CHECKPOINT)
         with _of_this_version(out / CHECKPOINT):
-            if not resume:
-                raise RunError(
-                    f"{out}: holds a run at step {state['step']}; resume it, or name another folder"
-                )
             old = config_from(state["config"])
             _refuse_other_config(out, old, config, state["step"])
             if data and state.get("data", "") not in ("", data):
@@ -111,7 +113,6 @@ def open_run(
             raise RunError(
                 f"{out}: its run is at step {progress.step}, asked for are {config.steps}; ask for more"
             )
-    refuse_folder(out)
     if distributed.is_first():
         out.mkdir(parents=True, exist_ok=True)
         for left in out.iterdir():  # no other process writes here now
@@ -191,7 +192,7 @@ def kept(out: Path) -> str:
 
 @contextlib.contextmanager
 def _of_this_version(path: Path) -> Iterator[None]:
-    """Raise CheckpointError where a checkpoint lacks what one of ours holds."""
+    """Raise RunError where a checkpoint lacks what one of ours holds."""
     try:
         yield
     except RunError:

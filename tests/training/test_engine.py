@@ -394,6 +394,17 @@ def test_a_run_is_not_overwritten_nor_resumed_with_other_settings(data, tmp_path
     assert (tmp_path / runs.CHECKPOINT).read_bytes() == before
 
 
+def test_whether_a_run_may_begin_in_a_folder_can_be_asked_before_anything_is_read(data, tmp_path):
+    out = tmp_path / "run"
+    runs.refuse_folder(out, resume=False)
+    engine.train(dataclasses.replace(TINY, steps=2), data, data, out)
+    runs.refuse_folder(out, resume=True)
+    with pytest.raises(runs.RunError, match="holds a run at step 2; resume it, or name another folder"):
+        runs.refuse_folder(out, resume=False)
+    (out / runs.CHECKPOINT).unlink()  # stopped before its first checkpoint
+    runs.refuse_folder(out, resume=False)
+
+
 def test_drops_ahead_may_be_changed_on_resuming_and_the_log_says_so(data, tmp_path):
     longer = dataclasses.replace(TINY, steps=4, drops=(2, 3))
     engine.train(longer, data, data, tmp_path, stop_after=3)
