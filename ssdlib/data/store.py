@@ -171,7 +171,8 @@ def build_store(folder: Path, examples: Sequence[Example], progress: Callable = 
             _keep(part, file, rows)
         _put_in_place(part, folder)
     except OSError:
-        if not folder.exists():  # otherwise another process was faster; the caller checks what it made
+        # without it, another process was faster and has put it in place; the caller checks what it made
+        if part.exists() or not folder.exists():
             raise
     except (StoreError, VOCError):
         shutil.rmtree(part, ignore_errors=True)

@@ -1,6 +1,7 @@
 """`store`: the pixels of the photographs, and every way in which a store refuses to be built or opened."""
 
 import dataclasses
+import errno
 import multiprocessing
 import os
 import shutil
@@ -241,6 +242,27 @@ def test_an_interrupted_update_leaves_the_older_store_and_the_next_one_finishes(
         open_store(folder, examples, interrupted)
     assert (folder / store.PIXELS).read_bytes() == whole
     assert right(open_store(folder, examples), examples) and left_on_disk(folder) == [folder.name]
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_full_disk_stops_an_update_with_its_own_words_and_the_next_one_goes_on(
+    examples, folder, after, decoded
+):
+    """The older store stays, and so does what has been decoded."""
+    open_store(folder, examples[:1])
+    whole = (folder / store.PIXELS).read_bytes()
+
+    def full(items, **_):
+        yield from items[:after]
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left") as error:
+        open_store(folder, examples, full)
+    assert error.value.errno == errno.ENOSPC and store.PIXELS in error.value.filename
+    assert (folder / store.PIXELS).read_bytes() == whole and len(left_on_disk(folder)) == 2
+    decoded.clear()
+    assert right(open_store(folder, examples), examples) and left_on_disk(folder) == [folder.name]
+    assert len(decoded) == (4 if after == 0 else 3)
 
 
 def test_a_folder_that_is_no_store_is_never_replaced(examples, folder):
