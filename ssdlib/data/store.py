@@ -234,7 +234,8 @@ def _put_in_place(part: Path, folder: Path) -> None:
 
 def beside(devkit: Path) -> Path:
     """The folder that holds the stores of a devkit, each under the names of its sets joined by +."""
-    return devkit.resolve().parent / f"{devkit.name}.store"
+    name = devkit.resolve().name if devkit.name in ("", "..") else devkit.name  # "." has no name of its own
+    return devkit.resolve().parent / f"{name}.store"
 
 
 def require_space(wanted: dict[Path, Sequence[Example]]) -> None:

@@ -527,6 +527,26 @@ def test_two_builders_at_once_end_with_one_right_store(examples, folder, decoded
     assert left_on_disk(folder) == [folder.name]
 
 
+@pytest.mark.parametrize(
+    ("devkit", "place"),
+    [
+        ("set", "set.store"),
+        (".", "project.store"),
+        ("set/..", "project.store"),
+        ("..", "{}.store"),
+        ("./set/", "set.store"),
+    ],
+)
+def test_the_folder_of_stores_bears_the_name_of_the_data_however_that_is_written(
+    tmp_path, monkeypatch, devkit, place
+):
+    project = tmp_path / "project"
+    (project / "set").mkdir(parents=True)
+    monkeypatch.chdir(project)
+    assert store.beside(Path(devkit)).name == place.format(tmp_path.name)
+    assert store.beside(Path(devkit)).parent == Path(devkit).resolve().parent
+
+
 def test_the_folder_appears_only_when_it_is_complete(examples, folder):
     seen = []
 
