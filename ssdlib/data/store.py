@@ -265,7 +265,7 @@ def checked_photograph(example: Example) -> Tensor:
 def fingerprint(examples: Sequence[Example]) -> str:
     """Changes when a photograph comes, goes, moves in the order or is replaced by one of another length."""
     text = "\n".join(f"{_name(e)} {_stat(e.path).st_size}" for e in examples)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()  # names needn't be UTF-8
 
 
 def _name(example: Example) -> str:

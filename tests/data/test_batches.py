@@ -1,6 +1,9 @@
 """`batches`: which photographs a step shows, shares of a batch, and that seed and step alone decide."""
 
+import hashlib
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -268,3 +271,20 @@ def test_the_rule_of_ssd_keras_reaches_the_batch_and_shares_of_it():
         BatchMaker(*striped(), batch_size=4, seed=5, rule="ssd_keras", share=(i, 2))(3) for i in range(2)
     ]
     assert torch.equal(torch.cat([half.images for half in halves]), kinds[1].images)
+
+
+def test_the_fingerprint_is_of_ids_sizes_labels_and_boxes_and_stays_what_it_was_in_earlier_versions():
+    full = max(EXAMPLES, key=lambda e: len(e.labels))
+    one, two = (replace(full, image_id=name) for name in ("a", "b"))
+    texts = [f"{e.image_id} {e.size} {e.labels.tolist()} {e.boxes.tolist()}\n" for e in (one, two)]
+    assert batches.fingerprint([one, two]) == hashlib.sha256("".join(texts).encode()).hexdigest()
+    others = [[two, one], [one], [replace(one, boxes=one.boxes + 1), two], [replace(one, size=(9, 9)), two]]
+    assert len({batches.fingerprint(examples) for examples in ([one, two], *others)}) == 5
+    assert batches.fingerprint([replace(one, difficult=~one.difficult)]) == batches.fingerprint([one])
+
+
+def test_a_file_name_that_is_not_utf_8_has_a_fingerprint_of_its_bytes():
+    name = os.fsdecode(b"caf\xe9.jpg")
+    strange = replace(EXAMPLES[0], image_id=name)
+    text = f" {strange.size} {strange.labels.tolist()} {strange.boxes.tolist()}\n"
+    assert batches.fingerprint([strange]) == hashlib.sha256(b"caf\xe9.jpg" + text.encode()).hexdigest()

@@ -83,6 +83,18 @@ def test_a_store_of_the_mini_voc_serves_every_scene(mini, folder):
         assert np.array_equal(stored[i].numpy(), pillow(e.path))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there, names of files are Unicode always")
+def test_a_photograph_whose_name_is_not_utf_8_is_stored_like_any_other(examples, folder):
+    path = examples[0].path.with_name(os.fsdecode(b"caf\xe9.jpg"))
+    try:
+        path.write_bytes(examples[0].path.read_bytes())
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    strange = [example(path, SIZES[0]), *examples]
+    open_store(folder, strange)
+    assert right(open_store(folder, strange), strange)
+
+
 def test_it_is_built_once_and_only_read_afterwards(examples, folder, monkeypatch):
     seen = []
 
