@@ -10,6 +10,7 @@ A class without objects to be found has no AP (NaN) and is left out of the mean.
 there, but it never meets that case on VOC, where every class has objects in every set.
 """
 
+import csv
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,10 +126,11 @@ class Table:
         return {name: number_or_null(ap) for name, ap in self.ap.items()}
 
     def write_csv(self, path: Path) -> None:
-        """`class,ap` rows and a `mean` row, 12 decimals; nan where there is no AP."""
+        """`class,ap` rows and a `mean` row, 12 decimals; nan where there is no AP. Names with a comma are quoted."""
         rows = [*self.ap.items(), ("mean", self.mean)]
-        with files.named(path):
-            Path(path).write_text("class,ap\n" + "".join(f"{name},{ap:.12f}\n" for name, ap in rows), "utf-8")
+        with files.named(path), open(path, "w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerows([("class", "ap"), *((name, f"{ap:.12f}") for name, ap in rows)])
 
 
 def percent(ap: float, decimals: int = 1) -> str:

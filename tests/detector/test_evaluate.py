@@ -347,6 +347,14 @@ def test_the_table_is_written_with_twelve_decimals_and_a_mean(table, tmp_path):
     )
 
 
+def test_names_with_commas_and_quotes_come_back_from_the_csv(tmp_path):
+    names = ["car, red", 'say "no"', "plain"]
+    Table("area", dict.fromkeys(names, 0.5), {}).write_csv(tmp_path / "ap.csv")
+    with open(tmp_path / "ap.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows == [["class", "ap"], *([name, "0.500000000000"] for name in [*names, "mean"])]
+
+
 def test_the_table_is_printed_in_percent_with_its_metric(table):
     words = str(table).split()
     assert words == [*"aeroplane 33.3 bicycle 50.0 bird 0.0 mAP (area) 27.78".split()]
