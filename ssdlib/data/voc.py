@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ssdlib.data.results import result_file
 from ssdlib.records import CLASSES, Example
 
 # Counted on the genuine XML files: images, objects, of which difficult
@@ -44,6 +45,10 @@ TURNS = {
 BACK = TURNS | {6: TURNS[8], 8: TURNS[6]}  # the others undo themselves
 
 
+# Bytes in the name of a result file without its sets. File systems take 255, and the sets may be several.
+LONGEST = 200
+
+
 class VOCError(ValueError):
     """Something on disk isn't in VOC's format. The message names the file, what was found, what was wanted."""
 
@@ -59,6 +64,11 @@ def refused_name(classes: Sequence[str]) -> str:
     for name in classes:
         if name != name.strip() or not name.isprintable() or set(name) & set("/\\:") or not name:
             return f"{name!r}; wanted a name without / \\ : and spaces around it"
+        if (size := len(result_file("", name).encode())) > LONGEST:
+            return (
+                f"{name[:20]!r}..., {size - len(result_file('', ''))} bytes in the name of a file; "
+                f"wanted {LONGEST - len(result_file('', ''))} at most"
+            )
         if name.casefold() == "background":
             return f"{name!r}; it is class 0 always, wanted the objects' names only"
         if name.casefold() in seen:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageOps
 
 from ssdlib.data import voc
+from ssdlib.data.results import result_file, result_name
 from ssdlib.data.voc import COUNTS, VOCError
 from ssdlib.records import CLASSES
 from voc_tables import TABLE
@@ -308,6 +309,22 @@ def test_a_missing_annotation_is_named(lists, tmp_path):
         voc.read_sets(tmp_path, ["2007-test"])
     path = tmp_path / "VOC2007" / "Annotations" / "000007.xml"
     assert f"{path}: not there; the image list names it" == str(error.value)
+
+
+# --- Names of classes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("x" * 186, 186), ("ä" * 93, 186), ("*" * 62, 186)],
+)
+def test_a_class_whose_result_file_no_file_system_takes_is_refused_before_it_is_trained(tmp_path, name, size):
+    """A file may have 255 bytes in its name, of which the sets take some; letters that Windows refuses take three."""
+    trouble = voc.refused_name(["cat", name])
+    assert trouble == f"{name[:20]!r}..., {size} bytes in the name of a file; wanted 185 at most"
+    assert voc.refused_name(["cat", name[:-1]]) == ""
+    sets = ("2007-trainval", "2012-trainval")
+    (tmp_path / result_file(result_name(sets), name[:-1])).touch()
 
 
 # --- Photographs ----------------------------------------------------------------------------------------
