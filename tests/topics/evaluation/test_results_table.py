@@ -131,7 +131,7 @@ def test_the_points_that_the_chapter_speaks_of_are_those_that_are_recorded():
     }
     words = " ".join((ROOT / "chapters/source/11_evaluation.py").read_text().replace("\n# ", " ").split())
     said = {
-        "counted as any other they cost seven points": -7 - cost["counted as any other"],
+        "counted as any other, cost seven points": -7 - cost["counted as any other"],
         "almost three points": 2.8 - cost["area under the curve (VOC2010 and later)"],
         "costs a tenth of a point on average": -0.1 - cost["no + 1"],
         "counting difficult objects costs 7 points": -7 - cost["counted as any other"],
