@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(lacking, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; --resume continues a run from its last checkpoint", file=sys.stderr)
+        way_on = "; --resume continues a run from its last checkpoint" if options.command == "train" else ""
+        print(f"stopped{way_on}", file=sys.stderr)
         return 130
     return 0
 

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,11 +49,13 @@ def show(
     the JSON holds: {"image", "picture", "detections"} for an image, {"video", "picture", "frames"} for a video, each
     frame with its number, its second and its detections. Every file of a folder is listed, except for hidden files
     and what this function has drawn before; one that can't be read is {"image" or "video" or "file", "error"}. If
-    only one file was named and it can't be read, the error is raised.
+    only one file was named and it can't be read, the error is raised. Whatever ends it early, the JSON holds what was
+    done until then, of a video the frames. In `out`, only what was drawn before is drawn over.
     """
     sources = [source for path in paths for source in _sources(path, out)]
     alone = len(sources) == 1 and sources[0].name in set(map(str, paths))
     out.mkdir(parents=True, exist_ok=True)
+    listed = _listed(out / FOUND) or set()  # before it is replaced
     everything: list[dict[str, Any]] = [{} for _ in sources]
     held: list[tuple[int, Tensor]] = []
 
@@ -60,30 +63,34 @@ def show(
         """Detect in the images read since the last call, in one batch."""
         found = inference.detect_in(model, [photograph for _, photograph in held], config) if held else []
         for (place, photograph), detections in zip(held, found, strict=True):
-            target = _target(out, place, sources[place], draw)
+            target = _target(out, place, sources[place], draw, ".png", listed)
             everything[place] = _picture(sources[place], photograph, detections.above(score), config, target)
         held.clear()
 
-    for place, source in enumerate(
-        progress(sources, desc="detecting", unit="image", disable=len(sources) < 2)
-    ):
-        try:
-            if source.error:
-                raise FormatError(source.error)
-            if source.kind == "video":
-                target = _target(out, place, source, draw)
-                everything[place] = _video(model, config, source, target, score)
-            else:
-                held.append((place, voc.read_photograph(source.path, upright=True)))
-        except (voc.VOCError, VideoError, FormatError) as error:
-            if alone:
-                raise
-            everything[place] = {source.kind: source.name, "error": str(error)}
-        if len(held) == BATCH or sum(len(pixels.flatten()) for _, pixels in held) > PIXELS:
-            look()
-    look()
-    with files.named(out / FOUND):
-        files.write_whole(out / FOUND, (json.dumps(everything, indent=1) + "\n").encode())
+    try:
+        for place, source in enumerate(
+            progress(sources, desc="detecting", unit="image", disable=len(sources) < 2)
+        ):
+            try:
+                if source.error:
+                    raise FormatError(source.error)
+                if source.kind == "video":
+                    target = _target(out, place, source, draw, ".mp4", listed)
+                    everything[place] = entry = _entry("video", source, target) | {"frames": []}
+                    _video(model, config, source, target, score, entry["frames"])
+                else:
+                    held.append((place, voc.read_photograph(source.path, upright=True)))
+            except (voc.VOCError, VideoError, FormatError) as error:
+                if alone:
+                    raise
+                everything[place] = {source.kind: source.name, "error": str(error)}
+            if len(held) == BATCH or sum(len(pixels.flatten()) for _, pixels in held) > PIXELS:
+                look()
+        look()
+    finally:
+        if done := [one for one in everything if one]:  # all, unless something ended it early
+            with files.named(out / FOUND):
+                files.write_whole(out / FOUND, (json.dumps(done, indent=1) + "\n").encode())
     return everything
 
 
@@ -130,7 +137,8 @@ def _sources(name: str, out: Path) -> list[Source]:
             _refuse_what_is_no_file(str(name))
         return [Source(str(name), path, "video" if path.suffix.lower() in SUFFIXES else "image")]
     inside = Files(path)
-    found = [_source(one) for one in inside.all.values() if one not in _drawn_before(inside, out)]
+    drawn = _drawn_before(inside, out)
+    found = [_source(one) for one in inside.all.values() if one not in drawn]
     if not any(one.kind != "file" and not one.error for one in found):
         there = f", but {found[0].error}" if found else ""
         raise FormatError(f"{path}: nothing to look at{there}; wanted {', '.join((*PICTURES, *SUFFIXES))}")
@@ -168,47 +176,72 @@ def _drawn_before(inside: Files, out: Path) -> set[Path]:
     own = set() if out.resolve() == inside.folder.resolve() else own
     for path in inside.all.values():
         if path.name == FOUND:
-            try:
-                rows = json.loads(path.read_text("utf-8"))
-                names = {row.get("picture") for row in rows if set(row) & {"image", "video", "file"}}
-            except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-                continue
-            own |= {path, *(path.parent / name for name in names if isinstance(name, str))}
-        elif re.fullmatch(r"\d{4,}_.*\.png", path.name):
-            with (
-                contextlib.suppress(OSError, SyntaxError, ValueError),
-                Image.open(path, formats=["PNG"]) as image,
-            ):
-                own |= {path} if image.info.get("Description") == MARK else set()
+            if (listed := _listed(path)) is not None:
+                own |= {path, *(path.parent / name for name in listed)}
+        elif _is_marked(path):
+            own.add(path)
     return own
 
 
-def _target(out: Path, place: int, source: Source, draw: bool) -> Path | None:
-    """Where to draw. The name is numbered, because two folders may hold images of one name; a long one is cut off."""
+def _listed(path: Path) -> set[str] | None:
+    """The names of what was drawn, according to a detections.json; None if it isn't there or isn't of this module."""
+    try:
+        rows = json.loads(path.read_text("utf-8"))
+        names = {row.get("picture") for row in rows if set(row) & {"image", "video", "file"}}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return {name for name in names if isinstance(name, str)}
+
+
+def _is_marked(path: Path) -> bool:
+    """Whether a file is a PNG that this module drew."""
+    if not re.fullmatch(r"\d{4,}_.*\.png", path.name):
+        return False
+    with contextlib.suppress(OSError, SyntaxError, ValueError), Image.open(path, formats=["PNG"]) as image:
+        return image.info.get("Description") == MARK
+    return False
+
+
+def _target(out: Path, place: int, source: Source, draw: bool, suffix: str, listed: set[str]) -> Path | None:
+    """Where to draw. The name is numbered, because two folders may hold images of one name; a long one is cut off.
+
+    Another number follows where the name belongs to a file that this module didn't draw: those it did are `listed`,
+    or carry its mark.
+    """
+    if not draw:
+        return None
     stem = source.path.stem.encode()[:200].decode(errors="ignore")
-    return out / f"{place:04d}_{stem}" if draw else None
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    paths = (out / f"{place:04d}_{name}{suffix}" for name in names)
+    return next(p for p in paths if not os.path.lexists(p) or p.name in listed or _is_marked(p))
+
+
+def _entry(kind: str, source: Source, target: Path | None) -> dict[str, Any]:
+    return {kind: source.name} | ({"picture": target.name} if target is not None else {})
 
 
 def _picture(
     source: Source, photograph: Tensor, found: Detections, config: RunConfig, target: Path | None
 ) -> dict[str, Any]:
-    """The entry of one image, drawn into `target` with .png behind it if there is one."""
-    entry: dict[str, Any] = {"image": source.name}
+    """The entry of one image, drawn into `target` if there is one."""
+    entry = _entry("image", source, target)
     if (frames := voc.frame_count(source.path)) > 1:
         entry["note"] = f"the first of {frames} frames; nothing was detected in those after it"
     if target is not None:
-        picture = target.with_name(f"{target.name}.png")
-        plots.save(plots.picture(photograph, found, config.classes), picture, Description=MARK)
-        entry["picture"] = picture.name
+        plots.save(plots.picture(photograph, found, config.classes), target, Description=MARK)
     return entry | {"detections": rows(found, config.classes)}
 
 
 def _video(
-    model: nn.Module, config: RunConfig, source: Source, target: Path | None, score: float
-) -> dict[str, Any]:
-    """All frames of a video, drawn into `target` with .mp4 behind it if there is one."""
-    path, target = source.path, target.with_name(f"{target.name}.mp4") if target is not None else None
-    frames, writer = [], None
+    model: nn.Module,
+    config: RunConfig,
+    source: Source,
+    target: Path | None,
+    score: float,
+    frames: list[dict[str, Any]],
+) -> None:
+    """Append the rows of all frames of a video to `frames`, and draw them into `target` if there is one."""
+    path, writer = source.path, None
     try:
         for batch in _in_batches(enumerate(read_frames(path))):
             detections = inference.detect_in(model, [frame for _, (_, frame) in batch], config)
@@ -222,7 +255,6 @@ def _video(
     finally:
         if writer is not None:
             writer.close()
-    return {"video": source.name} | ({"picture": target.name} if target else {}) | {"frames": frames}
 
 
 def _in_batches(things: Iterable) -> Iterator[list]:

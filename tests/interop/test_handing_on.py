@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import foreign
+from ssdlib import __main__ as entry
 from ssdlib import files
 from ssdlib.__main__ import main
 from ssdlib.anchors import default_boxes
@@ -449,6 +450,58 @@ def test_a_video_without_frames_says_so(film, tmp_path):
         out.mux(stream.encode())
     with pytest.raises(show.VideoError, match="none.mp4: .*; wanted a video file"):
         list(show.read_frames(path))
+
+
+def test_what_was_done_before_an_interruption_is_written(network, scenes, film, tmp_path, monkeypatch):
+    Image.fromarray(scenes[0].numpy()).save(tmp_path / "a.png")
+    monkeypatch.setattr(show, "BATCH", 1)
+    real, calls = inference.detect_in, []
+
+    def three_times(*words):
+        calls.append(words)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*words)
+
+    monkeypatch.setattr(show.inference, "detect_in", three_times)
+    names = [str(tmp_path / "a.png"), str(film), str(tmp_path / "a.png")]
+    with pytest.raises(KeyboardInterrupt):
+        show.show(*network, names, tmp_path / "out")
+    told = json.loads((tmp_path / "out/detections.json").read_text())
+    assert [one.get("image") or one.get("video") for one in told] == names[:2]
+    assert [frame["frame"] for frame in told[1]["frames"]] == [0, 1]
+    assert len(list(show.read_frames(tmp_path / "out" / told[1]["picture"]))) == 2
+
+
+@pytest.mark.parametrize("command, words", [("detect", "stopped"), ("train", "stopped; --resume continues")])
+def test_only_what_can_be_resumed_is_said_to_be(command, words, tmp_path, monkeypatch, capsys):
+    def stopped(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, command, stopped)
+    more = ["--checkpoint", "x", "a.jpg"] if command == "detect" else []
+    assert main([command, "--out", str(tmp_path / "out"), *more]) == 130
+    said = capsys.readouterr().err
+    assert said.startswith(words) and ("--resume" in said) == (command == "train")
+
+
+def test_a_picture_that_detect_did_not_draw_is_not_drawn_over(network, scenes, film, tmp_path):
+    scene = Image.fromarray(scenes[0].numpy())
+    for name in ("a.jpg", "b.jpg", "0001_b.png"):
+        scene.save(tmp_path / name)
+    (tmp_path / "c.mp4").write_bytes(film.read_bytes())
+    (tmp_path / "0003_c.mp4").write_bytes(film.read_bytes())
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    named = [str(tmp_path / name) for name in ("a.jpg", "b.jpg", "a.jpg", "c.mp4")]
+    for _ in range(2):  # the second time over what the first one drew
+        told = show.show(*network, named, tmp_path)
+        drawn = [one["picture"] for one in told]
+        assert drawn == ["0000_a.png", "0001_b-2.png", "0002_a.png", "0003_c-2.mp4"]
+    assert before == {path: path.read_bytes() for path in before}
+    assert {path.name for path in tmp_path.iterdir()} - {path.name for path in before} == {
+        *drawn,
+        "detections.json",
+    }
 
 
 # ---- export
