@@ -39,6 +39,10 @@ EXTRAS = tuple(BODY)[len(PRETRAINED) :]
 # in torchvision's VGG16 and its followers
 VGG_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
+# of torchvision's VGG16; those trained on small images have another one
+CLASSIFIER = {"classifier.0.weight": (4096, 25088), "classifier.0.bias": (4096,)}
+CLASSIFIER |= {"classifier.3.weight": (4096, 4096), "classifier.3.bias": (4096,)}
+
 # each kind of file is recognised by a name that no other kind has
 SOURCES = {
     "torchvision": ("backbone.scale_weight", "size"),
@@ -110,6 +114,12 @@ def from_vgg16(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     ours = _renamed(state, {f"body.{n}.0": f"features.{p}" for n, p in zip(VGG, VGG_PLACES, strict=True)})
     if features_alone:
         return ours
+    for name, shape in CLASSIFIER.items():
+        if (found := tuple(state[name].shape)) != shape:
+            raise WeightsError(
+                f"a VGG16 whose {name} is {found}, of which fc6 and fc7 can't be made: wanted {shape}, or the "
+                "features.* alone, if their inputs were 0..255 minus the mean"
+            )
     fc6 = state["classifier.0.weight"].view(4096, 512, 7, 7)[::4, :, ::3, ::3]
     fc7 = state["classifier.3.weight"].view(4096, 4096, 1, 1)[::4, ::4]
     ours |= {"body.fc6.0.weight": fc6.clone(), "body.fc6.0.bias": state["classifier.0.bias"][::4].clone()}

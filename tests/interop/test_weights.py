@@ -460,6 +460,20 @@ def test_a_vgg16_without_its_classifier_is_refused(vgg16, gone):
     assert "wanted a whole VGG16" in refusal(from_vgg16, state)
 
 
+@pytest.mark.parametrize(
+    "name, shape",
+    [
+        ("classifier.0.weight", (4096, 512)),
+        ("classifier.0.weight", (512, 512)),
+        ("classifier.3.bias", (512,)),
+    ],
+)
+def test_a_vgg16_with_another_classifier_is_refused_with_both_shapes(vgg16, name, shape):
+    said = refusal(from_vgg16, vgg16 | {name: torch.ones(shape)})
+    assert f"a VGG16 whose {name} is {shape}, of which" in said
+    assert f"wanted {tuple(vgg16[name].shape)}, or the features.* alone" in said
+
+
 @pytest.mark.parametrize("classifier", ["none", "of NaN"])
 def test_the_convolutions_alone_are_taken_unfolded_and_without_fc6_and_fc7(vgg16, classifier):
     """torchvision's IMAGENET1K_FEATURES has a classifier of NaN; its inputs are 0..255 minus the mean, as ours."""
