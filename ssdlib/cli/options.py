@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--store", metavar="DIR", help="decoded photographs (default: beside the data)")
     command.add_argument(
         "--skip-bad",
-        type=float,
+        type=_share,
         metavar="SHARE",
         help="decode all images first; leave out the bad ones, if they are no more than SHARE of all (default: VOC "
         "has to be complete; a tenth of your own images may have no annotation or header that can be read)",
@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--sets", nargs="+", help="default: 2007-test, or the part test of your own images")
     command.add_argument("--classes", nargs="+", metavar="NAME", help="of result files, if they aren't VOC's")
     _add_format(command)
-    command.add_argument("--skip-bad", type=float, metavar="SHARE", help="as for train")
+    command.add_argument("--skip-bad", type=_share, metavar="SHARE", help="as for train")
     command.add_argument("--ids", metavar="FILE", help="judge only the images listed there, one id a line")
     command.add_argument("--metric", choices=METRICS, default="11point", help="default: %(default)s")
     command.add_argument(
@@ -156,13 +156,22 @@ def _count(text: str) -> int:
 
 def _score(text: str) -> float:
     """A number from 0 to 1."""
+    return _part(text, "0.5 for 50 %")
+
+
+def _share(text: str) -> float:
+    """A number from 0 to 1."""
+    return _part(text, "0.2 for 20 % of the images")
+
+
+def _part(text: str, example: str) -> float:
     try:
-        score = float(text)
+        part = float(text)
     except ValueError:
-        score = -1.0
-    if not 0 <= score <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; wanted a number from 0 to 1, such as 0.5 for 50 %")
-    return score
+        part = -1.0
+    if not 0 <= part <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted a number from 0 to 1, such as {example}")
+    return part
 
 
 def _add_config(group: argparse._ArgumentGroup) -> None:

@@ -390,6 +390,15 @@ def test_the_module_runs_as_a_command_from_any_folder(tmp_path):
     assert done.returncode == 0 and "8732" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize("command", ["train --out x", "evaluate --detections x"])
+@pytest.mark.parametrize("share", ["7", "nan", "-1", "20%"])
+def test_a_share_outside_0_to_1_is_wrong_usage_and_a_good_one_is_shown(command, share, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*command.split(), f"--skip-bad={share}"])
+    assert stop.value.code == 2
+    assert f"'{share}'; wanted a number from 0 to 1, such as 0.2 for 20 %" in capsys.readouterr().err
+
+
 def test_a_wrong_word_is_explained_and_gives_2(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["trian"])
