@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ssdlib import anchors, evaluate, files
 from ssdlib.cli.doctor import FULL, examine
 from ssdlib.cli.options import parser
-from ssdlib.cli.show import VideoError, draw_run, show
+from ssdlib.cli.show import FOUND, VideoError, draw_run, show
 from ssdlib.data import own, store, survey, voc
 from ssdlib.data.formats import FormatError
 from ssdlib.data.results import oddities, read_results, result_name
@@ -269,7 +269,8 @@ def detect(options: argparse.Namespace) -> None:
     frames = [frame["detections"] for one in found if "frames" in one for frame in one["frames"]]
     total = sum(map(len, pictures + frames))
     where = f"{len(pictures)} images" + (f" and {len(frames)} frames" if frames else "")
-    print(f"{total} detections with a score of {options.score} or more in {where}: {out}")
+    if pictures or frames:
+        print(f"{total} detections with a score of {options.score} or more in {where}: {out}")
     for one in found:
         if "note" in one:
             _say(f"{one['image']}: {one['note']}")
@@ -277,6 +278,8 @@ def detect(options: argparse.Namespace) -> None:
             _say(f"not read: {one['error']}")
     if others := [one["file"] for one in found if "file" in one]:
         _say(f"neither image nor video: {len(others)} files, first {others[0]}")
+    if not (pictures or frames):
+        raise FormatError(f"{out / FOUND}: none of {len(found)} files could be read; wanted images or videos")
 
 
 def export_(options: argparse.Namespace) -> None:

@@ -399,6 +399,17 @@ def test_a_share_outside_0_to_1_is_wrong_usage_and_a_good_one_is_shown(command, 
     assert f"'{share}'; wanted a number from 0 to 1, such as 0.2 for 20 %" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("good", [0, 1])
+def test_detect_fails_if_none_of_the_files_could_be_read(good, run, mini, tmp_path, capsys):
+    images = [str(path) for path in sorted((mini / "VOC2007/JPEGImages").iterdir())[:good]]
+    command = f"detect --json-only --checkpoint {run} --out {tmp_path} nope1.jpg nope2.jpg"
+    assert main([*command.split(), *images]) == (0 if good else 1)
+    said = capsys.readouterr()
+    assert "not read: nope1.jpg" in said.out and "not read: nope2.jpg" in said.out
+    assert ("none of 2 files could be read" in said.err) == (not good) == ("detections with" not in said.out)
+    assert len(json.loads((tmp_path / "detections.json").read_text())) == 2 + good
+
+
 def test_a_wrong_word_is_explained_and_gives_2(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["trian"])
