@@ -51,7 +51,10 @@ EXPECTED = (
 WORTH_AN_ESTIMATE = 200  # steps; a shorter run isn't worth an estimate
 
 
-SETS = {"test": ["2007-test"], "own": ["test"]}  # evaluated unless --sets or the run names others
+SETS = {
+    "test": ["2007-test"],
+    "own": ["test"],
+}  # evaluated unless --sets names others; a run's own sets don't count
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -40,7 +40,13 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--data", required=True, metavar="DIR", help=DATA)
     command.add_argument("--sets", nargs="+", help="of a VOCdevkit; default: 2007-test")
-    command.add_argument("--classes", nargs="+", metavar="NAME", help="only these; default: all there are")
+    command.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="of your own images only these, default: all there are; of a VOCdevkit those to expect, and any other "
+        "is an error, default: VOC's",
+    )
     _add_format(command)
     _add_device(command, "has to be there, though boxes are looked at on the CPU")
 
