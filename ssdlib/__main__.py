@@ -68,16 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             commands[options.command](options)
         distributed.stop()
     except EXPECTED as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        _complain(f"{type(error).__name__}: {error}")
         return 1
     except NotImplementedError as error:
         if (lacking := distributed.lacking(error)) is None:
             raise
-        print(lacking, file=sys.stderr)
+        _complain(lacking)
         return 1
     except KeyboardInterrupt:
         way_on = "; --resume continues a run from its last checkpoint" if options.command == "train" else ""
-        print(f"stopped{way_on}", file=sys.stderr)
+        _complain(f"stopped{way_on}")
         return 130
     return 0
 
@@ -349,6 +349,13 @@ def progress(things: Iterable, disable: bool = False, **words: Any) -> tqdm:
 def _say(text: str) -> None:
     if distributed.is_first():
         print(text, flush=True)
+
+
+def _complain(text: str) -> None:
+    """Print to stderr, on a line of its own: an open bar would have no line's end yet."""
+    for bar in list(tqdm._instances):
+        bar.close()
+    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ import torchvision
 from PIL import Image
 
 import foreign
+from ssdlib import __main__ as entry
 from ssdlib import evaluate
 from ssdlib.__main__ import main
 from ssdlib.data import augment, voc
 from ssdlib.data.results import read_results
 from ssdlib.records import CLASSES
-from ssdlib.training import estimate
+from ssdlib.training import estimate, runs
 from ssdlib.training.runs import RunConfig, load_run
 
 SMALL = "--width 0.0625 --batch-norm --strided-stem --batch-size 4 --augment flip --precision float32 --val-every 0"
@@ -408,6 +409,18 @@ def test_detect_fails_if_none_of_the_files_could_be_read(good, run, mini, tmp_pa
     assert "not read: nope1.jpg" in said.out and "not read: nope2.jpg" in said.out
     assert ("none of 2 files could be read" in said.err) == (not good) == ("detections with" not in said.out)
     assert len(json.loads((tmp_path / "detections.json").read_text())) == 2 + good
+
+
+def test_an_error_stands_on_its_own_line_behind_an_open_bar(monkeypatch, capsys):
+    def fails(options):
+        options.bar = entry.progress(range(2), desc="training")  # held, as by a traceback
+        raise runs.Diverged("the loss isn't finite")
+
+    monkeypatch.setattr(entry, "train", fails)
+    assert main(["train", "--out", "x"]) == 1
+    said = capsys.readouterr().err
+    assert "training:   0%" in said
+    assert said.endswith("\nDiverged: the loss isn't finite\n")
 
 
 def test_a_wrong_word_is_explained_and_gives_2(capsys):
