@@ -142,7 +142,7 @@ def train(options: argparse.Namespace) -> None:
     out = Path(options.out)
     if both := sorted(set(config.train_sets) & set(config.test_sets)):
         _say(f"{' and '.join(both)}: trained on and judged; such an AP says nothing about other images")
-    begun = (out / CHECKPOINT).exists()
+    begun, done = _refuse_early(out, config, options.resume or options.estimate)
     initial, source = None, "random weights"
     if options.init and not begun:
         initial, source = starting_weights(options.init, config)
@@ -163,15 +163,8 @@ def train(options: argparse.Namespace) -> None:
         _say(
             "the paper starts from VGG16's weights (--init), and its learning rate is too high for random ones"
         )
-    refuse_folder(out)
     if options.estimate or (config.steps >= WORTH_AN_ESTIMATE and not begun):
-        _estimate(
-            config,
-            train_data,
-            test_data,
-            initial,
-            files.load_checkpoint(out / CHECKPOINT).get("step", 0) if begun else 0,
-        )
+        _estimate(config, train_data, test_data, initial, done)
     if options.estimate:
         return
     bar = tqdm if distributed.is_first() else None
@@ -183,6 +176,20 @@ def train(options: argparse.Namespace) -> None:
         for path in draw_run(out, table, test_data):
             print(f"wrote {path}")
         print(f"devkit files in {out / 'results'}; took {time.monotonic() - started:.0f} s")
+
+
+def _refuse_early(out: Path, config: RunConfig, goes_on: bool) -> tuple[bool, int]:
+    """Whether a run is in the folder, and its step. Raises RunError, with the words of `runs.open_run`, for what
+    training would refuse only after all photographs have been decoded."""
+    refuse_folder(out)
+    if not (out / CHECKPOINT).exists():
+        return False, 0
+    done = files.load_checkpoint(out / CHECKPOINT).get("step", 0)
+    if not goes_on:
+        raise RunError(f"{out}: holds a run at step {done}; resume it, or name another folder")
+    if config.steps < done:
+        raise RunError(f"{out}: its run is at step {done}, asked for are {config.steps}; ask for more")
+    return True, done
 
 
 def _estimate(

@@ -423,6 +423,32 @@ def test_an_error_stands_on_its_own_line_behind_an_open_bar(monkeypatch, capsys)
     assert said.endswith("\nDiverged: the loss isn't finite\n")
 
 
+@pytest.mark.parametrize(
+    "there, flags, sentence",
+    [
+        ("notes.txt", "", "holds files that aren't a run; name another folder"),
+        ("checkpoint.pt", "", "holds a run at step 4; resume it, or name another folder"),
+        ("checkpoint.pt", "--resume --steps 1", "its run is at step 4, asked for are 1; ask for more"),
+        (
+            "checkpoint.pt",
+            "--resume --estimate --steps 1",
+            "its run is at step 4, asked for are 1; ask for more",
+        ),
+    ],
+)
+def test_a_folder_that_training_would_refuse_is_refused_before_photographs_are_read(
+    there, flags, sentence, run, mini, tmp_path, capsys, monkeypatch
+):
+    def decodes(*words):
+        raise AssertionError("photographs are read")
+
+    monkeypatch.setattr(entry, "_data", decodes)
+    (tmp_path / "run").mkdir()
+    shutil.copy(run / "checkpoint.pt", tmp_path / "run" / there)
+    assert main(f"train --data {mini} --out {tmp_path / 'run'} {SMALL} --drops {flags}".split()) == 1
+    assert capsys.readouterr().err == f"RunError: {tmp_path / 'run'}: {sentence}\n"
+
+
 def test_a_wrong_word_is_explained_and_gives_2(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["trian"])
