@@ -57,6 +57,9 @@ SETS = {
 }  # evaluated unless --sets names others; a run's own sets don't count
 
 
+SAME = "trained on and judged; such an AP says nothing about other images"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. -> 0 done, 1 refused or failed (one sentence says why), 2 wrong usage."""
     options = parser().parse_args(arguments)
@@ -141,7 +144,7 @@ def train(options: argparse.Namespace) -> None:
     config = _config(options, found)
     out = Path(options.out)
     if both := sorted(set(config.train_sets) & set(config.test_sets)):
-        _say(f"{' and '.join(both)}: trained on and judged; such an AP says nothing about other images")
+        _say(f"{' and '.join(both)}: {SAME}")
     begun, done = _refuse_early(out, config, options.resume or options.estimate)
     initial, source = None, "random weights"
     if options.init and not begun:
@@ -153,6 +156,8 @@ def train(options: argparse.Namespace) -> None:
         _say(f"starting from {source}")
     train_data = _data(options, config.train_sets, config, found)
     test_data = _data(options, config.test_sets, config, found)
+    if shared := {e.path for e in train_data[0]} & {e.path for e in test_data[0]} if not both else ():
+        _say(f"{len(shared)} of the photographs, first {min(shared)}: {SAME}")  # 2007-val is in 2007-trainval
     _say(f"{len(train_data[0])} photographs to train on, {len(test_data[0])} to test on; writing to {out}")
     precision = inference.precision_on(device, config.precision)
     _say(f"width {config.width:g}, {config.steps} steps of {config.batch_size} images, {precision}")

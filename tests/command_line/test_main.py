@@ -449,6 +449,33 @@ def test_a_folder_that_training_would_refuse_is_refused_before_photographs_are_r
     assert capsys.readouterr().err == f"RunError: {tmp_path / 'run'}: {sentence}\n"
 
 
+@pytest.mark.parametrize(
+    "test_sets, says",
+    [
+        ("2007-trainval", "2007-trainval: trained on and judged"),
+        (
+            "2007-val",
+            "3 of the photographs, first {mini}/VOC2007/JPEGImages/{first}.jpg: trained on and judged",
+        ),
+        ("2007-test", None),
+    ],
+)
+def test_photographs_that_are_trained_on_and_judged_are_told_whatever_their_sets_are_called(
+    test_sets, says, mini, tmp_path, capsys, monkeypatch
+):
+    shutil.copytree(mini, tmp_path / "mini")
+    ids = sorted(voc.image_ids(mini, "2007-trainval"))[:3]
+    (tmp_path / "mini/VOC2007/ImageSets/Main/val.txt").write_text("\n".join(ids))
+    monkeypatch.setattr(estimate, "measure", lambda *_: None)
+    monkeypatch.setattr(estimate, "report", lambda *_: "")
+    command = f"train --data {tmp_path / 'mini'} --out {tmp_path / 'run'} --estimate {SMALL}"
+    command += f" --train-sets 2007-trainval --test-sets {test_sets}"
+    assert main(command.split()) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "judged" in line]
+    assert len(told) == (says is not None)
+    assert all(line.startswith(says.format(mini=tmp_path / "mini", first=ids[0])) for line in told)
+
+
 def test_a_wrong_word_is_explained_and_gives_2(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["trian"])
