@@ -327,7 +327,7 @@ def evaluate_(options: argparse.Namespace) -> None:
     examples = _only(everything, Path(options.ids)) if options.ids else everything
     if options.checkpoint:
         data, grid = (examples, store.Jpegs(examples)), anchors.default_boxes().to(device)
-        folder = Path(options.out or f"{str(options.checkpoint).rstrip('/')}.evaluated")
+        folder = Path(options.out) if options.out else _evaluated(Path(options.checkpoint))
         with _naming_skip_bad():
             table = inference.evaluate_on(model, data, grid, config, folder, sets, options.metric)
         _say(f"wrote the development kit's files to {folder}")
@@ -342,6 +342,12 @@ def evaluate_(options: argparse.Namespace) -> None:
     _say(str(table))
     if options.csv and distributed.is_first():
         table.write_csv(options.csv)
+
+
+def _evaluated(checkpoint: Path) -> Path:
+    """Where the development kit's files go unless --out says otherwise: beside the checkpoint or run."""
+    named = checkpoint if checkpoint.name.strip(".") else checkpoint.resolve()  # "." and ".." are no names
+    return named.with_name(f"{named.name}.evaluated")
 
 
 def _only(examples: list[Example], path: Path) -> list[Example]:

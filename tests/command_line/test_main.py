@@ -476,6 +476,20 @@ def test_photographs_that_are_trained_on_and_judged_are_told_whatever_their_sets
     assert all(line.startswith(says.format(mini=tmp_path / "mini", first=ids[0])) for line in told)
 
 
+def test_the_files_of_a_checkpoint_go_beside_it_also_where_it_is_called_by_dots(
+    run, mini, tmp_path, monkeypatch
+):
+    shutil.copytree(run, tmp_path / "r")
+    (tmp_path / "ids.txt").write_text(voc.image_ids(mini, "2007-test")[0])
+    for place, called in (("r", "."), ("r/results", ".."), (".", "r/")):
+        monkeypatch.chdir(tmp_path / place)
+        more = ["--data", str(mini.resolve()), "--ids", str(tmp_path / "ids.txt")]
+        assert main(["evaluate", "--checkpoint", called, *more]) == 0
+        assert len(list((tmp_path / "r.evaluated").iterdir())) == 20
+        shutil.rmtree(tmp_path / "r.evaluated")
+    assert {path.name for path in tmp_path.iterdir()} == {"r", "ids.txt"}
+
+
 def test_a_wrong_word_is_explained_and_gives_2(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["trian"])
