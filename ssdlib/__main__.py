@@ -26,7 +26,7 @@ from ssdlib.interop import weights
 from ssdlib.interop.onnx import ExportError, export
 from ssdlib.interop.published import load_detector, starting_weights
 from ssdlib.records import Example
-from ssdlib.training import distributed, engine, estimate, inference, threads
+from ssdlib.training import distributed, engine, estimate, inference, memory, threads
 from ssdlib.training.memory import OutOfMemory
 from ssdlib.training.recipes import scaled
 from ssdlib.training.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, refuse_folder
@@ -57,6 +57,12 @@ SETS = {
 }  # evaluated unless --sets names others; a run's own sets don't count
 
 
+LESS = {  # what takes less memory
+    "train": "take a smaller --batch-size or --width",
+    "detect": "name fewer or smaller images, or compute on another --device",
+    "evaluate": "compute on another --device",
+}
+
 SAME = "trained on and judged; such an AP says nothing about other images"
 
 
@@ -77,6 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (lacking := distributed.lacking(error)) is None:
             raise
         _complain(lacking)
+        return 1
+    except (RuntimeError, MemoryError) as error:  # not only in a training step, which knows what would fit
+        if not memory.ran_out(error):
+            raise
+        _complain(
+            f"OutOfMemory: {options.command} needs more memory than there is; close other programs that use it, or "
+            f"{LESS.get(options.command, 'take a machine with more')}"
+        )
         return 1
     except KeyboardInterrupt:
         way_on = "; --resume continues a run from its last checkpoint" if options.command == "train" else ""

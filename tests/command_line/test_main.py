@@ -490,6 +490,43 @@ def test_the_files_of_a_checkpoint_go_beside_it_also_where_it_is_called_by_dots(
     assert {path.name for path in tmp_path.iterdir()} == {"r", "ids.txt"}
 
 
+@pytest.mark.parametrize(
+    "command, way_out",
+    [
+        ("train --out x", "take a smaller --batch-size or --width"),
+        ("detect --checkpoint x --out x a.jpg", "compute on another --device"),
+        ("export --checkpoint x --out x", "take a machine with more"),
+    ],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError("CUDA"),
+    ],
+)
+def test_memory_that_runs_out_anywhere_is_said_in_one_sentence(command, way_out, error, monkeypatch, capsys):
+    def fails(options):
+        raise error
+
+    name = command.split()[0]
+    monkeypatch.setattr(entry, {"export": "export_"}.get(name, name), fails)
+    assert main(command.split()) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"OutOfMemory: {name} needs more memory than there is") and said.count("\n") == 1
+    assert way_out in said
+
+
+def test_an_error_that_is_no_lack_of_memory_keeps_its_traceback(monkeypatch):
+    def fails(options):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(entry, "train", fails)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        main(["train", "--out", "x"])
+
+
 def test_a_wrong_word_is_explained_and_gives_2(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["trian"])
