@@ -68,6 +68,12 @@ SAME = "trained on and judged; such an AP says nothing about other images"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. -> 0 done, 1 refused or failed (one sentence says why), 2 wrong usage."""
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # names of files and classes that they can't show are no reason to end
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     commands = {"doctor": doctor, "look": look, "train": train}
     commands |= {"detect": detect, "evaluate": evaluate_, "export": export_}

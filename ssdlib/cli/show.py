@@ -210,7 +210,7 @@ def _target(out: Path, place: int, source: Source, draw: bool, suffix: str, list
     """
     if not draw:
         return None
-    stem = source.path.stem.encode()[:200].decode(errors="ignore")
+    stem = source.path.stem.encode(errors="surrogateescape")[:200].decode(errors="ignore")
     names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
     paths = (out / f"{place:04d}_{name}{suffix}" for name in names)
     return next(p for p in paths if not os.path.lexists(p) or p.name in listed or _is_marked(p))

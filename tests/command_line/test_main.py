@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -525,6 +527,27 @@ def test_an_error_that_is_no_lack_of_memory_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(entry, "train", fails)
     with pytest.raises(RuntimeError, match="shapes differ"):
         main(["train", "--out", "x"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such name")
+def test_a_name_that_is_not_utf_8_is_detected_in_and_shown_with_escapes(run, mini, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for name in (b"gr\xfcn.jpg", b"torn\xff.jpg"):
+        path = os.path.join(os.fsencode(tmp_path / "in"), name)
+        shutil.copy(min((mini / "VOC2007/JPEGImages").iterdir()), os.fsdecode(path))
+    Path(os.fsdecode(path)).write_bytes(b"no image")
+    stdout, stderr = (
+        io.TextIOWrapper(io.BytesIO(), "ascii") for _ in range(2)
+    )  # as of a terminal with LANG=C
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    out = tmp_path / "größe"
+    code = main(["detect", "--checkpoint", str(run), "--out", str(out), str(tmp_path / "in")])
+    stdout.flush()
+    said = stdout.buffer.getvalue().decode("ascii")
+    assert code == 0 and "gr\\xf6\\xdfe" in said and "torn\\udcff.jpg" in said
+    good, _ = json.loads((out / "detections.json").read_text())
+    assert good["picture"] == "0000_grn.png" and (out / good["picture"]).is_file()
 
 
 def test_a_wrong_word_is_explained_and_gives_2(capsys):
