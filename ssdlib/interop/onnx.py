@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ssdlib import coding
+from ssdlib import coding, files
 from ssdlib.anchors import SSD300_ANCHORS, default_boxes
 from ssdlib.model import MEAN
 
@@ -47,18 +47,20 @@ class Answering(nn.Module):
 def export(model: nn.Module, classes: Sequence[str], path: Path) -> tuple[float, float]:
     """Write the network to `path` and run both on noise. -> largest difference of boxes (px) and scores.
 
-    The model isn't changed. Raises ExportError if onnx or onnxruntime is missing or the answers differ by more than
-    `MOST`; then there is no file.
+    The model isn't changed. Raises ExportError if onnx or onnxruntime is missing, `path` is a folder or the answers
+    differ by more than `MOST`; then there is no file. Errors of the operating system name the file.
     """
     require()
     path = Path(path)
+    if path.is_dir():
+        raise ExportError(f"{path}: a folder; wanted the name of a file, such as {path / 'model.onnx'}")
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = copy.deepcopy(model).cpu().float().eval().to(memory_format=torch.contiguous_format)
     whole = Answering(plain).eval()
     part = path.with_name(f"{path.name}.part")
     names = {"input_names": ["images"], "output_names": ["boxes", "scores"]}
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with files.named(path), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # about this exporter's age, and about constants
             torch.onnx.export(
                 *(whole, (torch.zeros(1, 3, SSD300_ANCHORS.canvas, SSD300_ANCHORS.canvas),), str(part)),
@@ -67,7 +69,7 @@ def export(model: nn.Module, classes: Sequence[str], path: Path) -> tuple[float,
                 opset_version=OPSET,
                 dynamo=False,
             )
-        _note(part, classes)
+            _note(part, classes)
         apart = difference(whole, part)
         if not (apart[0] <= MOST[0] and apart[1] <= MOST[1]):  # NaN isn't, either
             raise ExportError(

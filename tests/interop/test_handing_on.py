@@ -1,6 +1,7 @@
 """`survey`, `transfer`, `show`, `video`, `export`, `exported`: before training, from another network, afterwards."""
 
 import dataclasses
+import errno
 import importlib.util
 import json
 import subprocess
@@ -562,6 +563,28 @@ def test_a_file_that_answers_otherwise_is_not_left_behind(network, tmp_path, mon
     with pytest.raises(onnx.ExportError, match="answers otherwise than the network, boxes by 3 px"):
         onnx.export(network[0], network[1].classes, tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_no_place_to_export_to_and_nothing_is_exported(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.onnx, "export", lambda *words, **named: pytest.fail("exported"))
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", tmp_path, ""):
+        with pytest.raises(
+            onnx.ExportError, match="a folder; wanted the name of a file, such as .*model.onnx"
+        ):
+            onnx.export(network[0], network[1].classes, folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["the network", "its notes"])
+def test_a_full_disk_is_said_with_the_name_of_the_exported_file(network, tmp_path, monkeypatch, what):
+    def full(*words, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch.onnx, "export", full if what == "the network" else lambda *words, **named: None)
+    monkeypatch.setattr(onnx, "_note", full)
+    with pytest.raises(OSError, match="No space left on device: .*a.onnx"):
+        onnx.export(network[0], network[1].classes, tmp_path / "a.onnx")
 
 
 def test_without_onnx_the_command_that_helps_is_named(network, tmp_path, monkeypatch):
