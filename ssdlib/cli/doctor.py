@@ -71,7 +71,7 @@ def examine(device: torch.device | None = None) -> dict:
 def sets_in(devkit: Path) -> dict[str, int]:
     """Image sets of a VOCdevkit folder and how many images each lists: {"2007-test": 200, ...}."""
     lists = sorted(path for path in devkit.glob("VOC*/ImageSets/Main/*.txt") if path.stem in PARTS)
-    return {f"{path.parts[-4][3:]}-{path.stem}": len(path.read_text("utf-8").split()) for path in lists}
+    return {f"{path.parts[-4][3:]}-{path.stem}": len(path.read_bytes().split()) for path in lists}
 
 
 def _missing(versions: dict, data: dict, cuda: bool) -> dict[str, str]:

@@ -115,6 +115,15 @@ def test_doctor_counts_the_images_of_each_set(capsys, tmp_path, monkeypatch, min
     assert (sets["2007-trainval"], sets["2007-test"], sets["2012-trainval"]) == (10, 8, 6)
 
 
+def test_doctor_counts_a_list_in_whatever_encoding(capsys, tmp_path, monkeypatch):
+    folder = tmp_path / "data/mini/VOCdevkit/VOC2007/ImageSets/Main"
+    folder.mkdir(parents=True)
+    (folder / "test.txt").write_bytes("grün\r\nblau\r\n".encode("latin-1"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["data/mini/VOCdevkit"] == {"2007-test": 2}
+
+
 def test_train_leaves_table_figures_log_checkpoint_and_devkit_files(run):
     expected = "ap.csv config.json log.jsonl checkpoint.pt loss.png precision_recall.png detections.png"
     assert set(expected.split()) <= {path.name for path in run.iterdir()}
