@@ -165,7 +165,8 @@ def _measure(
     maker = engine.batch_maker(config, train_data, device)
     scaler, chooser = scaling.scaler_for(device, config), threads.Chooser(device)
     making, update, used = [], [], []
-    while len(update) < uncounted + STEPS or chooser.trying:
+    # a choice that is obvious ends before the chosen number has taken enough steps
+    while chooser.trying or used.count(chooser.now) < uncounted + STEPS:
         begun = _now(device)
         batch = maker(len(update))
         made = _now(device)

@@ -1,12 +1,13 @@
 """Tests for `estimate`: the forecast is counted by hand, and measuring it changes nothing."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from small_runs import TINY, painted
-from ssdlib.training import estimate, faster, runs
+from ssdlib.training import estimate, faster, runs, threads
 from ssdlib.training.estimate import Pace
 
 PACE = Pace(making=0.1, update=0.4, validated=0.01, detected=0.02, ahead=False)
@@ -79,6 +80,27 @@ def test_measuring_gives_positive_times_and_changes_neither_chance_nor_folders(t
     assert min(pace.making, pace.update, pace.validated, pace.detected) > 0
     said = estimate.report(TINY, pace, data, data)
     assert said.startswith("about ") and "images a second" in said
+
+
+@threads.restored()
+def test_enough_steps_are_measured_however_soon_the_number_of_threads_is_chosen(monkeypatch):
+    """Two threads are ten times as fast as four and one is as much faster again, which four steps show."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    torch.set_num_threads(4)
+    now, taken, data = [0.0], [], painted()
+
+    def clock():
+        now[0] += {4: 100.0, 2: 10.0, 1: 1.0}[torch.get_num_threads()]
+        return now[0]
+
+    def stepping(model, config):
+        return model, lambda *rest: taken.append(torch.get_num_threads())
+
+    monkeypatch.setattr(threads, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(estimate.engine, "stepping", stepping)
+    pace = estimate.measure(TINY, data, data)
+    assert taken == [4, 2, 2, 1] + [1] * estimate.STEPS
+    assert pace.threads == 1 and pace.update > 0
 
 
 @pytest.mark.slow
