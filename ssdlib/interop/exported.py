@@ -90,17 +90,25 @@ def suppressed(boxes: np.ndarray, max_iou: float) -> list[int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print what an exported detector finds in images, one JSON line each."""
-    model, *pictures = arguments if arguments is not None else sys.argv[1:]
+    """Print what an exported detector finds in images, one JSON line each. Ends with 2 if it is called wrongly, with
+    1 at an image of more than 8 bits a colour."""
+    model, *pictures = (arguments if arguments is not None else sys.argv[1:]) or [""]
+    if not pictures:
+        print("usage: python exported.py model.onnx picture.jpg ...", file=sys.stderr)
+        sys.exit(2)
     detector = Exported(Path(model))
     for path in pictures:
         with Image.open(path, formats=PICTURES) as image:
+            if image.mode[0] in "IF":  # Pillow would clip everything above 255
+                sys.exit(
+                    f"{path}: more than 8 bits a colour; wanted 8, convert it to such a JPEG or PNG first"
+                )
             found = detector(np.array(ImageOps.exif_transpose(image).convert("RGB")), score=0.5)
         rows: list[dict[str, Any]] = [
             {
                 "class": detector.classes[label - 1],
                 "score": round(float(score), 6),
-                "box": box.round(2).tolist(),
+                "box": [round(x, 2) for x in box.tolist()],
             }
             for box, score, label in zip(*found, strict=True)
         ]

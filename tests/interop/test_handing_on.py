@@ -558,6 +558,30 @@ def test_exported_knows_no_pytorch_and_works_as_a_script(onnx_file, mini):
     assert json.loads(done.stdout)["image"] == str(picture)
 
 
+def test_the_script_prints_two_decimals_of_a_box(onnx_file, mini, capsys):
+    exported.main([str(onnx_file), *map(str, sorted(mini.glob("VOC2007/JPEGImages/*"))[:3])])
+    rows = [row for line in capsys.readouterr().out.splitlines() for row in json.loads(line)["detections"]]
+    assert rows and all(x == round(x, 2) for row in rows for x in row["box"])
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_the_script_refuses_what_the_library_refuses(onnx_file, mode, tmp_path):
+    path = tmp_path / "deep.tif"
+    Image.new(mode, (20, 20)).save(path)
+    with pytest.raises(voc.VOCError, match="more than 8 bits a colour"):
+        voc.read_photograph(path)
+    with pytest.raises(SystemExit, match="deep.tif: more than 8 bits a colour; wanted 8"):
+        exported.main([str(onnx_file), str(path)])
+
+
+@pytest.mark.parametrize("words", [[], ["model.onnx"]])
+def test_the_script_says_how_it_is_called(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        exported.main(words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "usage: python exported.py model.onnx picture.jpg ...\n"
+
+
 def test_a_file_that_answers_otherwise_is_not_left_behind(network, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx, "difference", lambda whole, path: (3.0, 0.0))
     with pytest.raises(onnx.ExportError, match="answers otherwise than the network, boxes by 3 px"):
