@@ -285,13 +285,17 @@ def read_frames(path: Path) -> Iterator[tuple[float, Tensor]]:
     with container:
         if not container.streams.video:
             raise VideoError(f"{path}: no video in it; wanted a video file")
-        count, rate = 0, container.streams.video[0].average_rate or 25
+        count, rate, start = 0, container.streams.video[0].average_rate or 25, None
         try:
             for frame in container.decode(video=0):
                 pixels = frame.to_ndarray(format="rgb24")
                 turns = round(getattr(frame, "rotation", 0) / 90) % 4  # counter-clockwise
                 pixels = np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
-                yield float(frame.time if frame.time is not None else count / rate), torch.from_numpy(pixels)
+                seconds = count / rate
+                if frame.time is not None:  # some formats don't begin with 0
+                    start = frame.time - seconds if start is None else start
+                    seconds = frame.time - start
+                yield float(seconds), torch.from_numpy(pixels)
                 count += 1
         except av.FFmpegError as error:
             if not count:

@@ -274,6 +274,21 @@ def test_the_frames_of_a_video_come_back_in_order_with_their_seconds(film):
     )
 
 
+def test_seconds_are_counted_from_the_first_frame_also_where_the_file_begins_later(tmp_path):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "late.mpg"), "w", format="mpeg") as out:
+        stream = out.add_stream("mpeg1video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(4):
+            picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), dtype=np.uint8), format="rgb24")
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode())
+    with av.open(str(tmp_path / "late.mpg")) as container:
+        assert next(container.decode(video=0)).time > 0.1
+    found = [seconds for seconds, _ in show.read_frames(tmp_path / "late.mpg")]
+    assert found == pytest.approx([0, 0.04, 0.08, 0.12], abs=1e-3)
+
+
 def test_boxes_are_drawn_on_a_copy_of_the_frame():
     frame = torch.full((200, 300, 3), 50, dtype=torch.uint8)
     found = Detections(torch.tensor([[60.0, 50, 200, 150]]), torch.tensor([0.9]), torch.tensor([1]))
