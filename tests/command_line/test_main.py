@@ -402,7 +402,9 @@ def test_the_module_runs_as_a_command_from_any_folder(tmp_path):
     assert done.returncode == 0 and "8732" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("command", ["train --out x", "evaluate --detections x"])
+@pytest.mark.parametrize(
+    "command", ["train --out x --data nowhere", "evaluate --detections x --data nowhere"]
+)
 @pytest.mark.parametrize("share", ["7", "nan", "-1", "20%"])
 def test_a_share_outside_0_to_1_is_wrong_usage_and_a_good_one_is_shown(command, share, capsys):
     with pytest.raises(SystemExit) as stop:
