@@ -176,6 +176,7 @@ def train(options: argparse.Namespace) -> None:
         _say(f"starting from {source}")
     train_data = _data(options, config.train_sets, config, found)
     test_data = _data(options, config.test_sets, config, found)
+    evaluate.refuse_repeated(test_data[0])
     if shared := {e.path for e in train_data[0]} & {e.path for e in test_data[0]} if not both else ():
         _say(f"{len(shared)} of the photographs, first {min(shared)}: {SAME}")  # 2007-val is in 2007-trainval
     _say(f"{len(train_data[0])} photographs to train on, {len(test_data[0])} to test on; writing to {out}")
@@ -206,12 +207,10 @@ def train(options: argparse.Namespace) -> None:
 def _refuse_early(out: Path, config: RunConfig, goes_on: bool) -> tuple[bool, int]:
     """Whether a run is in the folder, and its step. Raises RunError, with the words of `runs.open_run`, for what
     training would refuse only after all photographs have been decoded."""
-    refuse_folder(out)
+    refuse_folder(out, goes_on)
     if not (out / CHECKPOINT).exists():
         return False, 0
     done = files.load_checkpoint(out / CHECKPOINT).get("step", 0)
-    if not goes_on:
-        raise RunError(f"{out}: holds a run at step {done}; resume it, or name another folder")
     if config.steps < done:
         raise RunError(f"{out}: its run is at step {done}, asked for are {config.steps}; ask for more")
     return True, done
@@ -345,6 +344,7 @@ def evaluate_(options: argparse.Namespace) -> None:
     if words:
         _say(words)
     examples = _only(everything, Path(options.ids)) if options.ids else everything
+    evaluate.refuse_repeated(examples)  # before the detection, which takes long
     if options.checkpoint:
         data, grid = (examples, store.Jpegs(examples)), anchors.default_boxes().to(device)
         folder = Path(options.out) if options.out else _evaluated(Path(options.checkpoint))

@@ -36,7 +36,7 @@ from ssdlib.data.report import Notes, Report
 from ssdlib.data.split import TEST_SHARE as TEST_SHARE
 from ssdlib.data.split import share_of as share_of
 from ssdlib.data.store import StoreError, checked_photograph
-from ssdlib.data.voc import VOCError, image_ids, read_listed, read_sets
+from ssdlib.data.voc import VOCError, read_listed, read_sets
 from ssdlib.records import CLASSES, Example
 
 KINDS = {"xml": "Pascal XML", "coco": "COCO JSON", "yolo": "YOLO text", "labelme": "LabelMe JSON"}
@@ -448,8 +448,8 @@ def read_usable(
     if found:
         listed, bad = _parts(found, sets), list(bad_of(found))
     else:
-        named = [(folder, name, image_id) for name in sets for image_id in image_ids(folder, name)]
-        listed, bad = _sifted(progress(named, desc="annotations"), lambda one: read_listed(*one, classes))
+        named = progress(voc.listed(folder, sets), desc="annotations")
+        listed, bad = _sifted(named, lambda one: read_listed(*one, classes))
     good, broken = _sifted(progress(listed, desc="checking"), lambda e: (checked_photograph(e), e)[1])
     bad += broken
     total = len(good) + len(bad)

@@ -15,10 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 SCORE, TOP_K, NMS_IOU, KEEP = 0.01, 400, 0.45, 200
 PICTURES = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP")  # Pillow would pass other formats to other programs
+TURNS = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class Exported:
@@ -89,6 +98,17 @@ def suppressed(boxes: np.ndarray, max_iou: float) -> list[int]:
     return stay
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """In RGB, turned as the camera noted; as stored where the note can't be read. Not by Pillow's exif_transpose: it
+    writes the notes anew, which fails for those that are slightly damaged. TIFFs Pillow turns by itself."""
+    pixels = image.convert("RGB")
+    try:
+        turn = None if image.format == "TIFF" else TURNS.get(image.getexif().get(0x0112))
+    except Exception:  # many kinds of errors on broken notes, whatever the pixels are
+        turn = None
+    return pixels if turn is None else pixels.transpose(turn)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print what an exported detector finds in images, one JSON line each. Ends with 2 if it is called wrongly, with
     1 at an image of more than 8 bits a colour."""
@@ -103,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 sys.exit(
                     f"{path}: more than 8 bits a colour; wanted 8, convert it to such a JPEG or PNG first"
                 )
-            found = detector(np.array(ImageOps.exif_transpose(image).convert("RGB")), score=0.5)
+            found = detector(np.array(_upright(image)), score=0.5)
         rows: list[dict[str, Any]] = [
             {
                 "class": detector.classes[label - 1],

@@ -382,6 +382,27 @@ def test_a_drop_behind_the_end_is_told_before_the_training(flags, says, mini, tm
     assert says in said if says else "won't drop" not in said
 
 
+@pytest.mark.parametrize("skip", [[], ["--skip-bad", "0.5"]])
+def test_sets_that_share_images_count_each_once(run, mini, tmp_path, capsys, skip):
+    tables = []
+    for sets in ("2007-trainval", "2007-val 2007-trainval"):
+        csv_file = tmp_path / f"{len(tables)}.csv"
+        words = (
+            f"evaluate --checkpoint {run} --data {mini} --csv {csv_file} --out {tmp_path / 'f'} --sets {sets}"
+        )
+        assert main([*words.split(), *skip]) == 0
+        tables.append(ap_in(csv_file))
+    assert tables[0] == pytest.approx(tables[1], abs=1e-9, nan_ok=True)
+
+
+def test_other_images_of_the_same_ids_are_refused_before_anything_is_detected(run, mini, tmp_path, capsys):
+    shutil.copytree(mini, tmp_path / "both")
+    shutil.copytree(mini / "VOC2007", tmp_path / "both/VOC2012", dirs_exist_ok=True)
+    words = f"evaluate --checkpoint {run} --data {tmp_path / 'both'} --sets 2007-trainval 2012-trainval"
+    assert main(words.split()) == 1
+    assert "wanted each id once among the images that are judged" in capsys.readouterr().err
+
+
 def test_freezing_random_weights_is_refused_before_data_are_read(tmp_path, capsys):
     (tmp_path / "VOC2007").mkdir()
     command = f"train --data {tmp_path} --out {tmp_path / 'run'} --freeze conv3_3 --train-sets 2007-trainval"

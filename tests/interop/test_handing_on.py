@@ -604,6 +604,20 @@ def test_a_file_that_answers_otherwise_is_not_left_behind(network, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_the_script_turns_an_image_as_the_library_does(tmp_path, suffix):
+    pixels = torch.arange(40 * 30 * 3, dtype=torch.uint8).reshape(30, 40, 3).numpy()
+    for noted in range(1, 9):
+        image = Image.fromarray(pixels)
+        notes = Image.Exif()
+        notes[0x0112] = noted
+        path = tmp_path / f"{noted}{suffix}"
+        image.save(path, exif=notes)
+        with Image.open(path) as opened:
+            turned = torch.from_numpy(np.array(exported._upright(opened)))
+        assert torch.equal(turned, voc.read_photograph(path, upright=True)), noted
+
+
 def test_a_folder_is_no_place_to_export_to_and_nothing_is_exported(network, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.onnx, "export", lambda *words, **named: pytest.fail("exported"))
     monkeypatch.chdir(tmp_path)
