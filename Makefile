@@ -5,10 +5,11 @@
 #              voc-short, which needs VOC2007 alone), else the mini VOC
 # make headless   chapter 09 itself, executed without a browser; the page with its outputs is written to runs
 # make voc     the genuine VOC into data/VOCdevkit: downloads 2.9 GB, verifies, decodes once; 18 GB of disk in all
-# make check   what one runs all the time: ruff, and the fast tests without a browser or a chapter, two and a half minutes on two cores
+# make check   what one runs all the time: ruff, and the fast tests without a browser or a chapter, two minutes on two cores
 # make test    all tests: pytest, and every chapter from top to bottom with its outputs compared, by three processes, of
 #              which one has all tests with a browser, because they wait more than they compute
-# make test-nightly   at length: a thousand random cases for each module, broken files, kill -9, memory; half an hour
+# make test-nightly   at length: a thousand random cases for each module, solutions with one thing changed, mutants, broken files,
+#              kill -9, memory; half an hour
 # make chapters   execute the chapters from their sources and write the notebooks
 # make book    all chapters as a static, searchable site in build/book, for reading without a kernel; explorers move there
 # make test-matrix   the tests without a browser, with the oldest versions that are supported and with the newest (OLDEST=python3.11
