@@ -51,10 +51,8 @@ EXPECTED = (
 WORTH_AN_ESTIMATE = 200  # steps; a shorter run isn't worth an estimate
 
 
-SETS = {
-    "test": ["2007-test"],
-    "own": ["test"],
-}  # evaluated unless --sets names others; a run's own sets don't count
+# evaluated unless --sets names others; a run's own sets don't count
+SETS = {"test": ["2007-test"], "own": ["test"]}
 
 
 LESS = {  # what takes less memory
@@ -68,10 +66,7 @@ SAME = "trained on and judged; such an AP says nothing about other images"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. -> 0 done, 1 refused or failed (one sentence says why), 2 wrong usage."""
-    for stream in (
-        sys.stdout,
-        sys.stderr,
-    ):  # names of files and classes that they can't show are no reason to end
+    for stream in (sys.stdout, sys.stderr):  # what they can't show, as names of files, is no reason to end
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
