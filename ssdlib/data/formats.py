@@ -53,10 +53,8 @@ NAMES = ("classes.txt", "obj.names", "names.txt")  # lists of classes, one a lin
 CONVERT = "an image format that isn't read, convert it to JPEG or PNG"
 LISTS = "classes.txt with one name a line, obj.names, or data.yaml with names: [a, b]"
 BOX = ("xmin", "ymin", "xmax", "ymax")
-RUN = {
-    "checkpoint.pt",
-    "config.json",
-}  # a folder with both holds a run; training's names aren't imported here
+# a folder with both holds a run; the names of the layer above aren't imported
+RUN = {"checkpoint.pt", "config.json"}
 OUTLINE = "outlines, of which the box around them is taken"
 
 Object = tuple[str, tuple[float, ...], bool]  # class, four numbers, difficult
