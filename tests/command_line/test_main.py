@@ -382,6 +382,7 @@ def test_a_drop_behind_the_end_is_told_before_the_training(flags, says, mini, tm
     assert says in said if says else "won't drop" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skip", [[], ["--skip-bad", "0.5"]])
 def test_sets_that_share_images_count_each_once(run, mini, tmp_path, capsys, skip):
     tables = []

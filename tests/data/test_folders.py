@@ -847,6 +847,7 @@ def test_the_report_is_the_same_with_the_classes_of_a_checkpoint_as_without(tmp_
     assert note(more, "requested classes without objects") == ("fox",)
 
 
+@pytest.mark.slow
 def test_look_train_and_evaluate_print_the_same_report(tmp_path, capsys):
     annotated(tmp_path / "set", *many(12))
     picture(tmp_path / "set/unlabelled.jpg")

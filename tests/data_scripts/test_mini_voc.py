@@ -26,6 +26,7 @@ VOC_CLASSES = (
 ).split()
 
 
+# 150 scenes take five seconds to paint, so what looks at them is slow
 @pytest.fixture(scope="module")
 def devkit(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("mini") / "VOCdevkit"
@@ -69,6 +70,7 @@ def test_the_twenty_classes_are_those_of_voc():
     assert list(mini.CLASSES) == VOC_CLASSES
 
 
+@pytest.mark.slow
 def test_every_image_has_an_annotation_and_is_in_exactly_one_of_train_val_and_test(devkit):
     for year, size in (("2007", 100), ("2012", 50)):
         folder = devkit / f"VOC{year}"
@@ -79,6 +81,7 @@ def test_every_image_has_an_annotation_and_is_in_exactly_one_of_train_val_and_te
         assert together == sorted(path.stem for path in (folder / "Annotations").iterdir())
 
 
+@pytest.mark.slow
 def test_trainval_is_train_followed_by_val_and_the_halves_are_equal(devkit):
     for year in ("2007", "2012"):
         train, val = ids(devkit, year, "train"), ids(devkit, year, "val")
@@ -86,12 +89,14 @@ def test_trainval_is_train_followed_by_val_and_the_halves_are_equal(devkit):
         assert len(train) == len(val)
 
 
+@pytest.mark.slow
 def test_ids_look_like_the_genuine_ones(devkit):
     assert ids(devkit, "2007", "trainval")[0] == "000001"
     assert ids(devkit, "2007", "test")[0] == "000061"
     assert ids(devkit, "2012", "trainval")[0] == "2012_000001"
 
 
+@pytest.mark.slow
 def test_class_lists_flag_presence_absence_and_only_difficult(devkit, annotations):
     seen = set()
     for year, split in SPLITS:
@@ -110,6 +115,7 @@ def test_class_lists_flag_presence_absence_and_only_difficult(devkit, annotation
     assert seen == {"-1", "0", "1"}
 
 
+@pytest.mark.slow
 def test_all_twenty_classes_are_in_every_split_and_none_dominates(devkit, annotations):
     for year, split in SPLITS:
         folder = devkit / f"VOC{year}" / "Annotations"
@@ -125,6 +131,7 @@ def test_all_twenty_classes_are_in_every_split_and_none_dominates(devkit, annota
 # --- Annotations
 
 
+@pytest.mark.slow
 def test_an_annotation_has_the_tags_of_voc_in_their_order(annotations):
     for path, root in annotations.items():
         assert [child.tag for child in root][:5] == ["folder", "filename", "source", "size", "segmented"]
@@ -137,6 +144,7 @@ def test_an_annotation_has_the_tags_of_voc_in_their_order(annotations):
             assert [child.tag for child in element.find("bndbox")] == ["xmin", "ymin", "xmax", "ymax"]
 
 
+@pytest.mark.slow
 def test_the_stated_size_is_that_of_the_photograph(annotations):
     sizes = set()
     for path, root in annotations.items():
@@ -147,6 +155,7 @@ def test_the_stated_size_is_that_of_the_photograph(annotations):
     assert {(500, 375, 3), (375, 500, 3)} < sizes
 
 
+@pytest.mark.slow
 def test_boxes_are_one_based_and_inside_the_image_and_touch_both_of_its_ends(annotations):
     lowest, at_the_far_end = set(), set()
     for root in annotations.values():
@@ -160,6 +169,7 @@ def test_boxes_are_one_based_and_inside_the_image_and_touch_both_of_its_ends(ann
     assert min(lowest) == 1 and True in at_the_far_end
 
 
+@pytest.mark.slow
 def test_no_two_boxes_of_an_image_overlap_by_more_than_three_tenths(annotations):
     for root in annotations.values():
         masks = []
@@ -170,6 +180,7 @@ def test_no_two_boxes_of_an_image_overlap_by_more_than_three_tenths(annotations)
             assert (one & other).sum() <= 0.3 * (one | other).sum()
 
 
+@pytest.mark.slow
 def test_about_a_tenth_of_the_objects_is_difficult_and_every_image_has_one_that_is_not(annotations):
     flags = flags_of_images(annotations)
     assert all("0" in image for image in flags)
@@ -177,6 +188,7 @@ def test_about_a_tenth_of_the_objects_is_difficult_and_every_image_has_one_that_
     assert 0.08 <= together.count("1") / len(together) <= 0.12
 
 
+@pytest.mark.slow
 def test_the_stamp_counts_what_is_in_the_annotations(devkit, annotations):
     stamp = json.loads((devkit / "mini_voc.json").read_text())
     difficult = sum(flags_of_images(annotations), [])
@@ -197,6 +209,7 @@ def shape_in_a_wide_frame(item: mini.Item, pixels: np.ndarray) -> np.ndarray:
     return mask
 
 
+@pytest.mark.slow
 def test_flags_and_boxes_follow_from_the_pixels_to_be_seen(scenes, devkit, annotations):
     reasons = set()
     for index, scene in scenes.items():
@@ -298,6 +311,7 @@ def test_another_seed_gives_other_pictures(tmp_path):
     assert all(one[name] != other[name] for name in one if name.endswith(".jpg"))
 
 
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_the_number_of_images(devkit, tmp_path):
     mini.make_mini_voc(tmp_path / "small", 0, 2, 1, 2)
     small, large = digest(tmp_path / "small"), digest(devkit)

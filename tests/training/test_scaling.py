@@ -137,6 +137,7 @@ def test_in_other_precisions_such_a_loss_is_a_divergence_as_before(data, tmp_pat
         engine.train(dataclasses.replace(HALF, precision="float32"), data, data, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_of_float32_from_before_there_was_a_scaler_goes_on(data, tmp_path):
     config = dataclasses.replace(HALF, precision="float32")
     engine.train(config, data, data, tmp_path, stop_after=2)

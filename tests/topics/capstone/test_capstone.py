@@ -159,6 +159,7 @@ def test_an_encode_of_one_box_becomes_one_of_many_also_where_vmap_cannot(precise
 # ---- trials and the search
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", blocks.NAMES)
 def test_the_solutions_pass_the_harder_cases(name):
     assert trial.try_block(SOLUTIONS, name, step_seconds=1e9).wrong == ""
@@ -223,6 +224,7 @@ def test_an_answer_that_is_right_for_one_image_serves_a_batch(block, name, answe
     assert trial.try_block(SOLUTIONS | {name: answer}, block, step_seconds=1e9).wrong == ""
 
 
+@pytest.mark.slow
 def test_the_search_says_that_all_solutions_are_the_librarys_detector_after_one_comparison():
     said = []
     assert bisection.search(SOLUTIONS, blocks.NAMES, said.append) == {}
