@@ -386,7 +386,7 @@ def _say(text: str) -> None:
 
 def _complain(text: str) -> None:
     """Print to stderr, on a line of its own: an open bar would have no line's end yet."""
-    for bar in list(tqdm._instances):
+    for bar in list(getattr(tqdm, "_instances", ())):  # of tqdm itself, which offers no list of them
         bar.close()
     print(text, file=sys.stderr)
 
