@@ -2,6 +2,7 @@
 
 import base64
 import io
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -14,6 +15,7 @@ from PIL import Image
 
 from course.kit import stills
 from course.kit.board import Board
+from course.kit.in_turn import in_turn
 from course.kit.keys import Keys
 from course.kit.motion import Motion
 
@@ -29,11 +31,13 @@ class Explorer(ipywidgets.VBox):
 
     alt = "An explorer; run the page to use it."
     board: Board
+    turn: threading.RLock  # held while a message of the reader's is handled
     busy = False  # whether the explorer sets its own widgets just now
 
     def __init__(self, children: Sequence[ipywidgets.Widget]):
         super().__init__([*children, Keys()])
         self.add_class(stills.LIVE)
+        self.turn = in_turn(self)
 
     @contextmanager
     def setting(self) -> Iterator[None]:

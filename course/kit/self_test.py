@@ -13,6 +13,7 @@ import ipywidgets
 
 from course.kit import progress, stills
 from course.kit.checking import COLOURS, RIGHT, WRONG, badge
+from course.kit.in_turn import in_turn
 from course.kit.inline import marked, plain
 from course.kit.keys import Keys
 from course.kit.leave import Leave
@@ -69,6 +70,7 @@ class SelfTest(ipywidgets.VBox):
             rows.append(ipywidgets.VBox([head, self.choices[number], self.answers[number]]))
         super().__init__([*rows, self.score, Leave(), Keys()])
         self.add_class(stills.LIVE)
+        in_turn(self)
         self._answer()
 
     def right(self) -> int:

@@ -50,7 +50,6 @@ class Dashboard(Explorer):
         self._looked_at: tuple | None = None  # the checkpoint that the images show
         self._rest = -math.inf
         self._asked = False
-        self._lock = threading.RLock()  # the thread, and the reader's keys and buttons
         self._wake, self._thread = threading.Event(), None
         self.board = Board(
             label="Curves of a run: loss, learning rate, mAP",
@@ -82,14 +81,14 @@ class Dashboard(Explorer):
 
     def look(self) -> bool:
         """Read what is new in the folder and show it. -> whether there is any point in looking again."""
-        with self._lock:
+        with self.turn:
             try:
                 self.found.poll()
                 self.problem = ""
             except BROKEN as error:
                 self.problem = f"{type(error).__name__}: {error}"
         self._look_at_pictures()
-        with self._lock:
+        with self.turn:
             self._show()
             return self.view.phase != FINISHED
 
@@ -148,12 +147,12 @@ class Dashboard(Explorer):
     # ---- the reader
 
     def _pressed(self, change: dict) -> None:
-        with self._lock:
+        with self.turn:
             self.reading = run_curves.step_at(self.board.pressed[0], self._window())
             self._show()
 
     def _stepped(self, change: dict) -> None:
-        with self._lock:
+        with self.turn:
             right, down = steps_taken(change)
             if (right or down) and len(self.found):
                 steps = self.found["step"]
@@ -165,7 +164,7 @@ class Dashboard(Explorer):
         self.shown.value = WHOLE if self.shown.value == TENTH else TENTH
 
     def _reshown(self, change: object = None) -> None:
-        with self._lock:
+        with self.turn:
             self._show()
 
     def _line(self) -> int:
@@ -207,12 +206,12 @@ class Dashboard(Explorer):
         return [f"{name}: {value}" for name, value in report.lines(self.view)]
 
     def state(self) -> str:
-        with self._lock:
+        with self.turn:
             reading = "" if self.reading is None or not len(self.found) else f"; {self.sentence()}"
             return f"{self.problem or report.sentence(self.view)}; {self.shown.value}{reading}"
 
     def still(self) -> Figure:
-        with self._lock:
+        with self.turn:
             figure = Figure(figsize=(9, 10.5))
             self.board.on(figure.add_axes((0.0, 0.45, 1.0, 0.55)))
             for left, told in (

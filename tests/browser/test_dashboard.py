@@ -111,6 +111,14 @@ def test_a_busy_kernel_keeps_the_page_up_to_date(chapter, run):
         chapter.until_status("running, 55% done")
         run.goes_on(240)
         chapter.until_status("running, 60% done")
+        # keys and buttons are heard, too, also after the thread has written to the page
+        chapter.press("ArrowLeft")
+        chapter.until_status("step 230:")
+        chapter.page.get_by_role("button", name="last tenth").click()
+        chapter.drag((WIDE / 4, 100), (WIDE / 4, 100), VIEW, steps=1)
+        chapter.until_status("step 220:")  # in the whole run it would be step 100
+        chapter.press("n", "ArrowUp")
+        chapter.until_status("running, 60% done")
         prompts = chapter.page.locator(".jp-InputPrompt").all_inner_texts()
         assert any("*" in prompt for prompt in prompts)  # the cell is still running
     finally:
