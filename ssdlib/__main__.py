@@ -20,7 +20,7 @@ from ssdlib.cli.options import parser
 from ssdlib.cli.show import FOUND, VideoError, draw_run, show
 from ssdlib.data import own, store, survey, voc
 from ssdlib.data.formats import FormatError
-from ssdlib.data.results import oddities, read_results, result_name
+from ssdlib.data.results import oddities, read_results, refused_sets, result_name
 from ssdlib.files import CheckpointError
 from ssdlib.interop import weights
 from ssdlib.interop.onnx import ExportError, export
@@ -29,7 +29,15 @@ from ssdlib.records import Example
 from ssdlib.training import distributed, engine, estimate, inference, memory, threads
 from ssdlib.training.memory import OutOfMemory
 from ssdlib.training.recipes import scaled
-from ssdlib.training.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, RunError, refuse_folder
+from ssdlib.training.runs import (
+    CHECKPOINT,
+    RECIPES,
+    Diverged,
+    RunConfig,
+    RunError,
+    refuse_fewer_steps,
+    refuse_folder,
+)
 
 EXPECTED = (
     voc.VOCError,
@@ -200,14 +208,13 @@ def train(options: argparse.Namespace) -> None:
 
 
 def _refuse_early(out: Path, config: RunConfig, goes_on: bool) -> tuple[bool, int]:
-    """Whether a run is in the folder, and its step. Raises RunError, with the words of `runs.open_run`, for what
-    training would refuse only after all photographs have been decoded."""
+    """Whether a run is in the folder, and its step. Raises RunError for what training would refuse, but only after
+    all photographs have been decoded."""
     refuse_folder(out, goes_on)
     if not (out / CHECKPOINT).exists():
         return False, 0
     done = files.load_checkpoint(out / CHECKPOINT).get("step", 0)
-    if config.steps < done:
-        raise RunError(f"{out}: its run is at step {done}, asked for are {config.steps}; ask for more")
+    refuse_fewer_steps(out, config, done)
     return True, done
 
 
@@ -341,6 +348,8 @@ def evaluate_(options: argparse.Namespace) -> None:
     examples = _only(everything, Path(options.ids)) if options.ids else everything
     evaluate.refuse_repeated(examples)  # before the detection, which takes long
     if options.checkpoint:
+        if trouble := refused_sets(sets, classes):
+            raise RunError(f"--sets has {trouble}")
         data, grid = (examples, store.Jpegs(examples)), anchors.default_boxes().to(device)
         folder = Path(options.out) if options.out else _evaluated(Path(options.checkpoint))
         with _naming_skip_bad():

@@ -50,11 +50,14 @@ def show(
     frame with its number, its second and its detections. Every file of a folder is listed, except for hidden files
     and what this function has drawn before; one that can't be read is {"image" or "video" or "file", "error"}. If
     only one file was named and it can't be read, the error is raised. Whatever ends it early, the JSON holds what was
-    done until then, of a video the frames. In `out`, only what was drawn before is drawn over.
+    done until then, of a video the frames. In `out`, only what this function wrote before is replaced: raises
+    FormatError, before anything is looked at, if another program's detections.json is there.
     """
     sources = [source for path in paths for source in _sources(path, out)]
     alone = len(sources) == 1 and sources[0].name in set(map(str, paths))
     out.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(out / FOUND) and _listed(out / FOUND) is None:
+        raise FormatError(f"{out / FOUND}: not written by this command, so it stays; wanted another --out")
     listed = _listed(out / FOUND) or set()  # before it is replaced
     everything: list[dict[str, Any]] = [{} for _ in sources]
     held: list[tuple[int, Tensor]] = []
@@ -187,10 +190,11 @@ def _listed(path: Path) -> set[str] | None:
     """The names of what was drawn, according to a detections.json; None if it isn't there or isn't of this module."""
     try:
         rows = json.loads(path.read_text("utf-8"))
-        names = {row.get("picture") for row in rows if set(row) & {"image", "video", "file"}}
+        ours = isinstance(rows, list) and all(set(row) & {"image", "video", "file"} for row in rows)
+        names = {row.get("picture") for row in rows} if ours else set()
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None
-    return {name for name in names if isinstance(name, str)}
+    return {name for name in names if isinstance(name, str)} if ours else None
 
 
 def _is_marked(path: Path) -> bool:

@@ -10,6 +10,8 @@ from ssdlib import files
 from ssdlib.evaluate import ResultError, Results
 from ssdlib.records import CLASSES
 
+NAME = 255  # bytes in the name of a file, on nearly every file system
+
 
 def write_results(folder: Path, set_name: str, results: dict[str, Results]) -> None:
     """One `comp4_det_<set>_<class>.txt` a class: image id, score, xmin ymin xmax ymax counted from 1.
@@ -37,6 +39,18 @@ def result_file(set_name: str, class_name: str) -> str:
     like."""
     harmless = re.sub(r'[*?<>|"%]', lambda letter: f"%{ord(letter[0]):02X}", class_name)
     return f"comp4_det_{set_name}_{harmless}.txt"
+
+
+def refused_sets(sets: Sequence[str], classes: Sequence[str]) -> str:
+    """Why no files can be named after these image sets together, or "". A run asks first, because it writes last."""
+    names = ("+".join(sets), *(result_file(result_name(sets), name) for name in classes))
+    longest = max(len(name.encode()) for name in names)
+    if longest <= NAME:
+        return ""
+    return (
+        f"{'+'.join(sets)[:40]!r}..., which makes the name of a file {longest} bytes long; wanted {NAME} at most: "
+        "name fewer image sets at a time, or give their lists in ImageSets/Main shorter names"
+    )
 
 
 def read_results(folder: Path, set_name: str, classes: Sequence[str] = CLASSES[1:]) -> dict[str, Results]:

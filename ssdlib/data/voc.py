@@ -45,7 +45,7 @@ TURNS = {
 BACK = TURNS | {6: TURNS[8], 8: TURNS[6]}  # the others undo themselves
 
 
-# Bytes in the name of a result file without its sets. File systems take 255, and the sets may be several.
+# Bytes in the name of a result file without its sets, which may be several (see `results.refused_sets`)
 LONGEST = 200
 
 

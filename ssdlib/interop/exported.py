@@ -109,21 +109,31 @@ def _upright(image: Image.Image) -> Image.Image:
     return pixels if turn is None else pixels.transpose(turn)
 
 
+def _read(path: str) -> np.ndarray:
+    """(H, W, 3) uint8; or the program ends."""
+    try:
+        with Image.open(path, formats=PICTURES) as image:
+            deep = image.mode[0] in "IF"  # Pillow would clip everything above 255
+            pixels = None if deep else np.array(_upright(image))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        sys.exit(f"{path}: {error}; wanted an image, one of {', '.join(PICTURES)}")
+    if pixels is None:
+        sys.exit(f"{path}: more than 8 bits a colour; wanted 8, convert it to such a JPEG or PNG first")
+    return pixels
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print what an exported detector finds in images, one JSON line each. Ends with 2 if it is called wrongly, with
-    1 at an image of more than 8 bits a colour."""
+    1 and a sentence at a file that can't be read."""
     model, *pictures = (arguments if arguments is not None else sys.argv[1:]) or [""]
     if not pictures:
         print("usage: python exported.py model.onnx picture.jpg ...", file=sys.stderr)
         sys.exit(2)
+    if not Path(model).is_file():
+        sys.exit(f"{model}: no such file; wanted the model.onnx that `ssdlib export` wrote")
     detector = Exported(Path(model))
     for path in pictures:
-        with Image.open(path, formats=PICTURES) as image:
-            if image.mode[0] in "IF":  # Pillow would clip everything above 255
-                sys.exit(
-                    f"{path}: more than 8 bits a colour; wanted 8, convert it to such a JPEG or PNG first"
-                )
-            found = detector(np.array(_upright(image)), score=0.5)
+        found = detector(_read(path), score=0.5)
         rows: list[dict[str, Any]] = [
             {
                 "class": detector.classes[label - 1],

@@ -71,6 +71,12 @@ def refuse_folder(out: Path, resume: bool = True) -> None:
             raise RunError(f"{out}: holds a run at step {state['step']}; resume it, or name another folder")
 
 
+def refuse_fewer_steps(out: Path, config: RunConfig, done: int) -> None:
+    """Raise RunError if the run in `out` has done more steps than are asked for."""
+    if config.steps < done:
+        raise RunError(f"{out}: its run is at step {done}, asked for are {config.steps}; ask for more")
+
+
 def open_run(
     out: Path,
     config: RunConfig,
@@ -109,10 +115,7 @@ def open_run(
                 scaler.load_state_dict(state["scaler"])
             replaced = old.drops if old.drops != config.drops else None
             progress = Progress(state["step"], state["seconds"], state["seen"], data, replaced)
-        if config.steps < progress.step:
-            raise RunError(
-                f"{out}: its run is at step {progress.step}, asked for are {config.steps}; ask for more"
-            )
+        refuse_fewer_steps(out, config, progress.step)
     if distributed.is_first():
         out.mkdir(parents=True, exist_ok=True)
         for left in out.iterdir():  # no other process writes here now

@@ -15,6 +15,7 @@ from ssdlib.data import voc
 from ssdlib.data.results import result_file, result_name
 from ssdlib.data.voc import COUNTS, VOCError
 from ssdlib.records import CLASSES
+from ssdlib.training.runs import RunConfig, RunError
 from voc_tables import TABLE
 
 # --- The genuine annotations ----------------------------------------------------------------------------
@@ -325,6 +326,27 @@ def test_a_class_whose_result_file_no_file_system_takes_is_refused_before_it_is_
     assert voc.refused_name(["cat", name[:-1]]) == ""
     sets = ("2007-trainval", "2012-trainval")
     (tmp_path / result_file(result_name(sets), name[:-1])).touch()
+
+
+@pytest.mark.parametrize("field", ["train_sets", "test_sets"])
+@pytest.mark.parametrize(
+    "sets, one_less, size",
+    [
+        (("2007-test", "2007-" + "x" * 222), ("2007-test", "2007-" + "x" * 221), 256),
+        (("2007-" + "ä" * 119,), ("2007-" + "ä" * 118,), 257),
+        (tuple(f"2012-part{i:02d}" for i in range(20)), ("2012-part00",) * 19, 258),
+    ],
+)
+def test_sets_after_which_no_file_can_be_named_are_refused_before_a_run(
+    field, sets, one_less, size, tmp_path
+):
+    """The devkit's names hold all sets that are judged, and the store's folder all that are read."""
+    said = f"{field} has '{'+'.join(sets)[:40]}'..., which makes the name of a file {size} bytes long; wanted 255"
+    with pytest.raises(RunError, match=re.escape(said)):
+        RunConfig(classes=("cat", "boat"), **{field: sets})
+    RunConfig(classes=("cat", "boat"), **{field: one_less})
+    (tmp_path / result_file(result_name(one_less), "boat")).touch()
+    (tmp_path / "+".join(one_less)).mkdir()
 
 
 # --- Photographs ----------------------------------------------------------------------------------------

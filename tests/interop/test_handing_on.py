@@ -520,6 +520,21 @@ def test_a_picture_that_detect_did_not_draw_is_not_drawn_over(network, scenes, f
     }
 
 
+@pytest.mark.parametrize(
+    "theirs",
+    ['[{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}]', '{"image": 1}', "notes"],
+)
+def test_a_detections_json_of_another_program_stays(network, scenes, theirs, tmp_path):
+    Image.fromarray(scenes[0].numpy()).save(tmp_path / "a.jpg")
+    (tmp_path / "detections.json").write_text(theirs)
+    with pytest.raises(
+        formats.FormatError, match="detections.json: not written by this command, so it stays; wanted"
+    ):
+        show.show(*network, [str(tmp_path / "a.jpg")], tmp_path)
+    assert (tmp_path / "detections.json").read_text() == theirs
+    assert {path.name for path in tmp_path.iterdir()} == {"a.jpg", "detections.json"}
+
+
 # ---- export
 
 
@@ -587,6 +602,28 @@ def test_the_script_refuses_what_the_library_refuses(onnx_file, mode, tmp_path):
         voc.read_photograph(path)
     with pytest.raises(SystemExit, match="deep.tif: more than 8 bits a colour; wanted 8"):
         exported.main([str(onnx_file), str(path)])
+
+
+@pytest.mark.parametrize(
+    "name, content, said",
+    [
+        ("none.jpg", None, "No such file or directory"),
+        ("torn.jpg", b"nothing of the kind", "cannot identify image file"),
+        ("half.jpg", "half", "image file is truncated"),
+    ],
+)
+def test_the_script_names_a_file_that_it_cant_read(onnx_file, mini, name, content, said, tmp_path, capsys):
+    path, good = tmp_path / name, min(mini.glob("VOC2007/JPEGImages/*"))
+    if content:
+        path.write_bytes(good.read_bytes()[:2000] if content == "half" else content)
+    with pytest.raises(SystemExit, match=f"{name}: .*{said}.*; wanted an image, one of JPEG, PNG"):
+        exported.main([str(onnx_file), str(good), str(path)])
+    assert len(capsys.readouterr().out.splitlines()) == 1  # what came before it
+
+
+def test_the_script_names_a_model_that_isnt_there(tmp_path):
+    with pytest.raises(SystemExit, match="none.onnx: no such file; wanted the model.onnx"):
+        exported.main([str(tmp_path / "none.onnx"), "picture.jpg"])
 
 
 @pytest.mark.parametrize("words", [[], ["model.onnx"]])
