@@ -370,6 +370,7 @@ class_by_class = BuildingBlock(
     praise="Rider and horse both stay: this is the whole of `detect.nms`, only slower.",
     draw=_kept_on,
     name="class_by_class",
+    uses=suppress,
 )
 
 

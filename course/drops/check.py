@@ -234,6 +234,7 @@ go_on = Exercise(
     praise="Stop it where you like: weights, momentum and step are all it has to know, and the learning rate follows.",
     draw=_numbers_on,
     tolerance=1e-7,
+    uses=rate,
 )
 
 # ---- 8.5 Caffe's momentum

@@ -11,7 +11,7 @@ import html
 import io
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -82,7 +82,8 @@ class Exercise:
     `right` is a function, or a value where the exercise asks for a number, a list or a tensor. `draw(ax, case,
     found, wanted)` may show a failed case. `mistakes` leads from the sentence about a known mistake to what the
     mistake gives: a function where the exercise asks for one, else a value, or `Either` of several. What follows the
-    mark `MORE` in such a sentence is told from the second wrong try on.
+    mark `MORE` in such a sentence is told from the second wrong try on. `uses` is the exercise whose answer this
+    one's calls: if that was found wrong, a wrong answer here may be right.
     """
 
     title: str
@@ -94,9 +95,19 @@ class Exercise:
     tolerance: float = TOLERANCE
     also: Callable[[Callable], str] | None = None  # asks an answer that is right for more: a sentence, or ""
     size: tuple[float, float] = field(default=(4.0, 3.6))
+    uses: "Exercise | None" = None
     wrong: int = field(default=0, init=False, compare=False)  # tries since the last right one
+    state: str = field(default="", init=False, compare=False)  # what the last check found
 
     def __call__(self, answer: Any) -> Verdict:
+        verdict = self._verdict_on(answer)
+        self.state = verdict.state
+        if self.state == WRONG and self.uses and self.uses.state in (TODO, WRONG):
+            earlier = f"It uses your answer to {self.uses.title}, which wasn't right when checked; begin there."
+            return replace(verdict, message=f"{verdict.message.rstrip('.')}. {earlier}")
+        return verdict
+
+    def _verdict_on(self, answer: Any) -> Verdict:
         if stopped := stopped_cells.sentence():
             return Verdict(self.title, TODO, stopped)
         if answer is None or answer is ...:

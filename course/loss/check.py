@@ -476,6 +476,7 @@ multibox = BuildingBlock(
     praise="That is `loss.multibox_loss`, one image at a time.",
     also=_has_gradient,
     name="multibox",
+    uses=smooth_l1,
 )
 
 

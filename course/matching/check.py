@@ -302,6 +302,7 @@ both = BuildingBlock(
     praise="These are both steps of the paper's section 2.2.",
     draw=_table_on(by_object=False),
     name="both",
+    uses=step_two,
 )
 
 

@@ -294,6 +294,33 @@ def test_a_stopped_cell_holds_for_the_value_it_would_have_given(page, capsys):
     assert page("check(value)").state == checking.WRONG
 
 
+def test_a_wrong_answer_that_calls_an_earlier_one_is_sent_back_to_it():
+    first = Exercise("1.1 half", lambda x: x / 2, cases=[Case("four", (4.0,))])
+    second = Exercise("1.2 quarter", lambda x: x / 4, cases=[Case("four", (4.0,))], uses=first)
+    half = lambda x: x / 3  # noqa: E731
+    says = "It uses your answer to 1.1 half, which wasn't right when checked; begin there."
+    assert says not in second(lambda x: half(half(x))).message  # nobody knows
+    assert first(half).state == checking.WRONG
+    found = second(lambda x: half(half(x))).message
+    assert found.startswith("four: ") and found.endswith(f". {says}")
+    assert second(lambda x: x / 4).state == checking.RIGHT
+    assert second(None).message == checking.FILL_IN
+    assert first(lambda x: x / 2).state == checking.RIGHT
+    assert says not in second(lambda x: half(half(x))).message
+
+
+@with_exercises
+def test_an_exercise_whose_solution_calls_an_earlier_one_names_it(source):
+    made, topic = {}, topic_of(source)
+    for cell in filter(is_exercise, cells_of(source)):
+        tree = ast.parse(cell.source)
+        called = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & set(made)
+        for name in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]:
+            made[name] = EXERCISES.get(f"{topic}.{name}")
+            if called and made[name]:
+                assert [made[name].uses] == [made[one] for one in called], name
+
+
 def test_an_exception_is_one_sentence_with_its_line():
     def answer(x):
         return x[5]
