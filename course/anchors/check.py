@@ -316,6 +316,7 @@ place = Exercise(
         "you are one anchor too far: anchor 0 is the first": lambda index: _place(index + 1),
     },
     praise="So the number of the anchor behind a strange detection tells you its map, its cell and its shape.",
+    parts=("map", "row", "column", "shape"),
 )
 
 

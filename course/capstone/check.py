@@ -230,6 +230,7 @@ sgd_step = BuildingBlock(
     },
     praise="These are PyTorch's SGD and the paper's momentum of 0.9.",
     name="sgd_step",
+    parts=("w", "v"),
 )
 
 

@@ -290,6 +290,7 @@ curve = BuildingBlock(
     },
     praise="Recall never falls. Precision never rises with a false one and never falls with a true one.",
     draw=_both_on,
+    parts=("recall", "precision"),
     name="curve",
 )
 

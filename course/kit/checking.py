@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from course.kit import progress, stopped_cells
-from course.kit.comparing import TOLERANCE, agree, difference, same, short
+from course.kit.comparing import TOLERANCE, agree, difference, length, same, short
 from course.kit.inline import marked, plain
 
 TODO, WRONG, RIGHT = "todo", "wrong", "right"
@@ -96,6 +96,7 @@ class Exercise:
     also: Callable[[Callable], str] | None = None  # asks an answer that is right for more: a sentence, or ""
     size: tuple[float, float] = field(default=(4.0, 3.6))
     uses: "Exercise | None" = None
+    parts: Sequence[str] = ()  # names of what an answer consists of, for the sentence
     wrong: int = field(default=0, init=False, compare=False)  # tries since the last right one
     state: str = field(default="", init=False, compare=False)  # what the last check found
 
@@ -103,7 +104,9 @@ class Exercise:
         verdict = self._verdict_on(answer)
         self.state = verdict.state
         if self.state == WRONG and self.uses and self.uses.state in (TODO, WRONG):
-            earlier = f"It uses your answer to {self.uses.title}, which wasn't right when checked; begin there."
+            earlier = (
+                f"It uses your answer to {self.uses.title}, which wasn't right when checked; begin there."
+            )
             return replace(verdict, message=f"{verdict.message.rstrip('.')}. {earlier}")
         return verdict
 
@@ -158,9 +161,16 @@ class Exercise:
         first = bad[0]  # the ordinary cases stand first, so their error is told before one at an edge
         made = lambda gives: any(self._made(one, found) for one in ways(gives))  # noqa: E731
         known = "" if stopped else next((says for says, gives in self.mistakes.items() if made(gives)), "")
-        case = f"{self.cases[first].name}: {difference(found[first], wanted[first], self.tolerance)}"
+        parting = difference(*self._by_name(found[first], wanted[first]), self.tolerance)
+        case = f"{self.cases[first].name}: {parting}"
         picture = self._picture(self.cases[first], found[first], wanted[first])
         return self._verdict(known, picture, f" ({case})") if known else self._verdict(case, picture)
+
+    def _by_name(self, *answers: Any) -> tuple:
+        """The parts of answers under their names, if each has as many."""
+        if not self.parts or any(length(one) != len(self.parts) for one in answers):
+            return answers
+        return tuple(dict(zip(self.parts, one, strict=True)) for one in answers)
 
     def _made(self, mistake: Callable, found: Sequence[Any]) -> bool:
         """Whether the answer gives what this mistake gives, on every case."""

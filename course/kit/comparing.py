@@ -82,7 +82,7 @@ def difference(found: Any, wanted: Any, tolerance: float = TOLERANCE, tell: bool
         shape = tuple(second.shape)
         return f"yours has shape {tuple(first.shape)}, wanted {shape if shape else 'a single number'}"
     if not tell:
-        return f"yours is {short(found)}; that isn't it"
+        return f"yours is {short(found)}; {_how_many_differ(found, wanted, tolerance)}"
     off = _off(first, second, tolerance).nonzero()
     place = tuple(off[0].tolist())
     numbers = f"yours is {_number(first[place])}, wanted {_number(second[place])}"
@@ -135,7 +135,23 @@ def _difference_of_parts(found: Any, wanted: Any, tolerance: float, tell: bool) 
     if tell and isinstance(wanted, dict) and isinstance(found, dict) and found.keys() == wanted.keys():
         at = next(key for key in wanted if not agree(found[key], wanted[key], tolerance))
         return f"`{at}`: {difference(found[at], wanted[at], tolerance)}"
-    return f"yours is {short(found)}" + (f", wanted {short(wanted)}" if tell else "; that isn't it")
+    told = f", wanted {short(wanted)}" if tell else f"; {_how_many_differ(found, wanted, tolerance)}"
+    return f"yours is {short(found)}{told}"
+
+
+def _how_many_differ(found: Any, wanted: Any, tolerance: float) -> str:
+    """Of the parts of a list, without saying which."""
+    if not length(wanted) or length(found) != length(wanted):
+        return "that isn't it"
+    off = sum(not agree(one, other, tolerance) for one, other in zip(found, wanted, strict=True))
+    return f"{off} of {len(wanted)} {'isn' if off == 1 else 'aren'}'t right"
+
+
+def length(value: Any) -> int | None:
+    """Of a list, a tuple or an array; None for what has none."""
+    if isinstance(value, np.ndarray | torch.Tensor) and not value.ndim:
+        return None
+    return len(value) if isinstance(value, list | tuple | np.ndarray | torch.Tensor) else None
 
 
 def same(first: Any, second: Any) -> bool:

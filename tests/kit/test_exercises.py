@@ -309,6 +309,36 @@ def test_a_wrong_answer_that_calls_an_earlier_one_is_sent_back_to_it():
     assert says not in second(lambda x: half(half(x))).message
 
 
+@pytest.mark.parametrize(
+    "exercise, answer, says",
+    [
+        ("anchors.place", lambda i: (0, 14, 21, i), "anchor 2,215: `shape`: yours is 2215, wanted 3"),
+        ("anchors.place", lambda i: (0, 14, 21), "anchor 2,215: yours has shape (3,), wanted (4,)"),
+        (
+            "evaluation.curve",
+            lambda s, n: ([0.25, 0.25, 0.5], [1.0, 0.5]),
+            "`precision`: yours has shape (2,)",
+        ),
+        (
+            "capstone.sgd_step",
+            lambda w, g, v, *_: (w, v),
+            "without decay: `w`: at [0] yours is 1, wanted 0.98",
+        ),
+        (
+            "capstone.sgd_step",
+            lambda w, g, v, *_: torch.stack((w, v)),
+            "without decay: `w`: at [0] yours is 1",
+        ),
+        ("matching.same_size", [5, 5, 5, 1, 1, 2], "yours is [5, 5, 5, 1, 1, 2]; 1 of 6 isn't right"),
+        ("capstone.sgd_step", lambda *_: torch.tensor(1.0), "yours has shape (), wanted (2, 3)"),
+        ("matching.same_size", [5, 5, 5, 1, 1], "yours has shape (5,), wanted (6,)"),
+        ("welcome.modules", ["voc", "loss", "loss", "detect", "box_ops"], "; 2 of 5 aren't right"),
+    ],
+)
+def test_the_parts_of_an_answer_have_names_and_of_a_list_one_hears_how_many_are_wrong(exercise, answer, says):
+    assert says in EXERCISES[exercise](answer).message
+
+
 @with_exercises
 def test_an_exercise_whose_solution_calls_an_earlier_one_names_it(source):
     made, topic = {}, topic_of(source)
