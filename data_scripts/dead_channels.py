@@ -20,12 +20,12 @@ from course.training import run_pictures
 from ssdlib.training.runs import CHECKPOINT
 
 SCENES = 24
-ARMS = ("recipe", "plateau", "nearly_broken")
+ARMS = ("recipe", "plateau", "nearly_broken", "revived")
 
 
 @torch.no_grad()
-def dead_channels(network: nn.Module, images: Tensor) -> dict[str, list[int]]:
-    """(B, 3, 300, 300) images -> for each layer with a ReLU: dead channels, all channels."""
+def dead_channels(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """(B, 3, 300, 300) images -> for each layer with a ReLU: (channels,) whether one is 0 everywhere."""
     loudest: dict[str, Tensor] = {}
     handles = [
         module.register_forward_hook(
@@ -37,7 +37,7 @@ def dead_channels(network: nn.Module, images: Tensor) -> dict[str, list[int]]:
     network.eval()(images)
     for handle in handles:
         handle.remove()
-    return {name.split(".")[1]: [int((most <= 0).sum()), len(most)] for name, most in loudest.items()}
+    return {name.split(".")[1]: most <= 0 for name, most in loudest.items()}
 
 
 def main(runs: Path, out: Path) -> None:
@@ -46,7 +46,8 @@ def main(runs: Path, out: Path) -> None:
     for arm in ARMS:
         for path in sorted((runs / arm).glob(f"[01]/{CHECKPOINT}")):
             network, _, step = run_pictures.network(path)
-            found[f"{arm}/{path.parent.name}"] = {"step": step, "layers": dead_channels(network, images)}
+            layers = {k: [int(dead.sum()), len(dead)] for k, dead in dead_channels(network, images).items()}
+            found[f"{arm}/{path.parent.name}"] = {"step": step, "layers": layers}
     out.mkdir(parents=True, exist_ok=True)
     told = facts_now() | {"scenes": SCENES, "runs": found}
     (out / "dead.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")

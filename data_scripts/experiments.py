@@ -23,21 +23,25 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
+from dead_channels import SCENES, dead_channels
 from record_run import ROOT, record
 from torch import Tensor
 from tqdm import tqdm
 
 from course.capstone.blocks import overlaps
 from course.evaluation import ap_by_size, judging
-from ssdlib import loss, matching
+from course.kit import pictures
+from ssdlib import files, loss, matching
 from ssdlib.data import voc
 from ssdlib.data.store import Jpegs, open_store
+from ssdlib.model import BODY
 from ssdlib.records import Losses, Predictions, Targets
 from ssdlib.training import engine
-from ssdlib.training.runs import RECIPES, Diverged, RunConfig
+from ssdlib.training.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, config_from
 
 OUT = ROOT / "chapters/recordings/experiments"
 RECORDING = "recording.json"
+REVIVED = "revived"  # in a checkpoint: the channels that began anew
 Patch = tuple[object, str, Callable[..., Any]]  # module, name in it, what stands there during the run
 
 
@@ -113,15 +117,42 @@ def negatives(ratio: float) -> tuple[Patch, ...]:
     return ((engine, "multibox_loss", functools.partial(loss.multibox_loss, negative_ratio=ratio)),)
 
 
+@torch.no_grad()
+def revive(path: Path, images: Tensor) -> dict[str, int]:
+    """In the run of a checkpoint: the batch norm of every dead channel of the body begins anew, with scale 1, shift 0
+    and no momentum. Dead are those that are 0 everywhere in `images`. -> how many there were, by layer.
+
+    The checkpoint is marked, so that it happens once."""
+    state = files.load_checkpoint(path)
+    config = config_from(state["config"])
+    network, optimizer, _ = engine.build(config, torch.device("cpu"))
+    network.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    revived = {}
+    for layer, dead in dead_channels(network, images).items():
+        if layer not in BODY or not dead.any():
+            continue
+        norm = network.body[layer][1]
+        for parameter, value in ((norm.weight, 1.0), (norm.bias, 0.0)):
+            parameter[dead] = value
+            optimizer.state[parameter]["momentum_buffer"][dead] = 0.0
+        revived[layer] = int(dead.sum())
+    state |= {"model": network.state_dict(), "optimizer": optimizer.state_dict(), REVIVED: revived}
+    files.save_checkpoint(path, state)
+    return revived
+
+
 @dataclass(frozen=True)
 class Arm:
     """The recipe with one of its parts replaced, from these random seeds."""
 
     seeds: tuple[int, ...]
     patches: tuple[Patch, ...] = ()
+    revived_at: int = 0  # the step at which dead channels begin anew; 0: never
 
 
 FEW = (0, 1, 2)
+NEARLY_BROKEN = ((engine, "learning_rate", rate_times(3.0, 100)),)
 ARMS = {
     "recipe": Arm(tuple(range(10))),
     "argmax": Arm((), ((matching, "match", argmax_match),)),  # on these scenes the recipe itself, to the bit
@@ -131,7 +162,8 @@ ARMS = {
     "negatives_all": Arm(FEW, negatives(1e6)),
     "focal": Arm(FEW, ((engine, "multibox_loss", focal_loss), (engine, "build", with_prior(engine.build)))),
     "plateau": Arm((0, 1), ((engine, "learning_rate", rate_times(0.1, 300)),)),
-    "nearly_broken": Arm((0, 1), ((engine, "learning_rate", rate_times(3.0, 100)),)),
+    "nearly_broken": Arm((0, 1), NEARLY_BROKEN),
+    "revived": Arm((0, 1), NEARLY_BROKEN, revived_at=300),
 }
 
 
@@ -144,9 +176,12 @@ def run(arm: str, seed: int, work: Path, out: Path, devkit: Path, data: tuple, c
     """Train one run until it ends or diverges, and keep its recording."""
     config = dataclasses.replace(config, seed=seed)
     note = f"arm {arm} of docs/experiments.md; one thread"
+    revived_at = ARMS[arm].revived_at
     with ExitStack() as rules:
         for module, name, other in ARMS[arm].patches:
             rules.enter_context(mock.patch.object(module, name, other))
+        if revived_at:
+            note += f"; revived at step {revived_at}: {_revived(work, data, config, revived_at)}"
         try:
             table = engine.train(config, *data, work, resume=True)
         except Diverged as error:
@@ -158,6 +193,19 @@ def run(arm: str, seed: int, work: Path, out: Path, devkit: Path, data: tuple, c
     sizes = ap_by_size.means(ap_by_size.by_size(subject))
     (out / "sizes.json").write_text(json.dumps(sizes) + "\n", "utf-8")
     record(work, out, log_only=True, note=note)  # last: the run counts as kept once this is there
+
+
+def _revived(work: Path, data: tuple, config: RunConfig, step: int) -> str:
+    """Train to `step` and revive what is dead there, unless that has been done. -> what it was."""
+    told = work.with_name(f"{work.name}.{REVIVED}.json")
+    if not told.exists():
+        engine.train(config, *data, work, resume=True, stop_after=step)
+        images = torch.cat([pictures.scene(example).image for example in data[0][0][:SCENES]])
+        state = files.load_checkpoint(work / CHECKPOINT)
+        assert state["step"] == step, f"{work}: at step {state['step']}, wanted {step}"
+        found = state.get(REVIVED) or revive(work / CHECKPOINT, images)
+        files.write_whole(told, (json.dumps(found) + "\n").encode())
+    return ", ".join(f"{layer} {n}" for layer, n in json.loads(told.read_text("utf-8")).items())
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ def test_focal_loss_with_gamma_0_and_half_the_weight_is_half_of_cross_entropy_ov
 
 def test_starts_change_the_rate_for_their_first_steps_alone():
     config = RECIPES["mini"]
-    for arm, factor, until in (("plateau", 0.1, 300), ("nearly_broken", 3.0, 100)):
+    for arm, factor, until in (("plateau", 0.1, 300), ("nearly_broken", 3.0, 100), ("revived", 3.0, 100)):
         [(module, name, rate)] = experiments.ARMS[arm].patches
         plain = getattr(module, name)
         assert rate(config, until - 1) == pytest.approx(factor * plain(config, until - 1))
@@ -76,6 +76,46 @@ def test_a_network_for_focal_loss_begins_by_saying_background():
         head.weight.data.zero_()
     logits = model.eval()(torch.zeros(1, 3, 300, 300)).logits
     assert float(logits.detach().softmax(-1)[..., 0].mean()) == pytest.approx(0.99, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_dead_channels_begin_anew_once_and_no_other_number_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr("record_run.git", lambda *command, code=None: "1" if "log" in command else "")
+    monkeypatch.setitem(experiments.ARMS, "revived", experiments.Arm((0,), revived_at=2))
+    small = dict(steps=3, batch_size=2, val_every=0, warmup=0, drops=(), width=1 / 64, checkpoint_every=1)
+    config = dataclasses.replace(RECIPES["mini"], **small)
+    devkit = pictures.mini_voc()
+    test = voc.read_sets(devkit, ["2007-test"])[:4]
+    data = (test, Jpegs(test)), (test, Jpegs(test))
+    work = tmp_path / "work/0"
+    experiments.engine.train(config, *data, work, stop_after=2)
+    images = torch.cat([pictures.scene(example).image for example in test])
+    state = torch.load(work / "checkpoint.pt", weights_only=True)
+    shift = state["model"]["body.conv4_3.1.bias"]
+    shift[[0, 2]] = -1e6
+    torch.save(state, work / "checkpoint.pt")
+    found = experiments.revive(work / "checkpoint.pt", images)
+    assert found["conv4_3"] == 2
+    revived = torch.load(work / "checkpoint.pt", weights_only=True)
+    assert revived["revived"] == found
+    network, optimizer, _ = experiments.engine.build(config, torch.device("cpu"))
+    for name, before in state["model"].items():
+        now = revived["model"][name]
+        if name.startswith("body.conv4_3.1.") and name.endswith(("weight", "bias")):
+            assert now[[0, 2]].tolist() == ([1.0, 1.0] if name.endswith("weight") else [0.0, 0.0])
+            now, before = now[[1, 3]], before[[1, 3]]
+        elif name.split(".")[1] in found:
+            continue
+        assert torch.equal(now, before), name
+    network.load_state_dict(revived["model"])
+    assert not experiments.dead_channels(network, images)["conv4_3"][[0, 2]].any()
+    optimizer.load_state_dict(revived["optimizer"])
+    momentum = optimizer.state[network.body["conv4_3"][1].bias]["momentum_buffer"]
+    assert momentum[[0, 2]].tolist() == [0, 0]
+    monkeypatch.setattr(experiments, "revive", None)  # not a second time
+    experiments.run("revived", 0, work, tmp_path / "kept", devkit, data, dataclasses.replace(config, seed=0))
+    facts = json.loads((tmp_path / "kept/recording.json").read_text())
+    assert "revived at step 2: " in facts["note"] and "conv4_3 2" in facts["note"]
 
 
 @pytest.mark.slow
