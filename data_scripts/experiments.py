@@ -34,14 +34,14 @@ from course.kit import pictures
 from ssdlib import files, loss, matching
 from ssdlib.data import voc
 from ssdlib.data.store import Jpegs, open_store
-from ssdlib.model import BODY
+from ssdlib.model import BODY, SSD300
 from ssdlib.records import Losses, Predictions, Targets
 from ssdlib.training import engine
 from ssdlib.training.runs import CHECKPOINT, RECIPES, Diverged, RunConfig, config_from
 
 OUT = ROOT / "chapters/recordings/experiments"
 RECORDING = "recording.json"
-REVIVED = "revived"  # in a checkpoint: the channels that began anew
+CHANGED = "changed"  # in a checkpoint: what was changed in it
 Patch = tuple[object, str, Callable[..., Any]]  # module, name in it, what stands there during the run
 
 
@@ -118,16 +118,9 @@ def negatives(ratio: float) -> tuple[Patch, ...]:
 
 
 @torch.no_grad()
-def revive(path: Path, images: Tensor) -> dict[str, int]:
-    """In the run of a checkpoint: the batch norm of every dead channel of the body begins anew, with scale 1, shift 0
-    and no momentum. Dead are those that are 0 everywhere in `images`. -> how many there were, by layer.
-
-    The checkpoint is marked, so that it happens once."""
-    state = files.load_checkpoint(path)
-    config = config_from(state["config"])
-    network, optimizer, _ = engine.build(config, torch.device("cpu"))
-    network.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+def revive(network: SSD300, optimizer: torch.optim.Optimizer, first: dict, images: Tensor) -> dict[str, int]:
+    """The batch norm of every dead channel of the body begins anew, with scale 1, shift 0 and no momentum. Dead are
+    those that are 0 everywhere in `images`. -> how many there were, by layer."""
     revived = {}
     for layer, dead in dead_channels(network, images).items():
         if layer not in BODY or not dead.any():
@@ -137,9 +130,42 @@ def revive(path: Path, images: Tensor) -> dict[str, int]:
             parameter[dead] = value
             optimizer.state[parameter]["momentum_buffer"][dead] = 0.0
         revived[layer] = int(dead.sum())
-    state |= {"model": network.state_dict(), "optimizer": optimizer.state_dict(), REVIVED: revived}
-    files.save_checkpoint(path, state)
     return revived
+
+
+def begin_anew(*parts: str) -> Callable[..., dict[str, int]]:
+    """A change of a run: parts of the network take their `first` numbers again, without momentum. -> how many numbers
+    each has."""
+
+    @torch.no_grad()
+    def begin(
+        network: SSD300, optimizer: torch.optim.Optimizer, first: dict, images: Tensor
+    ) -> dict[str, int]:
+        for name, value in network.state_dict().items():  # these share their memory with the network
+            if name.startswith(parts):
+                value.copy_(first[name])
+        for name, parameter in network.named_parameters():
+            if name.startswith(parts):
+                optimizer.state[parameter]["momentum_buffer"].zero_()
+        return {
+            part: sum(p.numel() for name, p in network.named_parameters() if name.startswith(part))
+            for part in parts
+        }
+
+    return begin
+
+
+def change_run(path: Path, change: Callable[..., dict[str, int]], images: Tensor) -> dict[str, int]:
+    """Change the network in a checkpoint, which is marked, so that it happens once. -> what `change` tells."""
+    state = files.load_checkpoint(path)
+    network, optimizer, _ = engine.build(config_from(state["config"]), torch.device("cpu"))
+    first = {name: value.clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    told = change(network, optimizer, first, images)
+    state |= {"model": network.state_dict(), "optimizer": optimizer.state_dict(), CHANGED: told}
+    files.save_checkpoint(path, state)
+    return told
 
 
 @dataclass(frozen=True)
@@ -148,10 +174,12 @@ class Arm:
 
     seeds: tuple[int, ...]
     patches: tuple[Patch, ...] = ()
-    revived_at: int = 0  # the step at which dead channels begin anew; 0: never
+    change: Callable[..., dict[str, int]] | None = None  # what `change_run` does to it, once, after
+    after: int = 300  # steps
 
 
 FEW = (0, 1, 2)
+AROUND = ("conv4_3_norm.", "loc.conv4_3.", "conf.conv4_3.")  # what reads conv4_3 alone
 NEARLY_BROKEN = ((engine, "learning_rate", rate_times(3.0, 100)),)
 ARMS = {
     "recipe": Arm(tuple(range(10))),
@@ -163,7 +191,9 @@ ARMS = {
     "focal": Arm(FEW, ((engine, "multibox_loss", focal_loss), (engine, "build", with_prior(engine.build)))),
     "plateau": Arm((0, 1), ((engine, "learning_rate", rate_times(0.1, 300)),)),
     "nearly_broken": Arm((0, 1), NEARLY_BROKEN),
-    "revived": Arm((0, 1), NEARLY_BROKEN, revived_at=300),
+    "revived": Arm((0, 1), NEARLY_BROKEN, revive),
+    "head_anew": Arm((0, 1), NEARLY_BROKEN, begin_anew("conf.conv4_3.")),
+    "layer_anew": Arm((0, 1), NEARLY_BROKEN, begin_anew("body.conv4_3.", *AROUND)),
 }
 
 
@@ -176,12 +206,11 @@ def run(arm: str, seed: int, work: Path, out: Path, devkit: Path, data: tuple, c
     """Train one run until it ends or diverges, and keep its recording."""
     config = dataclasses.replace(config, seed=seed)
     note = f"arm {arm} of docs/experiments.md; one thread"
-    revived_at = ARMS[arm].revived_at
     with ExitStack() as rules:
         for module, name, other in ARMS[arm].patches:
             rules.enter_context(mock.patch.object(module, name, other))
-        if revived_at:
-            note += f"; revived at step {revived_at}: {_revived(work, data, config, revived_at)}"
+        if ARMS[arm].change:
+            note += f"; changed at step {ARMS[arm].after}: {_changed(ARMS[arm], work, data, config)}"
         try:
             table = engine.train(config, *data, work, resume=True)
         except Diverged as error:
@@ -195,17 +224,17 @@ def run(arm: str, seed: int, work: Path, out: Path, devkit: Path, data: tuple, c
     record(work, out, log_only=True, note=note)  # last: the run counts as kept once this is there
 
 
-def _revived(work: Path, data: tuple, config: RunConfig, step: int) -> str:
-    """Train to `step` and revive what is dead there, unless that has been done. -> what it was."""
-    told = work.with_name(f"{work.name}.{REVIVED}.json")
+def _changed(arm: Arm, work: Path, data: tuple, config: RunConfig) -> str:
+    """Train until the change and make it, unless that has been done. -> what it was."""
+    told = work.with_name(f"{work.name}.{CHANGED}.json")
     if not told.exists():
-        engine.train(config, *data, work, resume=True, stop_after=step)
+        engine.train(config, *data, work, resume=True, stop_after=arm.after)
         images = torch.cat([pictures.scene(example).image for example in data[0][0][:SCENES]])
         state = files.load_checkpoint(work / CHECKPOINT)
-        assert state["step"] == step, f"{work}: at step {state['step']}, wanted {step}"
-        found = state.get(REVIVED) or revive(work / CHECKPOINT, images)
+        assert state["step"] == arm.after, f"{work}: at step {state['step']}, wanted {arm.after}"
+        found = state.get(CHANGED) or change_run(work / CHECKPOINT, arm.change, images)
         files.write_whole(told, (json.dumps(found) + "\n").encode())
-    return ", ".join(f"{layer} {n}" for layer, n in json.loads(told.read_text("utf-8")).items())
+    return ", ".join(f"{part} {n}" for part, n in json.loads(told.read_text("utf-8")).items())
 
 
 def main() -> None:

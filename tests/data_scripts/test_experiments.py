@@ -61,7 +61,12 @@ def test_focal_loss_with_gamma_0_and_half_the_weight_is_half_of_cross_entropy_ov
 
 def test_starts_change_the_rate_for_their_first_steps_alone():
     config = RECIPES["mini"]
-    for arm, factor, until in (("plateau", 0.1, 300), ("nearly_broken", 3.0, 100), ("revived", 3.0, 100)):
+    for arm, factor, until in (
+        ("plateau", 0.1, 300),
+        ("nearly_broken", 3.0, 100),
+        ("revived", 3.0, 100),
+        ("head_anew", 3.0, 100),
+    ):
         [(module, name, rate)] = experiments.ARMS[arm].patches
         plain = getattr(module, name)
         assert rate(config, until - 1) == pytest.approx(factor * plain(config, until - 1))
@@ -81,7 +86,7 @@ def test_a_network_for_focal_loss_begins_by_saying_background():
 @pytest.mark.slow
 def test_dead_channels_begin_anew_once_and_no_other_number_changes(tmp_path, monkeypatch):
     monkeypatch.setattr("record_run.git", lambda *command, code=None: "1" if "log" in command else "")
-    monkeypatch.setitem(experiments.ARMS, "revived", experiments.Arm((0,), revived_at=2))
+    monkeypatch.setitem(experiments.ARMS, "revived", experiments.Arm((0,), (), experiments.revive, 2))
     small = dict(steps=3, batch_size=2, val_every=0, warmup=0, drops=(), width=1 / 64, checkpoint_every=1)
     config = dataclasses.replace(RECIPES["mini"], **small)
     devkit = pictures.mini_voc()
@@ -94,10 +99,10 @@ def test_dead_channels_begin_anew_once_and_no_other_number_changes(tmp_path, mon
     shift = state["model"]["body.conv4_3.1.bias"]
     shift[[0, 2]] = -1e6
     torch.save(state, work / "checkpoint.pt")
-    found = experiments.revive(work / "checkpoint.pt", images)
+    found = experiments.change_run(work / "checkpoint.pt", experiments.revive, images)
     assert found["conv4_3"] == 2
     revived = torch.load(work / "checkpoint.pt", weights_only=True)
-    assert revived["revived"] == found
+    assert revived["changed"] == found
     network, optimizer, _ = experiments.engine.build(config, torch.device("cpu"))
     for name, before in state["model"].items():
         now = revived["model"][name]
@@ -112,10 +117,28 @@ def test_dead_channels_begin_anew_once_and_no_other_number_changes(tmp_path, mon
     optimizer.load_state_dict(revived["optimizer"])
     momentum = optimizer.state[network.body["conv4_3"][1].bias]["momentum_buffer"]
     assert momentum[[0, 2]].tolist() == [0, 0]
-    monkeypatch.setattr(experiments, "revive", None)  # not a second time
+    monkeypatch.setattr(experiments, "change_run", None)  # not a second time
     experiments.run("revived", 0, work, tmp_path / "kept", devkit, data, dataclasses.replace(config, seed=0))
     facts = json.loads((tmp_path / "kept/recording.json").read_text())
-    assert "revived at step 2: " in facts["note"] and "conv4_3 2" in facts["note"]
+    assert "changed at step 2: " in facts["note"] and "conv4_3 2" in facts["note"]
+
+
+def test_parts_that_begin_anew_have_their_first_numbers_without_momentum_and_the_others_stay():
+    config = dataclasses.replace(RECIPES["mini"], width=1 / 64, seed=3)
+    network, optimizer, _ = experiments.engine.build(config, torch.device("cpu"))
+    first = {name: value.clone() for name, value in network.state_dict().items()}
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    network.body["conv4_3"][1].running_mean += 1
+    later = {name: value.clone() for name, value in network.state_dict().items()}
+    parts = ("body.conv4_3.", *experiments.AROUND)
+    told = experiments.begin_anew(*parts)(network, optimizer, first, torch.empty(0))
+    assert told["conv4_3_norm."] == network.conv4_3_norm.weight.numel() and set(told) == set(parts)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, first[name] if name.startswith(parts) else later[name]), name
+    for name, parameter in network.named_parameters():
+        assert bool(optimizer.state[parameter]["momentum_buffer"].any()) != name.startswith(parts), name
 
 
 @pytest.mark.slow
