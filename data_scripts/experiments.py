@@ -176,6 +176,7 @@ class Arm:
     patches: tuple[Patch, ...] = ()
     change: Callable[..., dict[str, int]] | None = None  # what `change_run` does to it, once, after
     after: int = 300  # steps
+    later: int = 0  # steps by which the drops and the end come later than the recipe's
 
 
 FEW = (0, 1, 2)
@@ -192,6 +193,7 @@ ARMS = {
     "plateau": Arm((0, 1), ((engine, "learning_rate", rate_times(0.1, 300)),)),
     "nearly_broken": Arm((0, 1), NEARLY_BROKEN),
     "revived": Arm((0, 1), NEARLY_BROKEN, revive),
+    "later": Arm((0, 1), NEARLY_BROKEN, later=2500),
     "head_anew": Arm((0, 1), NEARLY_BROKEN, begin_anew("conf.conv4_3.")),
     "layer_anew": Arm((0, 1), NEARLY_BROKEN, begin_anew("body.conv4_3.", *AROUND)),
 }
@@ -204,7 +206,8 @@ def jobs(arms: list[str]) -> list[tuple[str, int]]:
 
 def run(arm: str, seed: int, work: Path, out: Path, devkit: Path, data: tuple, config: RunConfig) -> None:
     """Train one run until it ends or diverges, and keep its recording."""
-    config = dataclasses.replace(config, seed=seed)
+    drops = tuple(drop + ARMS[arm].later for drop in config.drops)
+    config = dataclasses.replace(config, seed=seed, drops=drops, steps=config.steps + ARMS[arm].later)
     note = f"arm {arm} of docs/experiments.md; one thread"
     with ExitStack() as rules:
         for module, name, other in ARMS[arm].patches:

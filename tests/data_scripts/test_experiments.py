@@ -145,13 +145,15 @@ def test_parts_that_begin_anew_have_their_first_numbers_without_momentum_and_the
 def test_a_run_is_kept_with_its_seed_its_sizes_and_its_ap(tmp_path, monkeypatch):
     monkeypatch.setattr("record_run.git", lambda *command, code=None: "1" if "log" in command else "")
     config = dataclasses.replace(
-        RECIPES["mini"], steps=2, batch_size=2, val_every=0, warmup=0, drops=(), width=1 / 64
+        RECIPES["mini"], steps=2, batch_size=2, val_every=0, warmup=0, drops=(1,), width=1 / 64
     )
     devkit = pictures.mini_voc()
     test = voc.read_sets(devkit, ["2007-test"])
     data = (test[:4], Jpegs(test[:4])), (test, Jpegs(test))
+    monkeypatch.setitem(experiments.ARMS, "argmax", dataclasses.replace(experiments.ARMS["argmax"], later=1))
     experiments.run("argmax", 5, tmp_path / "work", tmp_path / "kept", devkit, data, config)
     facts = json.loads((tmp_path / "kept/recording.json").read_text())
     assert facts["config"]["seed"] == 5 and "argmax" in facts["note"]
+    assert facts["config"]["steps"] == 3 and facts["config"]["drops"] == [2]
     assert set(json.loads((tmp_path / "kept/sizes.json").read_text())) == set(experiments.ap_by_size.names())
     assert len((tmp_path / "kept/ap.csv").read_text().splitlines()) >= 21
