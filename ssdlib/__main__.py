@@ -37,6 +37,7 @@ from ssdlib.training.runs import (
     RunError,
     refuse_fewer_steps,
     refuse_folder,
+    refuse_long_names,
 )
 
 EXPECTED = (
@@ -211,6 +212,7 @@ def _refuse_early(out: Path, config: RunConfig, goes_on: bool) -> tuple[bool, in
     """Whether a run is in the folder, and its step. Raises RunError for what training would refuse, but only after
     all photographs have been decoded."""
     refuse_folder(out, goes_on)
+    refuse_long_names(config)
     if not (out / CHECKPOINT).exists():
         return False, 0
     done = files.load_checkpoint(out / CHECKPOINT).get("step", 0)
@@ -349,7 +351,7 @@ def evaluate_(options: argparse.Namespace) -> None:
     evaluate.refuse_repeated(examples)  # before the detection, which takes long
     if options.checkpoint:
         if trouble := refused_sets(sets, classes):
-            raise RunError(f"--sets has {trouble}")
+            raise RunError(f"{'--sets' if options.sets else 'the default of --sets'} has {trouble}")
         data, grid = (examples, store.Jpegs(examples)), anchors.default_boxes().to(device)
         folder = Path(options.out) if options.out else _evaluated(Path(options.checkpoint))
         with _naming_skip_bad():

@@ -41,7 +41,13 @@ KINDS_OF_START = {
     "plateau": "on a plateau",
     "nearly_broken": "nearly broken",
 }
-FOLLOWED = (0, 1)  # random seeds of the runs that question 4 asks for
+FOLLOWED = (0, 1)  # random seeds of the runs that questions 4, 6 and 7 ask for
+BEGUN_ANEW = {
+    "nearly_broken": "nothing",
+    "revived": "the batch norm of dead channels",
+    "head_anew": "the confidence head on conv4_3",
+    "layer_anew": "conv4_3, its L2Norm and both its heads",
+}
 MAP_COLORS = (SKY, BLUE, GREEN, YELLOW, ORANGE, PURPLE)
 LIVING, BROKEN = dict(color=BLUE, linewidth=0.9), dict(color=RED, linestyle="--", linewidth=1)
 
@@ -132,8 +138,20 @@ def left_behind() -> Table:
     return table(rows, head, form=("", "", ".1f", ".1f", ".1f"))
 
 
+def mended() -> Table:
+    """Questions 6 and 7: the final mAP of nearly broken starts in which a part began anew at step 300, and of the
+    range of ten starts of the recipe."""
+    rows = [
+        (words, *(100 * run.map for run in followed(kind).values())) for kind, words in BEGUN_ANEW.items()
+    ]
+    ten = [100 * run.map for run in experiments.runs("recipe").values()]
+    note = f"Ten random seeds of the recipe as it is: {min(ten):.1f} to {max(ten):.1f}."
+    head = ("begins anew at step 300", *(f"mAP, random seed {seed}" for seed in FOLLOWED))
+    return table(rows, head, form=("", ".1f", ".1f"), note=note)
+
+
 def followed(kind: str) -> dict[int, experiments.Run]:
-    """The runs of a kind of start that question 4 asks for, by random seed."""
+    """The runs of a kind of start that are asked for, by random seed."""
     found = experiments.runs(kind)
     return {seed: found[seed] for seed in FOLLOWED}
 

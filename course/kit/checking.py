@@ -12,6 +12,7 @@ import io
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import CodeType
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -83,7 +84,7 @@ class Exercise:
     found, wanted)` may show a failed case. `mistakes` leads from the sentence about a known mistake to what the
     mistake gives: a function where the exercise asks for one, else a value, or `Either` of several. What follows the
     mark `MORE` in such a sentence is told from the second wrong try on. `uses` is the exercise whose answer this
-    one's calls: if that was found wrong, a wrong answer here may be right.
+    one's may call: if that was found wrong, a wrong answer that calls it may be right.
     """
 
     title: str
@@ -103,12 +104,13 @@ class Exercise:
     def __call__(self, answer: Any) -> Verdict:
         verdict = self._verdict_on(answer)
         self.state = verdict.state
-        if self.state == WRONG and self.uses and self.uses.state in (TODO, WRONG):
-            earlier = (
-                f"It uses your answer to {self.uses.title}, which wasn't right when checked; begin there."
-            )
-            return replace(verdict, message=f"{verdict.message.rstrip('.')}. {earlier}")
-        return verdict
+        if self.state != WRONG or not self.uses or self.uses.state not in (TODO, WRONG):
+            return verdict
+        if not _calls(answer, getattr(self.uses, "name", "")):
+            return verdict
+        stop = "" if verdict.message.endswith((".", "?", "!")) else "."
+        earlier = f"It uses your answer to {self.uses.title}, which wasn't right when checked; begin there."
+        return replace(verdict, message=f"{verdict.message}{stop} {earlier}")
 
     def _verdict_on(self, answer: Any) -> Verdict:
         if stopped := stopped_cells.sentence():
@@ -215,6 +217,14 @@ def by_degrees(says: str, tries: int) -> str:
 def ways(gives: Any) -> Either:
     """What a mistake gives, as one or several values."""
     return gives if isinstance(gives, Either) else Either((gives,))
+
+
+def _calls(answer: Any, name: str) -> bool:
+    """Whether a function of that name is used in the code of an answer, or in a function inside it."""
+    code = answer if isinstance(answer, CodeType) else getattr(answer, "__code__", None)
+    inner = [part for part in code.co_consts if isinstance(part, CodeType)] if code else []
+    names = (*code.co_names, *code.co_freevars) if code else ()
+    return name in names or any(_calls(part, name) for part in inner)
 
 
 def _says_it_isnt_written(error: Exception) -> bool:

@@ -133,7 +133,11 @@ def _difference_of_parts(found: Any, wanted: Any, tolerance: float, tell: bool) 
         place = f"at [{at}]" if isinstance(wanted[at], str | int | float) else f"part {at}"
         return f"{place}, counted from 0: {difference(found[at], wanted[at], tolerance)}"
     if tell and isinstance(wanted, dict) and isinstance(found, dict) and found.keys() == wanted.keys():
-        at = next(key for key in wanted if not agree(found[key], wanted[key], tolerance))
+        at = next((key for key in wanted if not agree(found[key], wanted[key], tolerance)), None)
+        if at is None:
+            return f"yours is {short(found)}; its parts are right, but write them as numbers"
+        if found[at] is None:
+            return f"`{at}`: yours is None, wanted {short(wanted[at])}"
         return f"`{at}`: {difference(found[at], wanted[at], tolerance)}"
     told = f", wanted {short(wanted)}" if tell else f"; {_how_many_differ(found, wanted, tolerance)}"
     return f"yours is {short(found)}{told}"
@@ -144,6 +148,8 @@ def _how_many_differ(found: Any, wanted: Any, tolerance: float) -> str:
     if not length(wanted) or length(found) != length(wanted):
         return "that isn't it"
     off = sum(not agree(one, other, tolerance) for one, other in zip(found, wanted, strict=True))
+    if not off:
+        return "its parts are right; write them in a list"
     return f"{off} of {len(wanted)} {'isn' if off == 1 else 'aren'}'t right"
 
 

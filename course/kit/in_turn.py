@@ -1,8 +1,8 @@
 """One message at a time for the widgets of an explorer, in whichever thread the kernel receives it.
 
 A kernel has more than one thread for messages: JupyterLab opens a second channel (a subshell) for widgets, so that
-they answer while a cell runs. What arrives before it stands is handled by the first, and a menu chosen just after a
-button would be handled beside it, half of the one and half of the other.
+they answer while a cell runs. Messages that arrive before this channel is open are handled by the first thread, so a
+menu that is chosen just after a button was pressed would be handled beside it, half of the one and half of the other.
 """
 
 import threading

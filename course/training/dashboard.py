@@ -51,6 +51,7 @@ class Dashboard(Explorer):
         self._rest = -math.inf
         self._asked = False
         self._wake, self._thread = threading.Event(), None
+        self._detection: threading.Thread | None = None  # the last one that was asked for
         self.board = Board(
             label="Curves of a run: loss, learning rate, mAP",
             hint="Keys: left, right: one line of the log, up, down: ten, n: whole run or last tenth.",
@@ -111,13 +112,16 @@ class Dashboard(Explorer):
 
     def _go_on(self, stopped: threading.Event) -> None:
         while not stopped.wait(self.every):
-            try:
-                more = self.look()
-            except Exception as error:  # a thread that dies in silence would look like a run that does
-                self.problem, more = f"{type(error).__name__}: {error}; stopped looking", False
-                self.board.status, self.text.value = self.problem, html.escape(self.problem)
-            if not more:
+            if not self._look_and_tell():
                 self.follow.value = False
+
+    def _look_and_tell(self) -> bool:
+        try:
+            return self.look()
+        except Exception as error:  # a thread that dies in silence would look like a run that does
+            self.problem = f"{type(error).__name__}: {error}; stopped looking"
+            self.board.status, self.text.value = self.problem, html.escape(self.problem)
+            return False
 
     # ---- the images
 
@@ -126,15 +130,16 @@ class Dashboard(Explorer):
         config = self.found.config
         cheap = config is not None and config.width < 0.5 and time.monotonic() - self._rest > REST
         stamp = _stamp(self.folder / CHECKPOINT)
-        if stamp is None or stamp == self._looked_at or not (cheap or self._asked):
-            return
-        self._asked = False
+        with self.turn:
+            if stamp is None or stamp == self._looked_at or not (cheap or self._asked):
+                return
+            self._asked, self._looked_at = False, stamp  # another thread needn't
         try:
             seen = run_pictures.look(self.folder, self.images)
             shown = f"{run_pictures.as_html(seen)}<br>{html.escape(seen.legend())}"
         except BROKEN as error:
             seen, shown = None, html.escape(f"no detections: {type(error).__name__}: {error}")
-        self.seen, self._looked_at, self._rest = seen, stamp, time.monotonic()
+        self.seen, self._rest = seen, time.monotonic()
         self.pictures.value = shown
 
     def _detect_now(self, button: object = None) -> None:
@@ -142,7 +147,9 @@ class Dashboard(Explorer):
             self.pictures.value = html.escape(f"no {CHECKPOINT} in {self.folder} yet")
         else:
             self._asked, self._looked_at = True, None
-            self.look()
+            # beside the other messages, which wait while one is handled
+            self._detection = threading.Thread(target=self._look_and_tell, daemon=True)
+            self._detection.start()
 
     # ---- the reader
 

@@ -57,7 +57,9 @@ def show(
     alone = len(sources) == 1 and sources[0].name in set(map(str, paths))
     out.mkdir(parents=True, exist_ok=True)
     if os.path.lexists(out / FOUND) and _listed(out / FOUND) is None:
-        raise FormatError(f"{out / FOUND}: not written by this command, so it stays; wanted another --out")
+        raise FormatError(
+            f"{out / FOUND}: not one that this command wrote and can read, so it stays; wanted another --out"
+        )
     listed = _listed(out / FOUND) or set()  # before it is replaced
     everything: list[dict[str, Any]] = [{} for _ in sources]
     held: list[tuple[int, Tensor]] = []
@@ -190,7 +192,10 @@ def _listed(path: Path) -> set[str] | None:
     """The names of what was drawn, according to a detections.json; None if it isn't there or isn't of this module."""
     try:
         rows = json.loads(path.read_text("utf-8"))
-        ours = isinstance(rows, list) and all(set(row) & {"image", "video", "file"} for row in rows)
+        ours = isinstance(rows, list) and all(
+            set(row) & {"image", "video", "file"} and set(row) & {"detections", "frames", "error"}
+            for row in rows
+        )
         names = {row.get("picture") for row in rows} if ours else set()
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None

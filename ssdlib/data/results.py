@@ -42,9 +42,14 @@ def result_file(set_name: str, class_name: str) -> str:
 
 
 def refused_sets(sets: Sequence[str], classes: Sequence[str]) -> str:
-    """Why no files can be named after these image sets together, or "". A run asks first, because it writes last."""
-    names = ("+".join(sets), *(result_file(result_name(sets), name) for name in classes))
-    longest = max(len(name.encode()) for name in names)
+    """Why no result files can be named after these image sets together, or "". A run asks first, because it writes
+    last."""
+    return refused_names(sets, [result_file(result_name(sets), name) for name in classes])
+
+
+def refused_names(sets: Sequence[str], names: Sequence[str]) -> str:
+    """The same for names of files that hold these image sets."""
+    longest = max(len(name.encode(errors="surrogateescape")) for name in names)
     if longest <= NAME:
         return ""
     return (

@@ -116,7 +116,8 @@ def _read(path: str) -> np.ndarray:
             deep = image.mode[0] in "IF"  # Pillow would clip everything above 255
             pixels = None if deep else np.array(_upright(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        sys.exit(f"{path}: {error}; wanted an image, one of {', '.join(PICTURES)}")
+        said = getattr(error, "strerror", None) or str(error).replace(f" {path!r}", "")
+        sys.exit(f"{path}: {said}; wanted an image, one of {', '.join(PICTURES)}")
     if pixels is None:
         sys.exit(f"{path}: more than 8 bits a colour; wanted 8, convert it to such a JPEG or PNG first")
     return pixels
@@ -124,14 +125,19 @@ def _read(path: str) -> np.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print what an exported detector finds in images, one JSON line each. Ends with 2 if it is called wrongly, with
-    1 and a sentence at a file that can't be read."""
+    1 and a sentence at a model or an image that can't be read."""
     model, *pictures = (arguments if arguments is not None else sys.argv[1:]) or [""]
     if not pictures:
         print("usage: python exported.py model.onnx picture.jpg ...", file=sys.stderr)
         sys.exit(2)
     if not Path(model).is_file():
         sys.exit(f"{model}: no such file; wanted the model.onnx that `ssdlib export` wrote")
-    detector = Exported(Path(model))
+    try:
+        detector = Exported(Path(model))
+    except ImportError:
+        raise
+    except Exception as error:  # onnxruntime has many kinds
+        sys.exit(f"{model}: {error}; wanted the model.onnx that `ssdlib export` wrote")
     for path in pictures:
         found = detector(_read(path), score=0.5)
         rows: list[dict[str, Any]] = [

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, replace
 
 from ssdlib.data.augment import RULES, STEPS
-from ssdlib.data.results import refused_sets
 from ssdlib.data.voc import refused_name
 from ssdlib.loss import MININGS
 from ssdlib.model import BODY, NEW_LAYERS
@@ -89,9 +88,6 @@ class RunConfig:
                 raise RunError(f"{name} is {value!r}; it needs at least one, or a positive number")
         if trouble := refused_name(self.classes):
             raise RunError(f"classes has {trouble}")
-        for name in ("train_sets", "test_sets"):
-            if trouble := refused_sets(getattr(self, name), self.classes):
-                raise RunError(f"{name} has {trouble}")
         for name, known in (("augment", STEPS), ("faster", FASTER)):
             if unknown := set(getattr(self, name)) - set(known):
                 raise RunError(f"{name} has {min(unknown)!r}; wanted some of {', '.join(known)}")

@@ -24,6 +24,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from ssdlib import files
+from ssdlib.data.results import refused_names, refused_sets
 from ssdlib.model import SSD300
 from ssdlib.training import distributed
 from ssdlib.training.recipes import MAY_CHANGE as MAY_CHANGE
@@ -71,6 +72,15 @@ def refuse_folder(out: Path, resume: bool = True) -> None:
             raise RunError(f"{out}: holds a run at step {state['step']}; resume it, or name another folder")
 
 
+def refuse_long_names(config: RunConfig) -> None:
+    """Raise RunError if a file that the run is going to write can't be named after its image sets. The store of their
+    photographs has a longer name while it is built."""
+    for field, sets in (("train_sets", config.train_sets), ("test_sets", config.test_sets)):
+        trouble = refused_names(sets, [f"{'+'.join(sets)}.part-0123456789ab"])
+        if trouble := trouble or (field == "test_sets" and refused_sets(sets, config.classes)):
+            raise RunError(f"{field} has {trouble}")
+
+
 def refuse_fewer_steps(out: Path, config: RunConfig, done: int) -> None:
     """Raise RunError if the run in `out` has done more steps than are asked for."""
     if config.steps < done:
@@ -94,6 +104,7 @@ def open_run(
     """
     out = Path(out)
     refuse_folder(out, resume)
+    refuse_long_names(config)
     progress = Progress(data=data)
     if (out / CHECKPOINT).exists():
         state = files.load_checkpoint(out / CHECKPOINT)

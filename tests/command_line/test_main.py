@@ -24,7 +24,7 @@ from ssdlib.__main__ import main
 from ssdlib.data import augment, voc
 from ssdlib.data.results import read_results
 from ssdlib.records import CLASSES
-from ssdlib.training import estimate, runs
+from ssdlib.training import estimate, inference, runs
 from ssdlib.training.runs import RunConfig, load_run
 
 SMALL = "--width 0.0625 --batch-norm --strided-stem --batch-size 4 --augment flip --precision float32 --val-every 0"
@@ -277,6 +277,34 @@ def test_detect_takes_other_programs_files_with_their_anchors_and_classes(kind, 
     assert found["class"] == "tvmonitor"
     assert found["score"] == pytest.approx(score, abs=1e-5)
     assert found["box"] == pytest.approx(box, abs=0.01)
+
+
+def test_image_sets_too_long_for_a_name_are_refused_before_anything_is_read(
+    run, mini, tmp_path, capsys, monkeypatch
+):
+    def reads(*words, **named):
+        raise AssertionError("photographs are read")
+
+    shutil.copytree(mini, tmp_path / "VOCdevkit")
+    lists = tmp_path / "VOCdevkit/VOC2007/ImageSets/Main"
+    long = "x" * 230
+    shutil.copy(lists / "test.txt", lists / f"{long}.txt")
+    data = f"--data {tmp_path / 'VOCdevkit'}"
+    monkeypatch.setattr(inference, "evaluate_on", reads)
+    monkeypatch.setattr(entry, "_data", reads)
+    assert main(f"evaluate --checkpoint {run} {data} --sets 2007-test 2007-{long}".split()) == 1
+    said = "has '2007-test+2007-xxxxxxxxxxxxxxxxxxxxxxxxx'..., which makes the name of a file"
+    assert f"RunError: --sets {said}" in capsys.readouterr().err
+    command = f"train {data} --out {tmp_path / 'new'} {SMALL} --drops --test-sets 2007-test 2007-{long}"
+    assert main(command.split()) == 1
+    assert f"RunError: test_sets {said}" in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
+def test_an_image_set_that_is_no_text_is_refused_as_any_other(mini, tmp_path, capsys):
+    assert (
+        main(["train", "--data", str(mini), "--out", str(tmp_path / "r"), "--train-sets", "2007-\udcff"]) == 1
+    )
+    assert "VOCError: image set '2007-\\udcff'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

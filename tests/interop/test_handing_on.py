@@ -522,13 +522,19 @@ def test_a_picture_that_detect_did_not_draw_is_not_drawn_over(network, scenes, f
 
 @pytest.mark.parametrize(
     "theirs",
-    ['[{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}]', '{"image": 1}', "notes"],
+    [
+        '[{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}]',
+        '[{"image": "a.jpg", "label": 3}]',
+        '{"image": 1}',
+        "notes",
+    ],
 )
 def test_a_detections_json_of_another_program_stays(network, scenes, theirs, tmp_path):
     Image.fromarray(scenes[0].numpy()).save(tmp_path / "a.jpg")
     (tmp_path / "detections.json").write_text(theirs)
     with pytest.raises(
-        formats.FormatError, match="detections.json: not written by this command, so it stays; wanted"
+        formats.FormatError,
+        match="detections.json: not one that this command wrote and can read, so it stays; wanted",
     ):
         show.show(*network, [str(tmp_path / "a.jpg")], tmp_path)
     assert (tmp_path / "detections.json").read_text() == theirs
@@ -607,8 +613,8 @@ def test_the_script_refuses_what_the_library_refuses(onnx_file, mode, tmp_path):
 @pytest.mark.parametrize(
     "name, content, said",
     [
-        ("none.jpg", None, "No such file or directory"),
-        ("torn.jpg", b"nothing of the kind", "cannot identify image file"),
+        ("none.jpg", None, "No such file or directory;"),
+        ("torn.jpg", b"nothing of the kind", "cannot identify image file;"),
         ("half.jpg", "half", "image file is truncated"),
     ],
 )
@@ -616,9 +622,17 @@ def test_the_script_names_a_file_that_it_cant_read(onnx_file, mini, name, conten
     path, good = tmp_path / name, min(mini.glob("VOC2007/JPEGImages/*"))
     if content:
         path.write_bytes(good.read_bytes()[:2000] if content == "half" else content)
-    with pytest.raises(SystemExit, match=f"{name}: .*{said}.*; wanted an image, one of JPEG, PNG"):
+    with pytest.raises(SystemExit, match=f"{name}: {said}.* wanted an image, one of JPEG, PNG"):
         exported.main([str(onnx_file), str(good), str(path)])
     assert len(capsys.readouterr().out.splitlines()) == 1  # what came before it
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing of the kind", "half"])
+def test_the_script_names_a_model_that_is_none(onnx_file, content, tmp_path):
+    path = tmp_path / "torn.onnx"
+    path.write_bytes(onnx_file.read_bytes()[:5000] if content == "half" else content)
+    with pytest.raises(SystemExit, match="torn.onnx: .*; wanted the model.onnx that `ssdlib export` wrote"):
+        exported.main([str(path), "picture.jpg"])
 
 
 def test_the_script_names_a_model_that_isnt_there(tmp_path):

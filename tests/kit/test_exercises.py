@@ -16,6 +16,7 @@ from exercise_cells import ROOT, SOURCES, cells_of, is_exercise
 from PIL import Image
 
 from course.kit import checking, inline, self_test
+from course.kit.building_block import BuildingBlock
 from course.kit.checking import Case, Either, Exercise
 from course.training.check import Reasoned
 
@@ -295,18 +296,23 @@ def test_a_stopped_cell_holds_for_the_value_it_would_have_given(page, capsys):
 
 
 def test_a_wrong_answer_that_calls_an_earlier_one_is_sent_back_to_it():
-    first = Exercise("1.1 half", lambda x: x / 2, cases=[Case("four", (4.0,))])
+    first = BuildingBlock("1.1 half", lambda x: x / 2, cases=[Case("four", (4.0,))], name="half")
     second = Exercise("1.2 quarter", lambda x: x / 4, cases=[Case("four", (4.0,))], uses=first)
     half = lambda x: x / 3  # noqa: E731
+    twice = lambda x: half(half(x))  # noqa: E731
     says = "It uses your answer to 1.1 half, which wasn't right when checked; begin there."
-    assert says not in second(lambda x: half(half(x))).message  # nobody knows
+    assert says not in second(twice).message  # nobody knows
     assert first(half).state == checking.WRONG
-    found = second(lambda x: half(half(x))).message
-    assert found.startswith("four: ") and found.endswith(f". {says}")
+    found = second(twice).message
+    assert found.startswith("four: ") and found.endswith(f"wanted 1. {says}")
+    assert second(lambda x: [half(y) for y in (x,)]).message.endswith(says)
+    for other in (lambda x: x / 9, lambda x: None if x else 1, 5):  # these don't call it
+        assert says not in second(other).message
+    assert second(lambda x: [half(x), None][1] if x > 4 else half(x) and ()).message.endswith(f". {says}")
     assert second(lambda x: x / 4).state == checking.RIGHT
     assert second(None).message == checking.FILL_IN
     assert first(lambda x: x / 2).state == checking.RIGHT
-    assert says not in second(lambda x: half(half(x))).message
+    assert says not in second(twice).message
 
 
 @pytest.mark.parametrize(
@@ -328,6 +334,17 @@ def test_a_wrong_answer_that_calls_an_earlier_one_is_sent_back_to_it():
             "capstone.sgd_step",
             lambda w, g, v, *_: torch.stack((w, v)),
             "without decay: `w`: at [0] yours is 1",
+        ),
+        ("anchors.place", lambda i: (0, None, 21, 3), "anchor 2,215: `row`: yours is None, wanted 14"),
+        (
+            "anchors.place",
+            lambda i: np.array(tuple(EXERCISES["anchors.place"].right(i)), dtype=object),
+            "its parts are right, but write them as numbers",
+        ),
+        (
+            "welcome.modules",
+            np.array(["voc", "matching", "loss", "detect", "evaluate"]),
+            "its parts are right; write them in a list",
         ),
         ("matching.same_size", [5, 5, 5, 1, 1, 2], "yours is [5, 5, 5, 1, 1, 2]; 1 of 6 isn't right"),
         ("capstone.sgd_step", lambda *_: torch.tensor(1.0), "yours has shape (), wanted (2, 3)"),

@@ -44,6 +44,30 @@ def test_the_figure_shows_every_start_and_every_run():
         assert row == sorted(run.map for run in figures.followed(kind).values())
 
 
+def test_the_table_of_parts_that_began_anew_says_what_was_judged():
+    shown = figures.mended()
+    assert [row[0] for row in shown.rows] == list(figures.BEGUN_ANEW.values())
+    for row, kind in zip(shown.rows, figures.BEGUN_ANEW, strict=True):
+        assert list(row[1:]) == [100 * experiments.runs(kind)[seed].map for seed in (0, 1)]
+    assert "61.3 to 68.6" in shown.note
+
+
+@pytest.mark.parametrize("kind", [kind for kind in figures.BEGUN_ANEW if kind != "nearly_broken"])
+@pytest.mark.parametrize("seed", figures.FOLLOWED)
+def test_until_step_300_what_begins_anew_is_the_nearly_broken_run_to_the_last_digit(kind, seed):
+    def log(arm):
+        path = figures.RECORDINGS / "experiments" / arm / str(seed) / "log.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        return {
+            row["step"]: [row[key] for key in ("localisation", "confidence", "l2", "positives")]
+            for row in rows
+            if "positives" in row
+        }
+
+    ours, theirs = log(kind), log("nearly_broken")
+    assert {step for step in ours if ours[step] == theirs[step]} == set(range(25, 301, 25))
+
+
 def test_the_table_says_what_was_counted_and_judged():
     told = json.loads((figures.RECORDINGS / "experiments/dead.json").read_text())["runs"]
     rows = figures.left_behind().rows

@@ -232,7 +232,34 @@ def test_the_full_network_waits_for_the_button(tmp_path, board, monkeypatch):
     one.look()
     assert not calls
     one.detect.click()
-    assert len(calls) == 1
+    one._detection.join(30)
+    assert len(calls) == 1 and one.seen.step == 2500
+
+
+def test_the_curves_follow_and_keys_are_heard_while_images_are_looked_at(tmp_path, board, monkeypatch):
+    out = folder(tmp_path / "run", *upto(50), config=dataclasses.replace(CONFIG, width=1.0))
+    one = board(out, images=[])
+    shutil.copy(RECORDED / "checkpoint.pt", out)
+    at_it, on, calls = threading.Event(), threading.Event(), []
+
+    def look(*_):
+        calls.append(at_it.set())
+        assert on.wait(30)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(run_pictures, "look", look)
+    click = {"method": "custom", "content": {"event": "click"}}
+    one.detect.comm.handle_msg({"content": {"data": click}, "buffers": []})
+    assert at_it.wait(10) and "step 50 of 400" in repr(one)
+    with open(out / "log.jsonl", "a") as log:
+        log.write(line(60, 5.0) + "\n")
+    one.look()  # as the thread does
+    key = {"method": "update", "state": {"arrows": [-1, 0]}}
+    one.board.comm.handle_msg({"content": {"data": key}, "buffers": []})
+    assert "step 50: " in one.board.status and not on.is_set()
+    on.set()
+    one._detection.join(30)
+    assert len(calls) == 1 and "no detections: ValueError: enough" in one.pictures.value
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", None])
