@@ -93,6 +93,8 @@ MUTANTS = [
         ("evaluate", "np.arange(11) * 0.1", "np.arange(11) / 10"),
         ("evaluate", 'kind="stable"', 'kind="quicksort"'),
         ("results", "{s:.9g}", "{s:.4g}", "evaluate"),
+        ("results", "NAME = 255", "NAME = 256", "voc"),
+        ("show", '& {"detections", "frames", "error"}', "& set(row)", "handing_on"),
         # photographs on their way to a batch
         ("voc", "corners[0] - 1, corners[1] - 1", "corners[0], corners[1]"),
         ("voc", '== "1")', '!= "0")'),
