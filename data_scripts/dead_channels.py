@@ -20,7 +20,7 @@ from course.training import run_pictures
 from ssdlib.training.runs import CHECKPOINT
 
 SCENES = 24
-ARMS = ("recipe", "plateau", "nearly_broken", "revived")
+ARMS = ("recipe", "plateau", "nearly_broken", "revived", "head_anew", "layer_anew", "later")
 
 
 @torch.no_grad()
