@@ -44,28 +44,42 @@ def test_the_figure_shows_every_start_and_every_run():
         assert row == sorted(run.map for run in figures.followed(kind).values())
 
 
-def test_the_table_of_parts_that_began_anew_says_what_was_judged():
+def test_the_table_of_what_was_changed_says_what_was_judged_and_counted():
+    told = json.loads((figures.RECORDINGS / "experiments/dead_anew.json").read_text())["runs"]
+    told |= json.loads((figures.RECORDINGS / "experiments/dead.json").read_text())["runs"]
     shown = figures.mended()
-    assert [row[0] for row in shown.rows] == list(figures.BEGUN_ANEW.values())
-    for row, kind in zip(shown.rows, figures.BEGUN_ANEW, strict=True):
-        assert list(row[1:]) == [100 * experiments.runs(kind)[seed].map for seed in (0, 1)]
+    assert [row[0] for row in shown.rows] == list(figures.CHANGED.values())
+    for row, kind in zip(shown.rows, figures.CHANGED, strict=True):
+        assert list(row[1:3]) == [100 * experiments.runs(kind)[seed].map for seed in (0, 1)]
+        dead = [told[f"{kind}/{seed}"]["layers"]["conv4_3"] for seed in (0, 1)]
+        assert row[3] == f"{dead[0][0]} and {dead[1][0]}" and [of for _, of in dead] == [64, 64]
     assert "61.3 to 68.6" in shown.note
 
 
-@pytest.mark.parametrize("kind", [kind for kind in figures.BEGUN_ANEW if kind != "nearly_broken"])
-@pytest.mark.parametrize("seed", figures.FOLLOWED)
-def test_until_step_300_what_begins_anew_is_the_nearly_broken_run_to_the_last_digit(kind, seed):
-    def log(arm):
-        path = figures.RECORDINGS / "experiments" / arm / str(seed) / "log.jsonl"
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        return {
-            row["step"]: [row[key] for key in ("localisation", "confidence", "l2", "positives")]
-            for row in rows
-            if "positives" in row
-        }
+def log(arm: str, seed: int) -> dict[int, list[float]]:
+    """The losses of a run, by step."""
+    path = figures.RECORDINGS / "experiments" / arm / str(seed) / "log.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    columns = ("localisation", "confidence", "l2", "positives")
+    return {row["step"]: [row[name] for name in columns] for row in rows if "positives" in row}
 
-    ours, theirs = log(kind), log("nearly_broken")
-    assert {step for step in ours if ours[step] == theirs[step]} == set(range(25, 301, 25))
+
+@pytest.mark.parametrize("kind", [kind for kind in figures.CHANGED if kind != "nearly_broken"])
+@pytest.mark.parametrize("seed", figures.FOLLOWED)
+def test_until_it_is_changed_a_run_is_the_nearly_broken_one_to_the_last_digit(kind, seed):
+    ours, theirs = log(kind, seed), log("nearly_broken", seed)
+    until = 1950 if kind == "later" else 300
+    assert {step for step in theirs if ours[step] == theirs[step]} == set(range(25, until + 1, 25))
+
+
+def test_what_the_page_says_of_the_runs_with_more_time():
+    for seed in figures.FOLLOWED:
+        late, recipe = log("later", seed), log("recipe", seed)
+        assert 4.1 < late[1900][1] < 4.2 and 3.9 < recipe[900][1] < 4.2
+        assert sum(late[5000][:2]) < sum(recipe[2500][:2])  # of training
+        assert (
+            experiments.runs("later")[seed].loss > experiments.runs("recipe")[seed].loss + 0.4
+        )  # validation
 
 
 def test_the_table_says_what_was_counted_and_judged():
