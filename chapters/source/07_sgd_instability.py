@@ -689,10 +689,10 @@ figures.mended()
 # learning at a stage at which most is still to be learned. With 2,500 steps more at the high learning rate that doesn't
 # happen, and most of the AP of small objects comes back, although 7 channels of conv4_3 are still dead.
 #
-# Both mAPs remain below the range of the ten. These runs end with a *lower* training loss than the recipe (1.9 and 2.0,
-# the recipe 2.3) and a *higher* validation loss (4.2 and 4.5, the recipe 3.8), so they know the 800 training scenes
-# better and others worse. Whether that comes from the bad start or from the many steps can't be told, because the
-# recipe itself was not trained for 5,000 steps.
+# Both mAPs remain below the range of the ten. These runs end with a *lower* training loss than the recipe (1.87 and
+# 2.05 against 2.31 and 2.35) and a *higher* validation loss (4.20 and 4.48 against 3.76 and 3.84), so they know the 800
+# training scenes better and others worse. Whether that comes from the bad start or from the many steps can't be told,
+# because the recipe itself was not trained for 5,000 steps.
 #
 # So the summary's sentence has two halves. "It only takes longer" explains most of what we see. "The end depends little
 # on the start" holds only if you give it that time.

@@ -50,9 +50,9 @@ def test_the_table_of_what_was_changed_says_what_was_judged_and_counted():
     shown = figures.mended()
     assert [row[0] for row in shown.rows] == list(figures.CHANGED.values())
     for row, kind in zip(shown.rows, figures.CHANGED, strict=True):
-        assert list(row[1:3]) == [100 * experiments.runs(kind)[seed].map for seed in (0, 1)]
+        assert list(row[2:]) == [100 * experiments.runs(kind)[seed].map for seed in (0, 1)]
         dead = [told[f"{kind}/{seed}"]["layers"]["conv4_3"] for seed in (0, 1)]
-        assert row[3] == f"{dead[0][0]} and {dead[1][0]}" and [of for _, of in dead] == [64, 64]
+        assert row[1] == f"{dead[0][0]} and {dead[1][0]}" and [of for _, of in dead] == [64, 64]
     assert "61.3 to 68.6" in shown.note
 
 
